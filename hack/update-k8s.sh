@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Moves go.mod to one Kubernetes release: every staging module to the same patch.
+#
+# k8s.io/kubernetes names its staging modules as v0.0.0 and relies on replace lines in its own
+# go.mod; whoever imports it has to repeat them. They stand between two markers in ours, and only
+# this script writes there.
+#
+# usage: hack/update-k8s.sh v1.36.3
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+version=${1:?usage: hack/update-k8s.sh v1.MINOR.PATCH}
+[[ $version =~ ^v1\.[0-9]+\.[0-9]+$ ]] || { echo "not a Kubernetes version: $version" >&2; exit 2; }
+staging=v0.${version#v1.}
+begin='// BEGIN kubernetes replaces, written by hack/update-k8s.sh'
+end='// END kubernetes replaces'
+
+source_mod=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)",*/\1/p')
+[ -n "$source_mod" ] || { echo "k8s.io/kubernetes@$version has no go.mod in the module cache" >&2; exit 1; }
+modules=$(sed -n 's|^[[:space:]]*\(k8s\.io/[a-z0-9./-]*\) v0\.0\.0\([[:space:]].*\)\{0,1\}$|\1|p' "$source_mod" | sort -u)
+[ -n "$modules" ] || { echo "found no staging modules in $source_mod" >&2; exit 1; }
+
+tmp=$(mktemp)
+trap 'rm -f "$tmp"' EXIT
+sed "\|^$begin\$|,\|^$end\$|d" go.mod >"$tmp"
+{
+	cat "$tmp"
+	echo "$begin"
+	echo "replace ("
+	for module in $modules; do printf '\t%s => %s %s\n' "$module" "$module" "$staging"; done
+	echo ")"
+	echo "$end"
+} >go.mod
+go mod edit -require="k8s.io/kubernetes@$version"
+echo "go.mod now builds on Kubernetes $version; run 'go mod tidy' next"

@@ -1,0 +1,233 @@
+// Package v1alpha1 is the corepin.dev API: NodeCPU, the report that each node's agent writes and the
+// scheduler plugin reads.
+//
+// A NodeCPU says what a node's CPUs are and who holds them, in the kubelet's own terms and from the
+// kubelet's own files: the topology, the policies that decide, the reserved CPUs, the shared pool, and
+// the exclusive CPUs granted to each container. It has the name of its node, is owned by it, and is
+// written only by the agent on that node, and only when what it says has changed.
+//
+// CPU sets are strings in the kernel's list format ("0-3,8"), as in the kubelet's own files: a
+// 512-CPU node stays readable and its object small. Every list is a map by key, so that server-side
+// apply merges element by element.
+//
+// +kubebuilder:object:generate=true
+// +groupName=corepin.dev
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// GroupVersion is the API group and version of this package.
+var GroupVersion = schema.GroupVersion{Group: "corepin.dev", Version: "v1alpha1"}
+
+// Resource is the name under which the API server serves NodeCPU objects.
+var Resource = GroupVersion.WithResource("nodecpus")
+
+// Kind is the kind of a NodeCPU object.
+const Kind = "NodeCPU"
+
+// FormatVersion is the newest report format that this package knows. It is raised when a field that
+// readers must not ignore is added, so that an older scheduler says "newer report" instead of
+// predicting from half of it.
+const FormatVersion = 1
+
+// NodeCPU is the report of one node's CPUs.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=nodecpus,scope=Cluster,shortName=ncpu
+// +kubebuilder:printcolumn:name="Policy",type=string,JSONPath=`.status.cpuManager.policy`,description="The kubelet's CPU manager policy"
+// +kubebuilder:printcolumn:name="Topology",type=string,JSONPath=`.status.topologyManager.policy`,description="The kubelet's topology manager policy"
+// +kubebuilder:printcolumn:name="CPUs",type=integer,JSONPath=`.status.summary.cpus`,description="Online CPUs"
+// +kubebuilder:printcolumn:name="NUMA",type=integer,JSONPath=`.status.summary.numaNodes`,description="NUMA nodes"
+// +kubebuilder:printcolumn:name="Reserved",type=integer,JSONPath=`.status.summary.reserved`,description="CPUs reserved for the system"
+// +kubebuilder:printcolumn:name="Granted",type=integer,JSONPath=`.status.summary.granted`,description="CPUs granted to containers exclusively"
+// +kubebuilder:printcolumn:name="Free",type=integer,JSONPath=`.status.summary.free`,description="CPUs the kubelet can still grant"
+// +kubebuilder:printcolumn:name="Exact",type=string,JSONPath=`.status.conditions[?(@.type=="Exact")].status`,description="Whether corepin predicts this kubelet's decisions exactly"
+// +kubebuilder:printcolumn:name="Kubelet",type=string,JSONPath=`.status.kubeletVersion`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+type NodeCPU struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// status is what the agent last saw.
+	// +optional
+	Status NodeCPUStatus `json:"status,omitempty"`
+}
+
+// NodeCPUList is a list of NodeCPU objects.
+//
+// +kubebuilder:object:root=true
+type NodeCPUList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []NodeCPU `json:"items"`
+}
+
+// NodeCPUStatus is what the agent saw of the node's CPUs and of the kubelet that hands them out.
+type NodeCPUStatus struct {
+	// format is the format of this report, set by the agent to its own FormatVersion. A reader that
+	// knows only lower numbers must treat the report as unknown, since it may not mean what it seems to.
+	// +optional
+	Format int32 `json:"format,omitempty"`
+
+	// generation counts the changes of this report; it only ever grows, also across agent restarts.
+	// +optional
+	Generation int64 `json:"generation,omitempty"`
+
+	// kubeletVersion is the version of the node's kubelet, for example "v1.36.3".
+	// +optional
+	KubeletVersion string `json:"kubeletVersion,omitempty"`
+
+	// cpuManager is the kubelet's CPU manager.
+	// +optional
+	CPUManager CPUManager `json:"cpuManager,omitempty"`
+
+	// topologyManager is the kubelet's topology manager.
+	// +optional
+	TopologyManager TopologyManager `json:"topologyManager,omitempty"`
+
+	// memoryManager is the kubelet's memory manager.
+	// +optional
+	MemoryManager MemoryManager `json:"memoryManager,omitempty"`
+
+	// numaNodes are the node's NUMA nodes, those without CPUs included.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	NUMANodes []NUMANode `json:"numaNodes,omitempty"`
+
+	// cores are the node's cores with an online CPU.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	Cores []Core `json:"cores,omitempty"`
+
+	// reservedCPUs are kept for the system and the kubelet, and never granted.
+	// +optional
+	ReservedCPUs string `json:"reservedCPUs,omitempty"`
+
+	// sharedCPUs are the kubelet's shared pool (its default CPU set): where containers without CPUs of
+	// their own run. It includes the reserved CPUs, unless the option strict-cpu-reservation is on.
+	// +optional
+	SharedCPUs string `json:"sharedCPUs,omitempty"`
+
+	// granted are the CPUs that the kubelet has assigned exclusively, by pod.
+	// +optional
+	// +listType=map
+	// +listMapKey=podUID
+	Granted []PodGrant `json:"granted,omitempty"`
+
+	// summary is the same in numbers, for people.
+	// +optional
+	Summary Summary `json:"summary,omitempty"`
+
+	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, Drifted.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+}
+
+// Condition types of a NodeCPU.
+const (
+	// ConditionCPUManagerRunning is True where the kubelet's CPU manager runs with policy static, False
+	// where it positively does not, Unknown before the agent could tell. Read errors keep the status
+	// and are told in the message.
+	ConditionCPUManagerRunning = "CPUManagerRunning"
+	// ConditionExact is True where corepin predicts this kubelet's decisions exactly; otherwise its
+	// message says why not.
+	ConditionExact = "Exact"
+	// ConditionDrifted is True where a vCPU was found off the CPU it was pinned to, or outside the CPUs
+	// that the kubelet granted.
+	ConditionDrifted = "Drifted"
+)
+
+// CPUManager is the configuration of the kubelet's CPU manager.
+type CPUManager struct {
+	// policy is "static" or "none".
+	// +optional
+	Policy string `json:"policy,omitempty"`
+	// options are the policy's options, as in the kubelet's configuration.
+	// +optional
+	Options map[string]string `json:"options,omitempty"`
+}
+
+// TopologyManager is the configuration of the kubelet's topology manager.
+type TopologyManager struct {
+	// policy is "none", "best-effort", "restricted" or "single-numa-node".
+	// +optional
+	Policy string `json:"policy,omitempty"`
+	// scope is "container" or "pod".
+	// +optional
+	Scope string `json:"scope,omitempty"`
+	// options are the policy's options, as in the kubelet's configuration.
+	// +optional
+	Options map[string]string `json:"options,omitempty"`
+}
+
+// MemoryManager is the configuration of the kubelet's memory manager.
+type MemoryManager struct {
+	// policy is "None" or "Static".
+	// +optional
+	Policy string `json:"policy,omitempty"`
+}
+
+// NUMANode is one NUMA node.
+type NUMANode struct {
+	// id is the kernel's id.
+	ID int32 `json:"id"`
+	// distances are the kernel's distances to the NUMA nodes, in the order of their ids.
+	// +optional
+	// +listType=atomic
+	Distances []int32 `json:"distances,omitempty"`
+}
+
+// Core is a set of CPUs that are hardware threads of one another.
+type Core struct {
+	// id is the lowest CPU id of the core, which is how the kubelet names it.
+	ID int32 `json:"id"`
+	// cpus are the core's online CPUs.
+	CPUs string `json:"cpus"`
+	// numaNode is the NUMA node the core is in.
+	NUMANode int32 `json:"numaNode"`
+	// socket is the socket the core is in.
+	Socket int32 `json:"socket"`
+	// uncoreCache is the last-level cache the core shares with others.
+	UncoreCache int32 `json:"uncoreCache"`
+}
+
+// PodGrant is what one pod was granted.
+type PodGrant struct {
+	// podUID is the pod's UID.
+	PodUID types.UID `json:"podUID"`
+	// containers are the pod's containers with exclusive CPUs.
+	// +listType=map
+	// +listMapKey=name
+	Containers []ContainerGrant `json:"containers"`
+}
+
+// ContainerGrant is what one container was granted.
+type ContainerGrant struct {
+	// name is the container's name.
+	Name string `json:"name"`
+	// cpus are its exclusive CPUs.
+	CPUs string `json:"cpus"`
+}
+
+// Summary is a report in numbers of CPUs.
+type Summary struct {
+	// cpus is the number of online CPUs.
+	CPUs int32 `json:"cpus"`
+	// numaNodes is the number of NUMA nodes.
+	NUMANodes int32 `json:"numaNodes"`
+	// reserved is the number of reserved CPUs.
+	Reserved int32 `json:"reserved"`
+	// granted is the number of CPUs granted exclusively.
+	Granted int32 `json:"granted"`
+	// free is the number of CPUs the kubelet can still grant.
+	Free int32 `json:"free"`
+}

@@ -1,0 +1,175 @@
+// Package cputopology is the machine: which CPUs there are, and how they share cores, uncore caches,
+// NUMA nodes and sockets.
+//
+// A Topology is immutable and has two text forms, one line each, that Parse reads back. A regular
+// machine is written as its shape,
+//
+//	2 sockets x 1 numa x 16 cores x 2 threads
+//
+// (per socket, per NUMA node, per core), numbered as Linux numbers most servers: first one thread of
+// every core, then the second threads. Any other machine is written core by core, cores in the same
+// place together:
+//
+//	s0 n0 u0: 0,4 1,5; s0 n1 u1: 2,6 3,7
+//
+// The same text stands in tests, logs and bug reports.
+//
+// Ids are the kernel's, except two that follow the kubelet (pkg/kubelet/cm/cpumanager/topology,
+// v1.36.3): a core's id is its lowest CPU, and only online CPUs exist.
+package cputopology
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// CPU says where one CPU is.
+type CPU struct {
+	ID, Core, UncoreCache, NUMANode, Socket int
+}
+
+// Core is a set of CPUs that are hardware threads of one another.
+type Core struct {
+	ID, UncoreCache, NUMANode, Socket int
+	CPUs                              cpuset.Set
+}
+
+// NUMANode is one NUMA node. A NUMA node may have no CPUs.
+type NUMANode struct {
+	ID   int
+	CPUs cpuset.Set
+	// Distances are the kernel's, to the machine's NUMA nodes in the order of their ids; nil where
+	// unknown.
+	Distances []int
+}
+
+// Topology is an immutable description of a machine's CPUs. Callers must not change what its methods
+// return. The zero Topology has no CPUs.
+type Topology struct {
+	cores       []Core
+	numaNodes   []NUMANode
+	sockets     []int
+	uncore      []int
+	cpus        cpuset.Set
+	coreOfCPU   map[int]int // CPU id to index in cores
+	threadCount int
+}
+
+// New builds a Topology from cores in any order. Core ids are set to the lowest CPU. NUMA nodes that
+// no core names, or whose distances are known, are given in numaNodes; the others are derived.
+func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
+	t := &Topology{coreOfCPU: map[int]int{}}
+	for _, core := range cores {
+		if err := t.addCore(core); err != nil {
+			return nil, err
+		}
+	}
+	if len(t.cores) == 0 {
+		return nil, errors.New("a machine needs at least one CPU")
+	}
+	slices.SortFunc(t.cores, func(a, b Core) int { return cmp.Compare(a.ID, b.ID) })
+	for i, core := range t.cores {
+		for id := range core.CPUs.All() {
+			t.coreOfCPU[id] = i
+		}
+		t.sockets = insert(t.sockets, core.Socket)
+		t.uncore = insert(t.uncore, core.UncoreCache)
+	}
+	return t, t.addNUMANodes(numaNodes)
+}
+
+func (t *Topology) addCore(core Core) error {
+	if core.CPUs.IsEmpty() {
+		return fmt.Errorf("core %d has no CPU", core.ID)
+	}
+	if both := t.cpus.Intersect(core.CPUs); !both.IsEmpty() {
+		return fmt.Errorf("CPU %s is in two cores", both)
+	}
+	if core.Socket < 0 || core.NUMANode < 0 || core.UncoreCache < 0 {
+		return fmt.Errorf("core with CPUs %s has a negative socket, NUMA node or uncore cache", core.CPUs)
+	}
+	core.ID = core.CPUs.First()
+	t.cores = append(t.cores, core)
+	t.cpus = t.cpus.Union(core.CPUs)
+	t.threadCount = max(t.threadCount, core.CPUs.Len())
+	return nil
+}
+
+func (t *Topology) addNUMANodes(given []NUMANode) error {
+	byID := map[int]*NUMANode{}
+	for _, node := range given {
+		if byID[node.ID] != nil || node.ID < 0 {
+			return fmt.Errorf("NUMA node %d is negative or given twice", node.ID)
+		}
+		byID[node.ID] = &NUMANode{ID: node.ID, Distances: node.Distances}
+	}
+	for _, core := range t.cores {
+		node := byID[core.NUMANode]
+		if node == nil {
+			node = &NUMANode{ID: core.NUMANode}
+			byID[core.NUMANode] = node
+		}
+		node.CPUs = node.CPUs.Union(core.CPUs)
+	}
+	for _, node := range byID {
+		if n := len(node.Distances); n != 0 && n != len(byID) {
+			return fmt.Errorf("NUMA node %d has %d distances on a machine of %d NUMA nodes", node.ID, n, len(byID))
+		}
+		t.numaNodes = append(t.numaNodes, *node)
+	}
+	slices.SortFunc(t.numaNodes, func(a, b NUMANode) int { return cmp.Compare(a.ID, b.ID) })
+	return nil
+}
+
+func insert(ids []int, id int) []int {
+	i, found := slices.BinarySearch(ids, id)
+	if found {
+		return ids
+	}
+	return slices.Insert(ids, i, id)
+}
+
+// CPUs are the machine's online CPUs.
+func (t *Topology) CPUs() cpuset.Set { return t.cpus }
+
+// Cores are the machine's cores, by id.
+func (t *Topology) Cores() []Core { return t.cores }
+
+// NUMANodes are the machine's NUMA nodes, by id, those without CPUs included.
+func (t *Topology) NUMANodes() []NUMANode { return t.numaNodes }
+
+// Sockets are the ids of the sockets with a CPU, ascending.
+func (t *Topology) Sockets() []int { return t.sockets }
+
+// UncoreCaches are the ids of the uncore caches, ascending.
+func (t *Topology) UncoreCaches() []int { return t.uncore }
+
+// ThreadsPerCore is the largest number of CPUs in a core.
+func (t *Topology) ThreadsPerCore() int { return t.threadCount }
+
+// CPU says where a CPU is; ok is false for one the machine does not have online.
+func (t *Topology) CPU(id int) (cpu CPU, ok bool) {
+	core, ok := t.CoreOf(id)
+	return CPU{ID: id, Core: core.ID, UncoreCache: core.UncoreCache, NUMANode: core.NUMANode, Socket: core.Socket}, ok
+}
+
+// CoreOf is the core a CPU belongs to; ok is false for one the machine does not have online.
+func (t *Topology) CoreOf(id int) (core Core, ok bool) {
+	i, ok := t.coreOfCPU[id]
+	if !ok {
+		return Core{}, false
+	}
+	return t.cores[i], true
+}
+
+// Equal tells whether both describe the same machine.
+func (t *Topology) Equal(u *Topology) bool {
+	return slices.Equal(t.cores, u.cores) &&
+		slices.EqualFunc(t.numaNodes, u.numaNodes, func(a, b NUMANode) bool {
+			return a.ID == b.ID && a.CPUs == b.CPUs && slices.Equal(a.Distances, b.Distances)
+		})
+}
