@@ -1,0 +1,108 @@
+// Package launcher reads a launcher pod: the pod that runs one virtual machine's guest.
+//
+// KubeVirt makes these pods from VMIs; corepin's scheduler sees only the pod, and its agent starts from
+// the pod too. This package answers what both ask: is this a launcher pod, whose, does its VM want
+// dedicated CPUs, and would the kubelet really give it exclusive ones. The last question is worth a
+// package, because the answer "no" is silent in a cluster: one injected container without limits makes
+// the pod Burstable, the VM starts all the same, and its vCPUs share the node's shared pool with everybody.
+//
+// What the kubelet makes of a pod is pkg/kubeletcpu's knowledge; this package only finds the words for it.
+// All functions are pure and accept any pod.
+package launcher
+
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+// What marks a launcher pod (KubeVirt pkg/virt-controller/services/template.go and
+// nodeselectorrenderer.go, commit d923fdb815cd).
+const (
+	// Label has the value LabelValue on every launcher pod.
+	Label      = "kubevirt.io"
+	LabelValue = "virt-launcher"
+
+	vmiKind          = "VirtualMachineInstance"
+	vmiGroup         = "kubevirt.io/"
+	domainAnnotation = "kubevirt.io/domain"
+	createdByLabel   = "kubevirt.io/created-by"
+	computeContainer = "compute"
+)
+
+// dedicatedSelectors are the node labels, by KubeVirt version, that only the launcher pods of dedicated
+// VMs select: the first since v1.8, the second up to v1.7.
+var dedicatedSelectors = []string{"kubevirt.io/cpumanager", "cpumanager"}
+
+// Launcher is what a launcher pod tells about its virtual machine.
+type Launcher struct {
+	// VMI names the VirtualMachineInstance; its name is empty where the pod names none.
+	VMI types.NamespacedName
+	// VMIUID is the VMI's UID; empty where the pod does not tell.
+	VMIUID types.UID
+	// Dedicated tells that the VMI asked dedicatedCpuPlacement.
+	Dedicated bool
+	// Compute is the name of the container that runs the guest; empty for a pod without containers.
+	Compute string
+	// CPUs is the number of exclusive CPUs that the kubelet would give the compute container; 0 where it
+	// would leave it in the shared pool.
+	CPUs int
+}
+
+// Of reads a pod; ok is false for one that is not a launcher pod.
+func Of(pod *corev1.Pod) (l Launcher, ok bool) {
+	if pod.Labels[Label] != LabelValue {
+		return Launcher{}, false
+	}
+	l.VMI = types.NamespacedName{Namespace: pod.Namespace, Name: pod.Annotations[domainAnnotation]}
+	l.VMIUID = types.UID(pod.Labels[createdByLabel])
+	for _, owner := range pod.OwnerReferences {
+		if owner.Kind == vmiKind && strings.HasPrefix(owner.APIVersion, vmiGroup) {
+			l.VMI.Name, l.VMIUID = owner.Name, owner.UID
+			break
+		}
+	}
+	for _, label := range dedicatedSelectors {
+		l.Dedicated = l.Dedicated || pod.Spec.NodeSelector[label] == "true"
+	}
+	if compute := computeOf(pod); compute != nil {
+		l.Compute = compute.Name
+		l.CPUs = exclusive(kubeletcpu.PodOf(pod), compute.Name)
+	}
+	return l, true
+}
+
+// DomainName is the name of the VMI's domain in libvirt (KubeVirt
+// pkg/virt-launcher/virtwrap/api VMINamespaceKeyFunc).
+func DomainName(vmi types.NamespacedName) string {
+	return vmi.Namespace + "_" + vmi.Name
+}
+
+// computeOf is the container that runs the guest: the one named compute, which KubeVirt puts first.
+func computeOf(pod *corev1.Pod) *corev1.Container {
+	for i := range pod.Spec.Containers {
+		if pod.Spec.Containers[i].Name == computeContainer {
+			return &pod.Spec.Containers[i]
+		}
+	}
+	if len(pod.Spec.Containers) == 0 {
+		return nil
+	}
+	return &pod.Spec.Containers[0]
+}
+
+// exclusive is the number of exclusive CPUs that the kubelet would give the app container of that name.
+func exclusive(pod kubeletcpu.Pod, container string) int {
+	if pod.PodLevelResources {
+		return 0
+	}
+	for _, c := range pod.Containers {
+		if c.Kind == kubeletcpu.App && c.Name == container {
+			return c.CPUs
+		}
+	}
+	return 0
+}

@@ -1,0 +1,85 @@
+package launcher
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+// Problems tells why a dedicated launcher pod would not get exclusive CPUs for its guest, each reason
+// with the fix; nil means that it would. Other pods have no problems.
+func Problems(pod *corev1.Pod) []string {
+	l, ok := Of(pod)
+	if !ok || !l.Dedicated {
+		return nil
+	}
+	kubelet := kubeletcpu.PodOf(pod)
+	if kubelet.PodLevelResources {
+		return []string{"the pod has resources of its own in spec.resources, and the kubelet gives no exclusive CPUs to such pods; " +
+			"state CPU and memory for each container instead"}
+	}
+	var problems []string
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			if problem := notGuaranteed(&containers[i]); problem != "" {
+				problems = append(problems, problem)
+			}
+		}
+	}
+	compute := computeOf(pod)
+	if compute == nil {
+		return append(problems, "the pod has no container to run the guest in; let the VMI's controller make it")
+	}
+	if !kubelet.Guaranteed && len(problems) == 0 {
+		problems = append(problems, fmt.Sprintf("the API server gave the pod QoS class %s, and only Guaranteed pods get exclusive CPUs; "+
+			"delete the pod so that it is made again", pod.Status.QOSClass))
+	}
+	if cpu := compute.Resources.Requests[corev1.ResourceCPU]; cpu.Sign() > 0 && cpu.Value()*1000 != cpu.MilliValue() {
+		problems = append(problems, fmt.Sprintf("container %q asks for %s CPUs, and only whole CPUs can be exclusive; "+
+			"give the VMI a whole number of CPUs", compute.Name, cpu.String()))
+	}
+	return problems
+}
+
+// notGuaranteed tells why a container keeps its pod from the QoS class Guaranteed; "" means that it does
+// not. Names in the order of the rule: both resources need a limit, and a request equal to it.
+func notGuaranteed(c *corev1.Container) string {
+	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+		request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
+		what := ""
+		switch {
+		case limit.Sign() <= 0:
+			what = fmt.Sprintf("has no %s limit", name)
+		case request.Cmp(limit) != 0:
+			what = fmt.Sprintf("requests %s of %s and is limited to %s", request.String(), name, limit.String())
+		default:
+			continue
+		}
+		return fmt.Sprintf("container %q %s, so that the pod is not Guaranteed and no container of it gets exclusive CPUs; "+
+			"give it equal requests and limits for CPU and memory, or keep its injector away from this pod", c.Name, what)
+	}
+	return ""
+}
+
+// Notes tells what is right, but worth knowing, about a dedicated launcher pod: containers beside the
+// guest's that take exclusive CPUs of their own.
+func Notes(pod *corev1.Pod) []string {
+	l, ok := Of(pod)
+	if !ok || !l.Dedicated {
+		return nil
+	}
+	kubelet := kubeletcpu.PodOf(pod)
+	if kubelet.PodLevelResources {
+		return nil
+	}
+	var notes []string
+	for _, c := range kubelet.Containers {
+		if c.CPUs > 0 && (c.Kind != kubeletcpu.App || c.Name != l.Compute) {
+			notes = append(notes, fmt.Sprintf("container %q asks for a whole number of CPUs and takes %d exclusive CPUs "+
+				"of its own, which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
+		}
+	}
+	return notes
+}

@@ -1,0 +1,20 @@
+// Package placement lays a guest's threads out on the CPUs that the kubelet granted to its container:
+// which CPU each vCPU runs on, where the emulator goes and where the IO threads go.
+//
+// It promises three things. No CPU is given to two vCPUs, nor to a vCPU and an isolated emulator or a
+// dedicated IO thread. No CPU outside the granted set is ever named. The vCPUs of one guest core sit on
+// hardware threads of one host core whenever the granted CPUs allow it, since the guest's own scheduler
+// relies on that.
+//
+// Place follows the layout that KubeVirt's virt-launcher uses
+// (pkg/virt-launcher/virtwrap/converter/vcpu/vcpu.go, commit d923fdb815cd), so that on a KubeVirt node
+// the agent agrees with pins that are already there. It differs in two points, each because KubeVirt's
+// result is not what a dedicated VM was promised: too few CPUs is an error instead of a silently shorter
+// list; and of an isolated guest all IO threads share the emulator's CPUs, where KubeVirt pins only the
+// first one and leaves the others to run on the vCPUs' CPUs.
+//
+// Check judges a placement without asking who made it. The agent re-pins only what Check refuses, so two
+// programs with different, equally valid layouts never fight.
+//
+// Everything here is a pure function: the same arguments give the same result.
+package placement

@@ -1,0 +1,136 @@
+package placement
+
+import (
+	"errors"
+	"fmt"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+)
+
+// Guest is what placement needs to know of a virtual machine.
+type Guest struct {
+	// VCPUs is the number of vCPUs that are online, at least 1.
+	VCPUs int
+	// ThreadsPerCore is the number of threads of a guest core; 0 means 1.
+	ThreadsPerCore int
+	// IOThreads are libvirt's ids of the guest's IO threads.
+	IOThreads []int
+	// DedicatedIOThreads gives each IO thread a CPU of its own (KubeVirt's ioThreadsPolicy
+	// supplementalPool). Without it they share: with an isolated emulator its CPUs, else the vCPUs'.
+	DedicatedIOThreads bool
+	// IsolateEmulator keeps the emulator off the vCPUs' CPUs (KubeVirt's isolateEmulatorThread).
+	IsolateEmulator bool
+	// EmulatorCPUs is how many CPUs an isolated emulator gets; 0 means 1. KubeVirt gives 2 where that
+	// makes the total even (annotation alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity).
+	EmulatorCPUs int
+}
+
+// Pins says where each of a guest's threads may run.
+type Pins struct {
+	// VCPUs has one set for each vCPU, by vCPU number.
+	VCPUs []cpuset.Set
+	// Emulator is the emulator's set; empty means leave it alone.
+	Emulator cpuset.Set
+	// IOThreads has a set for each pinned IO thread, by libvirt's id; a missing id means leave it alone.
+	IOThreads map[int]cpuset.Set
+}
+
+// Place lays guest g out on the granted CPUs of a host. It fails when there are too few of them, and
+// when granted holds a CPU that the host does not have online; the error tells the numbers.
+func Place(g Guest, granted cpuset.Set, host *cputopology.Topology) (Pins, error) {
+	if err := validate(g, granted, host); err != nil {
+		return Pins{}, fmt.Errorf("placing %d vCPUs: %w", g.VCPUs, err)
+	}
+	if need := g.CPUs(); granted.Len() < need {
+		return Pins{}, fmt.Errorf("placing %d vCPUs: the guest needs %d CPUs and %d are granted (%s); "+
+			"compare the VMI's CPUs with those of the pod's compute container", g.VCPUs, need, granted.Len(), granted)
+	}
+	free := newPool(granted, g.threads(), host)
+	pins := Pins{VCPUs: make([]cpuset.Set, 0, g.VCPUs)}
+	for left := g.VCPUs; left > 0; left -= g.threads() {
+		for _, id := range free.takeCore(min(g.threads(), left)) {
+			pins.VCPUs = append(pins.VCPUs, cpuset.Of(id))
+		}
+	}
+	if g.DedicatedIOThreads {
+		for _, thread := range g.IOThreads {
+			pins.pinIOThread(thread, cpuset.Of(free.takeThread()))
+		}
+	}
+	if g.IsolateEmulator {
+		for range g.emulatorCPUs() {
+			pins.Emulator.Add(free.takeThread())
+		}
+	}
+	if !g.DedicatedIOThreads {
+		pins.shareIOThreads(g)
+	}
+	return pins, nil
+}
+
+// CPUs is the number of CPUs that the guest needs.
+func (g Guest) CPUs() int {
+	need := g.VCPUs
+	if g.DedicatedIOThreads {
+		need += len(g.IOThreads)
+	}
+	if g.IsolateEmulator {
+		need += g.emulatorCPUs()
+	}
+	return need
+}
+
+func (g Guest) threads() int { return max(g.ThreadsPerCore, 1) }
+
+func (g Guest) emulatorCPUs() int { return max(g.EmulatorCPUs, 1) }
+
+func (p *Pins) pinIOThread(thread int, cpus cpuset.Set) {
+	if p.IOThreads == nil {
+		p.IOThreads = map[int]cpuset.Set{}
+	}
+	p.IOThreads[thread] = cpus
+}
+
+// shareIOThreads puts IO threads without CPUs of their own where they disturb least: on the emulator's
+// CPUs, or else spread evenly over the vCPUs' (vcpu.go:403).
+func (p *Pins) shareIOThreads(g Guest) {
+	if g.IsolateEmulator {
+		for _, thread := range g.IOThreads {
+			p.pinIOThread(thread, p.Emulator)
+		}
+		return
+	}
+	var all cpuset.Set
+	for _, cpus := range p.VCPUs {
+		all = all.Union(cpus)
+	}
+	cpus, count := all.List(), len(g.IOThreads)
+	for i, thread := range g.IOThreads {
+		if count > len(cpus) {
+			p.pinIOThread(thread, cpuset.Of(cpus[(i+1)%len(cpus)]))
+			continue
+		}
+		left := count - i
+		size := (len(cpus) + left - 1) / left // the first slices are the longer ones
+		p.pinIOThread(thread, cpuset.Of(cpus[:size]...))
+		cpus = cpus[size:]
+	}
+}
+
+func validate(g Guest, granted cpuset.Set, host *cputopology.Topology) error {
+	if g.VCPUs < 1 || g.ThreadsPerCore < 0 || g.EmulatorCPUs < 0 {
+		return errors.New("a guest needs at least one vCPU, and numbers of threads and CPUs are not negative")
+	}
+	seen := map[int]bool{}
+	for _, thread := range g.IOThreads {
+		if seen[thread] {
+			return fmt.Errorf("IO thread %d is listed twice", thread)
+		}
+		seen[thread] = true
+	}
+	if offline := granted.Minus(host.CPUs()); !offline.IsEmpty() {
+		return fmt.Errorf("granted CPUs %s are not online on this host (%s); the topology may be out of date", offline, host.CPUs())
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package vmi
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/yaml"
+)
+
+const dedicated = "dedicatedCpuPlacement: true"
+
+// ruleCase is a VMI by its domain and the rules it breaks under Strict as it stands.
+type ruleCase struct {
+	Name, Kind, Architecture string
+	Annotations              map[string]string
+	Domain                   map[string]any
+	Want                     []string
+}
+
+// ruleCases are those of testdata/cases.yaml, which the test of manifests/admission reads too.
+func ruleCases(t *testing.T) []ruleCase {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("testdata", "cases.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []ruleCase
+	if err := yaml.UnmarshalStrict(data, &cases); err != nil || len(cases) == 0 {
+		t.Fatalf("reading %d cases: %v", len(cases), err)
+	}
+	return cases
+}
+
+func (tc ruleCase) object() map[string]any {
+	annotations := map[string]any{}
+	for key, value := range tc.Annotations {
+		annotations[key] = value
+	}
+	metadata, spec := map[string]any{"name": "demo", "annotations": annotations}, map[string]any{"domain": tc.Domain}
+	if tc.Architecture != "" {
+		spec["architecture"] = tc.Architecture
+	}
+	object := map[string]any{"apiVersion": "kubevirt.io/v1", "kind": KindVMI, "metadata": metadata, "spec": spec}
+	if tc.Kind == KindVM {
+		object["kind"], object["spec"] = KindVM, map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+	}
+	return object
+}
+
+func TestCheckStrict(t *testing.T) {
+	for _, tc := range ruleCases(t) {
+		v, err := FromUnstructured(tc.object())
+		if err != nil {
+			t.Errorf("%s: %v", tc.Name, err)
+			continue
+		}
+		expectFindings(t, tc.Name, Check(v, Strict), tc.Want)
+	}
+}
+
+func expectFindings(t *testing.T, name string, findings []Finding, want []string) {
+	t.Helper()
+	var got []string
+	for _, finding := range findings {
+		rule := finding.Rule
+		if finding.Severity == Warning {
+			rule += "?"
+		}
+		got = append(got, rule)
+		if !strings.HasPrefix(finding.Field, "spec.") || finding.Message == "" || finding.String() != finding.Field+": "+finding.Message {
+			t.Errorf("%s: finding %+v", name, finding)
+		}
+	}
+	if len(got)+len(want) > 0 && !slices.Equal(got, want) {
+		t.Errorf("%s: broke %q; want %q", name, got, want)
+	}
+}
+
+// Under the strictness KubeVirt its own answers hold: it lets pass what Strict refuses as hopeless.
+func TestStrictness(t *testing.T) {
+	for _, tc := range []struct {
+		domain string
+		want   []string
+	}{
+		{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 2, memory: 2Gi}}", nil},
+		{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 4, memory: 2Gi}}", []string{"cpu-given-twice"}},
+		{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 1999999999n, memory: 2Gi}}", nil},
+		{"cpu: {cores: 1, " + dedicated + "}\nresources: {overcommitGuestOverhead: true, limits: {memory: 1Gi}}", []string{"memory-overhead-overcommitted?"}},
+		{"cpu: {sockets: 65536, cores: 65536, threads: 2, " + dedicated + "}\nmemory: {guest: 1Gi}", []string{"vcpus-too-many?"}},
+		{"cpu: {" + dedicated + "}\nresources: {limits: {memory: 1Gi}}", nil},
+	} {
+		v, err := Decode([]byte(vmiYAML(tc.domain)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v.Default()
+		expectFindings(t, tc.domain, Check(v, KubeVirt), tc.want)
+	}
+}
+
+// Every rule has an id of its own and is broken by some case above, so that none can be dead.
+func TestEveryRuleIsTested(t *testing.T) {
+	tested := map[string]bool{}
+	for _, tc := range ruleCases(t) {
+		for _, rule := range tc.Want {
+			tested[strings.TrimSuffix(rule, "?")] = true
+		}
+	}
+	seen := map[string]bool{}
+	for _, rule := range rules {
+		if seen[rule.id] {
+			t.Errorf("two rules have the id %s", rule.id)
+		}
+		seen[rule.id] = true
+		if !tested[rule.id] {
+			t.Errorf("no case breaks rule %s", rule.id)
+		}
+		if rule.from == "" {
+			t.Errorf("rule %s does not tell where it comes from", rule.id)
+		}
+	}
+}
+
+func TestVCPUs(t *testing.T) {
+	for _, tc := range []struct {
+		cpu  CPU
+		want int64
+	}{
+		{CPU{}, 0},
+		{CPU{Cores: 4}, 4},
+		{CPU{Sockets: 2, Threads: 2}, 4},
+		{CPU{Sockets: 2, Cores: 3, Threads: 2}, 12},
+		{CPU{Sockets: 65536, Cores: 65536, Threads: 2}, 1 << 33},
+		{CPU{Sockets: 1 << 31, Cores: 1 << 31, Threads: 1 << 31}, 1<<63 - 1},
+	} {
+		v := &VMI{Spec: Spec{Domain: Domain{CPU: tc.cpu}}}
+		if got := v.VCPUs(); got != tc.want {
+			t.Errorf("%+v has %d vCPUs; want %d", tc.cpu, got, tc.want)
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package vmi
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// Quantity is an amount of CPU or memory, with the text the user wrote for messages.
+type Quantity struct {
+	resource.Quantity
+	// Text is what the user wrote, without blanks around it.
+	Text string
+}
+
+// quantityShape bounds what is handed to resource.ParseQuantity, which computes with as many digits as
+// it is asked to: an exponent of two billion would take the memory of the machine.
+var quantityShape = regexp.MustCompile(`^[+-]?[0-9.]{1,40}([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$`)
+
+// ParseQuantity reads a quantity as the API server does: blanks around it are passed over.
+func ParseQuantity(text string) (Quantity, error) {
+	text = strings.TrimSpace(text)
+	if !quantityShape.MatchString(text) {
+		return Quantity{}, fmt.Errorf("%q is not an amount; write a number such as 2, 1500m or 2Gi", abbreviate(text))
+	}
+	q, err := resource.ParseQuantity(text)
+	if err != nil {
+		return Quantity{}, fmt.Errorf("%q is not an amount; write a number such as 2, 1500m or 2Gi: %w", text, err)
+	}
+	return Quantity{Quantity: q, Text: text}, nil
+}
+
+// MustParseQuantity is ParseQuantity for texts known to be right; it panics on others.
+func MustParseQuantity(text string) Quantity {
+	q, err := ParseQuantity(text)
+	if err != nil {
+		panic(err)
+	}
+	return q
+}
+
+func abbreviate(text string) string {
+	if len(text) > 40 {
+		return text[:40] + "..."
+	}
+	return text
+}
+
+// given tells whether an amount counts as given: KubeVirt takes 0 for "not given". Negative amounts are
+// given, and refused by rules of their own.
+func given(q *Quantity) bool { return q != nil && q.Sign() != 0 }
+
+func positive(q *Quantity) bool { return q != nil && q.Sign() > 0 }
+
+func negative(q *Quantity) bool { return q != nil && q.Sign() < 0 }
+
+// Count is the amount rounded up to a whole number; one beyond int64 is the largest int64, where
+// resource.Quantity's own Value wraps around.
+func (q *Quantity) Count() int64 {
+	if q.Cmp(*resource.NewQuantity(beyondCounting, resource.DecimalSI)) > 0 {
+		return math.MaxInt64
+	}
+	return q.Value()
+}
+
+// beyondCounting is more than any machine has of anything, and little enough that its thousandths fit an int64.
+const beyondCounting = math.MaxInt64 / 1000
+
+// whole tells whether q is a whole number. KubeVirt rounds up to thousandths first
+// (vmi-create-admitter.go:898), so that 1999999999n is 2 for it.
+func whole(q *Quantity, strictness Strictness) bool {
+	if q.Count() == math.MaxInt64 {
+		return true // refused for being too many, whatever its fraction
+	}
+	if strictness == KubeVirt {
+		milli := resource.NewMilliQuantity(q.MilliValue(), resource.DecimalSI)
+		return milli.Cmp(*resource.NewQuantity(q.Value(), resource.DecimalSI)) == 0
+	}
+	return q.Cmp(*resource.NewQuantity(q.Value(), resource.DecimalSI)) == 0
+}
+
+// equal compares two amounts. KubeVirt rounds both up to whole numbers first (:827, :883).
+func equal(a, b *Quantity, strictness Strictness) bool {
+	if strictness == KubeVirt {
+		return a.Count() == b.Count()
+	}
+	return a.Cmp(b.Quantity) == 0
+}

@@ -1,0 +1,96 @@
+package vmi
+
+import "fmt"
+
+// topologyRules are the rows of the table about the guest's topology, its emulator and its IO threads.
+var topologyRules = []rule{
+	{
+		id: "threads-on-arm64", field: "domain.cpu.threads", from: ":773",
+		broken: func(r *request) bool { return r.dedicated && r.architecture == architectureARM && r.cpu.Threads > 1 },
+		message: func(r *request) string {
+			return fmt.Sprintf("%d threads per core, and arm64 has 1; set 1", r.cpu.Threads)
+		},
+	},
+	{
+		id: "threads-more-than-two", field: "domain.cpu.threads", from: ":795",
+		broken: func(r *request) bool { return r.dedicated && r.cpu.Threads > 2 },
+		message: func(r *request) string {
+			return fmt.Sprintf("%d threads per core, and a core has at most 2; set 1 or 2 and raise cores", r.cpu.Threads)
+		},
+	},
+	{
+		id: "sockets-above-max", field: "domain.cpu.sockets", from: ":2045",
+		broken: func(r *request) bool { return r.cpu.MaxSockets != 0 && r.cpu.Sockets > r.cpu.MaxSockets },
+		message: func(r *request) string {
+			return fmt.Sprintf("%d is more than maxSockets = %d; raise maxSockets or lower sockets", r.cpu.Sockets, r.cpu.MaxSockets)
+		},
+	},
+	{
+		id: "isolate-without-dedicated", field: "domain.cpu.isolateEmulatorThread", from: ":710",
+		broken:  func(r *request) bool { return r.cpu.IsolateEmulatorThread && !r.dedicated },
+		message: text("works only with dedicated CPUs; set cpu.dedicatedCpuPlacement: true"),
+	},
+	{
+		id: "numa-without-dedicated", field: "domain.cpu.numa.guestMappingPassthrough", from: ":749",
+		broken:  func(r *request) bool { return r.numaPassthrough() && !r.dedicated },
+		message: text("works only with dedicated CPUs; set cpu.dedicatedCpuPlacement: true"),
+	},
+	{
+		id: "numa-without-hugepages", field: "domain.cpu.numa.guestMappingPassthrough", from: ":759",
+		broken:  func(r *request) bool { return r.numaPassthrough() && r.memory.Hugepages == nil },
+		message: text("works only with huge pages; set memory.hugepages.pageSize"),
+	},
+	{
+		id: "realtime-without-dedicated", field: "domain.cpu.realtime", from: ":1188",
+		broken:  func(r *request) bool { return r.cpu.Realtime != nil && !r.dedicated },
+		message: text("works only with dedicated CPUs; set cpu.dedicatedCpuPlacement: true"),
+	},
+	{
+		id: "realtime-without-numa", field: "domain.cpu.realtime", from: ":1203",
+		broken:  func(r *request) bool { return r.cpu.Realtime != nil && !r.numaPassthrough() },
+		message: text("works only with the host's NUMA layout; set cpu.numa.guestMappingPassthrough: {}"),
+	},
+	{
+		id: "iothreads-policy-unknown", field: "domain.ioThreadsPolicy", from: ":401",
+		broken: func(r *request) bool {
+			return r.ioPolicy != nil && *r.ioPolicy != "shared" && *r.ioPolicy != "auto" && *r.ioPolicy != SupplementalPool
+		},
+		message: func(r *request) string {
+			return fmt.Sprintf("%q is not a policy; write shared, auto or supplementalPool", abbreviate(*r.ioPolicy))
+		},
+	},
+	{
+		id: "iothreads-pool-empty", field: "domain.ioThreads.supplementalPoolThreadCount", from: ":421",
+		broken:  func(r *request) bool { return r.ioPool() && r.ioThreads == 0 },
+		message: text("the policy supplementalPool needs a number of threads; set 1 or more"),
+	},
+	{
+		id: "iothreads-pool-unused", field: "domain.ioThreads.supplementalPoolThreadCount", level: warns,
+		from:   "renderresources.go:120 counts the threads without looking at the policy",
+		broken: func(r *request) bool { return r.dedicated && !r.ioPool() && r.ioThreads > 0 },
+		message: func(r *request) string {
+			return fmt.Sprintf("%d CPUs are reserved that no thread will use; set ioThreadsPolicy: supplementalPool or remove it", r.ioThreads)
+		},
+	},
+	{
+		id: "parity-pool-clash", field: "domain.ioThreads.supplementalPoolThreadCount", level: strict,
+		from: "template.go:1643 counts the threads twice, virtwrap/converter/vcpu/vcpu.go:529 once: " +
+			"the pod gets 1 emulator CPU, the launcher wants 2",
+		broken: func(r *request) bool { return r.evenParity() && r.ioPool() && r.ioThreads%2 == 1 && r.vcpus%2 == 1 },
+		message: func(r *request) string {
+			return fmt.Sprintf("with %d vCPUs, %d IO threads and the even parity of the emulator's CPUs the VM never starts; "+
+				"make one of the two numbers even",
+				r.vcpus, r.ioThreads)
+		},
+	},
+	{
+		id: "parity-pool-odd", field: "domain.ioThreads.supplementalPoolThreadCount", level: warns,
+		from:   "the same two places the other way round: the pod gets 2 emulator CPUs, the launcher uses 1, the total is odd",
+		broken: func(r *request) bool { return r.evenParity() && r.ioPool() && r.ioThreads%2 == 1 && r.vcpus%2 == 0 },
+		message: func(r *request) string {
+			return fmt.Sprintf("with %d vCPUs and %d IO threads the pod asks for an odd number of CPUs, "+
+				"which nodes that grant whole cores refuse; make the number of IO threads even",
+				r.vcpus, r.ioThreads)
+		},
+	},
+}

@@ -1,0 +1,72 @@
+package kubevirt
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"corepin.dev/corepin/pkg/vmi"
+)
+
+var examples = filepath.Join("..", "..", "..", "manifests", "examples")
+
+// The examples that are to run break no rule, not even one that only warns, before and after KubeVirt's
+// defaulting, and the policy lets them pass.
+func TestExamplesPass(t *testing.T) {
+	p := loadPolicy(t)
+	for _, file := range glob(t, filepath.Join(examples, "*.yaml")) {
+		text, v := readExample(t, file)
+		if !v.Dedicated() || v.Namespace != "vms" || v.Spec.SchedulerName != "corepin" || v.APIVersion != "kubevirt.io/v1alpha2" {
+			t.Errorf("%s is no dedicated VM for corepin in namespace vms: %+v", file, v)
+		}
+		if message := p.refuse(t, parse(t, text), nil); message != "" {
+			t.Errorf("%s is refused by the policy: %s", file, message)
+		}
+		findings := vmi.Check(v, vmi.Strict)
+		v.Default()
+		for _, finding := range append(findings, vmi.Check(v, vmi.Strict)...) {
+			t.Errorf("%s: %s", file, finding)
+		}
+	}
+}
+
+// The examples that are to be refused are, and their comments tell what the user will read.
+func TestExamplesAreRefused(t *testing.T) {
+	p := loadPolicy(t)
+	comment := regexp.MustCompile(`(?m)^#.*$`)
+	for _, file := range glob(t, filepath.Join(examples, "rejected", "*.yaml")) {
+		text, _ := readExample(t, file)
+		message := p.refuse(t, parse(t, text), nil)
+		if message == "" {
+			t.Errorf("%s is not refused by the policy", file)
+		}
+		told := strings.Join(strings.Fields(strings.ReplaceAll(strings.Join(comment.FindAllString(text, -1), " "), "#", "")), " ")
+		if !strings.HasSuffix(told, "You will be told: "+message) {
+			t.Errorf("%s is refused with %q, and its comment says %q", file, message, told)
+		}
+	}
+}
+
+func glob(t *testing.T, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	return files
+}
+
+func readExample(t *testing.T, file string) (string, *vmi.VMI) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := vmi.Decode(text)
+	if err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return string(text), v
+}
