@@ -1,0 +1,33 @@
+package config
+
+import (
+	"path/filepath"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SetDefaults fills in every field that is not set.
+func SetDefaults(c *AgentConfiguration) {
+	setDefault(&c.APIVersion, APIVersion)
+	setDefault(&c.Kind, Kind)
+	setDefault(&c.KubeletRootDir, "/var/lib/kubelet")
+	setDefault(&c.KubeletConfigFile, filepath.Join(c.KubeletRootDir, "config.yaml"))
+	setDefault(&c.SysfsDir, "/sys")
+	setDefault(&c.FeatureGates.ConfigMap.Namespace, "kubevirt")
+	setDefault(&c.FeatureGates.ConfigMap.Name, "kubevirt-config")
+	setDefault(&c.Pinning.Mode, PinningEnforce)
+	setDefault(&c.Pinning.Deadline, metav1.Duration{Duration: 5 * time.Second})
+	setDefault(&c.Pinning.VerifyPeriod, metav1.Duration{Duration: 30 * time.Second})
+	if c.Serving.Address == nil {
+		address := ":10390"
+		c.Serving.Address = &address
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var unset T
+	if *field == unset {
+		*field = value
+	}
+}

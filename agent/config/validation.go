@@ -1,0 +1,85 @@
+package config
+
+import (
+	"net"
+	"net/url"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Bounds of the durations. A conversation with libvirt that takes over a minute is a hung libvirt; checks
+// more often than every second would be a load on it.
+const (
+	minDeadline     = 100 * time.Millisecond
+	maxDeadline     = time.Minute
+	minVerifyPeriod = time.Second
+	maxVerifyPeriod = time.Hour
+)
+
+// Validate says everything that is wrong with a configuration whose defaults are set.
+func Validate(c *AgentConfiguration) field.ErrorList {
+	var errs field.ErrorList
+	for _, dir := range []struct{ name, path string }{
+		{"kubeletRootDir", c.KubeletRootDir},
+		{"kubeletConfigFile", c.KubeletConfigFile},
+		{"sysfsDir", c.SysfsDir},
+	} {
+		if !filepath.IsAbs(dir.path) {
+			errs = append(errs, field.Invalid(field.NewPath(dir.name), dir.path, "must be an absolute path"))
+		}
+	}
+	errs = append(errs, validateConfigMap(field.NewPath("featureGates", "configMap"), c.FeatureGates.ConfigMap)...)
+	errs = append(errs, validatePinning(field.NewPath("pinning"), c.Pinning)...)
+	return append(errs, validateAddress(field.NewPath("serving", "address"), *c.Serving.Address)...)
+}
+
+func validateConfigMap(path *field.Path, ref ConfigMapRef) field.ErrorList {
+	var errs field.ErrorList
+	for _, problem := range validation.IsDNS1123Label(ref.Namespace) {
+		errs = append(errs, field.Invalid(path.Child("namespace"), ref.Namespace, problem))
+	}
+	for _, problem := range validation.IsDNS1123Subdomain(ref.Name) {
+		errs = append(errs, field.Invalid(path.Child("name"), ref.Name, problem))
+	}
+	return errs
+}
+
+func validatePinning(path *field.Path, p Pinning) field.ErrorList {
+	var errs field.ErrorList
+	if p.Mode != PinningEnforce && p.Mode != PinningObserve {
+		errs = append(errs, field.NotSupported(path.Child("mode"), p.Mode, []PinningMode{PinningEnforce, PinningObserve}))
+	}
+	if p.LibvirtURI != "" {
+		if uri, err := url.Parse(p.LibvirtURI); err != nil || uri.Scheme == "" {
+			errs = append(errs, field.Invalid(path.Child("libvirtURI"), p.LibvirtURI, "must be a libvirt URI, for example qemu:///system"))
+		}
+	}
+	errs = append(errs, validateDuration(path.Child("deadline"), p.Deadline, minDeadline, maxDeadline)...)
+	return append(errs, validateDuration(path.Child("verifyPeriod"), p.VerifyPeriod, minVerifyPeriod, maxVerifyPeriod)...)
+}
+
+func validateDuration(path *field.Path, d metav1.Duration, low, high time.Duration) field.ErrorList {
+	if d.Duration < low || d.Duration > high {
+		return field.ErrorList{field.Invalid(path, d.Duration.String(), "must be between "+low.String()+" and "+high.String())}
+	}
+	return nil
+}
+
+func validateAddress(path *field.Path, address string) field.ErrorList {
+	if address == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return field.ErrorList{field.Invalid(path, address, `must be host:port, :port, or "" for none`)}
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return field.ErrorList{field.Invalid(path, address, "must have a port between 0 and 65535")}
+	}
+	return nil
+}

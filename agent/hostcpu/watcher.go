@@ -1,0 +1,101 @@
+package hostcpu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"corepin.dev/corepin/agent/source"
+	"corepin.dev/corepin/pkg/cputopology"
+)
+
+// Options say what a Watcher reads.
+type Options struct {
+	// SysfsDir is where sysfs is mounted.
+	SysfsDir string
+	// Reread is the time between two looks at which CPUs are online. Sysfs does not notify.
+	Reread time.Duration
+	// Clock is the time; tests have their own.
+	Clock clock.WithTicker
+}
+
+// Watcher keeps a Topology up to date. It reads everything once, and again when the CPUs online are
+// others than before: a full read of a large machine opens thousands of files.
+type Watcher struct {
+	options Options
+	reading atomic.Pointer[source.Reading[*cputopology.Topology]]
+	changed source.Bell
+}
+
+// NewWatcher gives a Watcher that has not read anything yet.
+func NewWatcher(options Options) *Watcher {
+	w := &Watcher{options: options}
+	w.reading.Store(&source.Reading[*cputopology.Topology]{})
+	return w
+}
+
+// Reading is the outcome of the latest read.
+func (w *Watcher) Reading() source.Reading[*cputopology.Topology] { return *w.reading.Load() }
+
+// Topology is the machine as last read; nil before the first good read.
+func (w *Watcher) Topology() *cputopology.Topology { return w.Reading().Value }
+
+// Subscribe gives a channel that receives whenever the Reading has changed.
+func (w *Watcher) Subscribe() <-chan struct{} { return w.changed.Subscribe() }
+
+// Run keeps the topology up to date until ctx ends.
+func (w *Watcher) Run(ctx context.Context) error {
+	ticker := w.options.Clock.NewTicker(w.options.Reread)
+	defer ticker.Stop()
+	for {
+		w.Refresh(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+	}
+}
+
+// Refresh looks now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
+func (w *Watcher) Refresh(ctx context.Context) {
+	logger := klog.FromContext(ctx)
+	before := w.Reading()
+	topology, err := w.read(before)
+	if err != nil {
+		err = fmt.Errorf("reading sysfs in %s: %w", w.options.SysfsDir, err)
+	}
+	after := before.Next(topology, err, w.options.Clock.Now())
+	unchanged := before.Known == after.Known && (!after.Known || before.Value.Equal(after.Value))
+	if unchanged && before.SameError(after) {
+		return
+	}
+	w.reading.Store(&after)
+	w.changed.Ring()
+	if err != nil {
+		logger.Info("reading the CPU topology failed, keeping what was read before", "err", err)
+		return
+	}
+	logger.V(2).Info("read the CPU topology", "topology", topology.String())
+}
+
+func (w *Watcher) read(before source.Reading[*cputopology.Topology]) (*cputopology.Topology, error) {
+	root, err := os.OpenRoot(w.options.SysfsDir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	online, err := Online(root.FS())
+	if err != nil {
+		return nil, err
+	}
+	if before.Known && before.Err == nil && before.Value.CPUs() == online {
+		return before.Value, nil
+	}
+	return Read(root.FS())
+}

@@ -1,0 +1,86 @@
+package kubelet
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+const configHeader = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
+
+func TestParseConfig(t *testing.T) {
+	defaults := Config{
+		CPUManagerPolicy: "none", TopologyManagerPolicy: "none", TopologyManagerScope: "container", MemoryManagerPolicy: "None",
+	}
+	with := func(change func(*Config)) Config {
+		c := defaults
+		change(&c)
+		return c
+	}
+	for name, tc := range map[string]struct {
+		file string
+		want Config
+	}{
+		"defaults":         {"", defaults},
+		"an unknown field": {"brandNew: {a: 1}\n", defaults},
+		"everything": {
+			`
+cpuManagerPolicy: static
+cpuManagerPolicyOptions: {full-pcpus-only: "true"}
+topologyManagerPolicy: single-numa-node
+topologyManagerScope: pod
+topologyManagerPolicyOptions: {prefer-closest-numa-nodes: "true"}
+memoryManagerPolicy: Static
+reservedSystemCPUs: 0,64
+featureGates: {PodLevelResourceManagers: true, Other: false}
+`, Config{
+				"static", map[string]string{"full-pcpus-only": "true"}, "single-numa-node", "pod",
+				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static", true, cpuset.Of(0, 64), 0,
+			},
+		},
+		"a fraction is rounded up": {"kubeReserved: {cpu: 500m}\n", with(func(c *Config) { c.ReservedCount = 1 })},
+		"amounts are added first":  {"kubeReserved: {cpu: 500m}\nsystemReserved: {cpu: 1500m}\n", with(func(c *Config) { c.ReservedCount = 2 })},
+		"only memory is reserved":  {"kubeReserved: {memory: 1Gi}\n", defaults},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := ParseConfig([]byte(configHeader + tc.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, tc.want) {
+				t.Errorf("got  %+v\nwant %+v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestParseConfigRefuses(t *testing.T) {
+	for name, tc := range map[string]struct{ file, want string }{
+		"an empty file":       {"", "set kubeletConfigFile"},
+		"another kind":        {"apiVersion: v1\nkind: Config\n", `kind "Config"`},
+		"no YAML":             {"\t{", "yaml"},
+		"a wrong type":        {configHeader + "cpuManagerPolicy: [static]\n", "cpuManagerPolicy"},
+		"no CPU list":         {configHeader + "reservedSystemCPUs: most\n", "reservedSystemCPUs: "},
+		"no amount":           {configHeader + "kubeReserved: {cpu: some}\n", `kubeReserved.cpu "some"`},
+		"a negative amount":   {configHeader + "systemReserved: {cpu: -1}\n", "systemReserved.cpu -1 is negative"},
+		"an amount too large": {configHeader + "kubeReserved: {cpu: 9E}\n", "more than the 1024 CPUs"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := ParseConfig([]byte(tc.file)); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %+v, error %v; want an error with %q", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzParseConfig(f *testing.F) {
+	f.Add([]byte(configHeader + "reservedSystemCPUs: 0-1\nkubeReserved: {cpu: 1500m}\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := ParseConfig(data)
+		if err == nil && (c.ReservedCount < 0 || c.ReservedCount > 2*cpuset.MaxCPUs || c.CPUManagerPolicy == "") {
+			t.Fatalf("accepted %+v", c)
+		}
+	})
+}

@@ -1,0 +1,146 @@
+package kubelet
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"k8s.io/utils/clock"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+const config = configHeader + "cpuManagerPolicy: static\nreservedSystemCPUs: \"0\"\n"
+
+// replace writes a file as the kubelet does: beside its place, then by rename.
+func replace(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path+".tmp", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// await waits until the watcher's state is as wanted.
+func await(t *testing.T, w *Watcher, changed <-chan struct{}, what string, ok func(*State) bool) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for !ok(w.State()) {
+		select {
+		case <-changed:
+		case <-deadline:
+			t.Fatalf("never saw %s; the last state is %+v", what, w.State())
+		}
+	}
+}
+
+func start(t *testing.T, w *Watcher) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- w.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestWatcherSeesEveryReplacement(t *testing.T) {
+	dir := t.TempDir()
+	state, configFile := filepath.Join(dir, checkpointFile), filepath.Join(t.TempDir(), "config.yaml")
+	// The period is too long to have a part in this: only the notification brings the changes.
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: configFile, Reread: time.Hour, Clock: clock.RealClock{}})
+	changed := w.Subscribe()
+	start(t, w)
+	await(t, w, changed, "that no file is there", func(s *State) bool {
+		return errors.Is(s.Checkpoint.Err, fs.ErrNotExist) && errors.Is(s.Config.Err, fs.ErrNotExist) && !s.Checkpoint.Known
+	})
+	replace(t, state, stateV2)
+	await(t, w, changed, "the first state", func(s *State) bool { return s.Granted()["8f3b"]["c0"].Len() == 4 })
+	replace(t, configFile, config)
+	await(t, w, changed, "the configuration", func(s *State) bool { return s.Config.Err == nil && s.Config.Value.ReservedCPUs == cpuset.Of(0) })
+	replace(t, state, stateBetween)
+	await(t, w, changed, "the second state", func(s *State) bool { return s.Checkpoint.Value.Shared == cpuset.Of(0, 1) })
+
+	if err := os.Remove(state); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, changed, "the removal, with the last state kept", func(s *State) bool {
+		return s.Checkpoint.Err != nil && !s.Checkpoint.Since.IsZero() && s.Checkpoint.Value.Shared == cpuset.Of(0, 1)
+	})
+	replace(t, state, stateV4)
+	await(t, w, changed, "the new state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Granted()["p"]["a"].Len() == 2 })
+}
+
+func TestWatcherRereadsWithoutNotification(t *testing.T) {
+	parent := t.TempDir()
+	dir := filepath.Join(parent, "kubelet") // not there yet: nothing to be notified of
+	clock := testingclock.NewFakeClock(time.Unix(1000, 0))
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock})
+	changed := w.Subscribe()
+	start(t, w)
+	await(t, w, changed, "that there is no directory", func(s *State) bool { return s.Checkpoint.Err != nil })
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	replace(t, filepath.Join(dir, checkpointFile), stateV2)
+	clock.Step(time.Minute)
+	await(t, w, changed, "the state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Checkpoint.Known })
+}
+
+func TestRefreshKeepsTheLastGoodState(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, checkpointFile)
+	clock := testingclock.NewFakeClock(time.Unix(1000, 0))
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock})
+	changed := w.Subscribe()
+	rung := func() bool {
+		select {
+		case <-changed:
+			return true
+		default:
+			return false
+		}
+	}
+	outside := filepath.Join(t.TempDir(), "state")
+	replace(t, outside, stateV2)
+	for _, step := range []struct {
+		name     string
+		change   func()
+		wantRing bool
+		wantErr  bool
+	}{
+		{"a good file", func() { replace(t, path, stateV2); replace(t, filepath.Join(dir, "config.yaml"), config) }, true, false},
+		{"the same again", func() { replace(t, path, stateV2) }, false, false},
+		{"a damaged file", func() { replace(t, path, stateV2[:40]) }, true, true},
+		{"still damaged", func() { clock.Step(time.Minute) }, false, true},
+		{"an empty file", func() { replace(t, path, "") }, true, true},
+		{"a file too large", func() { replace(t, path, string(make([]byte, maxFileSize+1))) }, true, true},
+		{"a link to elsewhere", func() { _ = os.Remove(path); _ = os.Symlink(outside, path) }, true, true},
+		{"a good file again", func() { replace(t, path, stateV2) }, true, false},
+	} {
+		step.change()
+		w.Refresh(t.Context())
+		s := w.State()
+		if got := rung(); got != step.wantRing {
+			t.Errorf("%s: rung is %t, want %t", step.name, got, step.wantRing)
+		}
+		if got := s.Checkpoint.Err != nil; got != step.wantErr {
+			t.Errorf("%s: error is %v, want one: %t", step.name, s.Checkpoint.Err, step.wantErr)
+		}
+		if s.Granted()["8f3b"]["c0"].Len() != 4 {
+			t.Errorf("%s: the grant is lost: %v", step.name, s.Granted())
+		}
+		if step.wantErr && !s.Checkpoint.Since.Equal(time.Unix(1000, 0)) {
+			t.Errorf("%s: failing since %s, want since the first failure", step.name, s.Checkpoint.Since)
+		}
+	}
+}

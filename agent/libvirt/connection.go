@@ -1,0 +1,155 @@
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+	"k8s.io/klog/v2"
+
+	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+var (
+	_ pinning.Hypervisor = (*Hypervisor)(nil)
+	_ pinning.Connection = (*connection)(nil)
+)
+
+// Hypervisor reaches the libvirts of launcher pods. It has no state and may be used by many goroutines.
+type Hypervisor struct {
+	uri string
+}
+
+// New returns a Hypervisor that opens the driver uri in every libvirt; with an empty uri it opens
+// qemu:///system where root owns the socket and qemu:///session elsewhere, as KubeVirt's launcher does
+// (cmd/virt-launcher/virt-launcher.go).
+func New(uri string) *Hypervisor { return &Hypervisor{uri} }
+
+// Connect implements pinning.Hypervisor.
+func (h *Hypervisor) Connect(ctx context.Context, podDir string) (pinning.Connection, error) {
+	conn, owner, err := dial(ctx, podDir)
+	if err != nil {
+		return nil, err
+	}
+	c := &connection{frames: newFrames(conn)}
+	c.rpc = golibvirt.NewWithDialer(connected{c.frames})
+	uri := h.driver(owner)
+	_, err = call(ctx, c, func() (struct{}, error) {
+		return struct{}{}, c.rpc.ConnectToURI(uri)
+	})
+	if err != nil {
+		c.Close()
+		return nil, fmt.Errorf("opening %s: %w", uri, err)
+	}
+	if err := c.subscribe(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+// driver is what to open where that user owns the socket.
+func (h *Hypervisor) driver(owner uint32) golibvirt.ConnectURI {
+	switch {
+	case h.uri != "":
+		return golibvirt.ConnectURI(h.uri)
+	case owner == 0:
+		return golibvirt.QEMUSystem
+	default:
+		return golibvirt.QEMUSession
+	}
+}
+
+// connected is a socket.Dialer that gives a connection that is there already.
+type connected struct{ net.Conn }
+
+func (c connected) Dial() (net.Conn, error) { return c.Conn, nil }
+
+// connection is one connection to one libvirt.
+type connection struct {
+	frames *frames
+	rpc    *golibvirt.Libvirt
+}
+
+// Changed implements pinning.Connection.
+func (c *connection) Changed() <-chan struct{} { return c.frames.changed }
+
+// Close implements pinning.Connection. libvirt drops what belongs to a connection when it is closed, so
+// there is nothing to say goodbye for.
+func (c *connection) Close() { _ = c.frames.Close() }
+
+// subscribe asks for the events after which a guest's pins may be other ones: its lifecycle, and tuning,
+// which is what a virsh vcpupin of somebody else is. A driver without events is told of in the log; the
+// caller's own period has to do there.
+func (c *connection) subscribe(ctx context.Context) error {
+	for _, event := range []golibvirt.DomainEventID{golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable} {
+		_, err := call(ctx, c, func() (int32, error) {
+			return c.rpc.ConnectDomainEventCallbackRegisterAny(int32(event), nil)
+		})
+		var refused golibvirt.Error
+		if errors.As(err, &refused) || errors.Is(err, golibvirt.ErrUnsupported) {
+			klog.FromContext(ctx).Info("libvirt does not tell changes, so they are seen later", "event", int32(event), "err", err)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("subscribing to events: %w", err)
+		}
+	}
+	return nil
+}
+
+// call makes one call that ends when ctx does, by closing the connection. The call has a goroutine of its
+// own, so that one that does not even notice the closing cannot hold up its caller. A panic of go-libvirt
+// on an answer it cannot decode becomes an error.
+func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, error) {
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		var r result
+		defer func() {
+			if p := recover(); p != nil {
+				r.err = fmt.Errorf("decoding libvirt's answer: %v", p)
+			}
+			done <- r
+		}()
+		r.value, r.err = f()
+	}()
+	select {
+	case r := <-done:
+		return r.value, r.err
+	case <-ctx.Done():
+		c.Close()
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+// Pin implements pinning.Connection.
+func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinning.Thread, cpus cpuset.Set) error {
+	dom, cpuMap, id := handle(guest), toMap(cpus), uint32(thread.ID)
+	_, err := call(ctx, c, func() (struct{}, error) {
+		switch thread.Kind {
+		case pinning.VCPU:
+			// By definition the running guest only, as DomainPinVcpuFlags with DomainAffectLive is, which
+			// libvirt's test driver does not know.
+			return struct{}{}, c.rpc.DomainPinVcpu(dom, id, cpuMap)
+		case pinning.IOThread:
+			return struct{}{}, c.rpc.DomainPinIothread(dom, id, cpuMap, golibvirt.DomainAffectLive)
+		case pinning.Emulator:
+			return struct{}{}, c.rpc.DomainPinEmulator(dom, cpuMap, golibvirt.DomainAffectLive)
+		}
+		return struct{}{}, fmt.Errorf("libvirt cannot pin a thread of kind %q", thread.Kind)
+	})
+	return err
+}
+
+// handle is how libvirt knows the guest. It goes by the UUID.
+func handle(guest *pinning.Guest) golibvirt.Domain {
+	return golibvirt.Domain{Name: guest.Domain, UUID: guest.UUID, ID: guest.Run}
+}

@@ -1,0 +1,129 @@
+package libvirt
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+func TestParseDomain(t *testing.T) {
+	for name, tc := range map[string]struct {
+		xml  string
+		want domain
+	}{
+		"as little as libvirt prints": {
+			`<domain type='qemu' id='3'><vcpu placement='static'>1</vcpu></domain>`,
+			domain{vcpus: []int{0}, threadsPerCore: 1},
+		},
+		"fewer vCPUs than there could be": {
+			`<domain><vcpu placement='static' cpuset='0-3' current='2'>4</vcpu><cpu><topology sockets='2' dies='1' cores='1' threads='2'/></cpu></domain>`,
+			domain{vcpus: []int{0, 1}, threadsPerCore: 2},
+		},
+		"vCPUs that were plugged out of order": {
+			`<domain><vcpu current='2'>3</vcpu><vcpus><vcpu id='2' enabled='yes' hotpluggable='yes' order='2'/>
+			<vcpu id='1' enabled='no' hotpluggable='yes'/><vcpu id='0' enabled='yes' hotpluggable='no' order='1'/></vcpus></domain>`,
+			domain{vcpus: []int{0, 2}, threadsPerCore: 1},
+		},
+		"IO threads by number": {
+			`<domain><vcpu>1</vcpu><iothreads>2</iothreads></domain>`,
+			domain{vcpus: []int{0}, threadsPerCore: 1, ioThreads: []int{1, 2}},
+		},
+		"IO threads by id": {
+			`<domain><vcpu>1</vcpu><iothreads>2</iothreads><iothreadids><iothread id='7'/><iothread id='3'/></iothreadids></domain>`,
+			domain{vcpus: []int{0}, threadsPerCore: 1, ioThreads: []int{3, 7}},
+		},
+		"pins": {
+			`<domain><vcpu>2</vcpu><iothreads>1</iothreads><cputune><shares>2</shares><vcpupin vcpu='0' cpuset='4'/><vcpupin vcpu='1' cpuset='0-7,^6'/>
+			<emulatorpin cpuset='1-2'/><iothreadpin iothread='1' cpuset='9,11'/></cputune></domain>`,
+			domain{
+				vcpus: []int{0, 1}, threadsPerCore: 1, ioThreads: []int{1}, emulatorPin: cpuset.Of(1, 2),
+				vcpuPins:     map[int]cpuset.Set{0: cpuset.Of(4), 1: cpuset.Of(0, 1, 2, 3, 4, 5, 7)},
+				ioThreadPins: map[int]cpuset.Set{1: cpuset.Of(9, 11)},
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := parseDomain(tc.xml)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// As text: a missing map and an empty one are the same here.
+			if got, want := fmt.Sprint(*got), fmt.Sprint(tc.want); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		})
+	}
+}
+
+func TestParseDomainRefuses(t *testing.T) {
+	for name, tc := range map[string]struct{ xml, want string }{
+		"nothing":                 {"", "parsing domain XML"},
+		"something else":          {"<capabilities/>", "expected element type <domain>"},
+		"half of it":              {"<domain><vcpu>2", "parsing domain XML"},
+		"words for numbers":       {"<domain><vcpu>two</vcpu></domain>", "parsing domain XML"},
+		"no vCPU":                 {"<domain/>", "no vCPU"},
+		"fewer than no vCPU":      {"<domain><vcpu>-1</vcpu></domain>", "no vCPU"},
+		"too many vCPUs":          {"<domain><vcpu>2000000000</vcpu></domain>", "no vCPU between 1 and 16384"},
+		"all vCPUs off":           {"<domain><vcpu>1</vcpu><vcpus><vcpu id='0' enabled='no'/></vcpus></domain>", "no vCPU"},
+		"one vCPU twice":          {"<domain><vcpus><vcpu id='1' enabled='yes'/><vcpu id='1' enabled='yes'/></vcpus></domain>", "vCPU 1 is listed twice"},
+		"a negative IO thread":    {"<domain><vcpu>1</vcpu><iothreadids><iothread id='-1'/></iothreadids></domain>", "IO thread -1"},
+		"a pin that is no list":   {"<domain><vcpu>1</vcpu><cputune><vcpupin vcpu='0' cpuset='all'/></cputune></domain>", "vcpupin of vCPU 0"},
+		"an emulator on CPU 5000": {"<domain><vcpu>1</vcpu><cputune><emulatorpin cpuset='5000'/></cputune></domain>", "emulatorpin"},
+		"an IO thread elsewhere":  {"<domain><vcpu>1</vcpu><cputune><iothreadpin iothread='1' cpuset='-'/></cputune></domain>", "iothreadpin of IO thread 1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got, err := parseDomain(tc.xml); err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %+v, %v; want an error with %q", got, err, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzParseDomain(f *testing.F) {
+	f.Add(`<domain><vcpu current='2'>4</vcpu><cpu><topology threads='2'/></cpu></domain>`)
+	f.Add(`<domain><vcpus><vcpu id='2' enabled='yes'/></vcpus><iothreads>3</iothreads></domain>`)
+	f.Add(`<domain><vcpu>1</vcpu><iothreadids><iothread id='7'/></iothreadids><cputune><vcpupin vcpu='0' cpuset='0-7,^6'/><emulatorpin cpuset='1'/></cputune></domain>`)
+	f.Fuzz(func(t *testing.T, text string) {
+		d, err := parseDomain(text)
+		if err != nil {
+			return
+		}
+		for _, ids := range [][]int{d.vcpus, d.ioThreads} {
+			if !slices.IsSorted(ids) || len(ids) > maxThreads || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+				t.Errorf("ids %v are not ascending, distinct and bounded", ids)
+			}
+		}
+		if len(d.vcpus) == 0 || d.threadsPerCore < 1 || slices.Min(d.vcpus) < 0 {
+			t.Errorf("accepted a guest that cannot be: %+v", d)
+		}
+	})
+}
+
+func TestCPUMaps(t *testing.T) {
+	for _, tc := range []struct {
+		cpus cpuset.Set
+		want []byte
+	}{
+		{cpuset.Set{}, nil},
+		{cpuset.Of(0), []byte{1}},
+		{cpuset.Of(7), []byte{0x80}},
+		{cpuset.Of(1, 8), []byte{2, 1}},
+		{cpuset.Of(23), []byte{0, 0, 0x80}},
+	} {
+		got := toMap(tc.cpus)
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("toMap(%s) = %v, want %v", tc.cpus, got, tc.want)
+		}
+		if back := fromMap(append(got, 0, 0)); back != tc.cpus {
+			t.Errorf("fromMap(toMap(%s)) = %s", tc.cpus, back)
+		}
+	}
+	tooLong := make([]byte, mapLength+1)
+	tooLong[mapLength-1], tooLong[mapLength] = 0x80, 1
+	if got := fromMap(tooLong); got != cpuset.Of(cpuset.MaxCPUs-1) {
+		t.Errorf("a map with CPU %d and one beyond was read as %s", cpuset.MaxCPUs-1, got)
+	}
+}

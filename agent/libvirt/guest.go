@@ -1,0 +1,124 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// Guest implements pinning.Connection. libvirt's pins come from the live XML, which is one consistent
+// answer; where the threads may really run comes from the calls that make libvirt ask the kernel.
+func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
+	dom, err := c.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	text, err := call(ctx, c, func() (string, error) { return c.rpc.DomainGetXMLDesc(dom, 0) })
+	if err != nil {
+		return nil, c.gone(dom, "reading the XML", err)
+	}
+	d, err := parseDomain(text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: domain %s: %w", pinning.ErrUnreadable, dom.Name, err)
+	}
+	guest := &pinning.Guest{
+		Domain: dom.Name, UUID: dom.UUID, Run: dom.ID,
+		ThreadsPerCore: d.threadsPerCore,
+		Emulator:       d.emulatorPin,
+	}
+	vcpus, err := c.vcpuAffinities(ctx, dom, d)
+	if err != nil {
+		return nil, c.gone(dom, "reading the vCPUs", err)
+	}
+	if guest.VCPUs, err = threads("vCPU", d.vcpus, d.vcpuPins, vcpus); err != nil {
+		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
+	}
+	ioThreads, err := c.ioThreadAffinities(ctx, dom, d)
+	if err != nil {
+		return nil, c.gone(dom, "reading the IO threads", err)
+	}
+	if guest.IOThreads, err = threads("IO thread", d.ioThreads, d.ioThreadPins, ioThreads); err != nil {
+		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
+	}
+	return guest, nil
+}
+
+// find gives the running domain of that name, else the only one that runs.
+func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, error) {
+	running, err := call(ctx, c, func() ([]golibvirt.Domain, error) {
+		domains, _, err := c.rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsActive)
+		return domains, err
+	})
+	if err != nil {
+		return golibvirt.Domain{}, fmt.Errorf("listing domains: %w", err)
+	}
+	for _, dom := range running {
+		if dom.Name == name {
+			return dom, nil
+		}
+	}
+	switch len(running) {
+	case 0:
+		return golibvirt.Domain{}, pinning.ErrNoGuest
+	case 1:
+		return running[0], nil
+	default:
+		return golibvirt.Domain{}, fmt.Errorf("%w: none of the %d running domains is named %s", pinning.ErrNoGuest, len(running), name)
+	}
+}
+
+// gone makes an error of a call on a domain that has ended meanwhile pinning.ErrNoGuest.
+func (c *connection) gone(dom golibvirt.Domain, what string, err error) error {
+	if golibvirt.IsNotFound(err) {
+		return fmt.Errorf("%w: domain %s has ended", pinning.ErrNoGuest, dom.Name)
+	}
+	return fmt.Errorf("%s of domain %s: %w", what, dom.Name, err)
+}
+
+func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, d *domain) (map[int]cpuset.Set, error) {
+	return call(ctx, c, func() (map[int]cpuset.Set, error) {
+		infos, maps, err := c.rpc.DomainGetVcpus(dom, int32(len(d.vcpus)), mapLength)
+		if err != nil {
+			return nil, err
+		}
+		affinities := map[int]cpuset.Set{}
+		for i, info := range infos {
+			if end := (i + 1) * mapLength; end <= len(maps) {
+				affinities[int(info.Number)] = fromMap(maps[end-mapLength : end])
+			}
+		}
+		return affinities, nil
+	})
+}
+
+func (c *connection) ioThreadAffinities(ctx context.Context, dom golibvirt.Domain, d *domain) (map[int]cpuset.Set, error) {
+	if len(d.ioThreads) == 0 {
+		return nil, nil
+	}
+	return call(ctx, c, func() (map[int]cpuset.Set, error) {
+		infos, _, err := c.rpc.DomainGetIothreadInfo(dom, golibvirt.DomainAffectLive)
+		affinities := map[int]cpuset.Set{}
+		for _, info := range infos {
+			affinities[int(info.IothreadID)] = fromMap(info.Cpumap)
+		}
+		return affinities, err
+	})
+}
+
+// threads puts together what was read about the threads of one kind. A thread that one answer has and
+// another has not came or went between the two; the next look sees a consistent guest.
+func threads(what string, ids []int, pins, affinities map[int]cpuset.Set) ([]pinning.GuestThread, error) {
+	var all []pinning.GuestThread
+	for _, id := range ids {
+		affinity, ok := affinities[id]
+		if !ok {
+			return nil, fmt.Errorf("%s %d changed while it was read", what, id)
+		}
+		all = append(all, pinning.GuestThread{ID: id, Pinned: pins[id], Affinity: affinity})
+	}
+	return all, nil
+}

@@ -1,0 +1,268 @@
+package libvirt
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	golibvirt "github.com/digitalocean/go-libvirt"
+
+	"corepin.dev/corepin/agent/pinning"
+)
+
+// libvirtd is a real libvirtd in session mode, private to a test, with launcher pods' directories that have
+// its socket.
+type libvirtd struct {
+	path, home, uri, socket string
+
+	cmd *exec.Cmd
+	log strings.Builder
+	rpc *golibvirt.Libvirt // the test's own connection, as another client would have one
+}
+
+// nobody is the user that a session-mode libvirtd runs as; it refuses to run that way as root.
+const nobody = 65534
+
+// require skips the test where something it needs is missing, or fails it where nothing may be.
+func require(t *testing.T, ok bool, missing string) {
+	t.Helper()
+	if ok {
+		return
+	}
+	if os.Getenv("COREPIN_REQUIRE_ALL") == "1" {
+		t.Fatalf("%s, and COREPIN_REQUIRE_ALL=1 does not allow to skip", missing)
+	}
+	t.Skipf("SKIPPED: %s", missing)
+}
+
+// startLibvirtd starts one and connects to uri in it, with a launcher pod for VM db. All end with the test.
+func startLibvirtd(t *testing.T, uri string) *libvirtd {
+	t.Helper()
+	require(t, os.Geteuid() == 0, "starting a libvirtd of another user needs root")
+	path, err := exec.LookPath("libvirtd")
+	require(t, err == nil, "libvirtd is not installed (Debian: apt-get install libvirt-daemon)")
+
+	// Not t.TempDir(): its path is too long for libvirtd's own socket, and closed to other users.
+	home, err := os.MkdirTemp("", "lv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	if err := os.Chmod(home, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	l := &libvirtd{path: path, home: home, uri: uri, socket: filepath.Join(home, "run/libvirt/libvirt-sock")}
+	for _, dir := range []string{"run", "config", "cache"} {
+		dir = filepath.Join(home, dir)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chown(dir, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		l.kill()
+		if t.Failed() {
+			t.Logf("libvirtd wrote:\n%s", &l.log)
+		}
+	})
+	l.start(t)
+	l.link(t, "db")
+	return l
+}
+
+// start starts the process and connects to it.
+func (l *libvirtd) start(t *testing.T) {
+	t.Helper()
+	in := func(dir string) string { return filepath.Join(l.home, dir) }
+	l.cmd = exec.Command(l.path)
+	l.cmd.Env = []string{
+		"PATH=" + os.Getenv("PATH"), "HOME=" + l.home,
+		"XDG_RUNTIME_DIR=" + in("run"), "XDG_CONFIG_HOME=" + in("config"), "XDG_CACHE_HOME=" + in("cache"),
+	}
+	l.cmd.Dir = l.home
+	l.cmd.Stdout, l.cmd.Stderr = &l.log, &l.log
+	l.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	if err := l.cmd.Start(); err != nil {
+		t.Fatalf("starting libvirtd: %v", err)
+	}
+	await(t, "libvirtd to listen", func() error {
+		conn, err := net.Dial("unix", l.socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err
+	})
+	l.rpc = golibvirt.NewWithDialer(dialTo(l.socket))
+	if err := l.rpc.ConnectToURI(golibvirt.ConnectURI(l.uri)); err != nil {
+		t.Fatalf("connecting to %s: %v", l.uri, err)
+	}
+}
+
+// kill kills libvirtd with SIGKILL.
+func (l *libvirtd) kill() {
+	if l.cmd.Process == nil {
+		return // it did not even start
+	}
+	_ = l.cmd.Process.Kill()
+	_ = l.cmd.Wait()
+}
+
+// restart kills libvirtd and starts it again, as a launcher pod does with its own.
+func (l *libvirtd) restart(t *testing.T) {
+	t.Helper()
+	l.kill()
+	l.start(t)
+}
+
+// root is the kubelet's root directory, whose name is as long as it takes to make the sockets' paths too
+// long for a unix address.
+func (l *libvirtd) root() string {
+	return filepath.Join(l.home, "a-kubelet-root-directory-with-a-long-name")
+}
+
+// podDir is the directory of a VM's launcher pod.
+func (l *libvirtd) podDir(vm string) string {
+	return filepath.Join(l.root(), "pods", string(podUID(vm)))
+}
+
+// link puts libvirtd's socket where the launcher pod of a VM has it, as a hard link: a symbolic one would
+// lead out of the pod.
+func (l *libvirtd) link(t *testing.T, vm string) {
+	t.Helper()
+	path := socketPath(t, l.podDir(vm))
+	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+		t.Fatal(err)
+	}
+	if err := os.Link(l.socket, path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+type dialTo string
+
+func (path dialTo) Dial() (net.Conn, error) { return net.Dial("unix", string(path)) }
+
+// create starts a domain that is destroyed with the test.
+func (l *libvirtd) create(t *testing.T, xml string) golibvirt.Domain {
+	t.Helper()
+	dom, err := l.rpc.DomainCreateXML(xml, 0)
+	if err != nil {
+		t.Fatalf("creating a domain: %v", err)
+	}
+	t.Cleanup(func() { _ = l.rpc.DomainDestroy(dom) })
+	return dom
+}
+
+// connect connects as the agent does.
+func (l *libvirtd) connect(t *testing.T, uri string) pinning.Connection {
+	t.Helper()
+	c, err := New(uri).Connect(shortly(t), l.podDir("db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// testDomain is the XML of a guest of libvirt's test driver.
+func testDomain(name string) string {
+	return fmt.Sprintf(`<domain type="test"><name>%s</name><memory unit="MiB">64</memory>
+		<vcpu current="4">6</vcpu><iothreads>2</iothreads><os><type>hvm</type></os>
+		<cpu><topology sockets="3" cores="1" threads="2"/></cpu></domain>`, name)
+}
+
+// shortly is a context that ends before the test's patience does.
+func shortly(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// await polls until f succeeds, and fails with its last error.
+func await(t *testing.T, what string, f func() error) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			t.Fatalf("waiting for %s: %v", what, err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (l *libvirtd) domain(t *testing.T, name string) golibvirt.Domain {
+	t.Helper()
+	dom, err := l.rpc.DomainLookupByName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dom
+}
+
+// stopProcess makes libvirtd hang: its sockets stay, and nobody answers.
+func (l *libvirtd) stopProcess() error { return l.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// listen has something else than a libvirtd at a pod's socket; it calls serve for each connection and
+// keeps it open until the test ends. With a nil serve it never even answers.
+func listen(t *testing.T, podDir string, serve func(net.Conn)) *net.UnixListener {
+	t.Helper()
+	// Bound under a short name first, since the path may be too long to bind to.
+	short, err := os.MkdirTemp("", "s")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(short) })
+	bound := filepath.Join(short, "s")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: bound, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	if err := os.Link(bound, socketPath(t, podDir)); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			t.Cleanup(func() { _ = conn.Close() })
+			if serve != nil {
+				serve(conn)
+			}
+		}
+	}()
+	return listener
+}
+
+// socketPath makes the directory of a pod's socket and returns the socket's path.
+func socketPath(t *testing.T, podDir string) string {
+	t.Helper()
+	dir := filepath.Join(podDir, runtimeDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "libvirt-sock")
+}
+
+func remove(t *testing.T, path string) {
+	t.Helper()
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+}

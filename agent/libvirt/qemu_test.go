@@ -1,0 +1,181 @@
+package libvirt
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// qemuDomain is a guest without disks that QEMU emulates: one vCPU, one IO thread.
+const qemuDomain = `<domain type="qemu"><name>vms_db</name><memory unit="MiB">32</memory><vcpu>1</vcpu><iothreads>1</iothreads>
+	<os><type arch="x86_64" machine="pc">hvm</type></os><devices><emulator>%s</emulator></devices></domain>`
+
+// TestPinsRealThreads runs the whole of agent/pinning on a real QEMU under a real libvirtd, and asks the
+// kernel where the threads are.
+func TestPinsRealThreads(t *testing.T) {
+	cpus := usableCPUs(t)
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
+	require(t, len(cpus) >= 2, "this machine has only one CPU")
+	l := startLibvirtd(t, "qemu:///session")
+	xml := fmt.Sprintf(qemuDomain, qemu)
+	dom := l.create(t, xml)
+
+	vcpuOn, restOn := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
+	threads := func() map[string]cpuset.Set { return l.threads(t, "vms_db") }
+	t.Logf("before: %v", threads())
+	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": vcpuOn.Union(restOn)})
+	pinned := func() error {
+		return same(threads(), map[string]cpuset.Set{"CPU 0/TCG": vcpuOn, "IO iothread1": restOn, mainThread: restOn})
+	}
+	await(t, "the threads to be pinned", pinned)
+	await(t, "the event", func() error {
+		return events.has(pinning.EventPinned, fmt.Sprintf("vCPU 0→%s, emulator→%s, IO thread 1→%s", vcpuOn, restOn, restOn))
+	})
+
+	start := time.Now()
+	if err := l.rpc.DomainPinVcpu(dom, 0, toMap(restOn)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the event of a virsh vcpupin", func() error {
+		return events.has(pinning.EventDriftRepaired, fmt.Sprintf("vCPU 0: %s → %s", restOn, vcpuOn))
+	})
+	await(t, "a virsh vcpupin to be repaired", pinned)
+	t.Logf("a virsh vcpupin was repaired and told within %s", time.Since(start))
+
+	start = time.Now()
+	var mask unix.CPUSet
+	mask.Set(cpus[1])
+	if err := unix.SchedSetaffinity(l.threadID(t, "vms_db", "CPU 0/TCG"), &mask); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "a taskset to be repaired", pinned)
+	t.Logf("a taskset was repaired within %s, with a verify period of 1s", time.Since(start))
+
+	if err := unix.Kill(l.guestPID(t, "vms_db"), unix.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "libvirt to notice that QEMU was killed", func() error {
+		_, err := l.rpc.DomainLookupByName("vms_db")
+		if err == nil {
+			return fmt.Errorf("the domain is still there")
+		}
+		return nil
+	})
+	l.create(t, xml)
+	await(t, "the guest's next run to be pinned", pinned)
+	if err := events.has(pinning.EventCannotPin, ""); err == nil {
+		t.Errorf("a guest that came and went was told as a failure: %q", events.list())
+	}
+}
+
+// usableCPUs are the CPUs that this test may run on, and its children too.
+func usableCPUs(t *testing.T) []int {
+	t.Helper()
+	var mask unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &mask); err != nil {
+		t.Fatal(err)
+	}
+	var cpus []int
+	for id := range cpuset.MaxCPUs {
+		if mask.IsSet(id) {
+			cpus = append(cpus, id)
+		}
+	}
+	return cpus
+}
+
+func (l *libvirtd) guestPID(t *testing.T, domain string) int {
+	t.Helper()
+	file := filepath.Join(filepath.Dir(l.socket), "qemu/run", domain+".pid")
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pid
+}
+
+// mainThread stands for the name of QEMU's main thread, which others have too.
+const mainThread = "main"
+
+// threads tells where the kernel lets each thread of a guest run, by the thread's name.
+func (l *libvirtd) threads(t *testing.T, domain string) map[string]cpuset.Set {
+	t.Helper()
+	allowed := map[string]cpuset.Set{}
+	for _, status := range l.statuses(t, domain) {
+		cpus, err := cpuset.Parse(field(status, "Cpus_allowed_list"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := field(status, "Name")
+		if field(status, "Pid") == field(status, "Tgid") {
+			name = mainThread
+		}
+		allowed[name] = cpus
+	}
+	return allowed
+}
+
+func (l *libvirtd) threadID(t *testing.T, domain, name string) int {
+	t.Helper()
+	for _, status := range l.statuses(t, domain) {
+		if field(status, "Name") == name {
+			id, err := strconv.Atoi(field(status, "Pid"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return id
+		}
+	}
+	t.Fatalf("domain %s has no thread %q", domain, name)
+	return 0
+}
+
+// statuses are the contents of /proc/<pid>/task/<tid>/status; a thread that ends meanwhile is left out.
+func (l *libvirtd) statuses(t *testing.T, domain string) []string {
+	t.Helper()
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", l.guestPID(t, domain)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, file := range files {
+		if data, err := os.ReadFile(file); err == nil {
+			all = append(all, string(data))
+		}
+	}
+	return all
+}
+
+func field(status, name string) string {
+	for line := range strings.Lines(status) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// same wants every thread in want to run where it says.
+func same(got, want map[string]cpuset.Set) error {
+	for name, cpus := range want {
+		if got[name] != cpus {
+			return fmt.Errorf("thread %q may run on %q, want %s; all threads: %v", name, got[name], cpus, got)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package pinning
+
+import (
+	"fmt"
+	"strings"
+	"unicode/utf8"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// The reasons of the Events on a launcher pod. Each is written once for each change, not for each look.
+const (
+	// EventPinned: the guest's threads were pinned, for the first time or because its grant or its size
+	// changed; the message has the map.
+	EventPinned = "Pinned"
+	// EventDriftRepaired: threads were found elsewhere and put back; the message has old and new.
+	EventDriftRepaired = "DriftRepaired"
+	// EventMisplaced: threads are not where they should be, and the mode is observe.
+	EventMisplaced = "Misplaced"
+	// EventCannotPin: the guest's threads are not (all) pinned; the message has the reason and what to do.
+	EventCannotPin = "CannotPin"
+	// EventNotExclusive: a VM that asked dedicated CPUs has none; the message has the cause.
+	EventNotExclusive = "NotExclusive"
+)
+
+// maxMessage is the longest message, in bytes: what the events.k8s.io API accepts is 1024.
+const maxMessage = 1000
+
+func (w *worker) tellPinned(p plan, guest *Guest, granted cpuset.Set, drift bool) {
+	message := fmt.Sprintf("%s; granted %s", pinMap(p.pins, guest), granted)
+	if moves(p.steps) {
+		message = "moved " + list(p.steps) + "; now " + message
+	}
+	if drift {
+		w.event(corev1.EventTypeWarning, EventDriftRepaired, message)
+		return
+	}
+	w.event(corev1.EventTypeNormal, EventPinned, message)
+}
+
+// tellMisplaced tells, in mode observe, what would be pinned; false means that it was told already.
+func (w *worker) tellMisplaced(p plan, granted cpuset.Set) bool {
+	return w.tellOnce(corev1.EventTypeWarning, EventMisplaced, "not where they should be: "+list(p.steps)+"; granted "+granted.String()+
+		"; nothing is changed, since pinning.mode of the agent is observe")
+}
+
+func (w *worker) tellProblem(p *problem) {
+	eventReason := EventCannotPin
+	if p.reason == reasonNoGrant {
+		eventReason = EventNotExclusive
+	}
+	w.tellOnce(corev1.EventTypeWarning, eventReason, p.Error()+"; "+p.nextStep())
+}
+
+// tellOnce writes an event unless it is what was told last; it returns whether it did.
+func (w *worker) tellOnce(eventType, reason, message string) bool {
+	if w.told == reason+message {
+		return false
+	}
+	w.event(eventType, reason, message)
+	w.told = reason + message
+	return true
+}
+
+func (w *worker) event(eventType, reason, message string) {
+	w.Recorder.Event(w.pod, eventType, reason, shorten(message))
+}
+
+func list(steps []step) string {
+	texts := make([]string, 0, len(steps))
+	for _, s := range steps {
+		texts = append(texts, s.String())
+	}
+	return strings.Join(texts, ", ")
+}
+
+// shorten cuts a message for the API; the end of a long one is a list that goes on in the same way.
+func shorten(message string) string {
+	if len(message) <= maxMessage {
+		return message
+	}
+	cut := maxMessage - len("…")
+	for !utf8.RuneStart(message[cut]) {
+		cut--
+	}
+	return message[:cut] + "…"
+}

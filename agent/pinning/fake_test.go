@@ -1,0 +1,314 @@
+package pinning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+)
+
+// bench is a node for a Controller: pods, grants and one libvirt for each pod, all in memory, so that
+// hanging, failing and changing can be played. What real libvirts do is tested in agent/libvirt.
+type bench struct {
+	t          *testing.T
+	controller *Controller
+	pods       cache.Indexer
+
+	mu       sync.Mutex
+	grants   map[types.UID]map[string]cpuset.Set
+	libvirts map[string]*fakeLibvirt // by pod UID
+	events   []string                // "<pod> <reason> <message>"
+}
+
+// fakeLibvirt is the libvirt of one pod. Its fields are guarded by the bench's mutex.
+type fakeLibvirt struct {
+	bench   *bench
+	guest   *Guest // nil while none runs
+	err     error  // of every call
+	hangs   bool
+	ignores bool // takes pins and does nothing
+	changed []chan struct{}
+	pins    []string
+	open    int
+	asked   int // calls so far
+}
+
+func newBench(t *testing.T, mode config.PinningMode) *bench {
+	t.Helper()
+	t.Parallel()
+	b := &bench{
+		t: t, pods: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
+		grants: map[types.UID]map[string]cpuset.Set{}, libvirts: map[string]*fakeLibvirt{},
+	}
+	b.controller = New(Options{
+		Config: config.Pinning{
+			Mode:         mode,
+			Deadline:     metav1.Duration{Duration: 300 * time.Millisecond},
+			VerifyPeriod: metav1.Duration{Duration: 200 * time.Millisecond},
+		},
+		NodeName: "n1", KubeletRootDir: "/kubelet",
+		Pods: corelisters.NewPodLister(b.pods), Granted: b.granted,
+		Topology: func() *cputopology.Topology { return smt },
+		Recorder: b, Hypervisor: b,
+	})
+	return b
+}
+
+// run starts the controller; it is stopped, and must stop, when the test ends.
+func (b *bench) run() {
+	ended := make(chan error, 1)
+	go func() { ended <- b.controller.Run(b.t.Context()) }()
+	b.t.Cleanup(func() {
+		select {
+		case err := <-ended:
+			if err != nil {
+				b.t.Errorf("Run returned %v", err)
+			}
+		case <-time.After(10 * time.Second):
+			b.t.Error("Run did not return when its context ended")
+		}
+		for uid, l := range b.libvirts {
+			if l.open != 0 {
+				b.t.Errorf("%d connections to the libvirt of %s were left open", l.open, uid)
+			}
+		}
+	})
+}
+
+// vm adds a launcher pod of a dedicated VM, with its libvirt and its guest.
+func (b *bench) vm(name, granted, guest string) *fakeLibvirt {
+	b.t.Helper()
+	pod := launcherPod(name, max(1, mustParse(granted).Len()))
+	if err := b.pods.Add(pod); err != nil {
+		b.t.Fatal(err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := &fakeLibvirt{bench: b}
+	if guest != "" {
+		l.guest = guestOf(guest)
+	}
+	b.libvirts[name] = l
+	if granted != "" {
+		b.grants[pod.UID] = map[string]cpuset.Set{"compute": mustParse(granted)}
+	}
+	return l
+}
+
+func launcherPod(name string, cpus int) *corev1.Pod {
+	resources := corev1.ResourceList{
+		corev1.ResourceCPU: *resource.NewQuantity(int64(cpus), resource.DecimalSI), corev1.ResourceMemory: resource.MustParse("64Mi"),
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: name, Namespace: "vms", UID: types.UID(name),
+			Labels:      map[string]string{"kubevirt.io": "virt-launcher"},
+			Annotations: map[string]string{"kubevirt.io/domain": "db"},
+		},
+		Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{"cpumanager": "true"},
+			Containers:   []corev1.Container{{Name: "compute", Resources: corev1.ResourceRequirements{Requests: resources, Limits: resources}}},
+		},
+		Status: corev1.PodStatus{Phase: corev1.PodRunning, QOSClass: corev1.PodQOSGuaranteed},
+	}
+}
+
+// set changes something of the bench, and triggers the controller.
+func (b *bench) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+	b.controller.Trigger()
+}
+
+// tell changes a libvirt and has it tell the change.
+func (l *fakeLibvirt) tell(f func()) {
+	l.bench.mu.Lock()
+	defer l.bench.mu.Unlock()
+	f()
+	for _, changed := range l.changed {
+		select {
+		case changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+func (b *bench) granted() map[types.UID]map[string]cpuset.Set {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.grants
+}
+
+func (b *bench) Event(object runtime.Object, eventType, reason, message string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.events = append(b.events, object.(*corev1.Pod).Name+" "+reason+" "+message)
+}
+
+func (b *bench) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
+	b.Event(object, eventType, reason, fmt.Sprintf(format, args...))
+}
+
+func (b *bench) AnnotatedEventf(object runtime.Object, _ map[string]string, eventType, reason, format string, args ...any) {
+	b.Eventf(object, eventType, reason, format, args...)
+}
+
+// Connect implements Hypervisor.
+func (b *bench) Connect(ctx context.Context, podDir string) (Connection, error) {
+	b.mu.Lock()
+	l := b.libvirts[filepath.Base(podDir)]
+	b.mu.Unlock()
+	if err := l.answer(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	changed := make(chan struct{}, 1)
+	l.changed = append(l.changed, changed)
+	l.open++
+	return &fakeConnection{l, changed, false}, nil
+}
+
+// answer waits as long as libvirt takes, and fails as it does.
+func (l *fakeLibvirt) answer(ctx context.Context) error {
+	l.bench.mu.Lock()
+	err, hangs := l.err, l.hangs
+	l.asked++
+	l.bench.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return err
+}
+
+type fakeConnection struct {
+	*fakeLibvirt
+	changes chan struct{}
+	closed  bool
+}
+
+func (c *fakeConnection) Guest(ctx context.Context, domain string) (*Guest, error) {
+	if err := c.answer(ctx); err != nil {
+		return nil, err
+	}
+	c.bench.mu.Lock()
+	defer c.bench.mu.Unlock()
+	if domain != "vms_db" {
+		return nil, errors.New("asked for a domain of another name: " + domain)
+	}
+	if c.guest == nil {
+		return nil, ErrNoGuest
+	}
+	guest := *c.guest
+	guest.VCPUs = append([]GuestThread(nil), guest.VCPUs...)
+	guest.IOThreads = append([]GuestThread(nil), guest.IOThreads...)
+	return &guest, nil
+}
+
+func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus cpuset.Set) error {
+	if err := c.answer(ctx); err != nil {
+		return err
+	}
+	c.bench.mu.Lock()
+	defer c.bench.mu.Unlock()
+	c.pins = append(c.pins, thread.String()+"→"+cpus.String())
+	if c.ignores {
+		return nil
+	}
+	switch thread.Kind {
+	case VCPU:
+		c.guest.VCPUs[thread.ID] = GuestThread{thread.ID, cpus, cpus}
+	case IOThread:
+		c.guest.IOThreads[thread.ID-1] = GuestThread{thread.ID, cpus, cpus}
+	case Emulator:
+		c.guest.Emulator = cpus
+	}
+	return nil
+}
+
+func (c *fakeConnection) Changed() <-chan struct{} { return c.changes }
+
+func (c *fakeConnection) Close() {
+	c.bench.mu.Lock()
+	defer c.bench.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		c.open--
+	}
+}
+
+// pinned gives the pins that libvirt was asked for so far.
+func (l *fakeLibvirt) pinned() string {
+	l.bench.mu.Lock()
+	defer l.bench.mu.Unlock()
+	return strings.Join(l.pins, " ")
+}
+
+// eventsOf gives the events of a pod so far.
+func (b *bench) eventsOf(pod string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var events []string
+	for _, event := range b.events {
+		if text, ok := strings.CutPrefix(event, pod+" "); ok {
+			events = append(events, text)
+		}
+	}
+	return events
+}
+
+// awaitEvents waits until the pod's events are as many as want, each beginning so, and no others.
+func (b *bench) awaitEvents(pod string, want ...string) {
+	b.t.Helper()
+	b.await("the events", func() error {
+		events := b.eventsOf(pod)
+		if len(events) != len(want) {
+			return fmt.Errorf("%s has events %q, want %q", pod, events, want)
+		}
+		for i, prefix := range want {
+			if !strings.HasPrefix(events[i], prefix) {
+				return fmt.Errorf("%s has events %q, want %q", pod, events, want)
+			}
+		}
+		return nil
+	})
+}
+
+func (b *bench) await(what string, f func() error) {
+	b.t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		err := f()
+		if err == nil {
+			return
+		}
+		select {
+		case <-deadline:
+			b.t.Fatalf("waiting for %s: %v", what, err)
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
+// quiet lets several verify periods pass, so that what is done for each look would have been done again.
+func (b *bench) quiet() {
+	<-time.After(5 * b.controller.Config.VerifyPeriod.Duration)
+}

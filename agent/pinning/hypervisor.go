@@ -1,0 +1,99 @@
+package pinning
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// What a Hypervisor's errors wrap, where the caller acts on the difference. An error that wraps none of
+// them is one that libvirt answered with. A conversation that took too long wraps
+// context.DeadlineExceeded.
+var (
+	// ErrUnreachable: nothing answers at the launcher pod's libvirt socket.
+	ErrUnreachable = errors.New("libvirt is not reachable")
+	// ErrNoGuest: libvirt answers, but the guest does not run (yet, or any more).
+	ErrNoGuest = errors.New("no guest is running")
+	// ErrUnreadable: libvirt describes the guest in a way that is not understood.
+	ErrUnreadable = errors.New("the guest's description is not readable")
+)
+
+// Hypervisor reaches the libvirt of a launcher pod.
+type Hypervisor interface {
+	// Connect opens a connection to the libvirt of the pod whose directory is podDir
+	// (<kubelet root>/pods/<pod UID>). It takes no longer than ctx allows; the connection outlives ctx.
+	Connect(ctx context.Context, podDir string) (Connection, error)
+}
+
+// Connection is a connection to the libvirt of one launcher pod. Only one goroutine uses it at a time.
+// A call that ctx cuts short ends the connection: every later call fails.
+type Connection interface {
+	// Guest reads the running domain of that name or, where there is none of that name but exactly one
+	// domain runs, that one. The error wraps ErrNoGuest where no domain runs.
+	Guest(ctx context.Context, domain string) (*Guest, error)
+	// Pin lets a thread of the guest run on these CPUs only, until the guest stops.
+	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error
+	// Changed receives after libvirt told that a domain started, stopped, resumed or was tuned. Several
+	// changes may be told as one. It is closed when the connection is lost.
+	Changed() <-chan struct{}
+	// Close ends the connection. It does not wait for libvirt, and may be called again.
+	Close()
+}
+
+// Guest is a running domain as libvirt tells it.
+type Guest struct {
+	// Domain is libvirt's name.
+	Domain string
+	UUID   [16]byte
+	// Run is libvirt's id of this run of the domain; a guest that was started again has another one.
+	Run int32
+	// ThreadsPerCore is the number of threads of a guest core, at least 1.
+	ThreadsPerCore int
+	// VCPUs are those online, in ascending order of their ids, at least one.
+	VCPUs []GuestThread
+	// IOThreads are in ascending order of their ids.
+	IOThreads []GuestThread
+	// Emulator is where libvirt is told to keep the emulator; empty where it is told nothing.
+	Emulator cpuset.Set
+}
+
+// GuestThread is one thread of a guest.
+type GuestThread struct {
+	// ID is the vCPU's number or the IO thread's id.
+	ID int
+	// Pinned is where libvirt is told to keep it; empty where it is told nothing.
+	Pinned cpuset.Set
+	// Affinity is where the thread may really run, by the kernel as libvirt asked it.
+	Affinity cpuset.Set
+}
+
+// ThreadKind is what a thread of a guest is for.
+type ThreadKind string
+
+// The kinds of threads that libvirt can pin.
+const (
+	VCPU     ThreadKind = "vcpu"
+	Emulator ThreadKind = "emulator"
+	IOThread ThreadKind = "iothread"
+)
+
+// Thread names a thread of a guest.
+type Thread struct {
+	Kind ThreadKind
+	// ID is the vCPU's number or the IO thread's id; 0 for the emulator.
+	ID int
+}
+
+// String gives the thread as events and logs name it.
+func (t Thread) String() string {
+	switch t.Kind {
+	case VCPU:
+		return fmt.Sprintf("vCPU %d", t.ID)
+	case IOThread:
+		return fmt.Sprintf("IO thread %d", t.ID)
+	default:
+		return string(t.Kind)
+	}
+}

@@ -1,0 +1,55 @@
+package pinning
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+)
+
+const (
+	metricsNamespace = "corepin"
+	metricsSubsystem = "pinning"
+)
+
+// No metric names a pod or a VM: the events do, and a series for every VM that ever ran would not be
+// bounded.
+var (
+	pinsApplied = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "pins_applied_total",
+		Help:           "Threads of guests that were pinned, by kind of thread (vcpu, emulator, iothread).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"thread"})
+
+	driftSeen = metrics.NewCounter(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "drift_total",
+		Help:           "Times that a guest was found off the CPUs that it had been pinned to.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	passErrors = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "errors_total",
+		Help:           "Looks at a guest that did not end with valid pins, by reason.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"reason"})
+
+	pinSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "seconds",
+		Help:           "Seconds from first seeing a guest run to having read back all of its pins.",
+		Buckets:        metrics.ExponentialBuckets(0.005, 2, 13),
+		StabilityLevel: metrics.ALPHA,
+	})
+)
+
+// registerMetrics is called by New, once for the process whatever the number of controllers.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds)
+})

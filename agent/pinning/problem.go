@@ -1,0 +1,72 @@
+package pinning
+
+import (
+	"context"
+	"errors"
+)
+
+// reason says why a look at a guest did not end with valid pins. It is a label of a metric, so the set is
+// closed.
+type reason string
+
+const (
+	reasonNoGrant     reason = "no_grant"    // the kubelet gave the compute container no exclusive CPUs
+	reasonUnreachable reason = "unreachable" // nothing answers at the socket
+	reasonTimeout     reason = "timeout"     // libvirt did not answer within the deadline
+	reasonUnreadable  reason = "unreadable"  // the guest's description is not understood
+	reasonPlacement   reason = "placement"   // the guest does not fit on the granted CPUs
+	reasonLibvirt     reason = "libvirt"     // libvirt answered with an error
+	reasonNotVerified reason = "unverified"  // libvirt took the pins, and yet the threads are elsewhere
+)
+
+// problem is why a look at a guest did not end with valid pins, in words for the operator.
+type problem struct {
+	reason reason
+	err    error
+}
+
+func (p *problem) Error() string { return p.err.Error() }
+
+// problemOf sorts an error of a Hypervisor.
+func problemOf(err error) *problem {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return &problem{reasonTimeout, err}
+	case errors.Is(err, ErrUnreachable):
+		return &problem{reasonUnreachable, err}
+	case errors.Is(err, ErrUnreadable):
+		return &problem{reasonUnreadable, err}
+	default:
+		return &problem{reasonLibvirt, err}
+	}
+}
+
+// passing tells whether the problem often goes away within seconds, while a launcher pod starts or ends
+// or the agent has not read the kubelet's newest grants. Such a problem is told only when it lasts.
+func (p *problem) passing() bool {
+	switch p.reason {
+	case reasonPlacement, reasonNotVerified, reasonUnreadable:
+		return false
+	default:
+		return true
+	}
+}
+
+// nextStep is what the operator can do about it.
+func (p *problem) nextStep() string {
+	switch p.reason {
+	case reasonNoGrant:
+		return "the VM runs on CPUs that others use too; remove the cause and restart the VM"
+	case reasonUnreachable:
+		return "see whether the compute container runs and whether volume libvirt-runtime has the socket; retrying"
+	case reasonTimeout:
+		return "libvirt in the compute container hangs, see its log; retrying"
+	case reasonPlacement:
+		return "compare the VM's vCPUs with the CPU limit of the compute container"
+	case reasonUnreadable:
+		return "please report this with the output of virsh dumpxml"
+	case reasonLibvirt, reasonNotVerified:
+		return "see the log of libvirt in the compute container; retrying"
+	}
+	return ""
+}

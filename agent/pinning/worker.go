@@ -1,0 +1,154 @@
+package pinning
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/placement"
+)
+
+const (
+	// minGap is the least time between two looks at one guest, so that a libvirt that tells changes
+	// without end costs little.
+	minGap = 50 * time.Millisecond
+	// firstRetry is the wait after a first failure; it doubles with each further one, up to the verify
+	// period.
+	firstRetry = 100 * time.Millisecond
+	// maxAbsent bounds the wait for a socket that is not there yet: looking for it is a few system calls,
+	// and a launcher pod that starts should not wait for its pins.
+	maxAbsent = time.Second
+)
+
+// worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except
+// granted, which is the controller's.
+type worker struct {
+	*Controller
+	pod      *corev1.Pod
+	launcher launcher.Launcher
+	woken    chan struct{}
+	stop     context.CancelFunc
+	granted  cpuset.Set // the grant that the worker was last woken for
+
+	connection Connection // nil while there is none
+	current    guestRun
+	failing    time.Time // when the row of failures began; zero when the last look did not fail
+	retry      time.Duration
+	told       string // the last complaint that was told, "" once all is well
+}
+
+// guestRun is what is remembered of one run of a guest. Losing it costs nothing but a repaired thread
+// coming back to another core than before.
+type guestRun struct {
+	uuid    [16]byte
+	id      int32
+	seen    time.Time
+	settled placement.Pins // the last valid pins, the zero value before there were any
+	timed   bool           // seen to settled was observed, or was not ours to observe
+}
+
+func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
+	return &worker{Controller: c, pod: pod, launcher: of, woken: make(chan struct{}, 1)}
+}
+
+// wake makes the worker look again. It never blocks.
+func (w *worker) wake() {
+	select {
+	case w.woken <- struct{}{}:
+	default:
+	}
+}
+
+// run looks at the guest until ctx ends: at once, then whenever it is woken, libvirt tells a change, or
+// the time for the next look has come.
+func (w *worker) run(ctx context.Context) {
+	defer w.hangUp()
+	for {
+		next := w.clock.NewTimer(w.look(ctx))
+		if !w.pause(ctx) {
+			next.Stop()
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-next.C():
+		case <-w.woken:
+		case _, alive := <-w.changed():
+			if !alive {
+				w.hangUp()
+			}
+		}
+		next.Stop()
+	}
+}
+
+// pause keeps two looks minGap apart; false means that ctx ended.
+func (w *worker) pause(ctx context.Context) bool {
+	gap := w.clock.NewTimer(minGap)
+	defer gap.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-gap.C():
+		return true
+	}
+}
+
+func (w *worker) changed() <-chan struct{} {
+	if w.connection == nil {
+		return nil
+	}
+	return w.connection.Changed()
+}
+
+func (w *worker) hangUp() {
+	if w.connection != nil {
+		w.connection.Close()
+		w.connection = nil
+	}
+}
+
+// look makes one pass within the deadline and returns the wait until the next one.
+func (w *worker) look(ctx context.Context) time.Duration {
+	if ctx.Err() != nil {
+		return 0
+	}
+	within, cancel := context.WithTimeout(ctx, w.Config.Deadline.Duration)
+	defer cancel()
+	p := w.pass(within)
+	if ctx.Err() != nil {
+		return 0
+	}
+	if p == nil {
+		w.failing, w.retry = time.Time{}, 0
+		return wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
+	}
+	return w.failed(ctx, p)
+}
+
+// failed counts, tells and logs a problem and returns the wait until the next try.
+func (w *worker) failed(ctx context.Context, p *problem) time.Duration {
+	passErrors.WithLabelValues(string(p.reason)).Inc()
+	now := w.clock.Now()
+	if w.failing.IsZero() {
+		w.failing = now
+	}
+	klog.FromContext(ctx).V(2).Info("guest is not pinned", "reason", string(p.reason), "err", p.Error(), "since", w.failing)
+	if !p.passing() || now.Sub(w.failing) >= w.Config.Deadline.Duration {
+		w.tellProblem(p)
+	}
+	if p.passing() {
+		w.hangUp() // whatever state the connection is in, the next try does not depend on it
+	}
+	longest := w.Config.VerifyPeriod.Duration
+	if p.reason == reasonUnreachable {
+		longest = min(longest, maxAbsent)
+	}
+	w.retry = min(max(2*w.retry, firstRetry), longest)
+	return wait.Jitter(w.retry, 0.1)
+}

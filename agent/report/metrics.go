@@ -1,0 +1,61 @@
+package report
+
+import (
+	"sync"
+
+	"k8s.io/component-base/metrics"
+	"k8s.io/component-base/metrics/legacyregistry"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+)
+
+// Results of a write.
+const (
+	resultWritten = "written"
+	resultFailed  = "failed"
+	resultRefused = "refused"
+)
+
+var (
+	// writes counts the reports that were to be written: written; failed, to be tried again; refused,
+	// because a newer agent's report is there.
+	writes = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "report_writes_total",
+		Help:           "Reports to be written, by result: written, failed (to be tried again) or refused (a newer agent's report is there).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"result"})
+	// delay is the time from a change to the report of it at the API server.
+	delay = metrics.NewHistogram(&metrics.HistogramOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "report_delay_seconds",
+		Help:           "Time from the agent's noticing a change to the report of it being written.",
+		Buckets:        []float64{0.1, 0.15, 0.2, 0.3, 0.5, 1, 2, 5, 10, 60},
+		StabilityLevel: metrics.ALPHA,
+	})
+	// cpus are the numbers of the summary. The states are not exclusive: free CPUs are online CPUs too.
+	cpus = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "cpus",
+		Help:           "CPUs of the node by state: online, reserved, granted or free (the kubelet can still grant them).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"state"})
+	// exactNode is 1 where the prediction holds for this node.
+	exactNode = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "exact",
+		Help:           "Whether the kubelet's decisions on this node are predicted exactly: 1 or 0.",
+		StabilityLevel: metrics.ALPHA,
+	})
+)
+
+// registerMetrics makes this package's metrics visible. Only the first call does anything.
+var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(writes, delay, cpus, exactNode) })
+
+func observe(s *v1alpha1.NodeCPUStatus, exact bool) {
+	for state, n := range map[string]int32{
+		"online": s.Summary.CPUs, "reserved": s.Summary.Reserved, "granted": s.Summary.Granted, "free": s.Summary.Free,
+	} {
+		cpus.WithLabelValues(state).Set(float64(n))
+	}
+	exactNode.Set(0)
+	if exact {
+		exactNode.Set(1)
+	}
+}

@@ -1,0 +1,108 @@
+// Package nodereport is both ends of a NodeCPU report: what the agent writes into one, and what the
+// scheduler reads out of one.
+//
+// Both live here so that they cannot disagree: whatever SetTopology and SetGranted write, Topology and
+// Granted give back equal, and a test holds them to it.
+//
+// Reading is strict. A report is data from another process, perhaps of another version; a CPU list that
+// does not parse, a CPU that the report's own topology does not have, or a CPU held by two pods is an
+// error, because a scheduler that guessed would bind a VM to a node that refuses it. A caller that gets
+// an error treats the node as one without a report.
+//
+// Two facts of the kubelet look like faults and are none (pkg/kubelet/cm/cpumanager, v1.36.3). Containers
+// of one pod may hold the same CPU, since an app container takes over the CPUs of init containers that
+// ended before it. And a CPU may be in neither the shared pool nor any grant, since the kubelet's state
+// is written in two steps; such a CPU counts as used.
+package nodereport
+
+import (
+	"errors"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+// ErrNewer is wrapped by the errors of a report whose format is newer than this package: it may not mean
+// what it seems to. Whoever reads it needs an update.
+var ErrNewer = errors.New("the report is of a newer corepin")
+
+// Node decodes a report into everything the kubelet's decision depends on. Errors name the node and the
+// field; no part of a report that has one is to be trusted.
+func Node(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
+	node, err := decode(nc)
+	if err != nil {
+		return nil, fmt.Errorf("reading node report of %s: %w", nc.Name, err)
+	}
+	return node, nil
+}
+
+func decode(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
+	status := &nc.Status
+	if err := checkFormat(status); err != nil {
+		return nil, err
+	}
+	if status.CPUManager.Policy == "" {
+		return nil, fmt.Errorf("cpuManager.policy is empty: the agent on the node has not read the kubelet's state yet")
+	}
+	topology, err := Topology(status)
+	if err != nil {
+		return nil, err
+	}
+	node := &kubeletcpu.Node{Topology: topology, MemoryManager: status.MemoryManager.Policy}
+	if node.Minor, err = minor(status.KubeletVersion); err != nil {
+		return nil, err
+	}
+	if node.CPUManager, err = kubeletcpu.ParseCPUManager(status.CPUManager.Policy, status.CPUManager.Options); err != nil {
+		return nil, fmt.Errorf("cpuManager: %w", err)
+	}
+	manager := status.TopologyManager
+	if node.TopologyManager, err = kubeletcpu.ParseTopologyManager(manager.Policy, manager.Scope, manager.Options); err != nil {
+		return nil, fmt.Errorf("topologyManager: %w", err)
+	}
+	if node.Reserved, err = onlineCPUs("reservedCPUs", status.ReservedCPUs, topology); err != nil {
+		return nil, err
+	}
+	if node.Shared, err = onlineCPUs("sharedCPUs", status.SharedCPUs, topology); err != nil {
+		return nil, err
+	}
+	if _, err = granted(status, topology); err != nil {
+		return nil, err
+	}
+	return node, nil
+}
+
+func checkFormat(s *v1alpha1.NodeCPUStatus) error {
+	if s.Format > v1alpha1.FormatVersion {
+		return fmt.Errorf("%w: its format is %d, the newest known here is %d", ErrNewer, s.Format, v1alpha1.FormatVersion)
+	}
+	return nil
+}
+
+// minor is 36 for "v1.36.3" and for what distributions append to it.
+func minor(kubeletVersion string) (int, error) {
+	v, err := version.ParseGeneric(kubeletVersion)
+	if err != nil {
+		return 0, fmt.Errorf("kubeletVersion: %w", err)
+	}
+	if v.Major() != 1 {
+		return 0, fmt.Errorf("kubeletVersion %s: only Kubernetes 1 is known", kubeletVersion)
+	}
+	return int(v.Minor()), nil
+}
+
+// onlineCPUs parses the CPU list of a field and refuses CPUs that the machine does not have online.
+func onlineCPUs(field, list string, topology *cputopology.Topology) (cpuset.Set, error) {
+	cpus, err := cpuset.Parse(list)
+	if err != nil {
+		return cpuset.Set{}, fmt.Errorf("%s: %w", field, err)
+	}
+	if unknown := cpus.Minus(topology.CPUs()); !unknown.IsEmpty() {
+		return cpuset.Set{}, fmt.Errorf("%s: CPUs %s are in no core of the report", field, unknown)
+	}
+	return cpus, nil
+}
