@@ -1,0 +1,44 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// AdminKubeconfig is the path of the kubeconfig for setting up; see AdminConfig.
+func (c *Cluster) AdminKubeconfig() string { return c.path("admin.kubeconfig") }
+
+// ServiceAccountKubeconfig writes a kubeconfig that acts as the service account, which must exist,
+// and returns its path. Only its owner may read the file. The token comes from the TokenRequest API
+// and lives as long as the cluster's certificates: a kubelet would renew it, and there is none.
+func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+	seconds := int64(validity.Seconds())
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
+	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("requesting a token for service account %s/%s: %w", namespace, name, err)
+	}
+	path := c.path(namespace + "." + name + ".kubeconfig")
+	return path, c.writeKubeconfig(path, clientcmdapi.AuthInfo{Token: answer.Status.Token})
+}
+
+// Kubectl runs the kubectl of the cluster's own version as the admin and returns its standard
+// output. The user's own settings of kubectl are not read.
+func (c *Cluster) Kubectl(ctx context.Context, args ...string) ([]byte, error) {
+	command := exec.CommandContext(ctx, c.options.Binary, append([]string{"kubectl"}, args...)...)
+	command.Env = append(os.Environ(), "KUBECONFIG="+c.AdminKubeconfig(), "KUBERC=off")
+	var stdout, stderr bytes.Buffer
+	command.Stdout, command.Stderr = &stdout, &stderr
+	if err := command.Run(); err != nil {
+		return stdout.Bytes(), fmt.Errorf("running kubectl %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(stderr.String()))
+	}
+	return stdout.Bytes(), nil
+}

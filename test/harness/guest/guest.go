@@ -1,0 +1,106 @@
+// Package guest runs the virtual machine of a launcher pod on a simulated node, under a libvirtd of its
+// own, so that the agent has a libvirt to talk to where it would find KubeVirt's: a socket in the pod's
+// emptyDir volume libvirt-runtime.
+//
+// There are three runners, and what each proves differs:
+//
+//   - QEMU: a real QEMU process with real vCPU, emulator and IO threads; pins are the kernel's. The guest
+//     has no disk: its firmware finds nothing to boot and idles.
+//   - TestDriver: a real libvirtd with libvirt's own test driver. The remote protocol, the domain, the
+//     pins and the events are libvirt's; the hypervisor, and so the threads, are simulated. It knows CPUs
+//     0 to 7 only.
+//   - None: no guest and no libvirt at all. The pod says it runs; nothing can be pinned.
+//
+// Each libvirtd runs in session mode as user nobody, in a private directory, the way virt-launcher runs
+// its own (KubeVirt v1.8, cmd/virt-launcher). It is handed its listening socket by systemd's socket
+// activation protocol: the socket can then lie in a directory that only root may enter and whose path is
+// longer than the 107 bytes a socket address holds, as is true of the real kubelet's pod directories.
+//
+// A guest belongs to the process that started it. Stop ends it without a trace; if that process dies,
+// libvirt destroys the domain and libvirtd ends itself within seconds. What is then left is libvirtd's
+// private directory, guest-*, in the system's temporary directory.
+package guest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"sync"
+)
+
+// Spec is the shape of a guest.
+type Spec struct {
+	// Name is libvirt's name of the domain: KubeVirt's is <namespace>_<VMI name>.
+	Name string
+	// VCPUs is the number of virtual CPUs. Sockets, Cores (per socket) and Threads (per core) is how the
+	// guest sees them; all zero means one socket of VCPUs cores.
+	VCPUs, Sockets, Cores, Threads int
+	// IOThreads is the number of IO threads; libvirt numbers them from 1.
+	IOThreads int
+	// MemoryMiB is the guest's memory; 0 means 64.
+	MemoryMiB int
+	// SocketDir is the existing directory in which libvirtd's socket libvirt-sock appears.
+	SocketDir string
+}
+
+// Runner starts guests.
+type Runner interface {
+	// Start returns once the guest runs and its libvirt answers. ctx bounds the start only: the guest
+	// lives until Stop.
+	Start(ctx context.Context, spec Spec) (Guest, error)
+	// HostCPUs is how many CPUs, from 0 up, the runner's hypervisor can pin to; 0 means all there are.
+	HostCPUs() int
+}
+
+// Guest is a running virtual machine.
+type Guest interface {
+	// PID is the hypervisor's process, 0 where there is none.
+	PID() int
+	// Done is closed when the guest has ended, by Stop or by itself.
+	Done() <-chan struct{}
+	// Stop ends the guest and its libvirtd and removes what they left on disk. It may be called again.
+	Stop(ctx context.Context) error
+}
+
+// withDefaults fills what may be left out and refuses a shape that no hypervisor could start.
+func (s Spec) withDefaults() (Spec, error) {
+	if s.Name == "" || s.SocketDir == "" {
+		return s, fmt.Errorf("guest %q needs a name and a socket directory (%q)", s.Name, s.SocketDir)
+	}
+	if s.VCPUs < 1 || s.IOThreads < 0 || s.MemoryMiB < 0 {
+		return s, fmt.Errorf("guest %s: %d vCPUs, %d IO threads and %d MiB of memory is not a machine",
+			s.Name, s.VCPUs, s.IOThreads, s.MemoryMiB)
+	}
+	if s.Sockets == 0 && s.Cores == 0 && s.Threads == 0 {
+		s.Sockets, s.Cores, s.Threads = 1, s.VCPUs, 1
+	}
+	if s.Sockets*s.Cores*s.Threads != s.VCPUs {
+		return s, fmt.Errorf("guest %s: %d sockets x %d cores x %d threads are not its %d vCPUs",
+			s.Name, s.Sockets, s.Cores, s.Threads, s.VCPUs)
+	}
+	s.MemoryMiB = cmp.Or(s.MemoryMiB, 64)
+	return s, nil
+}
+
+// None runs no guest: for nodes too large for TestDriver, where only scheduling is looked at.
+type None struct{}
+
+// Start returns a guest that exists in name only.
+func (None) Start(context.Context, Spec) (Guest, error) {
+	return &nothing{done: make(chan struct{})}, nil
+}
+
+// HostCPUs is 0: there is nothing to pin.
+func (None) HostCPUs() int { return 0 }
+
+type nothing struct {
+	once sync.Once
+	done chan struct{}
+}
+
+func (*nothing) PID() int                { return 0 }
+func (n *nothing) Done() <-chan struct{} { return n.done }
+func (n *nothing) Stop(context.Context) error {
+	n.once.Do(func() { close(n.done) })
+	return nil
+}

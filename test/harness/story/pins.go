@@ -1,0 +1,141 @@
+package story
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/nodemap"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/guest"
+)
+
+func (s *Story) pinned(ctx context.Context) ([]string, error) {
+	var facts []string
+	for _, name := range []string{VMCores, VMLimits, VMLocal} {
+		var vm VM
+		err := await.For(ctx, "the vCPUs of "+name+" to be pinned", limit, func(ctx context.Context) error {
+			var err error
+			vm, err = s.readVM(ctx, name)
+			return err
+		})
+		if err != nil {
+			return facts, err
+		}
+		facts = append(facts, fmt.Sprintf("%-10s %s (%s)", name, vm.pinText(), vm.Guest))
+	}
+	return facts, nil
+}
+
+// readVM collects the evidence of one VM; an error says what is not as it should be (yet).
+func (s *Story) readVM(ctx context.Context, name string) (VM, error) {
+	pod, granted, err := s.granted(ctx, name)
+	if err != nil {
+		return VM{}, err
+	}
+	vm := VM{Name: name, Pod: pod.Name, Node: pod.Spec.NodeName, Granted: granted.String(), Guest: "none"}
+	node := s.bed.Nodes[vm.Node]
+	switch node.Guests.(type) {
+	case guest.None:
+		return vm, nil
+	case guest.TestDriver:
+		vm.Guest = "libvirt test driver"
+	case guest.QEMU:
+		vm.Guest = "QEMU"
+		if vm.Threads, err = vcpuThreads("vms_" + name); err != nil {
+			return vm, err
+		}
+	}
+	if vm.Pins, err = virshPins(ctx, node, pod); err != nil {
+		return vm, err
+	}
+	if err := checkPins(vm.Pins, granted); err != nil {
+		return vm, err
+	}
+	return vm, vm.checkThreads()
+}
+
+// checkThreads holds what the kernel does against what libvirt says it was told.
+func (vm VM) checkThreads() error {
+	if vm.Guest != "QEMU" {
+		return nil
+	}
+	if len(vm.Threads) != len(vm.Pins) {
+		return fmt.Errorf("%s has %d vCPU threads and %d pins", vm.Name, len(vm.Threads), len(vm.Pins))
+	}
+	for i, pin := range vm.Pins {
+		thread := vm.Threads[i]
+		if !strings.HasPrefix(thread.Name, fmt.Sprintf("CPU %d/", pin.VCPU)) || thread.CPUs != pin.CPUs {
+			return fmt.Errorf("vCPU %d is pinned to %s, but thread %d (%q) may run on %s", pin.VCPU, pin.CPUs, thread.TID, thread.Name, thread.CPUs)
+		}
+	}
+	return nil
+}
+
+// read fills the result.
+func (s *Story) read(ctx context.Context) ([]string, error) {
+	s.result.VMs, s.result.Nodes = nil, nil
+	for _, name := range []string{VMCores, VMLimits, VMLocal, VMMedium, VMLarge} {
+		vm, err := s.readVM(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s.result.VMs = append(s.result.VMs, vm)
+	}
+	for _, name := range s.nodeNames() {
+		node, err := s.readNode(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		s.result.Nodes = append(s.result.Nodes, node)
+	}
+	return nil, nil
+}
+
+func (s *Story) readNode(ctx context.Context, name string) (Node, error) {
+	report, err := s.bed.Report(ctx, name)
+	if err != nil {
+		return Node{}, err
+	}
+	machine, err := nodereport.Topology(&report.Status)
+	if err != nil {
+		return Node{}, err
+	}
+	reserved, err := cpuset.Parse(report.Status.ReservedCPUs)
+	if err != nil {
+		return Node{}, err
+	}
+	label, err := s.label(ctx, name)
+	if err != nil {
+		return Node{}, err
+	}
+	return Node{
+		Name:    name,
+		Machine: machine.String(),
+		Policy:  report.Status.CPUManager.Policy,
+		Label:   label,
+		Map:     nodemap.Draw(machine, reserved, s.holders(name)),
+	}, nil
+}
+
+func (s *Story) holders(node string) []nodemap.Holder {
+	var holders []nodemap.Holder
+	for _, vm := range s.result.VMs {
+		if granted, err := cpuset.Parse(vm.Granted); err == nil && vm.Node == node {
+			holders = append(holders, nodemap.Holder{Name: vm.Name, CPUs: granted})
+		}
+	}
+	return holders
+}
+
+func (s *Story) nodeNames() []string {
+	names := make([]string, 0, len(s.bed.Nodes))
+	for name := range s.bed.Nodes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

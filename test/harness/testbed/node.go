@@ -1,0 +1,81 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/test/harness/guest"
+	"corepin.dev/corepin/test/harness/process"
+	"corepin.dev/corepin/test/harness/simnode"
+)
+
+// Machine is a node to be.
+type Machine struct {
+	Name string
+	// Topology is the machine; nil means this machine's own CPUs.
+	Topology *cputopology.Topology
+	Kubelet  simnode.KubeletSettings
+	Guests   guest.Runner
+	// GuestURI is the libvirt driver that the agent is configured to open; "" is QEMU's.
+	GuestURI string
+}
+
+// Node is a simulated node and the agent on it.
+type Node struct {
+	Machine
+	Sim   *simnode.Node
+	Agent *process.Process
+}
+
+func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
+	path, err := t.NodeKubeconfig(machine.Name)
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return fmt.Errorf("reading the kubeconfig of node %s: %w", machine.Name, err)
+	}
+	sim, err := simnode.New(simnode.Options{
+		Name:        machine.Name,
+		Dir:         filepath.Join(t.options.Dir, "nodes", machine.Name),
+		Topology:    machine.Topology,
+		UseHostCPUs: machine.Topology == nil,
+		Kubelet:     machine.Kubelet,
+		Memory:      "64Gi",
+		Labels:      map[string]string{"kubevirt.io/schedulable": "true"},
+		Guests:      machine.Guests,
+		SpecOf:      t.specOf,
+		Config:      config,
+	})
+	if err != nil {
+		return fmt.Errorf("making node %s: %w", machine.Name, err)
+	}
+	t.goRun(inner, "node "+machine.Name, sim.Run)
+	agent, err := t.startAgent(ctx, machine, sim)
+	if err != nil {
+		return err
+	}
+	t.Nodes[machine.Name] = &Node{Machine: machine, Sim: sim, Agent: agent}
+	return nil
+}
+
+// Report reads a node's NodeCPU from the API server.
+func (t *Testbed) Report(ctx context.Context, node string) (*v1alpha1.NodeCPU, error) {
+	object, err := t.Dynamic().Resource(v1alpha1.Resource).Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return nil, err
+	}
+	report := &v1alpha1.NodeCPU{}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, report); err != nil {
+		return nil, fmt.Errorf("decoding NodeCPU %s: %w", node, err)
+	}
+	return report, nil
+}

@@ -1,0 +1,175 @@
+package testbed
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/test/harness/cluster"
+	"corepin.dev/corepin/test/harness/process"
+	"corepin.dev/corepin/test/harness/simnode"
+)
+
+// shippedConfig reads a configuration file out of the ConfigMap that the manifests made: its name is
+// prefix and a hash of its content.
+func (t *Testbed) shippedConfig(ctx context.Context, prefix string) (map[string]any, error) {
+	list, err := t.Client().CoreV1().ConfigMaps(SystemNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("listing the shipped ConfigMaps: %w", err)
+	}
+	for _, item := range list.Items {
+		if !strings.HasPrefix(item.Name, prefix) {
+			continue
+		}
+		config := map[string]any{}
+		if err := yaml.UnmarshalStrict([]byte(item.Data["config.yaml"]), &config); err != nil {
+			return nil, fmt.Errorf("reading config.yaml of ConfigMap %s: %w", item.Name, err)
+		}
+		return config, nil
+	}
+	return nil, fmt.Errorf("the manifests made no ConfigMap %s… in namespace %s", prefix, SystemNamespace)
+}
+
+func (t *Testbed) writeConfig(name string, config map[string]any) (string, error) {
+	data, err := yaml.Marshal(config)
+	if err != nil {
+		return "", fmt.Errorf("encoding the configuration of %s: %w", name, err)
+	}
+	path := filepath.Join(t.options.Dir, name+".yaml")
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		return "", fmt.Errorf("writing the configuration of %s: %w", name, err)
+	}
+	return path, nil
+}
+
+// startScheduler runs corepin-scheduler with the shipped configuration as its service account.
+//
+// A leader that was killed keeps its lease until it expires, as in every cluster; the times are made
+// shorter here so that a test of that does not wait for 15 s.
+func (t *Testbed) startScheduler(ctx context.Context) error {
+	kubeconfig, err := t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-scheduler")
+	if err != nil {
+		return err
+	}
+	config, err := t.shippedConfig(ctx, "corepin-scheduler-config-")
+	if err != nil {
+		return err
+	}
+	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
+	election, _ := config["leaderElection"].(map[string]any)
+	if election == nil || election["leaderElect"] != true {
+		return fmt.Errorf("the shipped scheduler configuration has no leader election: %v", config["leaderElection"])
+	}
+	election["leaseDuration"], election["renewDeadline"], election["retryPeriod"] = "4s", "3s", "500ms"
+	path, err := t.writeConfig("corepin-scheduler", config)
+	if err != nil {
+		return err
+	}
+	ports, err := cluster.FreeAddresses(1)
+	if err != nil {
+		return err
+	}
+	t.Scheduler, err = t.StartProcess("corepin-scheduler", filepath.Join(t.options.Bin, "corepin-scheduler"),
+		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), "--v=4")
+	if err != nil {
+		return err
+	}
+	return t.Scheduler.Await(ctx, "corepin-scheduler to lead", startDeadline, func(ctx context.Context) error {
+		name, _ := election["resourceName"].(string)
+		lease, err := t.Client().CoordinationV1().Leases(SystemNamespace).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
+			return fmt.Errorf("nobody holds lease %s", name)
+		}
+		return nil
+	})
+}
+
+// startAgent runs corepin-agent for a node with the shipped configuration as its service account.
+func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.Node) (*process.Process, error) {
+	config, err := t.shippedConfig(ctx, "corepin-agent-config-")
+	if err != nil {
+		return nil, err
+	}
+	config["kubeletRootDir"] = sim.KubeletRootDir()
+	config["sysfsDir"] = sim.SysfsDir()
+	ports, err := cluster.FreeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	config["serving"] = map[string]any{"address": ports[0]}
+	pinning, _ := config["pinning"].(map[string]any)
+	if pinning == nil {
+		return nil, fmt.Errorf("the shipped agent configuration has no pinning section: %v", config)
+	}
+	pinning["libvirtURI"] = machine.GuestURI
+	name := "corepin-agent-" + machine.Name
+	path, err := t.writeConfig(name, config)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := t.StartProcess(name, filepath.Join(t.options.Bin, "corepin-agent"),
+		"--config="+path, "--kubeconfig="+t.agent, "--node-name="+machine.Name, "--v=4")
+	if err != nil {
+		return nil, err
+	}
+	return agent, agent.Await(ctx, name+" to be healthy", startDeadline, func(ctx context.Context) error {
+		return healthy(ctx, "http://"+ports[0]+"/healthz")
+	})
+}
+
+func healthy(ctx context.Context, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", url, response.Status)
+	}
+	return nil
+}
+
+// PodOf is the launcher pod that the stand-in made for a VMI.
+func (t *Testbed) PodOf(ctx context.Context, vmi string) (*corev1.Pod, error) {
+	pods, err := t.Client().CoreV1().Pods(VMNamespace).List(ctx, metav1.ListOptions{LabelSelector: "kubevirt.io=virt-launcher"})
+	if err != nil {
+		return nil, err
+	}
+	for i, pod := range pods.Items {
+		if owner := metav1.GetControllerOf(&pods.Items[i]); owner != nil && owner.Kind == "VirtualMachineInstance" && owner.Name == vmi {
+			return &pod, nil
+		}
+	}
+	return nil, fmt.Errorf("VMI %s has no launcher pod among %d", vmi, len(pods.Items))
+}
+
+// DeleteVMI removes a VMI and waits until its launcher pod is gone with it.
+func (t *Testbed) DeleteVMI(ctx context.Context, name string) error {
+	pod, err := t.PodOf(ctx, name)
+	if err != nil {
+		return err
+	}
+	if err := t.Dynamic().Resource(VMIs).Namespace(VMNamespace).Delete(ctx, name, metav1.DeleteOptions{}); err != nil {
+		return fmt.Errorf("deleting VMI %s: %w", name, err)
+	}
+	pods := corev1.SchemeGroupVersion.WithResource("pods")
+	return t.WaitForGone(ctx, cluster.Ref{Resource: pods, Namespace: VMNamespace, Name: pod.Name}, startDeadline)
+}
+
+// ClusterBinary is the path of clusterd, which is kubectl too.
+func (t *Testbed) ClusterBinary() string { return filepath.Join(t.options.Bin, "clusterd") }

@@ -1,0 +1,239 @@
+// Package testbed is corepin at work, whole: a control plane, the shipped manifests, the two shipped
+// binaries, simulated nodes with their guests, and a stand-in for KubeVirt's virt-controller. The demo
+// and the integration suite are both told on it.
+//
+// Everybody has the identity and the rights they would have on a cluster. The scheduler and the agents
+// act as the service accounts of the manifests, with the configuration of the manifests' ConfigMaps
+// (only directories, ports and the leader election's patience are replaced); each simulated kubelet acts
+// as its node, under NodeRestriction; the stand-in has a role of its own. The admin sets up and looks,
+// and does nothing else.
+//
+// The Deployment and the DaemonSet are applied too, but nothing makes pods of them: there is no
+// container runtime. Their processes are started here, and can be killed here.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"corepin.dev/corepin/manifests"
+	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/cluster"
+	"corepin.dev/corepin/test/harness/crd"
+	"corepin.dev/corepin/test/harness/process"
+	"corepin.dev/corepin/test/harness/virtcontroller"
+)
+
+// Names in the testbed.
+const (
+	SystemNamespace = "corepin-system"
+	VMNamespace     = "vms"
+	GateNamespace   = virtcontroller.Namespace
+	GateConfigMap   = "kubevirt-config"
+	GateKey         = "feature-gates"
+)
+
+// startDeadline is for one component to do its first work, on a machine that is busy with the others.
+const startDeadline = 60 * time.Second
+
+// Options says what the testbed is made of.
+type Options struct {
+	// Dir takes everything that is written. Guests run as another user: every directory above it must be
+	// open to all (mode 0755).
+	Dir string
+	// Bin has the binaries corepin-scheduler, corepin-agent and clusterd.
+	Bin string
+	// Machines are the nodes.
+	Machines []Machine
+	// Log is told of each start; nil = nobody.
+	Log io.Writer
+}
+
+// Testbed is a running testbed. Stop must be called.
+type Testbed struct {
+	*cluster.Cluster
+	Scheduler *process.Process
+	Nodes     map[string]*Node
+
+	options Options
+	agent   string // kubeconfig of the agents
+	cancel  context.CancelFunc
+	group   sync.WaitGroup
+
+	mu   sync.Mutex
+	errs []error // of what runs in this process
+}
+
+// Start brings everything up and returns when the scheduler schedules, and every node is ready and has
+// been reported by its agent.
+func Start(ctx context.Context, options Options) (*Testbed, error) {
+	control, err := cluster.Start(ctx, cluster.Options{
+		Dir:    filepath.Join(options.Dir, "cluster"),
+		Binary: filepath.Join(options.Bin, "clusterd"),
+		Log:    options.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t := &Testbed{Cluster: control, Nodes: map[string]*Node{}, options: options, cancel: cancel}
+	if err := t.start(ctx, inner); err != nil {
+		return nil, errors.Join(err, t.Stop())
+	}
+	return t, nil
+}
+
+func (t *Testbed) start(ctx, inner context.Context) error {
+	if err := t.applyManifests(ctx); err != nil {
+		return err
+	}
+	if err := t.startVirtController(ctx, inner); err != nil {
+		return err
+	}
+	if err := t.startScheduler(ctx); err != nil {
+		return err
+	}
+	var err error
+	if t.agent, err = t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-agent"); err != nil {
+		return err
+	}
+	for _, machine := range t.options.Machines {
+		if err := t.addNode(ctx, inner, machine); err != nil {
+			return err
+		}
+	}
+	for _, machine := range t.options.Machines {
+		if err := t.AwaitReported(ctx, machine.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Testbed) applyManifests(ctx context.Context) error {
+	for _, setup := range [][]byte{
+		crd.KubeVirt, virtcontroller.Manifest,
+		fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", VMNamespace),
+	} {
+		if err := t.Apply(ctx, setup); err != nil {
+			return err
+		}
+	}
+	if err := t.SetGates(ctx, "DataVolumes,CPUManager"); err != nil {
+		return err
+	}
+	base, err := manifests.Build(manifests.FS, "base")
+	if err != nil {
+		return err
+	}
+	return t.Apply(ctx, base)
+}
+
+// SetGates writes the list of feature gates as a cluster's administrator would.
+func (t *Testbed) SetGates(ctx context.Context, gates string) error {
+	return t.Apply(ctx, fmt.Appendf(nil, "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: %s, namespace: %s}\ndata: {%s: %q}\n",
+		GateConfigMap, GateNamespace, GateKey, gates))
+}
+
+// goRun runs a part of the testbed in this process until Stop.
+func (t *Testbed) goRun(ctx context.Context, name string, run func(context.Context) error) {
+	t.group.Go(func() {
+		if err := run(ctx); err != nil && ctx.Err() == nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.errs = append(t.errs, fmt.Errorf("running %s: %w", name, err))
+		}
+	})
+}
+
+// Err is what has gone wrong in the parts that run in this process, so far.
+func (t *Testbed) Err() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return errors.Join(t.errs...)
+}
+
+func (t *Testbed) startVirtController(ctx, inner context.Context) error {
+	path, err := t.ServiceAccountKubeconfig(ctx, virtcontroller.Namespace, virtcontroller.ServiceAccount)
+	if err != nil {
+		return err
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		return fmt.Errorf("reading the virt-controller's kubeconfig: %w", err)
+	}
+	t.goRun(inner, "the virt-controller stand-in", func(ctx context.Context) error { return virtcontroller.Run(ctx, config) })
+	return nil
+}
+
+// AwaitReported waits until the node is ready and its agent's report says what it is.
+func (t *Testbed) AwaitReported(ctx context.Context, name string) error {
+	return await.For(ctx, "node "+name+" to be ready and reported", startDeadline, func(ctx context.Context) error {
+		if err := t.Err(); err != nil {
+			return await.Stop(err)
+		}
+		if agent := t.Nodes[name].Agent; !agent.Running() {
+			return await.Stop(fmt.Errorf("the agent of %s has exited: %s", name, agent.LogTail()))
+		}
+		node, err := t.Client().CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if err := ready(node); err != nil {
+			return err
+		}
+		report, err := t.Report(ctx, name)
+		if err != nil {
+			return err
+		}
+		if report.Status.CPUManager.Policy == "" {
+			return fmt.Errorf("NodeCPU %s names no CPU manager policy yet: %+v", name, report.Status.Conditions)
+		}
+		return nil
+	})
+}
+
+func ready(node *corev1.Node) error {
+	for _, taint := range node.Spec.Taints {
+		return fmt.Errorf("node %s has taint %s", node.Name, taint.Key)
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue {
+			return nil
+		}
+	}
+	return fmt.Errorf("node %s is not ready: %v", node.Name, node.Status.Conditions)
+}
+
+// ClientFor is a client with the identity of a kubeconfig.
+func ClientFor(kubeconfig string) (kubernetes.Interface, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", kubeconfig, err)
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// Stop ends everything, the guests included. It may be called more than once.
+func (t *Testbed) Stop() error {
+	var errs []error
+	for _, node := range t.Nodes {
+		errs = append(errs, node.Agent.Stop())
+	}
+	t.cancel()
+	t.group.Wait()
+	for _, node := range t.Nodes {
+		errs = append(errs, node.Sim.Stop())
+	}
+	return errors.Join(append(errs, t.Cluster.Stop(), t.Err())...)
+}
