@@ -1,0 +1,48 @@
+# Everything a contributor runs. Each recipe is one line; what takes more lives in hack/.
+
+# One setting for every build, test and check: each package of Kubernetes is compiled once.
+export CGO_ENABLED := 0
+
+BINARIES := $(CURDIR)/bin
+TIMEOUT ?= 20m
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo up down test verify update images bench clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## Install what is missing on this Debian machine (libvirt, QEMU)
+	@hack/setup.sh
+
+build: ## Build the binaries into bin/
+	@hack/build.sh
+
+demo: setup build ## Run the whole thing once, visibly, and clean up
+	@bin/demo run
+
+up: setup build ## Like demo, but the cluster stays up; prints its KUBECONFIG
+	@bin/demo up
+
+down: ## Stop what make up started
+	@bin/demo down
+
+# -vet=off: verify runs it; here it would go over all of Kubernetes a second time. -count=1: the suites run
+# the binaries, of which go test's cache knows nothing.
+test: setup build ## Run all tests
+	@COREPIN_BIN=$(BINARIES) COREPIN_REQUIRE_ALL=1 go test -vet=off -count=1 -timeout=$(TIMEOUT) ./...
+
+verify: ## Check format, lint, generated files, go.mod and manifests
+	@hack/verify-all.sh
+
+update: ## Rewrite what verify checks: format, generated files, go.mod
+	@hack/update-all.sh
+
+images: ## Build the OCI images of scheduler and agent into bin/images/
+	@go run ./hack/images -out bin/images
+
+bench: ## Run the benchmarks
+	@go test -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/...
+
+clean: ## Remove bin/
+	@rm -rf bin

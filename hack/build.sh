@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# Builds binaries into bin/. Silent when nothing has changed; a first build takes minutes, since
+# Kubernetes is compiled from source, so it says every ten seconds how far it is.
+#
+# usage: hack/build.sh [NAME...]   default: all
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo)
+names=("$@")
+[ $# -gt 0 ] || names=(corepin-agent corepin-scheduler clusterd demo)
+for name in "${names[@]}"; do
+	[ "${sources[$name]:-}" ] || { echo "no such binary: $name; there are: ${!sources[*]}" >&2; exit 2; }
+done
+
+# The Makefile's choice, also for those who call this script: one setting for every build and test
+# means that each package is compiled once.
+export CGO_ENABLED=${CGO_ENABLED:-0}
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+
+# Says how far the build is until this script ends. go build -v names each package it has compiled.
+progress() {
+	while ! timeout --foreground 10 tail --pid=$$ -s 0.2 -f /dev/null; do
+		printf 'building %s: %d packages compiled, %d modules downloaded, %d s\n' "$1" \
+			"$(grep -cE '^[^ #]+$' "$log")" "$(grep -c '^go: downloading' "$log")" "$SECONDS"
+	done
+}
+
+ldflags=$(hack/ldflags.sh 2>"$log") || { cat "$log" >&2; exit 1; }
+progress "${names[*]}" >&2 &
+for name in "${names[@]}"; do
+	# -buildvcs=false: else every commit would link every binary again.
+	if ! go build -v -buildvcs=false -ldflags "$ldflags" -o "bin/$name" "${sources[$name]}" 2>>"$log"; then
+		grep -vE '^[^ #]+$|^go: downloading' "$log" >&2 || true
+		echo "building $name failed" >&2
+		exit 1
+	fi
+done

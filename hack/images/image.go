@@ -1,0 +1,164 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// epoch is every time in an image and its archive: the time of the build would make each build differ.
+var epoch = time.Unix(0, 0).UTC()
+
+// assemble makes the image of one component on one platform out of its binary.
+func assemble(c component, platform v1.Platform, version, binary string) (v1.Image, error) {
+	layer, err := binaryLayer(c.Name, binary)
+	if err != nil {
+		return nil, err
+	}
+	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
+	image, err := mutate.Append(base, mutate.Addendum{
+		Layer:     layer,
+		MediaType: types.OCILayer,
+		History:   v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "hack/images"},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making the image of %s: %w", c.Name, err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		return nil, fmt.Errorf("making the image of %s: %w", c.Name, err)
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
+	config.Created = v1.Time{Time: epoch}
+	config.Config = v1.Config{
+		Entrypoint: []string{"/" + c.Name},
+		User:       c.User,
+		WorkingDir: "/",
+		Labels: map[string]string{
+			"org.opencontainers.image.title":    c.Title,
+			"org.opencontainers.image.version":  version,
+			"org.opencontainers.image.licenses": "Apache-2.0",
+		},
+	}
+	return mutate.ConfigFile(image, config)
+}
+
+// binaryLayer is a layer with one file, the binary, in the root directory.
+func binaryLayer(name, binary string) (v1.Layer, error) {
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		return nil, err
+	}
+	var files bytes.Buffer
+	w := tar.NewWriter(&files)
+	if err := addFile(w, name, 0o755, data); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
+		return nil, err
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(files.Bytes())), nil }
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
+}
+
+// writeArchive writes images, one for each platform, as one OCI archive that imports as reference.
+func writeArchive(file, reference string, images []v1.Image) error {
+	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, image := range images {
+		config, err := image.ConfigFile()
+		if err != nil {
+			return err
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{
+			Add:        image,
+			Descriptor: v1.Descriptor{Platform: config.Platform()},
+		})
+	}
+	dir, err := os.MkdirTemp("", "corepin-layout-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	store, err := layout.Write(dir, empty.Index)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	// Readers differ in which annotation names an image: containerd reads the first, others the second.
+	names := layout.WithAnnotations(map[string]string{
+		"io.containerd.image.name":          reference,
+		"org.opencontainers.image.ref.name": reference,
+	})
+	if err := store.AppendIndex(index, names); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return tarDirectory(file, dir)
+}
+
+// tarDirectory writes the files of dir into a tar archive, in the order of their names, without
+// anything of this machine. The file appears whole or not at all.
+func tarDirectory(file, dir string) (err error) {
+	out, err := os.CreateTemp(filepath.Dir(file), ".images-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			out.Close()
+			os.Remove(out.Name())
+		}
+	}()
+	w := tar.NewWriter(out)
+	tree := os.DirFS(dir)
+	err = fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		data, err := fs.ReadFile(tree, name)
+		if err != nil {
+			return err
+		}
+		return addFile(w, path.Clean(name), 0o644, data)
+	})
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	if err := w.Close(); err != nil {
+		return fmt.Errorf("writing %s: %w", file, err)
+	}
+	if err := out.Chmod(0o644); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return os.Rename(out.Name(), file)
+}
+
+// addFile adds one file that belongs to root and is as old as everything else.
+func addFile(w *tar.Writer, name string, mode int64, data []byte) error {
+	header := &tar.Header{
+		Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: int64(len(data)), ModTime: epoch, Format: tar.FormatPAX,
+	}
+	if err := w.WriteHeader(header); err != nil {
+		return err
+	}
+	_, err := w.Write(data)
+	return err
+}

@@ -1,0 +1,218 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"debug/elf"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/validate"
+)
+
+const program = "package main\n\nfunc main() { println(\"hello\") }\n"
+
+// build compiles a small program for platforms and writes its archive, the way run does.
+func build(t *testing.T, platforms ...string) (archive string) {
+	t.Helper()
+	source := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(source, []byte(program), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	var images []v1.Image
+	for _, name := range platforms {
+		platform, err := v1.ParsePlatform(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary := filepath.Join(t.TempDir(), "binary")
+		if err := compile(source, *platform, "-s -w", binary); err != nil {
+			t.Fatal(err)
+		}
+		image, err := assemble(components[0], *platform, "v1", binary)
+		if err != nil {
+			t.Fatal(err)
+		}
+		images = append(images, image)
+	}
+	archive = filepath.Join(t.TempDir(), "made", "image.tar")
+	if err := writeArchive(archive, reference(components[0], "v1"), images); err != nil {
+		t.Fatal(err)
+	}
+	return archive
+}
+
+// unpack reads an archive back: its index, and the names of the image in it.
+func unpack(t *testing.T, archive string) (v1.ImageIndex, map[string]string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	dir := t.TempDir()
+	for r := tar.NewReader(f); ; {
+		header, err := r.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target := filepath.Join(dir, header.Name)
+		if err := os.MkdirAll(filepath.Dir(target), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(target, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outer, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	manifest, err := outer.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(manifest.Manifests) != 1 {
+		t.Fatalf("the archive names %d images, want 1", len(manifest.Manifests))
+	}
+	index, err := outer.ImageIndex(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return index, manifest.Manifests[0].Annotations
+}
+
+func TestArchiveHasWhatANodeNeeds(t *testing.T) {
+	index, annotations := unpack(t, build(t, "linux/amd64", "linux/arm64"))
+	if err := validate.Index(index); err != nil {
+		t.Errorf("a registry would not take this: %v", err)
+	}
+	for _, key := range []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"} {
+		if got, want := annotations[key], "corepin.dev/corepin-scheduler:v1"; got != want {
+			t.Errorf("annotation %s is %q, want %q", key, got, want)
+		}
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []struct {
+		platform string
+		machine  elf.Machine
+	}{{"linux/amd64", elf.EM_X86_64}, {"linux/arm64", elf.EM_AARCH64}}
+	if len(manifest.Manifests) != len(want) {
+		t.Fatalf("%d images, want %d", len(manifest.Manifests), len(want))
+	}
+	for i, descriptor := range manifest.Manifests {
+		if got := descriptor.Platform.String(); got != want[i].platform {
+			t.Errorf("the index says %s, want %s", got, want[i].platform)
+		}
+		image, err := index.Image(descriptor.Digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkConfig(t, image, want[i].platform)
+		checkBinary(t, image, want[i].machine)
+	}
+}
+
+func checkConfig(t *testing.T, image v1.Image, platform string) {
+	t.Helper()
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := config.Platform().String(); got != platform {
+		t.Errorf("the image says %s, want %s", got, platform)
+	}
+	if got := config.Config.Entrypoint; len(got) != 1 || got[0] != "/corepin-scheduler" {
+		t.Errorf("%s: entrypoint is %q, want /corepin-scheduler", platform, got)
+	}
+	if got := config.Config.User; got != "65532:65532" {
+		t.Errorf("%s: user is %q, want 65532:65532", platform, got)
+	}
+	if got := config.Config.Labels["org.opencontainers.image.version"]; got != "v1" {
+		t.Errorf("%s: version label is %q, want v1", platform, got)
+	}
+}
+
+// checkBinary finds the one file of the image and looks into it.
+func checkBinary(t *testing.T, image v1.Image, machine elf.Machine) {
+	t.Helper()
+	layers, err := image.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, err %v; want 1", len(layers), err)
+	}
+	content, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	r := tar.NewReader(content)
+	header, err := r.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if header.Name != "corepin-scheduler" || header.Mode != 0o755 || header.Uid != 0 {
+		t.Errorf("file is %s, mode %o, uid %d; want corepin-scheduler, 755, 0", header.Name, header.Mode, header.Uid)
+	}
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if binary.Machine != machine {
+		t.Errorf("the binary is for %s, want %s", binary.Machine, machine)
+	}
+	if libraries, err := binary.ImportedLibraries(); err != nil || len(libraries) > 0 {
+		t.Errorf("the binary wants libraries %v (err %v), and the image has none", libraries, err)
+	}
+	if _, err := r.Next(); err != io.EOF {
+		t.Error("the image has more than its binary")
+	}
+}
+
+func TestSameSourceGivesSameBytes(t *testing.T) {
+	var archives [2][]byte
+	for i := range archives {
+		data, err := os.ReadFile(build(t, "linux/amd64"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		archives[i] = data
+	}
+	if !bytes.Equal(archives[0], archives[1]) {
+		t.Error("two builds of the same source differ")
+	}
+}
+
+func TestFailuresLeaveNoArchive(t *testing.T) {
+	if err := run(t.TempDir(), "v1", []string{"linux/amd64"}); err == nil {
+		t.Error("run outside the root of the repository succeeded")
+	}
+	if _, err := assemble(components[0], v1.Platform{OS: "linux", Architecture: "amd64"}, "v1", "no-such-file"); err == nil {
+		t.Error("an image of no binary was made")
+	}
+	dir := t.TempDir()
+	archive := filepath.Join(dir, "image.tar")
+	if err := tarDirectory(archive, filepath.Join(dir, "missing")); err == nil {
+		t.Error("an archive of a missing directory was made")
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("a failed build left %v (err %v)", left, err)
+	}
+}

@@ -1,0 +1,102 @@
+// Command images builds the container images that the manifests name, without a container engine.
+//
+// For each of corepin-scheduler and corepin-agent it writes one OCI archive with an image for every
+// platform, ready for `ctr images import`, `podman load`, `docker load` or `skopeo copy oci-archive:`.
+// An image is one static binary and nothing else: no shell, no package to patch, no base to fetch. The
+// same commit gives the same bytes: paths are trimmed and every time is the epoch.
+//
+//	go run ./hack/images -out bin/images -version dev -platforms linux/amd64,linux/arm64
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// component is one binary and how its image runs it.
+type component struct {
+	Name    string // of the binary and the image
+	Package string // that it is built from
+	User    string // "uid:gid"
+	Title   string // for people who look at the image
+}
+
+var components = []component{
+	{Name: "corepin-scheduler", Package: "./scheduler", User: "65532:65532", Title: "kube-scheduler with corepin's plugin DedicatedCPU"},
+	// Root, since what it reads belongs to root: see manifests/base/agent/daemonset.yaml.
+	{Name: "corepin-agent", Package: "./agent", User: "0:0", Title: "corepin's node agent"},
+}
+
+// repository is the part of an image's name before the component's; overlays replace it.
+const repository = "corepin.dev"
+
+func main() {
+	out := flag.String("out", "bin/images", "directory to write the archives to")
+	version := flag.String("version", "dev", "tag of the images and their version label")
+	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for, comma separated")
+	flag.Parse()
+	if err := run(*out, *version, strings.Split(*platforms, ",")); err != nil {
+		fmt.Fprintln(os.Stderr, "images:", err)
+		os.Exit(1)
+	}
+}
+
+// run builds every component for every platform and writes one archive each into directory out.
+func run(out, version string, platforms []string) error {
+	ldflags, err := exec.Command("hack/ldflags.sh").Output()
+	if err != nil {
+		return fmt.Errorf("running hack/ldflags.sh (start this in the root of the repository): %w", err)
+	}
+	binaries, err := os.MkdirTemp("", "corepin-images-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(binaries)
+	for _, c := range components {
+		var images []v1.Image
+		for _, name := range platforms {
+			platform, err := v1.ParsePlatform(name)
+			if err != nil {
+				return fmt.Errorf("reading -platforms: %w", err)
+			}
+			fmt.Printf("building %s for %s\n", c.Name, platform)
+			binary := filepath.Join(binaries, strings.ReplaceAll(name, "/", "-"), c.Name)
+			if err := compile(c.Package, *platform, strings.TrimSpace(string(ldflags)), binary); err != nil {
+				return err
+			}
+			image, err := assemble(c, *platform, version, binary)
+			if err != nil {
+				return err
+			}
+			images = append(images, image)
+		}
+		path := filepath.Join(out, c.Name+".tar")
+		if err := writeArchive(path, reference(c, version), images); err != nil {
+			return err
+		}
+		fmt.Printf("wrote %s: %s\n", path, reference(c, version))
+	}
+	return nil
+}
+
+// reference is the name under which a component's image is imported.
+func reference(c component, version string) string {
+	return repository + "/" + c.Name + ":" + version
+}
+
+// compile builds pkg as a static binary for platform. Its output depends on the sources alone.
+func compile(pkg string, platform v1.Platform, ldflags, output string) error {
+	cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", ldflags, "-o", output, pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+platform.OS, "GOARCH="+platform.Architecture)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("building %s for %s: %w", pkg, platform, err)
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Runs every check beside it, tells all that fail together, and fails once.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+for check in hack/verify-*.sh; do
+	name=$(basename "$check" .sh)
+	[ "$name" = verify-all ] && continue
+	start=$SECONDS
+	if "$check" >"$log" 2>&1 </dev/null; then
+		printf '%-18s ok      %4d s\n' "$name" $((SECONDS - start))
+	else
+		printf '%-18s FAILED  %4d s\n' "$name" $((SECONDS - start))
+		failed+=("$(printf '== %s\n%s' "$check" "$(cat "$log")")")
+	fi
+done
+if [ ${#failed[@]} -gt 0 ]; then
+	printf '\n%s\n' "${failed[@]}" >&2
+	printf '\n%d of the checks failed; most are repaired by make update\n' ${#failed[@]} >&2
+	exit 1
+fi

@@ -1,0 +1,7 @@
+#!/usr/bin/env bash
+# Fails when a kustomization does not build, or an object in it is not one its API has, or promises of
+# the manifests are broken: see test/policy.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+go test -vet=off -run Manifests ./test/policy/
