@@ -47,6 +47,12 @@ type NUMANode struct {
 	Distances []int
 }
 
+// Unit is a socket or an uncore cache with its CPUs.
+type Unit struct {
+	ID   int
+	CPUs cpuset.Set
+}
+
 // Topology is an immutable description of a machine's CPUs. Callers must not change what its methods
 // return. The zero Topology has no CPUs.
 type Topology struct {
@@ -54,6 +60,8 @@ type Topology struct {
 	numaNodes   []NUMANode
 	sockets     []int
 	uncore      []int
+	socketUnits []Unit
+	uncoreUnits []Unit
 	cpus        cpuset.Set
 	coreOfCPU   map[int]int // CPU id to index in cores
 	threadCount int
@@ -79,6 +87,8 @@ func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
 		t.sockets = insert(t.sockets, core.Socket)
 		t.uncore = insert(t.uncore, core.UncoreCache)
 	}
+	t.socketUnits = units(t.sockets, t.cores, func(c *Core) int { return c.Socket })
+	t.uncoreUnits = units(t.uncore, t.cores, func(c *Core) int { return c.UncoreCache })
 	return t, t.addNUMANodes(numaNodes)
 }
 
@@ -125,6 +135,19 @@ func (t *Topology) addNUMANodes(given []NUMANode) error {
 	return nil
 }
 
+// units gives each of the sorted ids the CPUs of its cores.
+func units(ids []int, cores []Core, idOf func(*Core) int) []Unit {
+	list := make([]Unit, len(ids))
+	for i, id := range ids {
+		list[i].ID = id
+	}
+	for c := range cores {
+		i, _ := slices.BinarySearch(ids, idOf(&cores[c]))
+		list[i].CPUs = list[i].CPUs.Union(cores[c].CPUs)
+	}
+	return list
+}
+
 func insert(ids []int, id int) []int {
 	i, found := slices.BinarySearch(ids, id)
 	if found {
@@ -147,6 +170,12 @@ func (t *Topology) Sockets() []int { return t.sockets }
 
 // UncoreCaches are the ids of the uncore caches, ascending.
 func (t *Topology) UncoreCaches() []int { return t.uncore }
+
+// SocketUnits are the same sockets with their CPUs, in the same order.
+func (t *Topology) SocketUnits() []Unit { return t.socketUnits }
+
+// UncoreUnits are the same uncore caches with their CPUs, in the same order.
+func (t *Topology) UncoreUnits() []Unit { return t.uncoreUnits }
 
 // ThreadsPerCore is the largest number of CPUs in a core.
 func (t *Topology) ThreadsPerCore() int { return t.threadCount }

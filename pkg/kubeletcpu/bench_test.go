@@ -1,0 +1,74 @@
+package kubeletcpu
+
+import (
+	"testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+)
+
+// The node of the benchmarks here and of test/conformance/kubeletcpu, which times the kubelet's own code.
+func benchmarkNode(tb testing.TB) (*Node, *Pod) {
+	cm, err := ParseCPUManager(CPUManagerStatic, map[string]string{"full-pcpus-only": "true"})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := &Node{
+		Topology:        cputopology.MustParse("2 sockets x 1 numa x 32 cores x 2 threads"),
+		Minor:           36,
+		CPUManager:      cm,
+		TopologyManager: TopologyManager{Policy: TopologySingleNUMANode, Scope: ScopeContainer},
+		Reserved:        cpuset.Of(0, 64),
+	}
+	n.Shared = n.Topology.CPUs()
+	for i := range 10 { // two cores here and there
+		n.Shared = n.Shared.Minus(cpuset.Of(3*i+2, 3*i+3, 3*i+66, 3*i+67))
+	}
+	return n, &Pod{Name: "vm", Guaranteed: true, Containers: []Container{{Name: "compute", CPUs: 8}}}
+}
+
+func BenchmarkAdmit(b *testing.B) {
+	n, p := benchmarkNode(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := Admit(n, p); d.Verdict != Admitted {
+			b.Fatal(d)
+		}
+	}
+}
+
+func BenchmarkAdmitRefused(b *testing.B) {
+	n, p := benchmarkNode(b)
+	p.Containers[0].CPUs = 66
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := Admit(n, p); d.Verdict != Refused {
+			b.Fatal(d)
+		}
+	}
+}
+
+func BenchmarkAdmitAllThreeInFlight(b *testing.B) {
+	n, p := benchmarkNode(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := AdmitAll(n, []*Pod{p, p, p}, p); d.Verdict != Admitted {
+			b.Fatal(d)
+		}
+	}
+}
+
+// 256 CPUs on 8 NUMA nodes, restricted, pod scope.
+func BenchmarkAdmitLarge(b *testing.B) {
+	n, p := benchmarkNode(b)
+	n.Topology = cputopology.MustParse("2 sockets x 4 numa x 16 cores x 2 threads")
+	n.TopologyManager = TopologyManager{Policy: TopologyRestricted, Scope: ScopePod}
+	n.Shared = n.Topology.CPUs()
+	p.Containers = []Container{{Name: "compute", CPUs: 40}}
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := Admit(n, p); d.Verdict != Admitted {
+			b.Fatal(d)
+		}
+	}
+}

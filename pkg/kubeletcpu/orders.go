@@ -1,0 +1,155 @@
+package kubeletcpu
+
+import (
+	"fmt"
+	"slices"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// maxInFlight is how many pods in flight AdmitAll tries in every order; beyond, it says Wait.
+const maxInFlight = 3
+
+// AdmitAll is whether p can be bound to n while the pods inFlight are bound to it and not yet
+// acknowledged. The kubelet admits pods in the order in which it hears of them, those that it hears of at
+// once by creation time; nobody else knows that order beforehand, and it matters: the pod that comes
+// first may take the room that only the other could not do without. So:
+//
+//   - Admitted: in every order of all of them p is admitted, and so is every pod in flight that would be
+//     without p. Grants are p's CPUs if every order gives the same, or else nil; Shared are the CPUs in
+//     the shared pool in every order.
+//   - Refused: p is refused in every order, or would be granted CPUs that are not free, which the kubelet
+//     does not refuse (ReasonNotFree).
+//   - Wait: it depends on the order, or more than three pods are in flight. Once the kubelet has
+//     acknowledged them there is an answer.
+//
+// Pods in flight that ask for no exclusive CPUs change nothing and do not count.
+func AdmitAll(n *Node, inFlight []*Pod, p *Pod) Decision {
+	pods := make([]*Pod, 0, maxInFlight+1)
+	for _, pod := range inFlight {
+		if !pod.Exclusive() {
+			continue
+		}
+		if len(pods) == maxInFlight {
+			return Decision{Verdict: Wait, Shared: n.Shared,
+				Message: fmt.Sprintf("more than %d pods with exclusive CPUs are in flight to the node", maxInFlight)}
+		}
+		pods = append(pods, pod)
+	}
+	if len(pods) == 0 {
+		return onlyFree(Admit(n, p))
+	}
+	if !p.Exclusive() {
+		return Admit(n, p)
+	}
+	o := orders{node: n, pods: append(pods, p)}
+	o.try(outcome{with: n.Shared, without: n.Shared})
+	return o.decision()
+}
+
+// onlyFree turns an admission with CPUs that are not free into a refusal.
+func onlyFree(d Decision) Decision {
+	if d.Verdict != Admitted || d.NotFree.IsEmpty() {
+		return d
+	}
+	return Decision{Verdict: Refused, Shared: d.Shared, Preemptible: true, Reason: ReasonNotFree,
+		Message: fmt.Sprintf("the kubelet would grant CPUs %s, which are held by others or reserved", d.NotFree)}
+}
+
+// orders goes through the orders in which the pods can be admitted; the last of pods is the new one.
+type orders struct {
+	node *Node
+	pods []*Pod
+
+	admitted, refused int        // orders with this outcome for the new pod
+	refusal           Decision   // its first refusal
+	grants            []Grant    // its grants in the first order that admits it
+	differ            bool       // other orders grant it other CPUs
+	harmed            *Pod       // a pod in flight that would be admitted only without the new one
+	shared            cpuset.Set // in the shared pool after every order
+}
+
+// outcome is how things stand after some of the pods.
+type outcome struct {
+	done          uint       // the pods admitted or refused so far, by index
+	with, without cpuset.Set // the shared pool, and the one that it would be without the new pod
+	mine          *Decision  // the new pod's, once it has had its turn
+}
+
+// try lets each of the pods not done be the next, and so on to the end of every order.
+func (o *orders) try(so outcome) {
+	if so.done == 1<<len(o.pods)-1 {
+		o.count(so)
+		return
+	}
+	for i, pod := range o.pods {
+		if so.done>>i&1 != 0 {
+			continue
+		}
+		next := so
+		next.done |= 1 << i
+		d := o.admit(so.with, pod)
+		next.with = d.Shared
+		if i == len(o.pods)-1 {
+			next.mine = &d
+			o.try(next)
+			continue
+		}
+		alone := d
+		if so.mine != nil {
+			alone = o.admit(so.without, pod)
+		}
+		next.without = alone.Shared
+		if alone.Verdict == Admitted && d.Verdict != Admitted {
+			o.harmed = pod
+		}
+		o.try(next)
+	}
+}
+
+func (o *orders) admit(shared cpuset.Set, p *Pod) Decision {
+	node := *o.node
+	node.Shared = shared
+	return onlyFree(admit(&node, p))
+}
+
+// count adds the outcome of one order.
+func (o *orders) count(so outcome) {
+	if o.admitted+o.refused == 0 {
+		o.shared = so.with
+	}
+	o.shared = o.shared.Intersect(so.with)
+	if so.mine.Verdict != Admitted {
+		if o.refused == 0 {
+			o.refusal = *so.mine
+		}
+		o.refused++
+		return
+	}
+	if o.admitted == 0 {
+		o.grants = so.mine.Grants
+	}
+	o.differ = o.differ || !slices.Equal(so.mine.Grants, o.grants)
+	o.admitted++
+}
+
+func (o *orders) decision() Decision {
+	switch {
+	case o.admitted == 0:
+		d := o.refusal
+		empty := o.node.Empty()
+		d.Preemptible = onlyFree(admit(&empty, o.pods[len(o.pods)-1])).Verdict == Admitted
+		d.Shared = o.shared
+		return d
+	case o.refused > 0:
+		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
+			"in %d of %d orders of admission the kubelet would refuse the pod: %s",
+			o.refused, o.refused+o.admitted, o.refusal.Message)}
+	case o.harmed != nil:
+		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
+			"in some order of admission the kubelet would refuse pod %s, which is in flight, for this one's sake", o.harmed.Name)}
+	case o.differ:
+		return Decision{Verdict: Admitted, Shared: o.shared}
+	}
+	return Decision{Verdict: Admitted, Grants: o.grants, Shared: o.shared}
+}
