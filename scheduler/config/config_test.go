@@ -1,0 +1,81 @@
+package config
+
+import (
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUArgs\n"
+
+func TestDecode(t *testing.T) {
+	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, NodesWithoutExactReport: Refuse}
+	for name, test := range map[string]struct {
+		text    string
+		want    DedicatedCPUArgs
+		wantErr string
+	}{
+		"nothing gives the defaults":     {text: "", want: defaults},
+		"only a header too":              {text: header, want: defaults},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nnodesWithoutExactReport: Estimate\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Estimate}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Refuse}},
+		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
+		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
+		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},
+		"no header":                      {text: "scoringStrategy: MostFree\n", wantErr: "knows apiVersion scheduler.corepin.dev/v1alpha1"},
+		"another kind":                   {text: "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: Other\n", wantErr: `kind "Other"`},
+		"another version":                {text: "apiVersion: scheduler.corepin.dev/v2\nkind: DedicatedCPUArgs\n", wantErr: `apiVersion "scheduler.corepin.dev/v2"`},
+		"an unknown strategy":            {text: header + "scoringStrategy: Random\n", wantErr: `scoringStrategy: Unsupported value: "Random"`},
+		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
+		"a value of the wrong type":      {text: header + "scoringStrategy: [a]\n", wantErr: "cannot unmarshal"},
+		"text that is neither":           {text: "{", wantErr: "yaml"},
+		"a list where an object belongs": {text: "- a\n", wantErr: "cannot unmarshal"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := Decode([]byte(test.text))
+			if test.wantErr != "" {
+				if err == nil || !strings.Contains(err.Error(), test.wantErr) {
+					t.Fatalf("error %v, want one with %q", err, test.wantErr)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if *got != test.want {
+				t.Errorf("got %+v, want %+v", *got, test.want)
+			}
+		})
+	}
+}
+
+func TestLoadTakesWhatTheSchedulerHandsOver(t *testing.T) {
+	if _, err := Load(nil); err != nil {
+		t.Errorf("no args: %v", err)
+	}
+	args, err := Load(&runtime.Unknown{Raw: []byte(header + "scoringStrategy: MostFree\n")})
+	if err != nil || args.ScoringStrategy != MostFree {
+		t.Errorf("text: %+v, %v", args, err)
+	}
+	if _, err := Load(&metav1.Status{}); err == nil {
+		t.Error("an object of another type was taken as args")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(header))
+	f.Add([]byte(header + "scoringStrategy: MostFree\n"))
+	f.Add([]byte("{"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		args, err := Decode(data)
+		if (args == nil) == (err == nil) {
+			t.Fatalf("Decode gave %v and error %v", args, err)
+		}
+		if err == nil && len(args.Validate(nil)) > 0 {
+			t.Fatalf("Decode gave invalid args: %+v", args)
+		}
+	})
+}

@@ -1,0 +1,54 @@
+package dedicatedcpu
+
+import (
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/scheduler/nodeview"
+)
+
+const stateKey fwk.StateKey = Name
+
+// demand is what a pod asks for: computed at PreFilter, used at Filter, Score and PostBind, and kept while
+// the pod waits.
+type demand struct {
+	nodeview.Demand
+	// launcher tells that the pod is the launcher pod of a dedicated VM: it insists on exclusive CPUs.
+	launcher bool
+
+	// waits puts the pod among those that a report can wake, once in a scheduling cycle.
+	waits sync.Once
+	// heldAt are the nodes that could not answer because of pods in flight.
+	heldAt sync.Map
+}
+
+// Clone returns the demand itself: what a pod asks for is the same whatever preemption simulates, and
+// whether it waits is for all copies to know.
+func (d *demand) Clone() fwk.StateData { return d }
+
+// demandOf reads a pod; nil for one that asks for no exclusive CPUs, and that nobody meant to.
+func demandOf(pod *corev1.Pod) *demand {
+	l, isLauncher := launcher.Of(pod)
+	dedicated := isLauncher && l.Dedicated
+	if class := pod.Status.QOSClass; !dedicated && class != "" && class != corev1.PodQOSGuaranteed {
+		return nil
+	}
+	d := &demand{Demand: nodeview.DemandOf(pod), launcher: dedicated}
+	if !dedicated && !d.Pod.Exclusive() {
+		return nil
+	}
+	return d
+}
+
+// read gives the demand that PreFilter wrote; nil for a pod that PreFilter skipped.
+func read(state fwk.CycleState) *demand {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil
+	}
+	d, _ := data.(*demand)
+	return d
+}

@@ -1,0 +1,95 @@
+package dedicatedcpu
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/launcher"
+)
+
+// EventsToRegister is called once at start: these are the events of kube-scheduler that can make a pod
+// fit which this plugin has refused. Reports are not among them; the package comment says why. A node's
+// allocatable is not either: Filter does not read it, and what changes it changes the report. Taints are,
+// though Filter does not read them: for a plugin that names Node/Add without them kube-scheduler adds the
+// event with a hint that always says Queue (pkg/scheduler/scheduler.go, v1.36.3).
+func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
+	return []fwk.ClusterEventWithHint{
+		{
+			Event:          fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete},
+			QueueingHintFn: afterPodDelete,
+		},
+		{
+			Event:          fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.UpdatePodLabel | fwk.UpdatePodScaleDown},
+			QueueingHintFn: afterPodUpdate,
+		},
+		{
+			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint},
+			QueueingHintFn: afterNodeChange,
+		},
+	}, nil
+}
+
+// afterPodDelete tells whether a pod that has gone, or has ended, may have made room: only one that held
+// exclusive CPUs has. It is also called when a binding fails.
+func afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
+	gone, ok := oldObj.(*corev1.Pod)
+	if !ok {
+		return fwk.Queue, fmt.Errorf("judging a deleted pod: it is a %T", oldObj)
+	}
+	if len(launcher.Problems(pod)) > 0 {
+		return fwk.QueueSkip, nil // no node would take it
+	}
+	if asks := kubeletcpu.PodOf(gone); gone.Spec.NodeName == "" || !asks.Exclusive() {
+		logger.V(5).Info("the pod that is gone had no exclusive CPUs", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+		return fwk.QueueSkip, nil
+	}
+	logger.V(5).Info("a pod with exclusive CPUs is gone", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+	return fwk.Queue, nil
+}
+
+// afterPodUpdate tells whether the waiting pod itself now asks for something else.
+func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	before, ok := oldObj.(*corev1.Pod)
+	after, okToo := newObj.(*corev1.Pod)
+	if !ok || !okToo {
+		return fwk.Queue, fmt.Errorf("judging an updated pod: it is a %T and a %T", oldObj, newObj)
+	}
+	if after.UID != pod.UID {
+		// Another pod that asks for less keeps its CPUs until a kubelet says otherwise, in its report.
+		return fwk.QueueSkip, nil
+	}
+	if was, is := demandOf(before), demandOf(after); was != nil && is != nil && was.Key == is.Key {
+		logger.V(5).Info("the pod asks for the same CPUs as before", "pod", klog.KObj(pod))
+		return fwk.QueueSkip, nil
+	}
+	logger.V(5).Info("the pod asks for other CPUs than before", "pod", klog.KObj(pod))
+	return fwk.Queue, nil
+}
+
+// afterNodeChange tells whether a new node, or one with new labels, may take the pod.
+func afterNodeChange(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+	node, ok := newObj.(*corev1.Node)
+	if !ok {
+		return fwk.Queue, fmt.Errorf("judging a changed node: it is a %T", newObj)
+	}
+	before, existed := oldObj.(*corev1.Node)
+	d := demandOf(pod)
+	switch {
+	case len(launcher.Problems(pod)) > 0:
+		logger.V(5).Info("no node would take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
+		return fwk.QueueSkip, nil
+	case d != nil && d.launcher && !labelled(node):
+		logger.V(5).Info("the node has no label cpumanager=true", "pod", klog.KObj(pod), "node", klog.KObj(node))
+		return fwk.QueueSkip, nil
+	case existed && before != nil && labelled(before) == labelled(node):
+		logger.V(5).Info("the node's other labels are of no interest", "pod", klog.KObj(pod), "node", klog.KObj(node))
+		return fwk.QueueSkip, nil
+	}
+	logger.V(5).Info("the node may take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
+	return fwk.Queue, nil
+}

@@ -1,0 +1,177 @@
+package dedicatedcpu
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/nodeview"
+)
+
+func unaligned(s *v1alpha1.NodeCPUStatus) {
+	s.CPUManager.Options = nil
+	s.TopologyManager.Policy = "none"
+}
+
+func coresOnly(s *v1alpha1.NodeCPUStatus) { s.TopologyManager.Policy = "none" }
+
+func TestFilter(t *testing.T) {
+	type status = func(s *v1alpha1.NodeCPUStatus)
+	for name, test := range map[string]struct {
+		pod        *corev1.Pod
+		granted    map[string]string // every granted pod is on the node
+		inFlight   []*corev1.Pod
+		report     []status
+		wantCode   fwk.Code
+		wantReason string
+	}{
+		"it fits": {pod: launcherPod("new", "8")},
+		"it fits once more": {
+			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0-3,8-11"},
+		},
+		"occupied NUMA nodes": {
+			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0,8", "b": "4,12"},
+			wantCode: fwk.Unschedulable, wantReason: ReasonNoAlignment,
+		},
+		"larger than any NUMA node": {
+			pod: launcherPod("new", "10"), wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonNeverAligned,
+		},
+		"odd where whole cores are given": {
+			pod: launcherPod("new", "3"), wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonOddThreads,
+		},
+		"no whole cores left": {
+			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0-5,8-13"}, report: []status{coresOnly},
+			wantCode: fwk.Unschedulable, wantReason: ReasonNoCores,
+		},
+		"more cores than the node has": {
+			pod: launcherPod("new", "18"), report: []status{coresOnly},
+			wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonNeverCores,
+		},
+		"no CPUs left": {
+			pod: launcherPod("new", "3"), granted: map[string]string{"a": "0-13"}, report: []status{unaligned},
+			wantCode: fwk.Unschedulable, wantReason: ReasonNoRoom,
+		},
+		"more CPUs than the node has": {
+			pod: launcherPod("new", "17"), report: []status{unaligned},
+			wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonTooSmall,
+		},
+		"one room for two": {
+			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0-3,8-11"},
+			inFlight: []*corev1.Pod{launcherPod("b", "8")},
+			wantCode: fwk.Pending, wantReason: ReasonInFlight,
+		},
+		"no CPU manager": {
+			pod: launcherPod("new", "2"), report: []status{func(s *v1alpha1.NodeCPUStatus) { s.CPUManager = v1alpha1.CPUManager{Policy: "none"} }},
+			wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonNoCPUManager,
+		},
+		"a report that can't be read": {
+			pod: launcherPod("new", "2"), report: []status{func(s *v1alpha1.NodeCPUStatus) { s.SharedCPUs = "x" }},
+			wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonUnreadableReport,
+		},
+		"a Guaranteed pod is held to the kubelet's decision": {
+			pod: guaranteedPod("new", "10"), wantCode: fwk.UnschedulableAndUnresolvable, wantReason: ReasonNeverAligned,
+		},
+		"but not where there is no CPU manager": {
+			pod: guaranteedPod("new", "10"), report: []status{func(s *v1alpha1.NodeCPUStatus) { s.CPUManager = v1alpha1.CPUManager{Policy: "none"} }},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(config.DedicatedCPUArgs{})
+			b.report(t, "n1", test.granted, test.report...)
+			pods := test.inFlight
+			for uid := range test.granted {
+				pods = append(pods, launcherPod(uid, "2"))
+			}
+			status := b.Filter(t.Context(), b.preFilter(t, test.pod), test.pod, b.node(t, "n1", pods...))
+			if status.Code() != test.wantCode || status.Message() != test.wantReason {
+				t.Errorf("got %s %q, want %s %q", status.Code(), status.Message(), test.wantCode, test.wantReason)
+			}
+		})
+	}
+}
+
+func TestFilterWantsTheLabelOfVMsOnly(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	for value, want := range map[string]string{"": ReasonNoLabel, "false": ReasonNoLabel, "true": ""} {
+		for _, label := range []string{"cpumanager", "kubevirt.io/cpumanager"} {
+			info := b.node(t, "n1")
+			node := info.Node().DeepCopy()
+			node.Labels = map[string]string{label: value}
+			info.SetNode(node)
+			vm, plain := launcherPod("vm", "2"), guaranteedPod("plain", "2")
+			if got := b.Filter(t.Context(), b.preFilter(t, vm), vm, info).Message(); got != want {
+				t.Errorf("a VM, %s=%q: %q, want %q", label, value, got, want)
+			}
+			if status := b.Filter(t.Context(), b.preFilter(t, plain), plain, info); !status.IsSuccess() {
+				t.Errorf("a plain pod, %s=%q: %q", label, value, status.Message())
+			}
+		}
+	}
+}
+
+// What is not known is never taken for free: a VM goes there only by the argument, and a pod that does not
+// insist on CPUs of its own as if corepin were not there.
+func TestJudgeOfWhatIsNotKnown(t *testing.T) {
+	pass := ""
+	for standing, want := range map[nodeview.Standing]struct{ refuse, estimate, plain string }{
+		nodeview.Missing:      {ReasonNoReport, pass, pass},
+		nodeview.Unlisted:     {ReasonUnlisted, pass, pass},
+		nodeview.Starting:     {ReasonStarting, ReasonStarting, ReasonStarting},
+		nodeview.Newer:        {ReasonNewerReport, pass, pass},
+		nodeview.Unreadable:   {ReasonUnreadableReport, pass, pass},
+		nodeview.NoCPUManager: {ReasonNoCPUManager, ReasonNoCPUManager, pass},
+		nodeview.Inexact:      {ReasonInexact, pass, pass},
+	} {
+		judge := func(policy config.UnknownNodePolicy, d *demand) string {
+			r := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: policy}).judge(d, &nodeview.Prediction{Standing: standing})
+			if r == nil {
+				return pass
+			}
+			return r.reason
+		}
+		for _, check := range []struct{ who, got, want string }{
+			{"a VM, Refuse", judge(config.Refuse, demandOf(launcherPod("vm", "2"))), want.refuse},
+			{"a VM, Estimate", judge(config.Estimate, demandOf(launcherPod("vm", "2"))), want.estimate},
+			{"a plain pod", judge(config.Refuse, demandOf(guaranteedPod("plain", "2"))), want.plain},
+		} {
+			if check.got != check.want {
+				t.Errorf("%s, %s: %q, want %q", standing, check.who, check.got, check.want)
+			}
+		}
+	}
+}
+
+func TestFilterWithoutPreFilterIsAnError(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	pod := launcherPod("vm", "2")
+	state := b.preFilter(t, pod)
+	state.Delete(stateKey)
+	if status := b.Filter(t.Context(), state, pod, b.node(t, "n1")); status.Code() != fwk.Error || !strings.Contains(status.Message(), "vms/vm") {
+		t.Errorf("got %s %q", status.Code(), status.Message())
+	}
+}
+
+func TestReasonsCanBeCounted(t *testing.T) {
+	all := []*refusal{
+		&refusedNoLabel, &refusedInFlight, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther,
+	}
+	for _, r := range refusedStanding {
+		all = append(all, r)
+	}
+	seen := map[string]bool{}
+	for _, r := range all {
+		if !strings.HasPrefix(r.reason, "node(s) ") || len(r.reason) > 100 {
+			t.Errorf("%q does not read well after a number, or is long", r.reason)
+		}
+		if seen[r.reason] || seen[r.label] {
+			t.Errorf("%q or its label %q is there twice", r.reason, r.label)
+		}
+		seen[r.reason], seen[r.label] = true, true
+	}
+}

@@ -1,0 +1,148 @@
+package dedicatedcpu
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/klog/v2/ktesting"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/nodeview"
+)
+
+// twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...; nothing is reserved.
+const twoNUMA = "2 sockets x 1 numa x 4 cores x 2 threads"
+
+func logger(t testing.TB) klog.Logger { return ktesting.NewLogger(t, ktesting.NewConfig()) }
+
+// activated is a scheduling queue that remembers what it was asked to try again.
+type activated map[string]bool
+
+func (a activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
+	for name := range pods {
+		a[name] = true
+	}
+}
+
+// bench is a plugin with nodes whose reports and pods a test sets.
+type bench struct {
+	*DedicatedCPU
+	nodeLister cache.Indexer
+	queue      activated
+}
+
+func newBench(args config.DedicatedCPUArgs) *bench {
+	args.Default()
+	b := &bench{nodeLister: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}), queue: activated{}}
+	b.DedicatedCPU = &DedicatedCPU{
+		args: args, view: &nodeview.View{}, waiting: newWaiting(),
+		nodes: corelisters.NewNodeLister(b.nodeLister), queue: b.queue,
+	}
+	return b
+}
+
+// node adds a node with the label and gives its NodeInfo.
+func (b *bench) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.NodeInfo {
+	t.Helper()
+	node := st.MakeNode().Name(name).Label("cpumanager", "true").Obj()
+	if err := b.nodeLister.Add(node); err != nil {
+		t.Fatal(err)
+	}
+	info := framework.NewNodeInfo(pods...)
+	info.SetNode(node)
+	return info
+}
+
+// report is that of a node of machine twoNUMA on which granted pods hold CPUs, with full-pcpus-only and
+// single-numa-node unless changed.
+func (b *bench) report(t testing.TB, name string, granted map[string]string, changes ...func(s *v1alpha1.NodeCPUStatus)) {
+	t.Helper()
+	topology := cputopology.MustParse(twoNUMA)
+	nc := &v1alpha1.NodeCPU{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status: v1alpha1.NodeCPUStatus{
+			KubeletVersion:  "v1.36.3",
+			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: map[string]string{"full-pcpus-only": "true"}},
+			TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "container"},
+			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
+		},
+	}
+	nodereport.SetTopology(&nc.Status, topology)
+	shared, pods := topology.CPUs(), map[types.UID]map[string]cpuset.Set{}
+	for uid, list := range granted {
+		cpus, err := cpuset.Parse(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pods[types.UID(uid)] = map[string]cpuset.Set{"compute": cpus}
+		shared = shared.Minus(cpus)
+	}
+	nodereport.SetGranted(&nc.Status, pods)
+	nc.Status.SharedCPUs = shared.String()
+	for _, change := range changes {
+		change(&nc.Status)
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.view.Set(nodeview.Decode(&unstructured.Unstructured{Object: content}))
+}
+
+// preFilter runs PreFilter; the test ends if it does not let the pod through.
+func (b *bench) preFilter(t testing.TB, pod *corev1.Pod) fwk.CycleState {
+	t.Helper()
+	state := framework.NewCycleState()
+	if _, status := b.PreFilter(t.Context(), state, pod, nil); !status.IsSuccess() {
+		t.Fatalf("PreFilter of %s: %s %s", pod.Name, status.Code(), status.Message())
+	}
+	return state
+}
+
+// launcherPod is the launcher pod of a dedicated VM: compute with so many CPUs, and a sidecar of 200m.
+func launcherPod(name, cpus string, changes ...func(pod *corev1.Pod)) *corev1.Pod {
+	pod := guaranteedPod(name, cpus)
+	pod.Labels = map[string]string{"kubevirt.io": "virt-launcher"}
+	pod.Spec.NodeSelector = map[string]string{"cpumanager": "true"}
+	for _, change := range changes {
+		change(pod)
+	}
+	return pod
+}
+
+// guaranteedPod is the same pod without a VM.
+func guaranteedPod(name, cpus string) *corev1.Pod {
+	pod := st.MakePod().Namespace("vms").Name(name).UID(name).Containers([]corev1.Container{
+		container("compute", cpus, cpus), container("hook-sidecar-0", "200m", "200m"),
+	}).Obj()
+	pod.Status.QOSClass = corev1.PodQOSGuaranteed
+	return pod
+}
+
+func container(name, request, limit string) corev1.Container {
+	amount := func(cpu string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	}
+	return corev1.Container{Name: name, Resources: corev1.ResourceRequirements{Requests: amount(request), Limits: amount(limit)}}
+}
+
+func burstable(pod *corev1.Pod) {
+	pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{}
+	pod.Status.QOSClass = corev1.PodQOSBurstable
+}

@@ -1,0 +1,117 @@
+package dedicatedcpu
+
+import (
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/scheduler/nodeview"
+)
+
+// refusal is one way for a node to be refused. kube-scheduler counts equal reasons ("3 node(s) had ...")
+// and cuts the sum at 1,024 characters, so reasons are few, short and without names or numbers.
+type refusal struct {
+	// code is Unschedulable where evicting pods from the node can help, UnschedulableAndUnresolvable where
+	// it cannot, and Pending where the node's own report will tell within a second or so.
+	code fwk.Code
+	// reason is what a user reads in the pod's FailedScheduling event.
+	reason string
+	// label is the reason in the metric node_refusals_total.
+	label string
+}
+
+func (r *refusal) status() *fwk.Status {
+	refusals.WithLabelValues(r.label).Inc()
+	return fwk.NewStatus(r.code, r.reason)
+}
+
+// Reasons that a node is refused for.
+const (
+	ReasonNoLabel          = "node(s) didn't have label cpumanager=true"
+	ReasonNoReport         = "node(s) had no CPU report (NodeCPU; does corepin-agent run there?)"
+	ReasonUnlisted         = "node(s) had no CPU report, as the scheduler can't list nodecpus.corepin.dev"
+	ReasonStarting         = "node(s) had CPU reports that are still being listed"
+	ReasonNewerReport      = "node(s) had a CPU report of a newer corepin than this scheduler's"
+	ReasonUnreadableReport = "node(s) had a CPU report that can't be read"
+	ReasonNoCPUManager     = "node(s) didn't run the kubelet's static CPU manager"
+	ReasonInexact          = "node(s) had a kubelet whose decision can't be predicted exactly"
+	ReasonInFlight         = "node(s) had several pods in flight, waiting for the CPU report"
+	ReasonNoRoom           = "node(s) didn't have enough free exclusive CPUs"
+	ReasonTooSmall         = "node(s) had fewer CPUs for exclusive use than asked"
+	ReasonNoAlignment      = "node(s) didn't have enough free exclusive CPUs aligned on NUMA nodes"
+	ReasonNeverAligned     = "node(s) can't align so many exclusive CPUs on NUMA nodes"
+	ReasonNoCores          = "node(s) didn't have enough free whole cores"
+	ReasonNeverCores       = "node(s) can't give so many exclusive CPUs as whole cores"
+	ReasonOddThreads       = "node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core"
+	ReasonOther            = "node(s) had a kubelet that would refuse the pod"
+)
+
+const (
+	evictable = fwk.Unschedulable
+	final     = fwk.UnschedulableAndUnresolvable
+)
+
+var (
+	refusedNoLabel = refusal{final, ReasonNoLabel, "no_label"}
+
+	refusedStanding = map[nodeview.Standing]*refusal{
+		nodeview.Missing:      {final, ReasonNoReport, "no_report"},
+		nodeview.Unlisted:     {final, ReasonUnlisted, "unlisted"},
+		nodeview.Starting:     {fwk.Pending, ReasonStarting, "starting"},
+		nodeview.Newer:        {final, ReasonNewerReport, "newer_report"},
+		nodeview.Unreadable:   {final, ReasonUnreadableReport, "unreadable_report"},
+		nodeview.NoCPUManager: {final, ReasonNoCPUManager, "no_cpu_manager"},
+		nodeview.Inexact:      {final, ReasonInexact, "inexact"},
+	}
+
+	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
+	refusedNoRoom       = refusal{evictable, ReasonNoRoom, "no_room"}
+	refusedTooSmall     = refusal{final, ReasonTooSmall, "too_small"}
+	refusedNoAlignment  = refusal{evictable, ReasonNoAlignment, "no_alignment"}
+	refusedNeverAligned = refusal{final, ReasonNeverAligned, "never_aligned"}
+	refusedNoCores      = refusal{evictable, ReasonNoCores, "no_cores"}
+	refusedNeverCores   = refusal{final, ReasonNeverCores, "never_cores"}
+	refusedOddThreads   = refusal{final, ReasonOddThreads, "odd_threads"}
+	refusedOther        = refusal{evictable, ReasonOther, "other"}
+	refusedOtherForever = refusal{final, ReasonOther, "other"}
+)
+
+// refused says what a decision of the kubelet means for the node; nil for an admitted pod.
+func refused(p *nodeview.Prediction, pod *kubeletcpu.Pod) *refusal {
+	switch p.Decision.Verdict {
+	case kubeletcpu.Admitted:
+		return nil
+	case kubeletcpu.Wait:
+		return &refusedInFlight
+	}
+	again := p.Decision.Preemptible
+	switch p.Decision.Reason {
+	case kubeletcpu.ReasonTopologyAffinity:
+		return choose(again, &refusedNoAlignment, &refusedNeverAligned)
+	case kubeletcpu.ReasonSMTAlignment:
+		if !again && odd(p.Node, pod) {
+			return &refusedOddThreads
+		}
+		return choose(again, &refusedNoCores, &refusedNeverCores)
+	case kubeletcpu.ReasonUnexpected:
+		return choose(again, &refusedNoRoom, &refusedTooSmall)
+	}
+	return choose(again, &refusedOther, &refusedOtherForever)
+}
+
+func choose(again bool, occupied, never *refusal) *refusal {
+	if again {
+		return occupied
+	}
+	return never
+}
+
+// odd tells whether a container asks for CPUs that do not fill whole cores.
+func odd(node *kubeletcpu.Node, pod *kubeletcpu.Pod) bool {
+	threads := node.Topology.ThreadsPerCore()
+	for _, container := range pod.Containers {
+		if threads > 0 && container.CPUs%threads != 0 {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,109 @@
+package dedicatedcpu
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/scheduler/config"
+)
+
+// refuse runs a scheduling cycle in which the node must refuse the pod.
+func (b *bench) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reason string) {
+	t.Helper()
+	if got := b.Filter(t.Context(), b.preFilter(t, pod), pod, info).Message(); got != reason {
+		t.Fatalf("%s: refused for %q, want %q", pod.Name, got, reason)
+	}
+}
+
+// expectWoken checks which pods were activated since the last call.
+func (b *bench) expectWoken(t *testing.T, when string, want ...string) {
+	t.Helper()
+	got := slices.Sorted(maps.Keys(b.queue))
+	if !slices.Equal(got, want) {
+		t.Errorf("%s: woke %v, want %v", when, got, want)
+	}
+	clear(b.queue)
+}
+
+func TestAReportWakesThePodsItHelps(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	full := map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"}
+	b.report(t, "n1", full)
+	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
+	b.refuse(t, launcherPod("small", "2"), info, ReasonNoAlignment)
+	b.refuse(t, launcherPod("large", "8"), info, ReasonNoAlignment)
+	b.refuse(t, guaranteedPod("plain", "2"), info, ReasonNoAlignment)
+
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "nothing is free")
+	b.report(t, "n1", map[string]string{"a": "0-3,8-11", "b": "4-6,12-14"})
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a core is free", "vms/plain", "vms/small")
+	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a NUMA node is free", "vms/large", "vms/plain", "vms/small")
+
+	unlabelled := info.Node().DeepCopy()
+	unlabelled.Labels = nil
+	if err := b.nodeLister.Update(unlabelled); err != nil {
+		t.Fatal(err)
+	}
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "the node is not for VMs", "vms/plain")
+}
+
+func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
+	b.report(t, "n2", map[string]string{"c": "0-3,8-11"})
+	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
+	b.node(t, "n2")
+	b.refuse(t, launcherPod("new", "8"), info, ReasonInFlight)
+	b.report(t, "n1", map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"})
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "the node is full, which preemption has to know", "vms/new")
+	b.report(t, "n2", map[string]string{"c": "0-3,8-11", "d": "4,12"})
+	b.reportChanged(logger(t), "n2")
+	b.expectWoken(t, "another node's report")
+}
+
+func TestPodsStopWaiting(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	info := b.node(t, "n1")
+	pods := map[string]*corev1.Pod{}
+	for _, name := range []string{"bound", "deleted", "lost", "stays"} {
+		pods[name] = launcherPod(name, "10")
+		b.refuse(t, pods[name], info, ReasonNeverAligned)
+	}
+	b.PostBind(t.Context(), b.preFilter(t, pods["bound"]), pods["bound"], "n1")
+	handler := b.waiting.forgetDeleted()
+	handler.OnDelete(pods["deleted"])
+	handler.OnDelete(cache.DeletedFinalStateUnknown{Key: "vms/lost", Obj: pods["lost"]})
+	b.wakeAll(logger(t))
+	b.expectWoken(t, "the reports are listed", "vms/stays")
+	b.preFilter(t, pods["stays"])
+	b.wakeAll(logger(t))
+	b.expectWoken(t, "a new cycle in which other plugins have refused the nodes so far")
+}
+
+func TestEstimatedNodesWakeToo(t *testing.T) {
+	for policy, want := range map[config.UnknownNodePolicy][]string{config.Refuse: nil, config.Estimate: {"vms/new"}} {
+		b := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: policy})
+		b.report(t, "n1", nil)
+		info := b.node(t, "n1")
+		b.refuse(t, launcherPod("new", "10"), info, ReasonNeverAligned)
+		b.view.Delete("n1")
+		b.reportChanged(logger(t), "n1")
+		b.expectWoken(t, "reports are still being listed")
+		b.report(t, "n1", map[string]string{"torn": "0-15"}, func(s *v1alpha1.NodeCPUStatus) { s.SharedCPUs = "x" })
+		b.reportChanged(logger(t), "n1")
+		b.expectWoken(t, string(policy), want...)
+	}
+}

@@ -1,0 +1,20 @@
+// corepin-scheduler is kube-scheduler with one plugin more, DedicatedCPU: everything else, flags and
+// configuration file included, is as in the kube-scheduler of the same version.
+package main
+
+import (
+	"os"
+
+	"k8s.io/component-base/cli"
+	_ "k8s.io/component-base/logs/json/register"
+	_ "k8s.io/component-base/metrics/prometheus/clientgo"
+	_ "k8s.io/component-base/metrics/prometheus/version"
+	"k8s.io/kubernetes/cmd/kube-scheduler/app"
+
+	"corepin.dev/corepin/scheduler/dedicatedcpu"
+)
+
+func main() {
+	command := app.NewSchedulerCommand(app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.New))
+	os.Exit(cli.Run(command))
+}

@@ -1,0 +1,38 @@
+// Package nodeview is the scheduler's view of a node's CPUs: the node's report laid together with the
+// pods that kube-scheduler knows to be there, which gives what the kubelet will decide about one pod
+// more.
+//
+// # The rule
+//
+// A prediction is a pure function of three things: the report, the pods in the NodeInfo that
+// kube-scheduler passes to Filter, and the pod. Call a pod granted if the report has exclusive CPUs for
+// all of its containers that ask for some. Then
+//
+//   - the CPUs that can be granted are those of the report's shared pool, and those of granted pods that
+//     are gone from the NodeInfo: for the kubelet too a pod's CPUs are free once the pod is gone, though
+//     its state file may name them a little longer;
+//   - pods in the NodeInfo that ask for exclusive CPUs and are not granted are in flight: the kubelet
+//     will admit them, or is just doing so. They are admitted first, by kubeletcpu.AdmitAll, in every order;
+//   - a pod in a terminal phase holds nothing.
+//
+// So there is no ledger that could get out of step. A scheduler that restarts, a victim that preemption
+// takes out of a copy of the NodeInfo, a nominated pod that is put into one, a pod that another scheduler
+// bound: each is only another set of pods.
+//
+// One thing the rule cannot see: a pod that another scheduler bound, and that the kubelet admitted and
+// the agent reported before this scheduler's own pod watch has shown it, looks like one that is gone. That
+// takes two schedulers on one node and lasts as long as one watch is behind the other.
+//
+// # The view
+//
+// A View holds the reports, decoded when they arrive and not kept as objects, and remembers for each node
+// the last prediction, by NodeInfo generation and report, because a scheduling cycle asks about each
+// node several times (Filter with and without nominated pods, Score) and most nodes do not change between
+// cycles. Reports may come late, twice, or for nodes that do not exist; each replaces the one before. A
+// report that is of a newer version, cannot be read or is not exact is kept as that, with the reason: it is
+// never as good as no report, and no report is never as good as a free node.
+//
+// Run watches the reports. The CRD may be missing, then or later: the view says so once, tries on, and
+// blocks nobody. The watch is our own, not one that kube-scheduler would start for a registered event,
+// since kube-scheduler waits for those before it schedules anything at all (see package dedicatedcpu).
+package nodeview

@@ -1,0 +1,183 @@
+package nodeview
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+func TestViewBeforeTheReportsAreListed(t *testing.T) {
+	v, d := &View{}, demand(vm("new", "2"))
+	check := func(want Standing) {
+		t.Helper()
+		if got := v.Predict(d, nodeInfo()).Standing; got != want {
+			t.Errorf("predicted %s, want %s", got, want)
+		}
+		if got := v.Standing("n1", d); got != want {
+			t.Errorf("standing %s, want %s", got, want)
+		}
+	}
+	check(Starting)
+	v.unlisted.Store(true)
+	check(Unlisted)
+	v.listed.Store(true)
+	check(Missing)
+	v.Set(reportOf(t, nil))
+	check(Exact)
+	v.Delete("n1")
+	check(Missing)
+}
+
+func TestViewAnswersForWhatItIsGiven(t *testing.T) {
+	v := &View{}
+	v.Set(reportOf(t, nil))
+	info, d := nodeInfo(), demand(vm("new", "8"))
+	expect := func(when, want string) {
+		t.Helper()
+		if got := v.Predict(d, info).Decision.String(); got != want {
+			t.Errorf("%s: %s, want %s", when, got, want)
+		}
+	}
+	expect("empty", "admitted: compute 4-7,12-15")
+	victim := vm("a", "8")
+	info.AddPod(victim)
+	simulated := info.Snapshot()
+	if got := v.Predict(d, info).Decision.Verdict; got != kubeletcpu.Wait {
+		t.Errorf("with a pod in flight: %s", got)
+	}
+	v.Set(reportOf(t, grants{"a": compute("4-7,12-15")}))
+	expect("granted", "refused: TopologyAffinityError: Resources cannot be allocated with Topology locality")
+	if err := simulated.RemovePod(logger(t), victim); err != nil {
+		t.Fatal(err)
+	}
+	if got := v.Predict(d, simulated).Decision.Verdict; got != kubeletcpu.Admitted {
+		t.Errorf("without the victim: %s", got)
+	}
+	expect("the victim is still there", "refused: TopologyAffinityError: Resources cannot be allocated with Topology locality")
+	other := st.MakeNode().Name("n2").Obj()
+	elsewhere := nodeInfo()
+	elsewhere.SetNode(other)
+	v.listed.Store(true)
+	if got := v.Predict(d, elsewhere).Standing; got != Missing {
+		t.Errorf("another node is %s", got)
+	}
+}
+
+func TestSetTellsWhetherPredictionsChange(t *testing.T) {
+	v := &View{}
+	for i, step := range []struct {
+		granted grants
+		want    bool
+	}{
+		{nil, true}, {nil, false}, {grants{"a": compute("1,9")}, true}, {grants{"a": compute("1,9")}, false}, {nil, true},
+	} {
+		if got := v.Set(reportOf(t, step.granted)); got != step.want {
+			t.Errorf("step %d: changed %t, want %t", i, got, step.want)
+		}
+	}
+	if !v.Delete("n1") || v.Delete("n1") {
+		t.Error("a report can be deleted once")
+	}
+}
+
+func TestCouldFit(t *testing.T) {
+	v, d := &View{}, demand(vm("new", "8"))
+	expect := func(when string, want bool) {
+		t.Helper()
+		if got, _ := v.CouldFit("n1", d); got != want {
+			t.Errorf("%s: could fit %t, want %t", when, got, want)
+		}
+	}
+	expect("no report", false)
+	full := grants{"a": compute("4-7,12-15")}
+	v.Set(reportOf(t, full))
+	expect("pod a is there for all we know", false)
+	v.Predict(d, nodeInfo())
+	expect("pod a was gone at the last prediction", true)
+	full["b"] = compute("1,9")
+	v.Set(reportOf(t, full))
+	expect("pod a stays gone in the next report", true)
+	v.Predict(d, nodeInfo(vm("a", "8")))
+	expect("it is back in the NodeInfo: it was only simulated to be gone", false)
+	v.Set(reportOf(t, nil))
+	v.Predict(d, nodeInfo(vm("q", "8")))
+	expect("pods in flight do not count", true)
+}
+
+// A view that remembers gives the same answers as one that does not, whatever comes and goes.
+func TestViewAgreesWithThePureFunction(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	v, report, info := &View{}, reportOf(t, nil), nodeInfo()
+	v.Set(report)
+	there := map[string]*corev1.Pod{}
+	for step := range 2000 {
+		switch name := fmt.Sprintf("p%d", random.IntN(5)); random.IntN(4) {
+		case 0:
+			if there[name] == nil {
+				there[name] = vm(name, []string{"2", "4", "6"}[random.IntN(3)])
+				info.AddPod(there[name])
+			}
+		case 1:
+			if pod := there[name]; pod != nil {
+				delete(there, name)
+				if err := info.RemovePod(logger(t), pod); err != nil {
+					t.Fatal(err)
+				}
+			}
+		case 2:
+			report = acknowledge(t, report, there)
+			v.Set(report)
+		}
+		d := demand(vm("new", []string{"2", "4", "8"}[random.IntN(3)]))
+		got, want := v.Predict(d, info), fits(report, info.GetPods(), d)
+		if got.Decision.String() != want.Decision.String() || got.Standing != want.Standing {
+			t.Fatalf("step %d: %s %s, want %s %s", step, got.Standing, got.Decision, want.Standing, want.Decision)
+		}
+	}
+}
+
+// acknowledge is the report after the kubelet has admitted the pods that are there, those it can.
+func acknowledge(t *testing.T, before *Report, there map[string]*corev1.Pod) *Report {
+	node, granted := *before.node, grants{}
+	for uid, containers := range before.granted {
+		if there[string(uid)] != nil {
+			granted[uid] = containers
+		}
+	}
+	node.Shared = before.node.Topology.CPUs()
+	for _, containers := range granted {
+		node.Shared = node.Shared.Minus(containers["compute"])
+	}
+	for _, pod := range there {
+		asks := kubeletcpu.PodOf(pod)
+		if d := kubeletcpu.Admit(&node, &asks); granted[pod.UID] == nil && d.Verdict == kubeletcpu.Admitted {
+			granted[pod.UID] = compute(d.Granted().String())
+			node.Shared = d.Shared
+		}
+	}
+	return reportOf(t, granted)
+}
+
+func BenchmarkPredict(b *testing.B) {
+	v := &View{}
+	v.Set(reportOf(b, grants{"a": compute("4-5,12-13")}))
+	info, d := nodeInfo(vm("a", "4"), vm("b", "2")), demand(vm("new", "2"))
+	b.Run("a node that did not change", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			v.Predict(d, info)
+		}
+	})
+	b.Run("a node that changed", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			info.SetNode(info.Node())
+			v.Predict(d, info)
+		}
+	})
+}
