@@ -108,6 +108,9 @@ func (n *Node) makeMachine() (err error) {
 	if n.machine, err = machineInfo(n.SysfsDir()); err != nil {
 		return err
 	}
+	if want := n.options.Topology; want != nil && (n.machine.NumCores != want.CPUs().Len() || len(n.machine.Topology) != len(want.NUMANodes())) {
+		return fmt.Errorf("%s holds another machine: remove it or use another directory", n.SysfsDir())
+	}
 	limit := n.options.Guests.HostCPUs()
 	for _, numa := range n.machine.Topology {
 		for _, core := range numa.Cores {

@@ -397,6 +397,19 @@ func TestNewRefuses(t *testing.T) {
 	}
 }
 
+func TestNewOverAnOlderNode(t *testing.T) {
+	options := Options{Name: "node-a", Dir: t.TempDir(), Topology: cputopology.MustParse(twoSockets), Config: &rest.Config{}}
+	for range 2 {
+		if _, err := New(options); err != nil {
+			t.Fatal(err)
+		}
+	}
+	options.Topology = cputopology.MustParse("1 sockets x 1 numa x 2 cores x 2 threads")
+	if _, err := New(options); err == nil || !strings.Contains(err.Error(), "another machine") {
+		t.Errorf("another machine in the directory of the first: %v", err)
+	}
+}
+
 func TestHostCPUs(t *testing.T) {
 	node, err := New(Options{Name: "local", Dir: t.TempDir(), UseHostCPUs: true, Guests: guest.QEMU{}, Config: &rest.Config{}})
 	if err != nil {

@@ -121,9 +121,6 @@ func TestSysfsFormats(t *testing.T) {
 			t.Errorf("%s holds %q; want %q (%v)", path, got, want, err)
 		}
 	}
-	if err := writeSysfs(root, cputopology.MustParse("1 sockets x 1 numa x 2 cores x 1 threads"), 2<<30); err != nil {
-		t.Errorf("writing where a tree is already: %v", err)
-	}
 	if got := cpuMask(cpuset.Set{}); got != "00000000" {
 		t.Errorf("the mask of no CPU is %q", got)
 	}
