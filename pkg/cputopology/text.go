@@ -15,8 +15,8 @@ type Shape struct {
 	Sockets, NUMAPerSocket, CoresPerNUMA, ThreadsPerCore int
 }
 
-// Topology is the machine of this shape, numbered as Linux numbers most servers, with one uncore cache
-// for each NUMA node.
+// Topology is the machine of this shape, numbered as Linux numbers most servers. A socket is one uncore
+// cache, which is what the kubelet sees wherever the last-level cache is not split below a NUMA node.
 func (s Shape) Topology() (*Topology, error) {
 	numaNodes := s.Sockets * s.NUMAPerSocket
 	total := numaNodes * s.CoresPerNUMA
@@ -30,7 +30,8 @@ func (s Shape) Topology() (*Topology, error) {
 	cores := make([]Core, total)
 	for i := range cores {
 		numa := i / s.CoresPerNUMA
-		cores[i] = Core{NUMANode: numa, UncoreCache: numa, Socket: numa / s.NUMAPerSocket}
+		socket := numa / s.NUMAPerSocket
+		cores[i] = Core{NUMANode: numa, UncoreCache: socket, Socket: socket}
 		for thread := range s.ThreadsPerCore {
 			cores[i].CPUs.Add(i + thread*total)
 		}

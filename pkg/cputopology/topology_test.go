@@ -52,7 +52,7 @@ func TestLookups(t *testing.T) {
 		t.Errorf("CPUs() = %s", got)
 	}
 	cpu, ok := machine.CPU(15)
-	if want := (CPU{ID: 15, Core: 7, UncoreCache: 3, NUMANode: 3, Socket: 1}); !ok || cpu != want {
+	if want := (CPU{ID: 15, Core: 7, UncoreCache: 1, NUMANode: 3, Socket: 1}); !ok || cpu != want {
 		t.Errorf("CPU(15) = %+v, %v; want %+v", cpu, ok, want)
 	}
 	if core, ok := machine.CoreOf(8); !ok || core.CPUs != cpuset.Of(0, 8) {

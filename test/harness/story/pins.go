@@ -92,7 +92,20 @@ func (s *Story) read(ctx context.Context) ([]string, error) {
 		}
 		s.result.Nodes = append(s.result.Nodes, node)
 	}
-	return nil, nil
+	return nil, s.readKubectl(ctx)
+}
+
+// readKubectl shows the same as a user of the cluster sees it.
+func (s *Story) readKubectl(ctx context.Context) error {
+	s.result.Kubectl = nil
+	for _, command := range []string{"get nodecpus", "get nodes --label-columns=cpumanager", "get pods --namespace=vms --output=wide"} {
+		printed, err := s.bed.Kubectl(ctx, strings.Fields(command)...)
+		if err != nil {
+			return err
+		}
+		s.result.Kubectl = append(s.result.Kubectl, Output{Command: "kubectl " + command, Printed: string(printed)})
+	}
+	return nil
 }
 
 func (s *Story) readNode(ctx context.Context, name string) (Node, error) {

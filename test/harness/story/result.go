@@ -13,6 +13,14 @@ type Result struct {
 	VMs        []VM        `json:"vms"`
 	Nodes      []Node      `json:"nodes"`
 	Rejections []Rejection `json:"rejections"`
+	// Kubectl is what a user sees: commands and what they print.
+	Kubectl []Output `json:"kubectl"`
+}
+
+// Output is a kubectl command and what it printed.
+type Output struct {
+	Command string `json:"command"`
+	Printed string `json:"printed"`
 }
 
 // VM is one dedicated VM that runs.
@@ -73,6 +81,9 @@ func (r Result) WriteText(w io.Writer) {
 	for _, node := range r.Nodes {
 		fmt.Fprintf(w, "\n%s: %s, CPU manager %s, label cpumanager=%s\n", node.Name, node.Machine, node.Policy, orNone(node.Label))
 		fmt.Fprint(w, indent(node.Map))
+	}
+	for _, output := range r.Kubectl {
+		fmt.Fprintf(w, "\n$ %s\n%s", output.Command, output.Printed)
 	}
 	fmt.Fprintln(w, "\nRefused, as it should be:")
 	for _, rejection := range r.Rejections {
