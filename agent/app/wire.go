@@ -85,7 +85,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
-		Granted:  func() map[types.UID]map[string]cpuset.Set { return a.kubelet.State().Granted() },
+		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning.LibvirtURI),
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)

@@ -23,5 +23,5 @@
 //	changed := w.Subscribe()          // before Run
 //	go w.Run(ctx)
 //	<-changed
-//	granted := w.State().Granted()
+//	granted, current := w.State().Granted()
 package kubelet

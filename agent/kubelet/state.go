@@ -48,6 +48,7 @@ type Config struct {
 }
 
 // Granted are the exclusive CPUs of each container by pod, as last read; nil before the first good read.
-func (s *State) Granted() map[types.UID]map[string]cpuset.Set {
-	return s.Checkpoint.Value.Granted
+// current tells whether they are the latest word: the latest read did not fail.
+func (s *State) Granted() (granted map[types.UID]map[string]cpuset.Set, current bool) {
+	return s.Checkpoint.Value.Granted, s.Checkpoint.Known && s.Checkpoint.Err == nil
 }

@@ -64,7 +64,7 @@ func TestWatcherSeesEveryReplacement(t *testing.T) {
 		return errors.Is(s.Checkpoint.Err, fs.ErrNotExist) && errors.Is(s.Config.Err, fs.ErrNotExist) && !s.Checkpoint.Known
 	})
 	replace(t, state, stateV2)
-	await(t, w, changed, "the first state", func(s *State) bool { return s.Granted()["8f3b"]["c0"].Len() == 4 })
+	await(t, w, changed, "the first state", func(s *State) bool { return s.Checkpoint.Value.Granted["8f3b"]["c0"].Len() == 4 })
 	replace(t, configFile, config)
 	await(t, w, changed, "the configuration", func(s *State) bool { return s.Config.Err == nil && s.Config.Value.ReservedCPUs == cpuset.Of(0) })
 	replace(t, state, stateBetween)
@@ -77,7 +77,7 @@ func TestWatcherSeesEveryReplacement(t *testing.T) {
 		return s.Checkpoint.Err != nil && !s.Checkpoint.Since.IsZero() && s.Checkpoint.Value.Shared == cpuset.Of(0, 1)
 	})
 	replace(t, state, stateV4)
-	await(t, w, changed, "the new state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Granted()["p"]["a"].Len() == 2 })
+	await(t, w, changed, "the new state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Checkpoint.Value.Granted["p"]["a"].Len() == 2 })
 }
 
 func TestWatcherRereadsWithoutNotification(t *testing.T) {
@@ -136,8 +136,8 @@ func TestRefreshKeepsTheLastGoodState(t *testing.T) {
 		if got := s.Checkpoint.Err != nil; got != step.wantErr {
 			t.Errorf("%s: error is %v, want one: %t", step.name, s.Checkpoint.Err, step.wantErr)
 		}
-		if s.Granted()["8f3b"]["c0"].Len() != 4 {
-			t.Errorf("%s: the grant is lost: %v", step.name, s.Granted())
+		if granted, current := s.Granted(); granted["8f3b"]["c0"].Len() != 4 || current == step.wantErr {
+			t.Errorf("%s: the grant is lost, or taken for the latest: %v, current %t", step.name, granted, current)
 		}
 		if step.wantErr && !s.Checkpoint.Since.Equal(time.Unix(1000, 0)) {
 			t.Errorf("%s: failing since %s, want since the first failure", step.name, s.Checkpoint.Since)

@@ -52,7 +52,7 @@ func runController(t *testing.T, root, uri string, vms map[string]cpuset.Set) *e
 		},
 		KubeletRootDir: root,
 		Pods:           corelisters.NewPodLister(pods),
-		Granted:        func() map[types.UID]map[string]cpuset.Set { return grants },
+		Granted:        func() (map[types.UID]map[string]cpuset.Set, bool) { return grants, true },
 		Topology:       func() *cputopology.Topology { return host },
 		Recorder:       recorder,
 		Hypervisor:     New(uri),

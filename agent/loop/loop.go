@@ -34,9 +34,6 @@ func New(name string, fold time.Duration, clock clock.WithTicker) *Loop {
 	return &Loop{name: name, fold: fold, clock: clock, trigger: make(chan struct{}, 1)}
 }
 
-// Name is the component's name in logs.
-func (l *Loop) Name() string { return l.name }
-
 // Trigger says that something may have changed. It never blocks.
 func (l *Loop) Trigger() {
 	select {

@@ -29,9 +29,10 @@ type Options struct {
 	KubeletRootDir string
 	// Pods lists the pods of this node, and of no other.
 	Pods corelisters.PodLister
-	// Granted gives the exclusive CPUs by pod UID and container name as the kubelet last wrote them, nil
-	// where that is not known (yet). Callers must be able to call it from many goroutines.
-	Granted func() map[types.UID]map[string]cpuset.Set
+	// Granted gives the exclusive CPUs by pod UID and container name as last read. Where current is false,
+	// the kubelet may have granted others since, to pods that are not among them. Callers must be able to
+	// call it from many goroutines.
+	Granted func() (grants map[types.UID]map[string]cpuset.Set, current bool)
 	// Topology gives the machine, nil where it is not known (yet).
 	Topology   func() *cputopology.Topology
 	Recorder   record.EventRecorder
@@ -57,9 +58,6 @@ func New(o Options) *Controller {
 		workers: map[types.UID]*worker{},
 	}
 }
-
-// Name is the component's name in logs.
-func (c *Controller) Name() string { return "pinning" }
 
 // Trigger tells that pods or grants may have changed. It never blocks; several triggers may become one
 // look.
@@ -100,7 +98,7 @@ func (c *Controller) sync(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listing pods of %s: %w", c.NodeName, err)
 	}
-	grants := c.Granted()
+	grants, _ := c.Granted()
 	wanted := map[types.UID]bool{}
 	for _, pod := range pods {
 		of, ok := launcher.Of(pod)

@@ -101,6 +101,25 @@ func TestDedicatedWithoutExclusiveCPUsIsTold(t *testing.T) {
 	}
 }
 
+// That the kubelet granted nothing is said on its word only, not because its word cannot be read.
+func TestAnUnreadableStateIsNoLackOfCPUs(t *testing.T) {
+	b := newBench(t, config.PinningEnforce)
+	old := b.vm("old", "2,6", "!0-7 !0-7")
+	b.vm("new", "", "!0-7")
+	b.torn = true
+	b.run()
+	b.awaitEvents("old", "Pinned vCPU 0→2 1→6") // what was granted before still holds
+	b.quiet()
+	if told := b.eventsOf("new"); len(told) != 0 {
+		t.Errorf("told %q of a VM whose grant cannot be read", told)
+	}
+	b.set(func() { b.torn = false })
+	b.awaitEvents("new", "NotExclusive")
+	if got := old.pinned(); got != "vCPU 0→2 vCPU 1→6" {
+		t.Errorf("pinned %s", got)
+	}
+}
+
 func TestFailuresAreToldAndRetried(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fail  func(*fakeLibvirt)

@@ -32,6 +32,7 @@ type bench struct {
 
 	mu       sync.Mutex
 	grants   map[types.UID]map[string]cpuset.Set
+	torn     bool                    // the kubelet's state cannot be read; grants are from before
 	libvirts map[string]*fakeLibvirt // by pod UID
 	events   []string                // "<pod> <reason> <message>"
 }
@@ -150,10 +151,10 @@ func (l *fakeLibvirt) tell(f func()) {
 	}
 }
 
-func (b *bench) granted() map[types.UID]map[string]cpuset.Set {
+func (b *bench) granted() (grants map[types.UID]map[string]cpuset.Set, current bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.grants
+	return b.grants, b.grants != nil && !b.torn
 }
 
 func (b *bench) Event(object runtime.Object, eventType, reason, message string) {

@@ -55,18 +55,18 @@ func (w *worker) pass(ctx context.Context) *problem {
 	return nil
 }
 
-// grant is what the kubelet granted to the compute container: empty without a problem while no grant is
-// known at all.
+// grant is what the kubelet granted to the compute container: empty without a problem where it may have
+// granted CPUs that are not known.
 func (w *worker) grant() (cpuset.Set, *problem) {
-	grants := w.Granted()
-	if grants == nil {
-		return cpuset.Set{}, nil
-	}
+	grants, current := w.Granted()
 	granted := grants[w.pod.UID][w.launcher.Compute]
 	if !granted.IsEmpty() {
 		return granted, nil
 	}
 	causes := launcher.Problems(w.pod)
+	if len(causes) == 0 && !current {
+		return cpuset.Set{}, nil
+	}
 	if len(causes) == 0 {
 		causes = []string{"the kubelet granted none, so its CPU manager's policy is not static, or was not when the pod started"}
 	}

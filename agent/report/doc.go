@@ -4,7 +4,8 @@
 // A report is built from the last good reading of each source over the report that is already there:
 // what could not be read stays as it was, and the conditions say what that is and since when. So a read
 // error never makes a report say less, not even over a restart of the agent, and the first thing the
-// Publisher does is to read its last report back. Conditions:
+// Publisher does is to read its last report back. Only the report of an earlier Node of that name is not
+// built upon: the Node that came back may be another machine. Conditions:
 //
 //   - CPUManagerRunning: True (reason PolicyStatic) or False (PolicyNone) by the kubelet's own state file;
 //     while that cannot be read it keeps its status, with reason StateUnreadable; Unknown where it never

@@ -40,16 +40,6 @@ func decode(object *unstructured.Unstructured) (*v1alpha1.NodeCPU, error) {
 	return nc, nil
 }
 
-// ownedBy tells whether the report goes when the node goes.
-func ownedBy(nc *v1alpha1.NodeCPU, node *corev1.Node) bool {
-	for _, owner := range nc.OwnerReferences {
-		if owner.UID == node.UID {
-			return true
-		}
-	}
-	return false
-}
-
 // objectOf is what is applied to the object itself.
 func objectOf(node *corev1.Node) *unstructured.Unstructured {
 	object := newObject(node.Name)

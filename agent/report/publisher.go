@@ -21,6 +21,7 @@ import (
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // fold is how long further changes are waited for after the first. A kubelet's two writes for one admission
@@ -114,16 +115,33 @@ func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 			return false, err
 		}
 	}
-	if !ownedBy(p.last, node) {
-		object, err := p.options.Client.Apply(ctx, node.Name, objectOf(node), p.applyOptions())
-		if err != nil {
-			return false, fmt.Errorf("applying node report: %w", err)
-		}
-		if err := p.remember(object); err != nil {
+	if p.last.ResourceVersion == "" {
+		if err := p.own(ctx, node); err != nil {
 			return false, err
 		}
 	}
-	return p.writeStatus(ctx, node)
+	owner := nodereport.Owner(p.last)
+	if owner != "" && owner != node.UID {
+		// What an earlier Node's report says is not known of this Node, which may be another machine.
+		p.last.Status = v1alpha1.NodeCPUStatus{Generation: p.last.Status.Generation}
+	}
+	if written, err = p.writeStatus(ctx, node); err != nil || owner == node.UID {
+		return written, err
+	}
+	// Only now: until the report is this Node's, nobody takes what the earlier one said for its own.
+	if err := p.own(ctx, node); err != nil {
+		return false, err
+	}
+	return written, nil
+}
+
+// own makes the report that of the node, so that it goes when the node goes; it is made if there is none.
+func (p *Publisher) own(ctx context.Context, node *corev1.Node) error {
+	object, err := p.options.Client.Apply(ctx, node.Name, objectOf(node), p.applyOptions())
+	if err != nil {
+		return fmt.Errorf("applying node report: %w", err)
+	}
+	return p.remember(object)
 }
 
 func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written bool, err error) {

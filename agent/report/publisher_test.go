@@ -33,11 +33,18 @@ type server struct {
 	version int
 	writes  int
 	down    int // number of requests that fail before the server is up again
+	up      int // number of requests that it answers before it goes down for one; 0: any number
 }
 
 var errDown = errors.New("connection refused")
 
 func (s *server) request(ctx context.Context) error {
+	if s.up > 0 {
+		if s.up--; s.up == 0 {
+			s.down = 1
+		}
+		return ctx.Err()
+	}
 	if s.down > 0 {
 		s.down--
 		return errDown
@@ -260,6 +267,37 @@ func TestPublisherPutsOthersChangesRight(t *testing.T) {
 	w.sync(p, true, "")
 	if got := w.stored().Status; got.Generation != 3 || got.Summary.Granted != 2 {
 		t.Errorf("after its removal the report is %+v, want it again with a higher generation", got)
+	}
+}
+
+// A Node that was made again under its old name, perhaps as another machine, takes nothing over from the
+// report of the earlier one, and until its own is there that one stays recognizable.
+func TestPublisherOfANodeMadeAgain(t *testing.T) {
+	w := newWorld(t)
+	w.sync(w.publisher(), true, "")
+	w.events(EventCPUManagerDetected)
+	w.node = w.node.DeepCopy()
+	w.node.UID = "new-uid"
+	w.read(func(f *Facts) { // the agent is a new one, and its kubelet has not started yet
+		never(&f.Kubelet.Checkpoint)
+	})
+	p := w.publisher()
+	w.server.up = 2 // Get and ApplyStatus
+	w.sync(p, false, errDown.Error())
+	if owner := w.stored().OwnerReferences[0].UID; owner != "node-uid" {
+		t.Errorf("the report is of %s before it was complete", owner)
+	}
+	w.sync(p, true, "")
+	w.sync(p, false, "")
+	nc := w.stored()
+	if owners := nc.OwnerReferences; len(owners) != 1 || owners[0].UID != "new-uid" {
+		t.Errorf("owners are %+v", owners)
+	}
+	if s := nc.Status; s.SharedCPUs != "" || len(s.Granted) != 0 || s.CPUManager.Policy != "" || s.Generation < 2 {
+		t.Errorf("the report has what is known of the earlier Node only: %+v", s)
+	}
+	if running := find(nc.Status.Conditions, v1alpha1.ConditionCPUManagerRunning); running.Status != metav1.ConditionUnknown {
+		t.Errorf("condition %+v, want Unknown", running)
 	}
 }
 

@@ -19,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -30,6 +32,18 @@ import (
 // ErrNewer is wrapped by the errors of a report whose format is newer than this package: it may not mean
 // what it seems to. Whoever reads it needs an update.
 var ErrNewer = errors.New("the report is of a newer corepin")
+
+// Owner is the UID of the Node that a report is about; empty where the report does not tell. A report
+// outlives its Node for as long as it takes to be collected, and a Node that comes back under the same
+// name, perhaps as another machine, is another Node.
+func Owner(nc *v1alpha1.NodeCPU) types.UID {
+	for _, owner := range nc.OwnerReferences {
+		if owner.Kind == "Node" && owner.APIVersion == corev1.SchemeGroupVersion.String() {
+			return owner.UID
+		}
+	}
+	return ""
+}
 
 // Node decodes a report into everything the kubelet's decision depends on. Errors name the node and the
 // field; no part of a report that has one is to be trusted.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -203,4 +204,25 @@ func FuzzNode(f *testing.F) {
 			t.Fatalf("written again, the report is refused or another: %v", err)
 		}
 	})
+}
+
+func TestOwner(t *testing.T) {
+	ref := func(apiVersion, kind, uid string) metav1.OwnerReference {
+		return metav1.OwnerReference{APIVersion: apiVersion, Kind: kind, UID: types.UID(uid)}
+	}
+	for name, test := range map[string]struct {
+		owners []metav1.OwnerReference
+		want   types.UID
+	}{
+		"none":                 {nil, ""},
+		"a Node":               {[]metav1.OwnerReference{ref("v1", "Node", "a")}, "a"},
+		"another kind first":   {[]metav1.OwnerReference{ref("apps/v1", "DaemonSet", "d"), ref("v1", "Node", "a")}, "a"},
+		"another group's":      {[]metav1.OwnerReference{ref("example.com/v1", "Node", "a")}, ""},
+		"what is not a Node's": {[]metav1.OwnerReference{ref("v1", "Pod", "p")}, ""},
+	} {
+		nc := &v1alpha1.NodeCPU{ObjectMeta: metav1.ObjectMeta{OwnerReferences: test.owners}}
+		if got := Owner(nc); got != test.want {
+			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
 }

@@ -24,6 +24,7 @@ type DedicatedCPU struct {
 	view    *nodeview.View
 	waiting *waiting
 	nodes   corelisters.NodeLister
+	pods    corelisters.PodLister
 	queue   fwk.PodActivator
 }
 
@@ -57,7 +58,8 @@ func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugi
 	registerMetrics()
 	core := handle.SharedInformerFactory().Core().V1()
 	pl := &DedicatedCPU{
-		args: *parsed, view: &nodeview.View{}, waiting: newWaiting(), nodes: core.Nodes().Lister(), queue: handle,
+		args: *parsed, view: &nodeview.View{}, waiting: newWaiting(),
+		nodes: core.Nodes().Lister(), pods: core.Pods().Lister(), queue: handle,
 	}
 	if _, err := core.Pods().Informer().AddEventHandler(pl.waiting.forgetDeleted()); err != nil {
 		return nil, fmt.Errorf("watching for deleted pods: %w", err)

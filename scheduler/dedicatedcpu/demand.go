@@ -23,6 +23,9 @@ type demand struct {
 	waits sync.Once
 	// heldAt are the nodes that could not answer because of pods in flight.
 	heldAt sync.Map
+	// estimatedAt are the nodes that were let through on something less than an exact prediction, with what
+	// was known of them.
+	estimatedAt sync.Map
 }
 
 // Clone returns the demand itself: what a pod asks for is the same whatever preemption simulates, and

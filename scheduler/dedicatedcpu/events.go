@@ -63,7 +63,7 @@ func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fw
 		// Another pod that asks for less keeps its CPUs until a kubelet says otherwise, in its report.
 		return fwk.QueueSkip, nil
 	}
-	if was, is := demandOf(before), demandOf(after); was != nil && is != nil && was.Key == is.Key {
+	if was, is := demandOf(before), demandOf(after); was != nil && is != nil && was.Key == is.Key && was.launcher == is.launcher {
 		logger.V(5).Info("the pod asks for the same CPUs as before", "pod", klog.KObj(pod))
 		return fwk.QueueSkip, nil
 	}

@@ -45,6 +45,7 @@ func TestHints(t *testing.T) {
 		"a node loses the label":             {hint: afterNodeChange, pod: vm, old: labelledNode, new: plainNode, want: fwk.QueueSkip},
 		"a node gets another label":          {hint: afterNodeChange, pod: vm, old: labelledNode, new: relabelled, want: fwk.QueueSkip},
 		"something strange comes as a node":  {hint: afterNodeChange, pod: vm, new: vm, want: fwk.Queue, wantErr: true},
+		"a pod that is a VM's no longer":     {hint: afterPodUpdate, pod: vm, old: vm, new: guaranteedPod("vm", "4"), want: fwk.Queue},
 		"a pod that is no longer a launcher": {hint: afterPodUpdate, pod: vm, old: vm, new: guaranteedPod("vm", "1500m"), want: fwk.Queue},
 	} {
 		t.Run(name, func(t *testing.T) {

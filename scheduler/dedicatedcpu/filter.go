@@ -30,10 +30,13 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 		return refusedNoLabel.status()
 	}
 	// Before the prediction, so that a report which comes just after it finds the pod waiting.
-	d.waits.Do(func() { pl.waiting.add(pod, d) })
+	d.waits.Do(func() { pl.wait(pod, d) })
 	prediction := pl.view.Predict(&d.Demand, nodeInfo)
 	r := pl.judge(d, &prediction)
 	if r == nil {
+		if prediction.Standing != nodeview.Exact {
+			d.estimatedAt.Store(nodeInfo.Node().Name, prediction.Standing)
+		}
 		return nil
 	}
 	if r == &refusedInFlight {

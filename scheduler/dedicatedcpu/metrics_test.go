@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/metrics/testutil"
 
@@ -17,10 +18,19 @@ func TestMetrics(t *testing.T) {
 	b := newBench(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
 	info, fits, large := b.node(t, "n1"), launcherPod("fits", "2"), launcherPod("large", "10")
-	b.Filter(t.Context(), b.preFilter(t, fits), fits, info)
-	b.Filter(t.Context(), b.preFilter(t, large), large, info)
-	b.PostBind(t.Context(), b.preFilter(t, fits), fits, "n1")
-	b.PostBind(t.Context(), b.preFilter(t, fits), fits, "elsewhere")
+	state := b.preFilter(t, fits)
+	b.Filter(t.Context(), state, fits, info)
+	b.PostBind(t.Context(), state, fits, "n1")
+	b.refuse(t, large, info, ReasonNeverAligned)
+	// Where a pod in flight can't be predicted, the pods after it can't be either.
+	gpu, plain := guaranteedPod("gpu", "2"), guaranteedPod("plain", "2")
+	gpu.Spec.Containers[0].Resources.Limits["example.com/gpu"] = resource.MustParse("1")
+	info.AddPod(gpu)
+	state = b.preFilter(t, plain)
+	if status := b.Filter(t.Context(), state, plain, info); !status.IsSuccess() {
+		t.Errorf("behind a pod with a GPU: %s", status.Message())
+	}
+	b.PostBind(t.Context(), state, plain, "n1")
 	b.wakeAll(logger(t))
 	want := `
 # HELP corepin_scheduler_bound_pods_total [ALPHA] Pods asking for exclusive CPUs that were bound, by what was known of the node: exact, estimated, or no_cpu_manager.

@@ -43,15 +43,17 @@ func (a activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
 type bench struct {
 	*DedicatedCPU
 	nodeLister cache.Indexer
+	podLister  cache.Indexer
 	queue      activated
 }
 
 func newBench(args config.DedicatedCPUArgs) *bench {
 	args.Default()
-	b := &bench{nodeLister: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}), queue: activated{}}
+	newIndexer := func() cache.Indexer { return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}) }
+	b := &bench{nodeLister: newIndexer(), podLister: newIndexer(), queue: activated{}}
 	b.DedicatedCPU = &DedicatedCPU{
 		args: args, view: &nodeview.View{}, waiting: newWaiting(),
-		nodes: corelisters.NewNodeLister(b.nodeLister), queue: b.queue,
+		nodes: corelisters.NewNodeLister(b.nodeLister), pods: corelisters.NewPodLister(b.podLister), queue: b.queue,
 	}
 	return b
 }

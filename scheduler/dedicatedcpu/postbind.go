@@ -17,7 +17,10 @@ func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod 
 		return
 	}
 	pl.waiting.remove(pod.UID)
-	standing := pl.view.Standing(nodeName, &d.Demand)
+	standing := nodeview.Exact
+	if estimated, ok := d.estimatedAt.Load(nodeName); ok {
+		standing = estimated.(nodeview.Standing)
+	}
 	bound.WithLabelValues(boundLabel(standing)).Inc()
 	logger := klog.FromContext(ctx)
 	if d.launcher && standing != nodeview.Exact {

@@ -16,13 +16,11 @@ import (
 // say so, and preemption can do its work.
 func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 	pl.wake(logger, nodeName, func(d *demand) bool {
-		if d.launcher {
-			node, err := pl.nodes.Get(nodeName)
-			if err != nil || !labelled(node) {
-				return false // the label's or the node's own event will wake the pod
-			}
+		node, err := pl.nodes.Get(nodeName)
+		if err != nil || (d.launcher && !labelled(node)) {
+			return false // the node's own event, or the label's, will wake the pod
 		}
-		fits, standing := pl.view.CouldFit(nodeName, &d.Demand)
+		fits, standing := pl.view.CouldFit(node, &d.Demand)
 		return fits || (standing != nodeview.Exact && pl.estimates(d, standing))
 	})
 }
@@ -43,6 +41,15 @@ func (pl *DedicatedCPU) wake(logger klog.Logger, nodeName string, chance func(*d
 	logger.V(2).Info("trying waiting pods again", "node", nodeName, "pods", len(pods))
 	woken.Add(float64(len(pods)))
 	pl.queue.Activate(logger, pods)
+}
+
+// wait puts a pod among those that a report can wake. One that was deleted since its scheduling cycle began
+// has been forgotten already, and would never be again.
+func (pl *DedicatedCPU) wait(pod *corev1.Pod, d *demand) {
+	pl.waiting.add(pod, d)
+	if now, err := pl.pods.Pods(pod.Namespace).Get(pod.Name); err != nil || now.UID != pod.UID {
+		pl.waiting.remove(pod.UID)
+	}
 }
 
 // waiting is the pods that came as far as Filter and are not bound yet. Some are just being scheduled: for

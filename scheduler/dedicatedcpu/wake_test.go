@@ -16,6 +16,9 @@ import (
 // refuse runs a scheduling cycle in which the node must refuse the pod.
 func (b *bench) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reason string) {
 	t.Helper()
+	if err := b.podLister.Add(pod); err != nil {
+		t.Fatal(err)
+	}
 	if got := b.Filter(t.Context(), b.preFilter(t, pod), pod, info).Message(); got != reason {
 		t.Fatalf("%s: refused for %q, want %q", pod.Name, got, reason)
 	}
@@ -86,6 +89,15 @@ func TestPodsStopWaiting(t *testing.T) {
 	handler := b.waiting.forgetDeleted()
 	handler.OnDelete(pods["deleted"])
 	handler.OnDelete(cache.DeletedFinalStateUnknown{Key: "vms/lost", Obj: pods["lost"]})
+	// Deleted, and made again under its name, while it was being scheduled.
+	again := launcherPod("early", "10", func(pod *corev1.Pod) { pod.UID = "again" })
+	if err := b.podLister.Add(again); err != nil {
+		t.Fatal(err)
+	}
+	early := launcherPod("early", "10")
+	b.Filter(t.Context(), b.preFilter(t, early), early, info)
+	never := launcherPod("never", "10")
+	b.Filter(t.Context(), b.preFilter(t, never), never, info)
 	b.wakeAll(logger(t))
 	b.expectWoken(t, "the reports are listed", "vms/stays")
 	b.preFilter(t, pods["stays"])

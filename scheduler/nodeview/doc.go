@@ -13,6 +13,8 @@
 //     its state file may name them a little longer;
 //   - pods in the NodeInfo that ask for exclusive CPUs and are not granted are in flight: the kubelet
 //     will admit them, or is just doing so. They are admitted first, by kubeletcpu.AdmitAll, in every order;
+//   - while there are both pods in flight and granted pods that are gone, the node is waited for: which CPUs
+//     the former got depends on whether the latter were still there. The next report tells;
 //   - a pod in a terminal phase holds nothing.
 //
 // So there is no ledger that could get out of step. A scheduler that restarts, a victim that preemption
@@ -30,7 +32,8 @@
 // node several times (Filter with and without nominated pods, Score) and most nodes do not change between
 // cycles. Reports may come late, twice, or for nodes that do not exist; each replaces the one before. A
 // report that is of a newer version, cannot be read or is not exact is kept as that, with the reason: it is
-// never as good as no report, and no report is never as good as a free node.
+// never as good as no report, and no report is never as good as a free node. A report names its Node by UID:
+// one of an earlier Node of that name, which may have been another machine, is no report.
 //
 // Run watches the reports. The CRD may be missing, then or later: the view says so once, tries on, and
 // blocks nobody. The watch is our own, not one that kube-scheduler would start for a registered event,

@@ -26,19 +26,21 @@ type Prediction struct {
 }
 
 // fits predicts what the kubelet will do with a pod: the package comment's rule, as a pure function.
-func fits(r *Report, pods []fwk.PodInfo, demand *Demand) Prediction {
-	if p, ok := unknown(r, demand); !ok {
+func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) Prediction {
+	if p, ok := unknown(r, node, demand); !ok {
 		return p
 	}
 	return overlay(r, pods).predict(&demand.Pod)
 }
 
-// unknown is the prediction for a node, or a pod, that cannot be predicted exactly whatever pods are
-// there; ok is true for one that may be.
-func unknown(r *Report, demand *Demand) (p Prediction, ok bool) {
+// unknown is the prediction for a Node, given by its UID, or a pod, that cannot be predicted exactly
+// whatever pods are there; ok is true for one that may be.
+func unknown(r *Report, node types.UID, demand *Demand) (p Prediction, ok bool) {
 	switch {
 	case r == nil:
 		return Prediction{Standing: Missing, Why: "there is no report"}, false
+	case r.owner != "" && r.owner != node:
+		return Prediction{Standing: Missing, Why: "the report is of an earlier Node of that name"}, false
 	case r.standing != Exact:
 		return Prediction{Standing: r.standing, Why: r.why}, false
 	}
@@ -52,8 +54,11 @@ func unknown(r *Report, demand *Demand) (p Prediction, ok bool) {
 type overlaid struct {
 	node     *kubeletcpu.Node
 	inFlight []*kubeletcpu.Pod
-	// gone are pods that the report has, and the NodeInfo has not.
+	// gone are pods whose CPUs in the report count as free: those that have left, that is, are not in the
+	// NodeInfo, and those that are in flight.
 	gone []types.UID
+	// left tells that some of gone have left.
+	left bool
 	// inexact tells why a pod in flight cannot be predicted; "" if all can.
 	inexact string
 }
@@ -62,7 +67,7 @@ type overlaid struct {
 // in flight and what it has counts as free, so that it is admitted once more, as a whole.
 func overlay(r *Report, pods []fwk.PodInfo) *overlaid {
 	o := &overlaid{}
-	there := make(map[types.UID]bool, len(r.granted))
+	granted := make(map[types.UID]bool, len(r.granted)) // of the pods there: whether the report covers them
 	for _, info := range pods {
 		pod := info.GetPod()
 		if !mayHold(pod) {
@@ -71,8 +76,9 @@ func overlay(r *Report, pods []fwk.PodInfo) *overlaid {
 		uid, demand := uidOnNode(pod), DemandOf(pod)
 		switch {
 		case r.covers(uid, &demand.Pod):
-			there[uid] = true
+			granted[uid] = true
 		case demand.Pod.Exclusive():
+			granted[uid] = false
 			o.inFlight = append(o.inFlight, &demand.Pod)
 			if o.inexact == "" {
 				o.inexact = demand.inexact(r.node)
@@ -80,9 +86,11 @@ func overlay(r *Report, pods []fwk.PodInfo) *overlaid {
 		}
 	}
 	for uid := range r.granted {
-		if !there[uid] {
+		covered, there := granted[uid]
+		if !covered {
 			o.gone = append(o.gone, uid)
 		}
+		o.left = o.left || !there
 	}
 	node := *r.node
 	node.Shared = r.free(o.gone)
@@ -94,7 +102,12 @@ func (o *overlaid) predict(pod *kubeletcpu.Pod) Prediction {
 	if o.inexact != "" {
 		return Prediction{Standing: Inexact, Why: "a pod in flight: " + o.inexact}
 	}
-	return Prediction{Standing: Exact, Decision: kubeletcpu.AdmitAll(o.node, o.inFlight, pod), Node: o.node}
+	d := kubeletcpu.AdmitAll(o.node, o.inFlight, pod)
+	if o.left && len(o.inFlight) > 0 && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
+		d = kubeletcpu.Decision{Verdict: kubeletcpu.Wait, Shared: d.Shared,
+			Message: "the pods in flight may have been admitted before or after other pods left the node"}
+	}
+	return Prediction{Standing: Exact, Decision: d, Node: o.node}
 }
 
 // mayHold leaves out, cheaply, the pods that hold no exclusive CPUs for certain.

@@ -58,10 +58,17 @@ func TestFits(t *testing.T) {
 		"granted CPUs are taken":             {granted: grants{"a": compute("4-7,12-15")}, pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "8"), want: "refused: TopologyAffinityError"},
 		"what is left is free":               {granted: grants{"a": compute("4-7,12-15")}, pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "6"), want: "admitted: compute 1-3,9-11"},
 		"a granted pod that is gone is free": {granted: grants{"a": compute("4-7,12-15")}, pod: vm("new", "8"), want: "admitted: compute 4-7,12-15"},
-		"two pods for one room":              {pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "8"), want: "wait: in 1 of 2 orders"},
-		"a pod in flight leaves the rest":    {pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "6"), want: "admitted: compute 1-3,9-11"},
-		"more than three in flight":          {pods: []*corev1.Pod{vm("a", "2"), vm("b", "2"), vm("c", "2"), vm("d", "2")}, pod: vm("new", "2"), want: "wait"},
-		"two that may split a NUMA node":     {pods: []*corev1.Pod{vm("a", "6")}, pod: vm("new", "4"), want: "admitted"},
+		"gone before or after the one in flight came?": {
+			// The kubelet, if it admitted a while b was there, put it on the NUMA node that new needs.
+			granted: grants{"b": compute("1-3,9-11")}, pods: []*corev1.Pod{vm("a", "2")}, pod: vm("new", "8"), want: "wait: the pods in flight",
+		},
+		"no order helps a pod that is too large": {
+			granted: grants{"b": compute("1-3,9-11")}, pods: []*corev1.Pod{vm("a", "2")}, pod: vm("new", "10"), want: "refused: TopologyAffinityError",
+		},
+		"two pods for one room":           {pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "8"), want: "wait: in 1 of 2 orders"},
+		"a pod in flight leaves the rest": {pods: []*corev1.Pod{vm("a", "8")}, pod: vm("new", "6"), want: "admitted: compute 1-3,9-11"},
+		"more than three in flight":       {pods: []*corev1.Pod{vm("a", "2"), vm("b", "2"), vm("c", "2"), vm("d", "2")}, pod: vm("new", "2"), want: "wait"},
+		"two that may split a NUMA node":  {pods: []*corev1.Pod{vm("a", "6")}, pod: vm("new", "4"), want: "admitted"},
 		"an ended pod holds nothing": {
 			pods: []*corev1.Pod{with(vm("a", "8"), func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed })},
 			pod:  vm("new", "8"), want: "admitted: compute 4-7,12-15",
@@ -92,7 +99,7 @@ func TestFits(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := fits(reportOf(t, test.granted), podInfos(test.pods), demand(test.pod))
+			got := fits(reportOf(t, test.granted), "", podInfos(test.pods), demand(test.pod))
 			if got.Standing != Exact || !strings.HasPrefix(got.Decision.String(), test.want) {
 				t.Errorf("got %s %q, want %q", got.Standing, got.Decision, test.want)
 			}
@@ -131,7 +138,7 @@ func TestFitsWhereItCannotBeKnown(t *testing.T) {
 		"KubeVirt's own devices":    {report: reportOf(t, nil), pod: with(vm("new", "2"), kvm), want: Exact},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := fits(test.report, podInfos(test.pods), demand(test.pod))
+			got := fits(test.report, "", podInfos(test.pods), demand(test.pod))
 			if got.Standing != test.want || !strings.Contains(got.Why, test.why) {
 				t.Errorf("got %s (%s), want %s (...%s...)", got.Standing, got.Why, test.want, test.why)
 			}
@@ -146,8 +153,8 @@ func TestFitsChangesNothingItIsGiven(t *testing.T) {
 	report := reportOf(t, grants{"gone": compute("4-5,12-13")})
 	before := report.node.Shared
 	pods := podInfos([]*corev1.Pod{vm("a", "2")})
-	first := fits(report, pods, demand(vm("new", "4")))
-	second := fits(report, pods, demand(vm("new", "4")))
+	first := fits(report, "", pods, demand(vm("new", "4")))
+	second := fits(report, "", pods, demand(vm("new", "4")))
 	if report.node.Shared != before || first.Decision.String() != second.Decision.String() {
 		t.Errorf("the second prediction differs: %s, then %s; shared pool %s, before %s", first.Decision, second.Decision, report.node.Shared, before)
 	}

@@ -1,6 +1,7 @@
 package nodeview
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -22,7 +23,7 @@ import (
 type Standing uint8
 
 const (
-	// Missing: there is no report.
+	// Missing: there is no report, or one of an earlier Node of that name.
 	Missing Standing = iota
 	// Unlisted: the reports cannot be listed; the CRD is not installed, say.
 	Unlisted
@@ -49,6 +50,8 @@ func (s Standing) String() string {
 // version, which the informer's store needs. A Report does not change.
 type Report struct {
 	metav1.ObjectMeta
+	// owner is the UID of the Node that the report is about; empty where it does not tell.
+	owner    types.UID
 	standing Standing
 	// why tells of every standing but Exact how it came about.
 	why string
@@ -64,18 +67,26 @@ func Decode(object *unstructured.Unstructured) *Report {
 	if version := object.GetAPIVersion(); version != v1alpha1.GroupVersion.String() {
 		return report.unusable(Newer, fmt.Errorf("its version is %s, and this scheduler knows %s", version, v1alpha1.GroupVersion))
 	}
+	// Unknown fields of the metadata are those of a newer API server, and say nothing about CPUs.
+	content := maps.Clone(object.Object)
+	delete(content, "metadata")
 	var nc v1alpha1.NodeCPU
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(object.Object, &nc, true); err != nil {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructuredWithValidation(content, &nc, true); err != nil {
 		if runtime.IsStrictDecodingError(err) {
 			return report.unusable(Newer, err)
 		}
 		return report.unusable(Unreadable, err)
 	}
+	nc.Name, nc.OwnerReferences = object.GetName(), object.GetOwnerReferences()
+	report.owner = nodereport.Owner(&nc)
 	var err error
-	if report.node, err = nodereport.Node(&nc); err != nil {
-		return report.unusable(Unreadable, err)
+	if report.node, err = nodereport.Node(&nc); err == nil {
+		report.granted, err = nodereport.Granted(&nc)
 	}
-	if report.granted, err = nodereport.Granted(&nc); err != nil {
+	switch {
+	case errors.Is(err, nodereport.ErrNewer):
+		return report.unusable(Newer, err)
+	case err != nil:
 		return report.unusable(Unreadable, err)
 	}
 	report.standing, report.why = standing(&nc, report.node)
@@ -107,7 +118,7 @@ func (r *Report) sameAs(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
-	return r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, maps.Equal[map[string]cpuset.Set])
+	return r.owner == s.owner && r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, maps.Equal[map[string]cpuset.Set])
 }
 
 func sameNode(n, m *kubeletcpu.Node) bool {

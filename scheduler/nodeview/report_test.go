@@ -82,7 +82,8 @@ func TestDecode(t *testing.T) {
 		want    Standing
 		wantWhy string
 	}{
-		"a good report": {want: Exact},
+		"a good report":             {want: Exact},
+		"one of the current format": {change: func(nc *v1alpha1.NodeCPU) { nc.Status.Format = v1alpha1.FormatVersion }, want: Exact},
 		"one of a newer version": {
 			raw:  func(o map[string]any) { o["apiVersion"] = "corepin.dev/v1" },
 			want: Newer, wantWhy: "version is corepin.dev/v1",
@@ -90,6 +91,16 @@ func TestDecode(t *testing.T) {
 		"one with a field of the future": {
 			raw:  func(o map[string]any) { o["status"].(map[string]any)["quantumCPUs"] = "1" },
 			want: Newer, wantWhy: "quantumCPUs",
+		},
+		"one of a newer format, whatever else is in it": {
+			change: func(nc *v1alpha1.NodeCPU) {
+				nc.Status = v1alpha1.NodeCPUStatus{Format: v1alpha1.FormatVersion + 1, SharedCPUs: "all"}
+			},
+			want: Newer, wantWhy: "its format is 2",
+		},
+		"one with metadata of a newer API server": {
+			raw:  func(o map[string]any) { o["metadata"].(map[string]any)["future"] = "x" },
+			want: Exact,
 		},
 		"one with a value of another type": {
 			raw:  func(o map[string]any) { o["status"].(map[string]any)["sharedCPUs"] = int64(1) },
@@ -151,7 +162,7 @@ func TestSameAs(t *testing.T) {
 		t.Error("equal reports differ")
 	}
 	renamed := nodeCPU(grants{"a": compute("1,9")})
-	renamed.Status.Conditions = append(renamed.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDrifted, Status: metav1.ConditionTrue})
+	renamed.Status.Conditions = append(renamed.Status.Conditions, metav1.Condition{Type: "Other", Status: metav1.ConditionTrue})
 	renamed.ResourceVersion = "8"
 	if !a.sameAs(Decode(object(t, renamed))) {
 		t.Error("a drifted pin changes a prediction")

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -46,7 +47,7 @@ func (v *View) Predict(demand *Demand, nodeInfo fwk.NodeInfo) Prediction {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p, ok := unknown(n.report, demand); !ok {
+	if p, ok := unknown(n.report, nodeInfo.Node().UID, demand); !ok {
 		return p
 	}
 	if n.overlay == nil || n.generation != nodeInfo.GetGeneration() {
@@ -64,32 +65,18 @@ func (v *View) Predict(demand *Demand, nodeInfo fwk.NodeInfo) Prediction {
 	return p
 }
 
-// Standing is what is known of a node, for a pod with this demand.
-func (v *View) Standing(name string, demand *Demand) Standing {
-	n := v.node(name)
-	if n == nil {
-		return v.absent()
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if p, ok := unknown(n.report, demand); !ok {
-		return p.Standing
-	}
-	return Exact
-}
-
 // CouldFit tells whether the node's report leaves room for the demand, were there no pods in flight and
 // all pods gone that were gone at the last prediction. It is for deciding whether a new report is
 // worth another try: when it says no, Predict would refuse too, unless more pods have gone since, and
 // for those kube-scheduler has an event of its own. Standing is that of Predict.
-func (v *View) CouldFit(name string, demand *Demand) (fits bool, standing Standing) {
-	n := v.node(name)
+func (v *View) CouldFit(on *corev1.Node, demand *Demand) (fits bool, standing Standing) {
+	n := v.node(on.Name)
 	if n == nil {
 		return false, v.absent()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p, ok := unknown(n.report, demand); !ok {
+	if p, ok := unknown(n.report, on.UID, demand); !ok {
 		return false, p.Standing
 	}
 	free := *n.report.node

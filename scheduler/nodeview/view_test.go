@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
@@ -17,9 +19,6 @@ func TestViewBeforeTheReportsAreListed(t *testing.T) {
 		t.Helper()
 		if got := v.Predict(d, nodeInfo()).Standing; got != want {
 			t.Errorf("predicted %s, want %s", got, want)
-		}
-		if got := v.Standing("n1", d); got != want {
-			t.Errorf("standing %s, want %s", got, want)
 		}
 	}
 	check(Starting)
@@ -89,7 +88,7 @@ func TestCouldFit(t *testing.T) {
 	v, d := &View{}, demand(vm("new", "8"))
 	expect := func(when string, want bool) {
 		t.Helper()
-		if got, _ := v.CouldFit("n1", d); got != want {
+		if got, _ := v.CouldFit(nodeInfo().Node(), d); got != want {
 			t.Errorf("%s: could fit %t, want %t", when, got, want)
 		}
 	}
@@ -107,6 +106,36 @@ func TestCouldFit(t *testing.T) {
 	v.Set(reportOf(t, nil))
 	v.Predict(d, nodeInfo(vm("q", "8")))
 	expect("pods in flight do not count", true)
+}
+
+// A Node that was made again under its old name may be another machine: what is said of the old one says
+// nothing about it.
+func TestAReportIsOfOneNode(t *testing.T) {
+	v, d := &View{}, demand(vm("new", "2"))
+	ownedBy := func(uid types.UID) *Report {
+		nc := nodeCPU(nil)
+		nc.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: uid}}
+		return Decode(object(t, nc))
+	}
+	again := nodeInfo()
+	again.SetNode(st.MakeNode().Name("n1").UID("new").Obj())
+	check := func(when string, want Standing) {
+		t.Helper()
+		if got := v.Predict(d, again); got.Standing != want {
+			t.Errorf("%s: %s (%s), want %s", when, got.Standing, got.Why, want)
+		}
+		if fits, standing := v.CouldFit(again.Node(), d); standing != want || fits != (want == Exact) {
+			t.Errorf("%s: could fit %t, %s; want %s", when, fits, standing, want)
+		}
+	}
+	v.Set(ownedBy("old"))
+	check("the report of the earlier Node", Missing)
+	if !v.Set(ownedBy("new")) {
+		t.Error("that the report is now of the new Node is no change")
+	}
+	check("the new Node's own", Exact)
+	again.SetNode(st.MakeNode().Name("n1").UID("newer").Obj())
+	check("made once more", Missing)
 }
 
 // A view that remembers gives the same answers as one that does not, whatever comes and goes.
@@ -134,7 +163,7 @@ func TestViewAgreesWithThePureFunction(t *testing.T) {
 			v.Set(report)
 		}
 		d := demand(vm("new", []string{"2", "4", "8"}[random.IntN(3)]))
-		got, want := v.Predict(d, info), fits(report, info.GetPods(), d)
+		got, want := v.Predict(d, info), fits(report, "", info.GetPods(), d)
 		if got.Decision.String() != want.Decision.String() || got.Standing != want.Standing {
 			t.Fatalf("step %d: %s %s, want %s %s", step, got.Standing, got.Decision, want.Standing, want.Decision)
 		}

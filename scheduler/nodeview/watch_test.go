@@ -64,12 +64,15 @@ func (r *running) await(t *testing.T, what string, condition func() bool) {
 		func(context.Context) (bool, error) { return condition(), nil })
 	if err != nil {
 		t.Fatalf("%s: not within 30 s; standing %s, changed %d, settled %d", what,
-			r.Standing("n1", demand(vm("new", "2"))), r.changed.Load(), r.settled.Load())
+			r.now(), r.changed.Load(), r.settled.Load())
 	}
 }
 
+// now is what the view knows of node n1.
+func (r *running) now() Standing { return r.Predict(demand(vm("new", "2")), nodeInfo()).Standing }
+
 func (r *running) standing(want Standing) func() bool {
-	return func() bool { return r.Standing("n1", demand(vm("new", "2"))) == want }
+	return func() bool { return r.now() == want }
 }
 
 func TestRunFollowsTheReports(t *testing.T) {
@@ -142,6 +145,6 @@ func FuzzDecode(f *testing.F) {
 		if (report.standing == Exact) != (report.why == "") {
 			t.Errorf("a report that is %s says why: %q", report.standing, report.why)
 		}
-		fits(report, nil, demand(vm("new", "2")))
+		fits(report, "", nil, demand(vm("new", "2")))
 	})
 }

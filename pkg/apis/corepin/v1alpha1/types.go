@@ -125,7 +125,7 @@ type NodeCPUStatus struct {
 	// +optional
 	Summary Summary `json:"summary,omitempty"`
 
-	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, Drifted.
+	// conditions say how far this report can be relied on: CPUManagerRunning, Exact.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -141,9 +141,6 @@ const (
 	// ConditionExact is True where corepin predicts this kubelet's decisions exactly; otherwise its
 	// message says why not.
 	ConditionExact = "Exact"
-	// ConditionDrifted is True where a vCPU was found off the CPU it was pinned to, or outside the CPUs
-	// that the kubelet granted.
-	ConditionDrifted = "Drifted"
 )
 
 // CPUManager is the configuration of the kubelet's CPU manager.
