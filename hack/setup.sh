@@ -5,6 +5,8 @@
 # what is wanted from Debian is a real libvirt and a real QEMU.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+# Daemons live in sbin, which "su" leaves out of the PATH; dpkg wants it too.
+export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 fail() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
@@ -28,8 +30,6 @@ missing_packages() {
 	aarch64) package=qemu-system-arm ;;
 	*) fail "this runs on x86_64 and aarch64, not on $(uname -m)" ;;
 	esac
-	# Daemons live in sbin, which is not on every user's PATH.
-	local PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 	command -v git >/dev/null || echo git
 	command -v make >/dev/null || echo make
 	command -v setpriv >/dev/null || echo util-linux
@@ -69,3 +69,4 @@ if [ -n "$missing" ]; then
 	[ -z "$missing" ] || fail "still missing after the installation: $missing"
 fi
 check_go
+[ "$(id -u)" = 0 ] || fail "all is installed, but you are not root: make demo, make up and make test start libvirt guests as another user"

@@ -15,21 +15,48 @@ import (
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
+// cleaned is the last line of a demo.
+const cleaned = "\nEverything was stopped and removed."
+
 // run tells the story in a directory of its own, which is kept only if something went wrong.
 func run(ctx context.Context, f flags) error {
+	if err := complete(f.bin); err != nil {
+		return err
+	}
 	dir, err := os.MkdirTemp("", "corepin-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the demo: %w", err)
 	}
+	if err := perform(ctx, f, dir, func(*testbed.Testbed) error { return nil }); err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	fmt.Fprintln(progress(f), cleaned)
+	return nil
+}
+
+// perform tells the story in dir, calls then, stops everything and removes dir: also when it was told to
+// stop halfway, which is no error. dir is kept where something went wrong.
+func perform(ctx context.Context, f flags, dir string, then func(*testbed.Testbed) error) error {
 	bed, err := tell(ctx, f, dir)
+	if err == nil {
+		err = then(bed)
+	}
+	if ctx.Err() != nil {
+		err = nil
+	}
 	if bed != nil {
 		err = errors.Join(err, bed.Stop())
 	}
 	if err != nil {
 		return fmt.Errorf("%w\nlogs and files are kept in %s", err, dir)
 	}
-	fmt.Fprintln(progress(f), "\nEverything was stopped and removed.")
-	return os.RemoveAll(dir)
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("cleaning up: %w", err)
+	}
+	return nil
 }
 
 // tell starts a testbed and tells the story on it. The testbed is returned running, also with an error
@@ -38,11 +65,7 @@ func tell(ctx context.Context, f flags, dir string) (*testbed.Testbed, error) {
 	if err := prepare(dir); err != nil {
 		return nil, err
 	}
-	bin, err := filepath.Abs(f.bin)
-	if err != nil {
-		return nil, fmt.Errorf("finding the binaries: %w", err)
-	}
-	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: bin, Machines: story.Machines(f.kvm), Log: progress(f)})
+	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: f.bin, Machines: story.Machines(f.kvm), Log: progress(f)})
 	if err != nil {
 		return nil, err
 	}
@@ -61,12 +84,8 @@ func progress(f flags) io.Writer {
 	return os.Stdout
 }
 
-// prepare makes dir one that guests, which run as another user, can reach, and sends what the kubelets'
-// packages log in this process to a file.
+// prepare sends what the kubelets' packages log in this process to a file.
 func prepare(dir string) error {
-	if err := os.Chmod(dir, 0o755); err != nil {
-		return fmt.Errorf("opening the demo's directory: %w", err)
-	}
 	options := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(options)
 	for name, value := range map[string]string{"logtostderr": "false", "alsologtostderr": "false", "stderrthreshold": "FATAL", "log_file": filepath.Join(dir, "simulated-kubelets.log")} {

@@ -13,7 +13,11 @@ import (
 	"time"
 
 	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/testbed"
 )
+
+// logName is, in the state directory, what the process in the background prints.
+const logName = "demo.log"
 
 // startLimit and stopLimit bound the wait for the process that serves.
 const (
@@ -23,25 +27,24 @@ const (
 
 // up starts this program again in the background, shows what it prints, and returns when it is ready.
 func up(ctx context.Context, f flags) error {
-	state, err := filepath.Abs(f.state)
-	if err != nil {
-		return fmt.Errorf("finding the state directory: %w", err)
+	if err := complete(f.bin); err != nil {
+		return err
 	}
-	if pid, err := servingPID(state); err == nil {
+	if pid, err := servingPID(f.state); err == nil {
 		return fmt.Errorf("it is up already (pid %d); stop it with: make down", pid)
 	}
-	if err := os.RemoveAll(state); err != nil {
-		return fmt.Errorf("clearing the state directory: %w", err)
+	if err := clear(f.state); err != nil {
+		return err
 	}
-	if err := os.MkdirAll(state, 0o755); err != nil {
+	if err := os.MkdirAll(f.state, 0o755); err != nil {
 		return fmt.Errorf("making the state directory: %w", err)
 	}
-	log, err := os.Create(filepath.Join(state, "demo.log"))
+	log, err := os.Create(filepath.Join(f.state, logName))
 	if err != nil {
 		return fmt.Errorf("making the log: %w", err)
 	}
 	defer log.Close()
-	server := exec.Command("/proc/self/exe", "serve", "--bin="+f.bin, "--state="+state, "--kvm="+strconv.FormatBool(f.kvm), "--output="+f.output)
+	server := exec.Command("/proc/self/exe", "serve", "--bin="+f.bin, "--state="+f.state, "--kvm="+strconv.FormatBool(f.kvm), "--output="+f.output)
 	server.Stdout, server.Stderr = log, log
 	server.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := server.Start(); err != nil {
@@ -49,7 +52,33 @@ func up(ctx context.Context, f flags) error {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- server.Wait() }()
-	return follow(ctx, state, log.Name(), exited)
+	err = follow(ctx, f.state, log.Name(), exited)
+	if err == nil {
+		return nil
+	}
+	stopErr := stop(context.WithoutCancel(ctx), f.state, server.Process.Pid)
+	if ctx.Err() != nil && stopErr == nil {
+		return errInterrupted
+	}
+	return errors.Join(err, stopErr)
+}
+
+// clear removes a state directory, and nothing that is not one.
+func clear(state string) error {
+	entries, err := os.ReadDir(state)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the state directory: %w", err)
+	}
+	if _, err := os.Stat(filepath.Join(state, logName)); err != nil && len(entries) > 0 {
+		return fmt.Errorf("%s has other things in it than a demo's; choose another --state", state)
+	}
+	if err := os.RemoveAll(state); err != nil {
+		return fmt.Errorf("removing the state directory: %w", err)
+	}
+	return nil
 }
 
 // follow copies the log to the terminal until the server is ready or has ended.
@@ -84,46 +113,61 @@ func serve(ctx context.Context, f flags) error {
 	if err := os.WriteFile(filepath.Join(f.state, "pid"), []byte(strconv.Itoa(os.Getpid())), 0o644); err != nil {
 		return fmt.Errorf("writing the pid: %w", err)
 	}
-	defer os.Remove(filepath.Join(f.state, "pid"))
-	bed, err := tell(ctx, f, f.state)
-	if bed == nil {
-		return err
-	}
-	if err == nil {
+	return perform(ctx, f, f.state, func(bed *testbed.Testbed) error {
 		fmt.Fprintf(progress(f), "\nIt stays up. Use it with:\n  export KUBECONFIG=%s\n  %s/clusterd kubectl get nodecpus\nand stop it with: make down\n", bed.AdminKubeconfig(), f.bin)
-		err = os.WriteFile(filepath.Join(f.state, "ready"), nil, 0o644)
-	}
-	if err == nil {
+		if err := os.WriteFile(filepath.Join(f.state, "ready"), nil, 0o644); err != nil {
+			return fmt.Errorf("telling that it is ready: %w", err)
+		}
 		<-ctx.Done()
-	}
-	return errors.Join(err, bed.Stop())
+		return nil
+	})
 }
 
-// down ends the process that up started and waits for it.
+// down ends the process that up started. Where nothing is up there is nothing to do.
 func down(ctx context.Context, f flags) error {
 	pid, err := servingPID(f.state)
 	if err != nil {
-		return fmt.Errorf("nothing is up: %w", err)
+		fmt.Fprintf(progress(f), "Nothing is up: %v.\n", err)
+		return clear(f.state)
 	}
-	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+	if err := stop(ctx, f.state, pid); err != nil {
+		return err
+	}
+	fmt.Fprintln(progress(f), cleaned)
+	return nil
+}
+
+// stop ends the process that serves from a state directory, and waits until it has cleaned up.
+func stop(ctx context.Context, state string, pid int) error {
+	if !serves(pid) {
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("stopping process %d: %w", pid, err)
 	}
-	err = await.For(ctx, fmt.Sprintf("process %d to end", pid), stopLimit, func(context.Context) error {
-		if _, err := servingPID(f.state); err == nil {
-			return fmt.Errorf("it is still there; its log is %s", filepath.Join(f.state, "demo.log"))
+	log := filepath.Join(state, logName)
+	err := await.For(ctx, fmt.Sprintf("process %d to end", pid), stopLimit, func(context.Context) error {
+		if serves(pid) {
+			return fmt.Errorf("it is still there; its log is %s", log)
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return os.RemoveAll(f.state)
+	if _, err := os.Stat(log); err == nil {
+		return fmt.Errorf("process %d has ended, but not well; its log is %s", pid, log)
+	}
+	return nil
 }
 
 // servingPID is the process that serves from a state directory. A pid file alone proves nothing: the
 // process must be this program, and not a later one with the same number.
 func servingPID(state string) (int, error) {
 	text, err := os.ReadFile(filepath.Join(state, "pid"))
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("nothing was started from %s", state)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -131,9 +175,14 @@ func servingPID(state string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", filepath.Join(state, "pid"), err)
 	}
-	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	if err != nil || !strings.Contains(string(command), "\x00serve\x00") {
-		return 0, fmt.Errorf("process %d, which was up, has gone", pid)
+	if !serves(pid) {
+		return 0, fmt.Errorf("process %d has gone", pid)
 	}
 	return pid, nil
+}
+
+// serves tells whether pid is this program, in the background. One that has ended has no command line.
+func serves(pid int) bool {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(command), "\x00serve\x00")
 }

@@ -121,11 +121,24 @@ func within(dir string, use func(short string) error) error {
 	return use(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()))
 }
 
+// configure makes the private directory libvirtd's own. Without the setting in it libvirt's QEMU driver
+// starts a virtlogd, which stays for two minutes after everything else has gone.
+func (d *daemon) configure(uid, gid int) error {
+	config := filepath.Join(d.private, "libvirt")
+	if err := os.Mkdir(config, 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(config, "qemu.conf"), []byte("stdio_handler = \"file\"\n"), 0o644); err != nil {
+		return err
+	}
+	return errors.Join(os.Chown(config, uid, gid), os.Chown(d.private, uid, gid))
+}
+
 func (d *daemon) spawn(path string, listener *os.File, credential *syscall.Credential) (err error) {
 	if d.private, err = os.MkdirTemp("", "guest-"); err != nil {
 		return fmt.Errorf("creating libvirtd's private directory: %w", err)
 	}
-	if err := os.Chown(d.private, int(credential.Uid), int(credential.Gid)); err != nil {
+	if err := d.configure(int(credential.Uid), int(credential.Gid)); err != nil {
 		return fmt.Errorf("giving libvirtd its private directory: %w", err)
 	}
 	// LISTEN_PID must be the pid of libvirtd itself, which only the process that becomes it knows.

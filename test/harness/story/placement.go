@@ -111,7 +111,7 @@ func (s *Story) awaitRunning(ctx context.Context, names ...string) ([]string, er
 			case corev1.PodRunning:
 				return nil
 			case corev1.PodFailed:
-				return await.Stop(fmt.Errorf("the kubelet of %s refused it: %s: %s", pod.Spec.NodeName, pod.Status.Reason, pod.Status.Message))
+				return await.Stop(fmt.Errorf("pod %s failed on %s: %s %s; containers: %+v", pod.Name, pod.Spec.NodeName, pod.Status.Reason, pod.Status.Message, pod.Status.ContainerStatuses))
 			}
 			return fmt.Errorf("pod %s is %s: %s", pod.Name, pod.Status.Phase, schedulingMessage(pod))
 		})
