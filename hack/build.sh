@@ -6,9 +6,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo)
+declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo [kubectl-corepin]=./pkg/kubectl-corepin)
 names=("$@")
-[ $# -gt 0 ] || names=(corepin-agent corepin-scheduler clusterd demo)
+[ $# -gt 0 ] || names=(corepin-agent corepin-scheduler kubectl-corepin clusterd demo)
 for name in "${names[@]}"; do
 	[ "${sources[$name]:-}" ] || { echo "no such binary: $name; there are: ${!sources[*]}" >&2; exit 2; }
 done

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/launcher"
+)
+
+// Reasons that are not a kubelet's.
+const (
+	reasonNoReport    = "NoReport"         // of the node that the pod is bound to
+	reasonUnreadable  = "ReportUnreadable" // so nothing is known of the node
+	reasonNotExact    = "NotExact"         // what the kubelet will do cannot be promised
+	reasonNoExclusive = "NoExclusiveCPUs"  // the kubelet would admit the pod, and give it no CPUs of its own
+	reasonNoNode      = "NoNode"           // several nodes, for several reasons
+)
+
+// demand is a pod that wants to be admitted.
+type demand struct {
+	name string
+	uid  types.UID
+	pod  kubeletcpu.Pod
+	// device is one whose NUMA node the kubelet may align the CPUs with; "" for none.
+	device string
+	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be.
+	problems []string
+}
+
+func demandOf(pod *corev1.Pod) *demand {
+	return &demand{name: nameOf(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), device: deviceOf(pod), problems: launcher.Problems(pod)}
+}
+
+// deviceOf is the first resource, by name, that a device plugin may serve with a NUMA node. KubeVirt's
+// own devices have none (KubeVirt pkg/virt-handler/device-manager/generic_device.go, v1.5).
+func deviceOf(pod *corev1.Pod) string {
+	first := ""
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		for name, amount := range c.Resources.Limits {
+			domain, _, qualified := strings.Cut(string(name), "/")
+			switch device := string(name); {
+			case !qualified || amount.IsZero() || domain == "devices.kubevirt.io":
+			case domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io"):
+			case first == "" || device < first:
+				first = device
+			}
+		}
+	}
+	return first
+}
+
+// trial is what a node would do with a pod.
+type trial struct {
+	machine  *machine
+	admitted bool
+	grants   []kubeletcpu.Grant
+	// reason and message are the kubelet's or ours, "" for an admitted pod; message may tell of an
+	// admitted pod what is unusual.
+	reason, message string
+	// decision and before, the node before it, are set where it was the kubelet's to decide.
+	decision kubeletcpu.Decision
+	before   *kubeletcpu.Node
+}
+
+// try is what m would do with a pod; nothing is changed by it.
+func (m *machine) try(d *demand) trial {
+	t := trial{machine: m}
+	if m.node == nil {
+		t.reason, t.message = reasonUnreadable, m.why
+		return t
+	}
+	if grants, all := m.heldBy(d); all {
+		t.admitted, t.grants, t.message = true, grants, "it has them already"
+		return t
+	} else if len(grants) > 0 { // the kubelet is in the middle of it, and will come to the same end
+		before := m.node.Releasing(grants)
+		t.before = &before
+	} else {
+		before := *m.node
+		t.before = &before
+	}
+	if d.device != "" && m.node.TopologyManager.Policy != kubeletcpu.TopologyNone {
+		t.reason, t.message = reasonNotExact, "the NUMA nodes of device "+d.device+" are not modelled"
+		return t
+	}
+	if why := t.before.Inexact(d.pod); why != "" {
+		t.reason, t.message = reasonNotExact, why
+		return t
+	}
+	t.decision = kubeletcpu.AdmitAll(t.before, nil, &d.pod)
+	t.admitted = t.decision.Verdict == kubeletcpu.Admitted
+	t.grants, t.reason, t.message = t.decision.Grants, t.decision.Reason, t.decision.Message
+	switch {
+	case !t.admitted || len(t.grants) > 0:
+	case d.pod.Exclusive():
+		t.message = "no CPUs of its own: the kubelet's CPU manager policy is " + m.node.CPUManager.Policy
+	default:
+		t.message = strings.Join(d.problems, "; ")
+	}
+	return t
+}
+
+// heldBy are the CPUs that the report says the pod has; all tells whether it has all that it asks for.
+func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
+	held := m.granted[d.uid]
+	if d.uid == "" || len(held) == 0 {
+		return nil, false
+	}
+	all = d.pod.Exclusive()
+	for _, c := range d.pod.Containers {
+		if cpus, has := held[c.Name]; has {
+			grants = append(grants, kubeletcpu.Grant{Container: c.Name, CPUs: cpus})
+		} else if c.CPUs > 0 {
+			all = false
+		}
+	}
+	return grants, all
+}
+
+// admit tries, and if the pod is admitted takes its CPUs from what the next ones find free.
+func (m *machine) admit(d *demand) trial {
+	t := m.try(d)
+	if t.before != nil && t.admitted && len(t.grants) > 0 {
+		after := t.before.Granting(t.grants)
+		m.node = &after
+		delete(m.granted, d.uid) // what it had of them before is among them
+		m.holders = append(m.holders, holder{d.name, t.decision.Granted()})
+	}
+	return t
+}
+
+// answer is what becomes of a pod.
+type answer struct {
+	demand *demand
+	// trials are those of the nodes that were asked; only the last can have admitted the pod.
+	trials []trial
+	// node is the one that the pod was bound to beforehand; "" where it was for fit to choose.
+	node string
+}
+
+// place finds the pod's node: the one that it is bound to, or the first, in the order of the input, that
+// admits it, with exclusive CPUs if it asks for some.
+func (s *situation) place(d *demand, boundTo string) *answer {
+	a := &answer{demand: d, node: boundTo}
+	if boundTo != "" {
+		if m := s.byName[boundTo]; m != nil {
+			a.trials = []trial{m.admit(d)}
+		}
+		return a
+	}
+	for _, m := range s.machines {
+		t := m.try(d)
+		if t.admitted && d.pod.Exclusive() && len(t.grants) == 0 {
+			t.admitted, t.reason = false, reasonNoExclusive
+		}
+		if t.admitted {
+			a.trials = append(a.trials, m.admit(d))
+			break
+		}
+		a.trials = append(a.trials, t)
+	}
+	return a
+}
+
+// admitted is the trial that admitted the pod; nil if none did.
+func (a *answer) admitted() *trial {
+	if n := len(a.trials); n > 0 && a.trials[n-1].admitted {
+		return &a.trials[n-1]
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+const vmYAML = `apiVersion: kubevirt.io/v1alpha2
+kind: VirtualMachineInstance
+metadata:
+  name: vm-%d
+  namespace: vms
+  annotations:
+    hooks.kubevirt.io/hookSidecars: '[{"image":"registry.example/hook:1"}]'
+spec:
+  schedulerName: corepin
+  domain:
+    cpu:
+      cores: 2
+      dedicatedCpuPlacement: true
+    devices: {}
+    resources:
+      limits:
+        memory: 2Gi
+`
+
+const vmJSON = `{"apiVersion":"kubevirt.io/v1alpha2","kind":"VirtualMachineInstance","metadata":{"name":"vm-%d","namespace":"vms","annotations":` +
+	`{"hooks.kubevirt.io/hookSidecars":"[]"}},"spec":{"schedulerName":"corepin","domain":{"cpu":{"cores":2,"dedicatedCpuPlacement":true},` +
+	`"devices":{},"resources":{"limits":{"memory":"2Gi"}}}}}`
+
+const many = 1000
+
+// BenchmarkCheck tells how many virtual machines a second go through the whole command.
+func BenchmarkCheck(b *testing.B) {
+	for name, document := range map[string]string{"YAML": vmYAML, "JSON": vmJSON} {
+		b.Run(name, func(b *testing.B) {
+			var input strings.Builder
+			for i := range many {
+				fmt.Fprintf(&input, "---\n"+document+"\n", i)
+			}
+			for b.Loop() {
+				if code, _, errs := run(b, input.String(), "check", "-f", "-", "-o", "json"); code != exitOK {
+					b.Fatalf("exit code %d: %s", code, errs)
+				}
+			}
+			b.ReportMetric(float64(b.N*many)/b.Elapsed().Seconds(), "VMIs/s")
+		})
+	}
+}
+
+// BenchmarkFit tells how many pods a second: on one node each, and on many with a full one before each free
+// one.
+func BenchmarkFit(b *testing.B) {
+	const machine = "2 sockets x 1 numa x 32 cores x 2 threads"
+	for name, test := range map[string]struct{ nodes, pods int }{"node for each pod": {500, 500}, "pods on ten nodes": {10, many}} {
+		b.Run(name, func(b *testing.B) {
+			var objects []any
+			for i := range test.nodes {
+				objects = append(objects, reportOf(b, fmt.Sprintf("n%d", i), machine, "single-numa-node", nil))
+			}
+			for i := range test.pods {
+				objects = append(objects, podAsking(fmt.Sprintf("p%d", i), fmt.Sprintf("n%d", i%test.nodes), "8", "200m"))
+			}
+			input := stream(b, objects...)
+			for b.Loop() {
+				if code, _, errs := run(b, input, "fit", "-f", "-", "-o", "json"); code == exitFault {
+					b.Fatalf("exit code %d: %s", code, errs)
+				}
+			}
+			b.ReportMetric(float64(b.N*test.pods)/b.Elapsed().Seconds(), "pods/s")
+		})
+	}
+}

@@ -1,0 +1,25 @@
+// Package cli is kubectl-corepin's commands, which answer before anything is created what else only a
+// cluster could tell, and only afterwards:
+//
+//	check   would this virtual machine be refused, by which rules, and what is to be changed (pkg/vmi)
+//	fit     would the kubelets admit these pods, which CPUs would each container get, and if none, why
+//	nodes   which CPUs a node has, and who holds them
+//
+// The commands read files and write text for people or, with -o json, an object a line for scripts. They
+// know nothing of their own about CPUs or virtual machines: the rules are those of the packages that the
+// scheduler uses too, so that the answer here is the one there.
+//
+// # Promises
+//
+// Input is YAML or JSON, in any number of documents and lists, from files, folders or standard input.
+// Nothing that was given is passed over in silence: what cannot be read is told with its file and line.
+// Answers come in the order of the input, and the same input gives the same bytes. The exit code is 0
+// where all is well, 1 where something is refused, 2 where the command or its input is at fault.
+//
+// # How it is built
+//
+// Everything that touches the world (streams, files, the API server) is in Host and is passed in by the
+// program, pkg/kubectl-corepin. Below the commands everything is a function of values: cut.go and
+// object.go make objects of bytes, situation.go makes nodes and pods of objects, admission.go decides,
+// and the *_text.go files find the words.
+package cli

@@ -1,0 +1,47 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (c *call) nodesCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "nodes [-f FILE...]",
+		Short: "Draw each node's CPUs and who holds them",
+		Long: `nodes draws the CPUs of each node, core by core, with who holds them.
+
+The nodes are the NodeCPU objects of the input; Pods in it give the holders their names. Without
+NodeCPU objects in the input, nodes and pods are those of the cluster. Pods that are on their way to a node
+are drawn as if they were there.
+
+Exit code: 0, or 2 if the command line or the input is at fault.`,
+		Example: `  kubectl corepin nodes
+  kubectl get nodecpus -o json | kubectl corepin nodes -f -`,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.nodes(cmd.Context(), args) },
+	}
+	c.inputFlags(cmd)
+	c.accessFlags(cmd)
+	return cmd
+}
+
+func (c *call) nodes(ctx context.Context, args []string) error {
+	c.files.names = append(c.files.names, args...)
+	s, err := c.situation(ctx)
+	if err != nil {
+		return err
+	}
+	for i, m := range s.machines {
+		if i > 0 {
+			fmt.Fprintln(c.out)
+		}
+		if m.node == nil {
+			fmt.Fprintf(c.out, "%s\n%s\n", m.name, m.why)
+			continue
+		}
+		fmt.Fprintf(c.out, "%s\n%s\n\n%s", m.name, m.node, s.draw(m))
+	}
+	return nil
+}
