@@ -25,14 +25,6 @@ type Prediction struct {
 	Node *kubeletcpu.Node
 }
 
-// fits predicts what the kubelet will do with a pod: the package comment's rule, as a pure function.
-func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) Prediction {
-	if p, ok := unknown(r, node, demand); !ok {
-		return p
-	}
-	return overlay(r, pods).predict(&demand.Pod)
-}
-
 // unknown is the prediction for a Node, given by its UID, or a pod, that cannot be predicted exactly
 // whatever pods are there; ok is true for one that may be.
 func unknown(r *Report, node types.UID, demand *Demand) (p Prediction, ok bool) {

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
@@ -41,6 +42,14 @@ func nodeInfo(pods ...*corev1.Pod) *framework.NodeInfo {
 func demand(pod *corev1.Pod) *Demand {
 	d := DemandOf(pod)
 	return &d
+}
+
+// fits is the package comment's rule as a pure function: what View.Predict, with its cache, must agree with.
+func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) Prediction {
+	if p, ok := unknown(r, node, demand); !ok {
+		return p
+	}
+	return overlay(r, pods).predict(&demand.Pod)
 }
 
 // Free of the machine: NUMA node 0 has 6 CPUs, NUMA node 1 has 8.
