@@ -2,15 +2,17 @@
 
 # One setting for every build, test and check: each package of Kubernetes is compiled once.
 export CGO_ENABLED := 0
+# libvirtd is in sbin, which "su" leaves out of the PATH.
+export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test verify update images bench clean
+.PHONY: help setup build demo up down test verify conformance conformance-long update images bench clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
 
 setup: ## Install what is missing on this Debian machine (libvirt, QEMU)
 	@hack/setup.sh
@@ -32,6 +34,12 @@ down: ## Stop what make up started
 test: setup build ## Run all tests
 	@COREPIN_BIN=$(BINARIES) COREPIN_REQUIRE_ALL=1 go test -vet=off -count=1 -timeout=$(TIMEOUT) ./...
 
+conformance: ## Compare 50,000 predictions with each kubelet's own code
+	@hack/conformance.sh 50000 1
+
+conformance-long: ## Compare 1,000,000, other ones each time; takes an hour or two
+	@hack/conformance.sh 1000000 0
+
 verify: ## Check format, lint, generated files, go.mod and manifests
 	@hack/verify-all.sh
 
@@ -41,8 +49,9 @@ update: ## Rewrite what verify checks: format, generated files, go.mod
 images: ## Build the OCI images of scheduler and agent into bin/images/
 	@go run ./hack/images -out bin/images
 
+# The last package times the kubelet's own code beside ours.
 bench: ## Run the benchmarks
-	@go test -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/...
+	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubeletcpu
 
 clean: ## Remove bin/
 	@rm -rf bin

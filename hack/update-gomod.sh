@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Tidies go.mod and go.sum, ours and that of the tools. hack/update-k8s.sh is the one that moves to
-# another Kubernetes release.
+# Tidies every go.mod and go.sum: ours, that of the test against kubelet 1.37, that of the tools.
+# hack/update-k8s.sh is the one that moves to another Kubernetes release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 go mod tidy
+go -C test/conformance/kubelet137 mod tidy
 go -C hack/tools mod tidy

@@ -1,16 +1,19 @@
 #!/usr/bin/env bash
-# Moves go.mod to one Kubernetes release: every staging module to the same patch.
+# Moves the go.mod of one of our modules to one Kubernetes release: every staging module to the same patch.
 #
 # k8s.io/kubernetes names its staging modules as v0.0.0 and relies on replace lines in its own
 # go.mod; whoever imports it has to repeat them. They stand between two markers in ours, and only
 # this script writes there.
 #
 # usage: hack/update-k8s.sh v1.36.3
+#        hack/update-k8s.sh v1.37.2 test/conformance/kubelet137
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-version=${1:?usage: hack/update-k8s.sh v1.MINOR.PATCH}
+version=${1:?usage: hack/update-k8s.sh v1.MINOR.PATCH [MODULE]}
 [[ $version =~ ^v1\.[0-9]+\.[0-9]+$ ]] || { echo "not a Kubernetes version: $version" >&2; exit 2; }
+module=${2:-.}
+[ -f "$module/go.mod" ] || { echo "$module has no go.mod" >&2; exit 2; }
 staging=v0.${version#v1.}
 begin='// BEGIN kubernetes replaces, written by hack/update-k8s.sh'
 end='// END kubernetes replaces'
@@ -22,14 +25,14 @@ modules=$(sed -n 's|^[[:space:]]*\(k8s\.io/[a-z0-9./-]*\) v0\.0\.0\([[:space:]].
 
 tmp=$(mktemp)
 trap 'rm -f "$tmp"' EXIT
-sed "\|^$begin\$|,\|^$end\$|d" go.mod >"$tmp"
+sed "\|^$begin\$|,\|^$end\$|d" "$module/go.mod" >"$tmp"
 {
 	cat "$tmp"
 	echo "$begin"
 	echo "replace ("
-	for module in $modules; do printf '\t%s => %s %s\n' "$module" "$module" "$staging"; done
+	for name in $modules; do printf '\t%s => %s %s\n' "$name" "$name" "$staging"; done
 	echo ")"
 	echo "$end"
-} >go.mod
-go mod edit -require="k8s.io/kubernetes@$version"
-echo "go.mod now builds on Kubernetes $version; run 'go mod tidy' next"
+} >"$module/go.mod"
+go -C "$module" mod edit -require="k8s.io/kubernetes@$version"
+echo "$module/go.mod now builds on Kubernetes $version; run hack/update-gomod.sh next"

@@ -1,22 +1,26 @@
 #!/usr/bin/env bash
-# Fails when go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
-# release in go.mod, or when go.mod or go.sum, ours or that of the tools, is not tidy.
+# Fails when a go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
+# release in it, or when a go.mod or go.sum, that of the tools included, is not tidy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+kubelet137=test/conformance/kubelet137
 
 status=0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
-mkdir "$tmp/hack"
-cp go.mod go.sum "$tmp/"
+mkdir -p "$tmp/hack" "$tmp/$kubelet137"
 cp hack/update-k8s.sh "$tmp/hack/"
-"$tmp/hack/update-k8s.sh" "$version" >/dev/null
-if ! diff -u go.mod "$tmp/go.mod"; then
-	echo "go.mod does not have the replaces of Kubernetes $version; run hack/update-k8s.sh $version" >&2
-	status=1
-fi
-for module in . hack/tools; do
+for module in . "$kubelet137"; do
+	version=$(go -C "$module" list -m -f '{{.Version}}' k8s.io/kubernetes)
+	cp "$module/go.mod" "$module/go.sum" "$tmp/$module/"
+	"$tmp/hack/update-k8s.sh" "$version" "$module" >/dev/null
+	if ! diff -u "$module/go.mod" "$tmp/$module/go.mod"; then
+		echo "$module/go.mod does not have the replaces of Kubernetes $version; run hack/update-k8s.sh $version $module" >&2
+		status=1
+	fi
+done
+for module in . "$kubelet137" hack/tools; do
 	if ! go -C "$module" mod tidy -diff; then
 		echo "$module/go.mod is not tidy; run hack/update-gomod.sh" >&2
 		status=1

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
@@ -70,7 +71,16 @@ func reserved(f Facts, manager v1alpha1.CPUManager) (cpus cpuset.Set, known bool
 	if err != nil || manager.Policy == "" || !f.Host.Known {
 		return cpuset.Set{}, false
 	}
-	return kubeletcpu.ReservedByCount(f.Host.Value, model, config.Value.ReservedCount), true
+	return kubeletcpu.ReservedByCount(f.Host.Value, model, minor(f.KubeletVersion), config.Value.ReservedCount), true
+}
+
+// minor is 36 for "v1.36.3", and 0 where that is not known: then the report is not exact, whatever it says.
+func minor(kubeletVersion string) int {
+	v, err := version.ParseGeneric(kubeletVersion)
+	if err != nil {
+		return 0
+	}
+	return int(v.Minor())
 }
 
 // sameMeaning tells whether two reports say the same, whatever their generation and the order of their

@@ -63,14 +63,13 @@ type Topology struct {
 	socketUnits []Unit
 	uncoreUnits []Unit
 	cpus        cpuset.Set
-	coreOfCPU   map[int]int // CPU id to index in cores
 	threadCount int
 }
 
 // New builds a Topology from cores in any order. Core ids are set to the lowest CPU. NUMA nodes that
 // no core names, or whose distances are known, are given in numaNodes; the others are derived.
 func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
-	t := &Topology{coreOfCPU: map[int]int{}}
+	t := &Topology{cores: make([]Core, 0, len(cores))}
 	for _, core := range cores {
 		if err := t.addCore(core); err != nil {
 			return nil, err
@@ -80,10 +79,7 @@ func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
 		return nil, errors.New("a machine needs at least one CPU")
 	}
 	slices.SortFunc(t.cores, func(a, b Core) int { return cmp.Compare(a.ID, b.ID) })
-	for i, core := range t.cores {
-		for id := range core.CPUs.All() {
-			t.coreOfCPU[id] = i
-		}
+	for _, core := range t.cores {
 		t.sockets = insert(t.sockets, core.Socket)
 		t.uncore = insert(t.uncore, core.UncoreCache)
 	}
@@ -188,11 +184,12 @@ func (t *Topology) CPU(id int) (cpu CPU, ok bool) {
 
 // CoreOf is the core a CPU belongs to; ok is false for one the machine does not have online.
 func (t *Topology) CoreOf(id int) (core Core, ok bool) {
-	i, ok := t.coreOfCPU[id]
-	if !ok {
-		return Core{}, false
+	for i := range t.cores {
+		if t.cores[i].CPUs.Has(id) {
+			return t.cores[i], true
+		}
 	}
-	return t.cores[i], true
+	return Core{}, false
 }
 
 // Equal tells whether both describe the same machine.

@@ -87,6 +87,8 @@ func (a *admission) each(p *Pod, f func(c *Container) refusal) refusal {
 	return refusal{}
 }
 
+var misaligned = refusal{ReasonTopologyAffinity, "Resources cannot be allocated with Topology locality"}
+
 // align asks the topology manager's policy for NUMA nodes and gives their CPUs.
 func (a *admission) align(need int) (cpuset.Set, refusal) {
 	var array [8]nodeRoom
@@ -102,7 +104,7 @@ func (a *admission) align(need int) (cpuset.Set, refusal) {
 		mask, admitted = singleNUMANode(&r)
 	}
 	if !admitted {
-		return cpuset.Set{}, refusal{ReasonTopologyAffinity, "Resources cannot be allocated with Topology locality"}
+		return cpuset.Set{}, misaligned
 	}
 	if a.node.CPUManager.Options.AlignBySocket {
 		return a.socketsWith(r.cpus(mask)), refusal{}

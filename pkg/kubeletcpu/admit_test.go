@@ -138,20 +138,27 @@ free      numa0 2-7,18-23 (12 of 16) numa1 9-15,25-31 (14 of 16)`
 }
 
 func TestReservedByCount(t *testing.T) {
+	const threeSockets = "s0 n0 u0: 0,5; s0 n1 u0: 1,6; s1 n2 u0: 2,7; s1 n3 u0: 3,8; s2 n4 u0: 4,9"
 	for _, tc := range []struct {
-		options string
-		n       int
-		want    string
+		machine, options string
+		minor, n         int
+		want             string
 	}{
-		{"", 1, "0"}, {"", 2, "0,16"}, {"", 3, "0-1,16"}, {"", 16, "0-7,16-23"}, {"", 99, "0-31"},
-		{"distribute-cpus-across-cores=true", 3, "0-2"},
+		{twoNUMANodes, "", 36, 1, "0"},
+		{twoNUMANodes, "", 36, 2, "0,16"},
+		{twoNUMANodes, "", 36, 3, "0-1,16"},
+		{twoNUMANodes, "", 36, 16, "0-7,16-23"},
+		{twoNUMANodes, "", 36, 99, "0-31"},
+		{twoNUMANodes, "distribute-cpus-across-cores=true", 36, 3, "0-2"},
+		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 36, 4, "0,4-5,9"},
+		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 37, 4, "0-1,5-6"},
 	} {
 		cm, err := ParseCPUManager(CPUManagerStatic, optionsOf(tc.options))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ReservedByCount(cputopology.MustParse(twoNUMANodes), cm, tc.n); got.String() != tc.want {
-			t.Errorf("%d reserved with %q: %s, want %s", tc.n, tc.options, got, tc.want)
+		if got := ReservedByCount(cputopology.MustParse(tc.machine), cm, tc.minor, tc.n); got.String() != tc.want {
+			t.Errorf("%d reserved by 1.%d with %q: %s, want %s", tc.n, tc.minor, tc.options, got, tc.want)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package kubeletcpu
 
 import (
+	"runtime"
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
@@ -70,5 +71,34 @@ func BenchmarkAdmitLarge(b *testing.B) {
 		if d := Admit(n, p); d.Verdict != Admitted {
 			b.Fatal(d)
 		}
+	}
+}
+
+// What a scheduler of 5,000 nodes holds of them: machines of 128 CPUs, none shared.
+func BenchmarkMemoryOf5000Nodes(b *testing.B) {
+	const most = 60e6
+	n, _ := benchmarkNode(b)
+	text := n.Topology.String()
+	inUse := func() uint64 {
+		runtime.GC()
+		var stats runtime.MemStats
+		runtime.ReadMemStats(&stats)
+		return stats.HeapAlloc
+	}
+	var bytes float64
+	for b.Loop() {
+		before := inUse()
+		nodes := make([]*Node, 5000)
+		for i := range nodes {
+			node := *n
+			node.Topology = cputopology.MustParse(text)
+			nodes[i] = &node
+		}
+		bytes = float64(inUse() - before)
+		runtime.KeepAlive(nodes)
+	}
+	b.ReportMetric(bytes/1e6, "MB")
+	if bytes > most {
+		b.Errorf("5,000 nodes take %.1f MB, more than %.0f MB", bytes/1e6, most/1e6)
 	}
 }

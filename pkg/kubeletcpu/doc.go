@@ -35,7 +35,8 @@
 // # Around it
 //
 // Inexact tells when a prediction would be a guess: unknown is never treated as a fit. AdmitAll takes into
-// account pods on their way to the node, whose order of arrival nobody knows. What belongs into the gaps
+// account pods on their way to the node, whose order of arrival nobody knows. Restarts and Readmit tell what
+// becomes of the pods when the kubelet restarts (restart.go). What belongs into the gaps
 // later has its place: another hint provider (memory manager, devices) adds its sets of NUMA nodes to
 // step 1, in room.best.
 package kubeletcpu

@@ -8,7 +8,9 @@ import (
 )
 
 // qosClass is the class that the API server has written into the status, or else the one it would
-// compute (pkg/apis/core/v1/helper/qos/qos.go, v1.36.3, gate PodLevelResources on, as by default).
+// compute (pkg/apis/core/v1/helper/qos/qos.go, v1.36.3, gate PodLevelResources on, as by default). From 1.37
+// on a spec.resources without any resource counts as none, before as one that asks for nothing; where the
+// class is not in the status it cannot be known which API server will write it, and this is the older one.
 func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	if pod.Status.QOSClass != "" {
 		return pod.Status.QOSClass

@@ -89,16 +89,15 @@ func (t *taking) run(o *CPUManagerOptions, minor int) (cpuset.Set, refusal) {
 	return t.taken, r
 }
 
-// ReservedByCount is what a kubelet reserves when its configuration gives an amount (the sum of system
-// and kube reserved CPU, rounded up to n) and no list: CPUs taken from the empty machine as for a
-// container. More than the machine has gives all; a kubelet would not start. With
-// distribute-cpus-across-numa it follows the kubelets up to 1.36: 1.37 can choose others.
-func ReservedByCount(t *cputopology.Topology, cm CPUManager, n int) cpuset.Set {
+// ReservedByCount is what a kubelet 1.<minor> reserves when its configuration gives an amount (the sum of
+// system and kube reserved CPU, rounded up to n) and no list: CPUs taken from the empty machine as for a
+// container. More than the machine has gives all; a kubelet would not start.
+func ReservedByCount(t *cputopology.Topology, cm CPUManager, minor, n int) cpuset.Set {
 	m := newMachine(t)
 	if n >= m.cpus {
 		return t.CPUs()
 	}
 	take := taking{machine: &m, free: t.CPUs(), need: n}
-	cpus, _ := take.run(&cm.Options, oldestMinor)
+	cpus, _ := take.run(&cm.Options, minor)
 	return cpus
 }

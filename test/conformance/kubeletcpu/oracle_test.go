@@ -2,10 +2,13 @@ package conformance
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/go-logr/logr"
 	cadvisor "github.com/google/cadvisor/info/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
+	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/topology"
@@ -16,45 +19,82 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/test/conformance/kubeletcpu/difftest"
 )
 
-// oracleMinor is the version of the kubelet packages that go.mod names.
-const oracleMinor = 36
+// kubelet is the version that go.mod names.
+var kubelet = difftest.Kubelet{Minor: 36, Start: start, QOS: qos.GetPodQOS}
 
-// oracle is the kubelet's own topology manager with the static CPU manager policy as the only hint
-// provider.
+// oracle is a difftest.Oracle.
 type oracle struct {
+	config   difftest.Config
 	manager  topologymanager.Manager
 	policy   cpumanager.Policy
 	state    state.State
 	reserved cpuset.Set
 }
 
-func newOracle(s scenario) (*oracle, error) {
-	info := machineInfo(s.machine)
-	manager, err := topologymanager.NewManager(info.Topology, s.policy, s.scope, options(s.topologyOptions))
-	if err != nil {
+func start(c difftest.Config) (difftest.Oracle, error) {
+	o := &oracle{config: c}
+	if err := o.start(state.NewMemoryState(logr.Discard())); err != nil {
 		return nil, err
+	}
+	return o, nil
+}
+
+func (o *oracle) start(s state.State) error {
+	c, info := o.config, machineInfo(o.config.Machine)
+	manager, err := topologymanager.NewManager(info.Topology, c.Policy, c.Scope, c.TopologyOptions)
+	if err != nil {
+		return err
 	}
 	topo, err := topology.Discover(logr.Discard(), info)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	count, reserved := s.reservedCount, k8scpuset.New()
+	count := c.ReservedCount
 	if count == 0 {
-		count, reserved = s.reserved.Len(), k8scpuset.New(s.reserved.List()...)
+		count = c.Reserved.Len()
 	}
-	policy, err := cpumanager.NewStaticPolicy(logr.Discard(), topo, count, reserved, manager, options(s.cpuOptions))
+	policy, err := cpumanager.NewStaticPolicy(logr.Discard(), topo, count, k8scpuset.New(c.Reserved.List()...), manager, c.CPUOptions)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	o := &oracle{manager: manager, policy: policy, state: state.NewMemoryState(logr.Discard())}
-	if err := policy.Start(logr.Discard(), o.state); err != nil {
-		return nil, err
+	if err := policy.Start(logr.Discard(), s); err != nil {
+		return err
 	}
 	manager.AddHintProvider(logr.Discard(), o)
-	o.reserved = s.machine.CPUs().Minus(ours(policy.GetAllocatableCPUs(o.state)))
-	return o, nil
+	o.manager, o.policy, o.state = manager, policy, s
+	if o.reserved.IsEmpty() { // nothing is granted yet
+		o.reserved = c.Machine.CPUs().Minus(ours(policy.GetAllocatableCPUs(s)))
+	}
+	return nil
+}
+
+// Restart goes through a checkpoint file; between restarts a state in memory is much faster.
+func (o *oracle) Restart() error {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	checkpoint := func() (state.State, error) {
+		return state.NewCheckpointState(logr.Discard(), dir, "cpu_manager_state", o.policy.Name(), containermap.NewContainerMap())
+	}
+	written, err := checkpoint()
+	if err != nil {
+		return err
+	}
+	written.SetDefaultCPUSet(o.state.GetDefaultCPUSet())
+	written.SetCPUAssignments(o.state.GetCPUAssignments())
+	read, err := checkpoint()
+	if err != nil {
+		return err
+	}
+	again := state.NewMemoryState(logr.Discard())
+	again.SetDefaultCPUSet(read.GetDefaultCPUSet())
+	again.SetCPUAssignments(read.GetCPUAssignments())
+	return o.start(again)
 }
 
 // machineInfo is what cadvisor would tell the kubelet of the machine.
@@ -76,13 +116,12 @@ func machineInfo(t *cputopology.Topology) *cadvisor.MachineInfo {
 	return info
 }
 
-// add admits a pod and gives the outcome in our words. The containers of a refused pod are removed, as
-// the CPU manager does before the next admission.
-func (o *oracle) add(pod *corev1.Pod) kubeletcpu.Decision {
+// Add removes the containers of a refused pod at once; the CPU manager does so before the next admission.
+func (o *oracle) Add(pod *corev1.Pod) kubeletcpu.Decision {
 	result := o.manager.Admit(&lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation})
 	d := kubeletcpu.Decision{Reason: result.Reason, Message: result.Message}
 	if !result.Admit {
-		o.remove(pod)
+		o.Remove(pod)
 	} else {
 		d.Verdict = kubeletcpu.Admitted
 		for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
@@ -91,11 +130,11 @@ func (o *oracle) add(pod *corev1.Pod) kubeletcpu.Decision {
 			}
 		}
 	}
-	d.Shared = o.shared()
+	d.Shared = o.Shared()
 	return d
 }
 
-func (o *oracle) remove(pod *corev1.Pod) {
+func (o *oracle) Remove(pod *corev1.Pod) {
 	for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 		if err := o.policy.RemoveContainer(logr.Discard(), o.state, string(pod.UID), container.Name); err != nil {
 			panic(fmt.Sprintf("the static policy never fails to remove a container, but: %v", err))
@@ -103,7 +142,9 @@ func (o *oracle) remove(pod *corev1.Pod) {
 	}
 }
 
-func (o *oracle) shared() cpuset.Set { return ours(o.state.GetDefaultCPUSet()) }
+func (o *oracle) Reserved() cpuset.Set { return o.reserved }
+
+func (o *oracle) Shared() cpuset.Set { return ours(o.state.GetDefaultCPUSet()) }
 
 func ours(s k8scpuset.CPUSet) cpuset.Set { return cpuset.Of(s.UnsortedList()...) }
 

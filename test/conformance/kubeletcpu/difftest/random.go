@@ -1,4 +1,4 @@
-package conformance
+package difftest
 
 import (
 	"fmt"
@@ -29,13 +29,7 @@ func (d dice) scenario() scenario {
 			kubeletcpu.TopologySingleNUMANode),
 		scope: pickOne(d, kubeletcpu.ScopeContainer, kubeletcpu.ScopePod),
 	}
-	chances := map[string]int{"full-pcpus-only": 2, "strict-cpu-reservation": 3, "distribute-cpus-across-numa": 3,
-		"distribute-cpus-across-cores": 8, "align-by-socket": 6, "prefer-align-cpus-by-uncorecache": 4}
-	for _, name := range optionNames {
-		if d.oneIn(chances[name]) {
-			s.cpuOptions = append(s.cpuOptions, name)
-		}
-	}
+	s.cpuOptions = d.cpuOptions()
 	if d.oneIn(3) {
 		s.topologyOptions = append(s.topologyOptions, "prefer-closest-numa-nodes")
 		if !d.oneIn(6) {
@@ -50,8 +44,25 @@ func (d dice) scenario() scenario {
 	return s
 }
 
-var optionNames = []string{"full-pcpus-only", "strict-cpu-reservation", "distribute-cpus-across-numa",
-	"distribute-cpus-across-cores", "align-by-socket", "prefer-align-cpus-by-uncorecache"}
+// cpuOptions makes up options, mostly such that a kubelet starts with.
+func (d dice) cpuOptions() []string {
+	const full, numa, cores, uncore = "full-pcpus-only", "distribute-cpus-across-numa", "distribute-cpus-across-cores", "prefer-align-cpus-by-uncorecache"
+	var options []string
+	for _, option := range []struct {
+		name    string
+		one, in int
+		not     []string
+	}{
+		{full, 1, 2, nil}, {"strict-cpu-reservation", 1, 3, nil}, {numa, 2, 5, nil}, {cores, 1, 6, []string{full, numa}},
+		{"align-by-socket", 1, 6, nil}, {uncore, 2, 5, []string{numa, cores}},
+	} {
+		refused := slices.ContainsFunc(option.not, func(name string) bool { return slices.Contains(options, name) })
+		if d.IntN(option.in) < option.one && (!refused || d.oneIn(20)) {
+			options = append(options, option.name)
+		}
+	}
+	return options
+}
 
 // machine makes up a machine: mostly a regular one, often with a twist, sometimes one that nobody builds.
 func (d dice) machine() *cputopology.Topology {
@@ -68,10 +79,13 @@ func (d dice) machine() *cputopology.Topology {
 		}
 	}
 	perNUMA, threads := 1+d.IntN(max(2, 24/numa)), pickOne(d, 1, 2, 2, 2, 4)
+	if d.oneIn(6) { // of a size at which there are many ways to divide a number of CPUs nearly alike
+		perNUMA = 8 + d.IntN(10)
+	}
 	if sockets > numa {
 		perNUMA += perNUMA % 2
 	}
-	caches := pickOne(d, 1, 1, 2, 3) // in a NUMA node
+	caches := pickOne(d, 1, 2, 2, 3) // in a NUMA node
 	adjacent := d.oneIn(3)
 	total := numa * perNUMA
 	var cores []cputopology.Core
@@ -131,10 +145,9 @@ func (d dice) twist(cores []cputopology.Core) []cputopology.Core {
 			cores[i].NUMANode *= 2
 		}
 	case 5: // nobody builds this: everything crosses everything
-		if d.oneIn(2) {
-			for i := range cores {
-				cores[i].NUMANode, cores[i].Socket, cores[i].UncoreCache = d.IntN(3), d.IntN(3), d.IntN(4)
-			}
+		numa, sockets := 2+d.IntN(3), 1+d.IntN(3)
+		for i := range cores {
+			cores[i].NUMANode, cores[i].Socket, cores[i].UncoreCache = d.IntN(numa), d.IntN(sockets), d.IntN(4)
 		}
 	}
 	return cores
@@ -180,6 +193,10 @@ func (d dice) reserve(s *scenario) {
 func (d dice) steps(s *scenario) {
 	var present []string
 	for i := range stepsPerScenario {
+		if d.oneIn(50) {
+			s.steps = append(s.steps, step{restart: true})
+			continue
+		}
 		if len(present) > 0 && d.oneIn(3) {
 			at := d.IntN(len(present))
 			s.steps = append(s.steps, step{pod: present[at]})
@@ -209,7 +226,8 @@ func (d dice) steps(s *scenario) {
 func (d dice) size(s *scenario) int {
 	threads, all := s.machine.ThreadsPerCore(), s.machine.CPUs().Len()
 	node := pickOne(d, s.machine.NUMANodes()...).CPUs.Len()
-	switch d.IntN(11) {
+	cache := pickOne(d, s.machine.UncoreUnits()...).CPUs.Len()
+	switch d.IntN(12) {
 	case 0:
 		return 0
 	case 7: // several NUMA nodes
@@ -224,6 +242,8 @@ func (d dice) size(s *scenario) int {
 		return 1 + d.IntN(all)
 	case 6:
 		return node + threads*d.IntN(3)
+	case 8: // of a cache, or of one and a part
+		return max(1, cache*d.IntN(3)+1+d.IntN(max(1, cache)))
 	}
 	return threads * (1 + d.IntN(max(1, all/threads/4)))
 }

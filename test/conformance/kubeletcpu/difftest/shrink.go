@@ -1,15 +1,13 @@
-package conformance
+package difftest
 
 import (
 	"slices"
-
-	"corepin.dev/corepin/pkg/kubeletcpu"
 )
 
 // shrink makes a scenario that ends in a mismatch as small as it can while it still does.
-func shrink(s scenario) (scenario, *mismatch) {
+func (k Kubelet) shrink(s scenario) (scenario, *mismatch) {
 	fails := func(s scenario) *mismatch {
-		bad, _ := run(s, func(scenario, kubeletcpu.Pod, kubeletcpu.Decision) {})
+		bad, _ := k.run(s, unseen)
 		return bad
 	}
 	bad := fails(s)

@@ -1,4 +1,4 @@
-package conformance
+package difftest
 
 import (
 	"fmt"
@@ -15,11 +15,13 @@ type mismatch struct {
 	text string
 }
 
-// witness hears of every admission: for the coverage table.
-type witness func(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision)
+// witness hears of every admission: for the coverage table. again is one after a restart.
+type witness func(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision, again bool)
+
+func unseen(scenario, kubeletcpu.Pod, kubeletcpu.Decision, bool) {}
 
 // node is our side of a scenario, except for the shared pool.
-func (s scenario) node() (*kubeletcpu.Node, error) {
+func (s scenario) node(minor int) (*kubeletcpu.Node, error) {
 	cm, err := kubeletcpu.ParseCPUManager(kubeletcpu.CPUManagerStatic, options(s.cpuOptions))
 	if err != nil {
 		return nil, err
@@ -28,19 +30,25 @@ func (s scenario) node() (*kubeletcpu.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &kubeletcpu.Node{Topology: s.machine, Minor: oracleMinor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved}
+	n := &kubeletcpu.Node{Topology: s.machine, Minor: minor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved}
 	if s.reservedCount != 0 {
-		n.Reserved = kubeletcpu.ReservedByCount(s.machine, cm, s.reservedCount)
+		n.Reserved = kubeletcpu.ReservedByCount(s.machine, cm, minor, s.reservedCount)
 	}
 	*n = n.Empty()
 	return n, nil
 }
 
+// config is the kubelet's side of a scenario.
+func (s scenario) config() Config {
+	return Config{Machine: s.machine, Policy: s.policy, Scope: s.scope, TopologyOptions: options(s.topologyOptions),
+		CPUOptions: options(s.cpuOptions), Reserved: s.reserved, ReservedCount: s.reservedCount}
+}
+
 // run walks both sides through a scenario. It gives the first mismatch, or the reason why the kubelet
 // does not start, which must be one for us too.
-func run(s scenario, seen witness) (bad *mismatch, notStarted error) {
-	n, ourErr := s.node()
-	kubelet, theirErr := newOracle(s)
+func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error) {
+	n, ourErr := s.node(k.Minor)
+	kubelet, theirErr := k.Start(s.config())
 	switch {
 	case theirErr != nil && ourErr == nil && s.reservedCount == 0 && n.Inexact(probe) == "":
 		return &mismatch{-1, fmt.Sprintf("the kubelet does not start: %v; we see nothing wrong", theirErr)}, nil
@@ -50,18 +58,24 @@ func run(s scenario, seen witness) (bad *mismatch, notStarted error) {
 		return &mismatch{-1, fmt.Sprintf("the kubelet starts; we say: %v", ourErr)}, nil
 	case n.Inexact(probe) != "":
 		return nil, fmt.Errorf("inexact: %s", n.Inexact(probe))
-	case n.Reserved != kubelet.reserved || n.Shared != kubelet.shared():
+	case n.Reserved != kubelet.Reserved() || n.Shared != kubelet.Shared():
 		return &mismatch{-1, fmt.Sprintf("reserved and shared at the start: kubelet %s and %s; we say %s and %s",
-			kubelet.reserved, kubelet.shared(), n.Reserved, n.Shared)}, nil
+			kubelet.Reserved(), kubelet.Shared(), n.Reserved, n.Shared)}, nil
 	}
 	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{}, grants: map[string][]kubeletcpu.Grant{}}
 	for i, step := range s.steps {
 		var text string
-		if w.remove(step); step.add {
+		switch w.remove(step.pod); {
+		case step.restart:
+			text = w.restart()
+		case step.add:
 			text = w.add(i, step)
 		}
-		if text == "" && n.Shared != kubelet.shared() {
-			text = fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", kubelet.shared(), n.Shared)
+		if w.down {
+			break
+		}
+		if text == "" && n.Shared != kubelet.Shared() {
+			text = fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", kubelet.Shared(), n.Shared)
 		}
 		if text != "" {
 			return &mismatch{i, text}, nil
@@ -74,19 +88,54 @@ func run(s scenario, seen witness) (bad *mismatch, notStarted error) {
 type walk struct {
 	scenario scenario
 	node     *kubeletcpu.Node
-	kubelet  *oracle
+	kubelet  Oracle
 	seen     witness
+	down     bool     // the kubelet has not started again
+	order    []string // the pods, as they came
 	pods     map[string]*corev1.Pod
 	grants   map[string][]kubeletcpu.Grant
 }
 
-// remove removes the step's pod, if it is there.
-func (w *walk) remove(s step) {
-	if pod := w.pods[s.pod]; pod != nil {
-		w.kubelet.remove(pod)
-		*w.node = w.node.Releasing(w.grants[s.pod])
-		delete(w.pods, s.pod)
+// remove removes a pod, if it is there.
+func (w *walk) remove(name string) {
+	if pod := w.pods[name]; pod != nil {
+		w.kubelet.Remove(pod)
+		*w.node = w.node.Releasing(w.grants[name])
+		w.forget(name)
 	}
+}
+
+func (w *walk) forget(name string) {
+	w.order = slices.DeleteFunc(w.order, func(other string) bool { return other == name })
+	delete(w.pods, name)
+	delete(w.grants, name)
+}
+
+// restart restarts the kubelet, lets it admit the pods that are there again, and tells where the sides differ.
+func (w *walk) restart() string {
+	var held []kubeletcpu.Grant
+	for _, name := range w.order {
+		held = append(held, w.grants[name]...)
+	}
+	ours := w.node.Restarts(held)
+	if err := w.kubelet.Restart(); (err == nil) != (ours == "") {
+		return fmt.Sprintf("the kubelet starts again: %v; we say %q", err, ours)
+	}
+	if w.down = ours != ""; w.down {
+		return ""
+	}
+	for _, name := range slices.Clone(w.order) {
+		p := kubeletcpu.PodOf(w.pods[name])
+		d := kubeletcpu.Readmit(w.node, &p, w.grants[name])
+		w.seen(w.scenario, p, d, true)
+		if text := differ(w.kubelet.Add(w.pods[name]), d); text != "" {
+			return "pod " + name + " again, " + text
+		}
+		if w.node.Shared = d.Shared; d.Verdict != kubeletcpu.Admitted {
+			w.forget(name)
+		}
+	}
+	return ""
 }
 
 // add admits the step's pod on both sides and tells where they, or they and the scenario, differ.
@@ -94,11 +143,11 @@ func (w *walk) add(serial int, s step) string {
 	pod := s.spec(serial)
 	p := kubeletcpu.PodOf(pod)
 	d := kubeletcpu.Admit(w.node, &p)
-	w.seen(w.scenario, p, d)
+	w.seen(w.scenario, p, d, false)
 	if d.Reason == kubeletcpu.ReasonEndless {
 		return "" // asking the kubelet would hang the test, too
 	}
-	if text := differ(w.kubelet.add(pod), d); text != "" {
+	if text := differ(w.kubelet.Add(pod), d); text != "" {
 		return text
 	}
 	if s.result != "" && describe(d) != s.result {
@@ -107,6 +156,7 @@ func (w *walk) add(serial int, s step) string {
 	w.node.Shared = d.Shared
 	if d.Verdict == kubeletcpu.Admitted {
 		w.pods[s.pod], w.grants[s.pod] = pod, d.Grants
+		w.order = append(w.order, s.pod)
 	}
 	return ""
 }

@@ -1,4 +1,4 @@
-package conformance
+package difftest
 
 import (
 	"testing"
@@ -43,7 +43,7 @@ add vm: compute 40
 
 // BenchmarkAdmit times one admission of the last pod, ours and the kubelet's, and gives the ratio. The
 // kubelet's includes the removal of the pod, a small part of it.
-func BenchmarkAdmit(b *testing.B) {
+func (k Kubelet) BenchmarkAdmit(b *testing.B) {
 	for _, bench := range benchmarks {
 		s, err := parseScenario(bench.scenario)
 		if err != nil {
@@ -51,7 +51,7 @@ func BenchmarkAdmit(b *testing.B) {
 		}
 		last := len(s.steps) - 1
 		spec := s.steps[last].spec(last)
-		n, kubelet := beforeLast(b, s)
+		n, kubelet := k.beforeLast(b, s)
 		p := kubeletcpu.PodOf(spec)
 		var ours float64 // ns
 		b.Run(bench.name+"/corepin", func(b *testing.B) {
@@ -66,10 +66,10 @@ func BenchmarkAdmit(b *testing.B) {
 		b.Run(bench.name+"/kubelet", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if d := kubelet.add(spec); d.Verdict != kubeletcpu.Admitted {
+				if d := kubelet.Add(spec); d.Verdict != kubeletcpu.Admitted {
 					b.Fatal(d)
 				}
-				kubelet.remove(spec)
+				kubelet.Remove(spec)
 			}
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/ours, "times-ours")
 		})
@@ -77,26 +77,26 @@ func BenchmarkAdmit(b *testing.B) {
 }
 
 // beforeLast gives both sides as they are before the last step.
-func beforeLast(b *testing.B, s scenario) (*kubeletcpu.Node, *oracle) {
-	n, err := s.node()
+func (k Kubelet) beforeLast(b *testing.B, s scenario) (*kubeletcpu.Node, Oracle) {
+	n, err := s.node(k.Minor)
 	if err != nil {
 		b.Fatal(err)
 	}
-	kubelet, err := newOracle(s)
+	kubelet, err := k.Start(s.config())
 	if err != nil {
 		b.Fatal(err)
 	}
 	pods := map[string]*corev1.Pod{}
 	for i, step := range s.steps[:len(s.steps)-1] {
 		if !step.add {
-			kubelet.remove(pods[step.pod])
+			kubelet.Remove(pods[step.pod])
 			continue
 		}
 		pods[step.pod] = step.spec(i)
-		if d := kubelet.add(pods[step.pod]); d.Verdict != kubeletcpu.Admitted {
+		if d := kubelet.Add(pods[step.pod]); d.Verdict != kubeletcpu.Admitted {
 			b.Fatal(d)
 		}
 	}
-	n.Shared = kubelet.shared()
+	n.Shared = kubelet.Shared()
 	return n, kubelet
 }

@@ -1,4 +1,4 @@
-package conformance
+package difftest
 
 import (
 	"fmt"
@@ -26,16 +26,19 @@ type scenario struct {
 	steps           []step
 }
 
-// step adds or removes a pod.
+// step adds a pod, removes one, or restarts the kubelet.
 type step struct {
-	add    bool
-	pod    string
-	class  string // "", burstable or pod-level
-	wants  []kubeletcpu.Container
-	result string // "" if nothing in particular is expected
+	restart, add bool
+	pod          string
+	class        string // "", burstable or pod-level
+	wants        []kubeletcpu.Container
+	result       string // "" if nothing in particular is expected
 }
 
 func (s step) String() string {
+	if s.restart {
+		return "restart"
+	}
 	if !s.add {
 		return "remove " + s.pod
 	}
@@ -155,6 +158,8 @@ func (s *scenario) parseLine(word, rest string) (err error) {
 		return s.parseAdd(rest)
 	case "remove":
 		s.steps = append(s.steps, step{pod: rest})
+	case "restart":
+		s.steps = append(s.steps, step{restart: true})
 	case "=":
 		if len(s.steps) == 0 {
 			return fmt.Errorf("a result before the first step")

@@ -1,4 +1,4 @@
-package conformance
+package difftest
 
 import (
 	"fmt"
@@ -24,6 +24,7 @@ var rows = []string{
 	"align-by-socket", "prefer-align-cpus-by-uncorecache", "prefer-closest-numa-nodes", "max-allowable-numa-nodes",
 	"SMT 1", "SMT 2", "SMT 4", "1 NUMA node", "2-4 NUMA nodes", "5+ NUMA nodes", "sockets > NUMA", "sockets = NUMA", "sockets < NUMA",
 	"cores unlike", "half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
+	"again after a restart",
 }
 
 func outcome(d kubeletcpu.Decision) string {
@@ -48,9 +49,13 @@ func outcome(d kubeletcpu.Decision) string {
 	return "granted"
 }
 
-func (c *coverage) count(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision) {
-	c.admissions++
-	for _, row := range append(rowsOfNode(s), rowsOfPod(p)...) {
+func (c *coverage) count(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision, again bool) {
+	found := []string{"again after a restart"}
+	if !again {
+		c.admissions++
+		found = append(rowsOfNode(s), rowsOfPod(p)...)
+	}
+	for _, row := range found {
 		if c.cells == nil {
 			c.cells = map[string]map[string]int{}
 		}

@@ -1,0 +1,16 @@
+package kubelet137
+
+import (
+	"testing"
+
+	"corepin.dev/corepin/test/conformance/kubeletcpu/difftest"
+)
+
+func TestMain(m *testing.M) { difftest.Main(m) }
+
+func TestRandomScenarios(t *testing.T) { kubelet.TestRandom(t) }
+func TestScenarios(t *testing.T)       { kubelet.TestFiles(t) }
+func TestQOS(t *testing.T)             { kubelet.TestQOS(t) }
+func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
+
+func BenchmarkAdmit(b *testing.B) { kubelet.BenchmarkAdmit(b) }

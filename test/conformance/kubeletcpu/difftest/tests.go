@@ -1,0 +1,99 @@
+package difftest
+
+import (
+	"embed"
+	"flag"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/klog/v2"
+)
+
+//go:embed testdata/*.txt
+var testdata embed.FS
+
+var (
+	steps = flag.Int("steps", 3000, "admissions to compare")
+	seed  = flag.Uint64("seed", 1, "seed of the first scenario; 0 takes one from the clock")
+)
+
+// Main is for the TestMain of a package that tests a Kubelet.
+func Main(m *testing.M) {
+	klog.SetLogger(logr.Discard())
+	// The kubelet's alpha options are behind a gate; nothing else depends on it.
+	if err := utilfeature.DefaultMutableFeatureGate.Set("CPUManagerPolicyAlphaOptions=true"); err != nil {
+		fmt.Fprintln(os.Stderr, "setting the kubelet's feature gate:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// progressEvery is how many admissions a long run makes between two lines about it.
+const progressEvery = 100_000
+
+// TestRandom compares both sides step by step in scenarios that are made up.
+func (k Kubelet) TestRandom(t *testing.T) {
+	first := *seed
+	if first == 0 {
+		first = uint64(time.Now().UnixNano())
+	}
+	var seen coverage
+	at := first
+	defer func() {
+		if r := recover(); r != nil {
+			t.Logf("seed %d panics", at)
+			panic(r)
+		}
+	}()
+	for began, told := time.Now(), 0; seen.admissions < *steps; at++ {
+		s := newDice(at).scenario()
+		bad, notStarted := k.run(s, seen.count)
+		seen.scenarios++
+		if notStarted != nil {
+			seen.notStarted++
+		}
+		if bad != nil {
+			small, bad := k.shrink(s)
+			t.Fatalf("seed %d: at the end of this scenario\n\n%s\n%s", at, small, bad.text)
+		}
+		if seen.admissions/progressEvery > told {
+			told = seen.admissions / progressEvery
+			fmt.Fprintf(os.Stderr, "kubelet 1.%d: %d steps, 0 mismatches, %s\n", k.Minor, seen.admissions, time.Since(began).Round(time.Second))
+		}
+	}
+	t.Logf("kubelet 1.%d: %d steps, seeds %d to %d, 0 mismatches\n%s", k.Minor, seen.admissions, first, at-1, &seen)
+	if missing := seen.missing(); len(missing) > 0 && *steps >= 3000 {
+		t.Errorf("never met: %q", missing)
+	}
+}
+
+// TestFiles holds both sides to the scenarios in testdata.
+func (k Kubelet) TestFiles(t *testing.T) {
+	files, err := testdata.ReadDir("testdata")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("finding scenarios in testdata: %d files, %v", len(files), err)
+	}
+	for _, file := range files {
+		t.Run(file.Name(), func(t *testing.T) {
+			text, err := testdata.ReadFile("testdata/" + file.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := parseScenario(string(text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			bad, notStarted := k.run(s, unseen)
+			if notStarted != nil {
+				t.Fatalf("the kubelet does not start: %v", notStarted)
+			}
+			if bad != nil {
+				t.Errorf("at step %d, %s\n%s", bad.step+1, s.steps[max(0, bad.step)], bad.text)
+			}
+		})
+	}
+}
