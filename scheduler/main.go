@@ -1,4 +1,4 @@
-// corepin-scheduler is kube-scheduler with one plugin more, DedicatedCPU: everything else, flags and
+// Command corepin-scheduler is kube-scheduler with one plugin more, DedicatedCPU: everything else, flags and
 // configuration file included, is as in the kube-scheduler of the same version.
 package main
 

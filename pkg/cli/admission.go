@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,32 +24,12 @@ type demand struct {
 	name string
 	uid  types.UID
 	pod  kubeletcpu.Pod
-	// device is one whose NUMA node the kubelet may align the CPUs with; "" for none.
-	device string
 	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be.
 	problems []string
 }
 
 func demandOf(pod *corev1.Pod) *demand {
-	return &demand{name: nameOf(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), device: deviceOf(pod), problems: launcher.Problems(pod)}
-}
-
-// deviceOf is the first resource, by name, that a device plugin may serve with a NUMA node. KubeVirt's
-// own devices have none (KubeVirt pkg/virt-handler/device-manager/generic_device.go, v1.5).
-func deviceOf(pod *corev1.Pod) string {
-	first := ""
-	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
-		for name, amount := range c.Resources.Limits {
-			domain, _, qualified := strings.Cut(string(name), "/")
-			switch device := string(name); {
-			case !qualified || amount.IsZero() || domain == "devices.kubevirt.io":
-			case domain == "kubernetes.io" || strings.HasSuffix(domain, ".kubernetes.io"):
-			case first == "" || device < first:
-				first = device
-			}
-		}
-	}
-	return first
+	return &demand{name: nameOf(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), problems: launcher.Problems(pod)}
 }
 
 // trial is what a node would do with a pod.
@@ -82,10 +61,6 @@ func (m *machine) try(d *demand) trial {
 	} else {
 		before := *m.node
 		t.before = &before
-	}
-	if d.device != "" && m.node.TopologyManager.Policy != kubeletcpu.TopologyNone {
-		t.reason, t.message = reasonNotExact, "the NUMA nodes of device "+d.device+" are not modelled"
-		return t
 	}
 	if why := t.before.Inexact(d.pod); why != "" {
 		t.reason, t.message = reasonNotExact, why

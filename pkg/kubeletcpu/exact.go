@@ -14,11 +14,8 @@ const (
 
 // Inexact is "" where Admit of p is what the kubelet will do, and else why that cannot be promised, for a
 // person to read. Then a prediction may be a guess, never a fit. What is not modelled: the memory manager,
-// the gate PodLevelResourceManagers, options and kubelets newer than this package, and nodes whose
+// devices with a NUMA node, the gate PodLevelResourceManagers, options and kubelets newer than this package, and nodes whose
 // kubelet would not have started with what is said of them.
-//
-// The pod's devices are the caller's to look at: device plugins whose devices have a NUMA node give
-// hints too.
 func (n *Node) Inexact(p Pod) string {
 	if n.Topology == nil || n.Topology.CPUs().IsEmpty() {
 		return "the node's CPU topology is not known"
@@ -28,6 +25,9 @@ func (n *Node) Inexact(p Pod) string {
 	}
 	if n.MemoryManager != "" && n.MemoryManager != "None" && p.Guaranteed {
 		return fmt.Sprintf("memory manager policy %s is not modelled", n.MemoryManager)
+	}
+	if p.Device != "" && n.TopologyManager.Policy != TopologyNone {
+		return fmt.Sprintf("the NUMA nodes of device %s are not modelled", p.Device)
 	}
 	if n.CPUManager.Policy != CPUManagerStatic {
 		return ""

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	k8sresource "k8s.io/apimachinery/pkg/api/resource"
+
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 )
@@ -23,6 +26,8 @@ func TestInexact(t *testing.T) {
 		{"memory manager", func(n *Node, _ *Pod) { n.MemoryManager = "Static" }, "memory manager policy Static"},
 		{"memory manager, burstable pod", func(n *Node, p *Pod) { n.MemoryManager, p.Guaranteed, p.Containers[0].CPUs = "Static", false, 0 }, ""},
 		{"memory manager None", func(n *Node, _ *Pod) { n.MemoryManager = "None" }, ""},
+		{"a device", func(n *Node, p *Pod) { n.TopologyManager.Policy, p.Device = TopologyRestricted, "example.com/gpu" }, "device example.com/gpu"},
+		{"a device, no topology manager", func(n *Node, p *Pod) { n.TopologyManager.Policy, p.Device = TopologyNone, "example.com/gpu" }, ""},
 		{"pod-level, gate on", func(n *Node, p *Pod) { n.PodLevelResourceManagers, p.PodLevelResources = true, true }, "PodLevelResourceManagers"},
 		{"pod-level, gate off", func(_ *Node, p *Pod) { p.PodLevelResources = true }, ""},
 		{"new CPU option", func(n *Node, _ *Pod) { n.CPUManager.Options.Unknown = "x" }, "CPU manager option x"},
@@ -74,6 +79,23 @@ func TestInexactDistances(t *testing.T) {
 		n.TopologyManager.PreferClosestNUMANodes = true
 		if got := n.Inexact(*podAsking("vm", 1)); got == "" != (tc.want == "") || !strings.Contains(got, tc.want) {
 			t.Errorf("NUMA nodes 0 and %d: %q, want %q", tc.second, got, tc.want)
+		}
+	}
+}
+
+func TestDevicesAreNotModelled(t *testing.T) {
+	for resource, want := range map[corev1.ResourceName]string{
+		"example.com/gpu":         "example.com/gpu",
+		"devices.kubevirt.io/kvm": "", // has no NUMA node
+		"kubernetes.io/batch":     "",
+		"hugepages-2Mi":           "",
+	} {
+		pod := &corev1.Pod{}
+		pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{
+			Limits: corev1.ResourceList{resource: k8sresource.MustParse("1")},
+		}}}
+		if got := PodOf(pod).Device; got != want {
+			t.Errorf("a pod with %s: device %q, want %q", resource, got, want)
 		}
 	}
 }

@@ -15,6 +15,9 @@ type Pod struct {
 	Guaranteed bool
 	// PodLevelResources tells whether spec.resources is set: then the CPU manager grants nothing.
 	PodLevelResources bool
+	// Device is a resource that a device plugin may serve with a NUMA node, which the topology manager would
+	// then align the CPUs with; "" where the pod asks for none.
+	Device string
 	// Containers are the init containers and then the app containers, each in the order of the spec:
 	// the order in which the kubelet grants CPUs. Ephemeral containers never get any.
 	Containers []Container
@@ -49,6 +52,7 @@ func PodOf(pod *corev1.Pod) Pod {
 		Name:              pod.Name,
 		Guaranteed:        qosClass(pod) == corev1.PodQOSGuaranteed,
 		PodLevelResources: hasPodLevelResources(pod),
+		Device:            deviceOf(pod),
 		Containers:        make([]Container, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers)),
 	}
 	exclusive := func(c *corev1.Container) int {

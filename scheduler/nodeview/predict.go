@@ -36,7 +36,7 @@ func unknown(r *Report, node types.UID, demand *Demand) (p Prediction, ok bool) 
 	case r.standing != Exact:
 		return Prediction{Standing: r.standing, Why: r.why}, false
 	}
-	if why := demand.inexact(r.node); why != "" {
+	if why := r.node.Inexact(demand.Pod); why != "" {
 		return Prediction{Standing: Inexact, Why: why}, false
 	}
 	return Prediction{}, true
@@ -73,7 +73,7 @@ func overlay(r *Report, pods []fwk.PodInfo) *overlaid {
 			granted[uid] = false
 			o.inFlight = append(o.inFlight, &demand.Pod)
 			if o.inexact == "" {
-				o.inexact = demand.inexact(r.node)
+				o.inexact = r.node.Inexact(demand.Pod)
 			}
 		}
 	}
