@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Holds pkg/kubeletcpu against the packages of each kubelet in the tree: STEPS admissions of pods that are
-# made up from SEED (0: another one each time), the scenarios of testdata, and the reading of pods. Prints
-# steps, seeds and what was covered; a mismatch is shrunk and printed as a scenario.
+# made up from SEED (0: another one each time) on all processors, the scenarios of testdata, the reading of
+# pods, and the fit checks after the grant. Prints steps, seeds and what was covered; a mismatch is shrunk and
+# printed as a scenario.
 #
 # usage: hack/conformance.sh STEPS SEED
 set -euo pipefail

@@ -7,15 +7,22 @@ type admission struct {
 	node     *Node
 	m        machine
 	decision Decision
+	// containers is how many grants there can be.
+	containers int
 	// reusable are CPUs of the pod's finished init containers.
 	reusable cpuset.Set
+	// misaligned is how the topology manager refuses.
+	misaligned refusal
+	// lost are CPUs that the kubelet does not take back from a refused pod.
+	lost cpuset.Set
 }
 
 // free are the CPUs that can be granted now.
 func (a *admission) free() cpuset.Set { return a.decision.Shared.Minus(a.node.Reserved) }
 
 // Admit is what the kubelet of n will do with the new pod p. It is exact where n.Inexact(*p) is "".
-// After a refusal the pod holds nothing: the kubelet takes back what earlier containers got.
+// After a refusal the pod holds nothing: the kubelet takes back what earlier containers got, with one exception
+// (podLevel).
 func Admit(n *Node, p *Pod) Decision {
 	d := admit(n, p)
 	if d.Verdict == Refused {
@@ -26,16 +33,18 @@ func Admit(n *Node, p *Pod) Decision {
 }
 
 func admit(n *Node, p *Pod) Decision {
-	a := admission{node: n, decision: Decision{Verdict: Admitted, Shared: n.Shared}}
-	if n.CPUManager.Policy != CPUManagerStatic || !p.Exclusive() {
+	a := admission{node: n, misaligned: n.misaligned(p), decision: Decision{Verdict: Admitted, Shared: n.Shared}}
+	if n.CPUManager.Policy != CPUManagerStatic || !n.Exclusive(p) {
 		return a.decision
 	}
 	a.m = newMachine(n.Topology)
-	a.decision.Grants = make([]Grant, 0, len(p.Containers))
+	a.containers = len(p.Containers)
 	var r refusal
-	switch {
+	switch p := n.sees(p); {
 	case n.TopologyManager.Policy == TopologyNone:
 		r = a.unaligned(p)
+	case n.asOne(p):
+		r = a.podLevel(p, nil)
 	case n.TopologyManager.Scope == ScopePod:
 		r = a.podScope(p)
 	default:
@@ -44,7 +53,7 @@ func admit(n *Node, p *Pod) Decision {
 	if r.reason == "" {
 		return a.decision
 	}
-	return Decision{Verdict: Refused, Reason: r.reason, Message: r.message, Shared: n.Shared.Union(a.decision.Granted())}
+	return Decision{Verdict: Refused, Reason: r.reason, Message: r.message, Shared: n.Shared.Union(a.decision.Granted()).Minus(a.lost)}
 }
 
 // unaligned grants container by container, with no NUMA node in mind.
@@ -87,8 +96,6 @@ func (a *admission) each(p *Pod, f func(c *Container) refusal) refusal {
 	return refusal{}
 }
 
-var misaligned = refusal{ReasonTopologyAffinity, "Resources cannot be allocated with Topology locality"}
-
 // align asks the topology manager's policy for NUMA nodes and gives their CPUs.
 func (a *admission) align(need int) (cpuset.Set, refusal) {
 	var array [8]nodeRoom
@@ -104,7 +111,7 @@ func (a *admission) align(need int) (cpuset.Set, refusal) {
 		mask, admitted = singleNUMANode(&r)
 	}
 	if !admitted {
-		return cpuset.Set{}, misaligned
+		return cpuset.Set{}, a.misaligned
 	}
 	if a.node.CPUManager.Options.AlignBySocket {
 		return a.socketsWith(r.cpus(mask)), refusal{}

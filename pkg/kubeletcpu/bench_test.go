@@ -74,11 +74,24 @@ func BenchmarkAdmitLarge(b *testing.B) {
 	}
 }
 
-// What a scheduler of 5,000 nodes holds of them: machines of 128 CPUs, none shared.
+// What a scheduler of 5,000 nodes of 128 CPUs holds of them: at worst, with a machine for each, and as it is
+// (scheduler/nodeview/machines.go), with one for all that are alike.
 func BenchmarkMemoryOf5000Nodes(b *testing.B) {
-	const most = 60e6
 	n, _ := benchmarkNode(b)
 	text := n.Topology.String()
+	for _, test := range []struct {
+		name    string
+		machine func() *cputopology.Topology
+	}{
+		{"a machine each", func() *cputopology.Topology { return cputopology.MustParse(text) }},
+		{"one machine", func() *cputopology.Topology { return n.Topology }},
+	} {
+		b.Run(test.name, func(b *testing.B) { memoryOf5000Nodes(b, n, test.machine) })
+	}
+}
+
+func memoryOf5000Nodes(b *testing.B, like *Node, machine func() *cputopology.Topology) {
+	const most = 60e6
 	inUse := func() uint64 {
 		runtime.GC()
 		var stats runtime.MemStats
@@ -90,8 +103,8 @@ func BenchmarkMemoryOf5000Nodes(b *testing.B) {
 		before := inUse()
 		nodes := make([]*Node, 5000)
 		for i := range nodes {
-			node := *n
-			node.Topology = cputopology.MustParse(text)
+			node := *like
+			node.Topology = machine()
 			nodes[i] = &node
 		}
 		bytes = float64(inUse() - before)

@@ -1,6 +1,7 @@
 package kubeletcpu
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -27,6 +28,7 @@ const (
 	ReasonTopologyAffinity = "TopologyAffinityError"
 	ReasonSMTAlignment     = "SMTAlignmentError"
 	ReasonUnexpected       = "UnexpectedAdmissionError"
+	ReasonEmptySharedPool  = "EmptyPodSharedPoolError" // under the gate PodLevelResourceManagers only
 )
 
 // Reasons that are ours: the kubelet does not refuse in these cases, it goes wrong, so the pod is better
@@ -41,8 +43,11 @@ const (
 
 // Grant is the exclusive CPUs of one container.
 type Grant struct {
+	// Container is "" for the CPUs of a pod as a whole (see podlevel.go).
 	Container string
 	CPUs      cpuset.Set
+	// Part tells that these are a part of the CPUs of the pod as a whole.
+	Part bool
 }
 
 // Decision is what a kubelet will do with a pod.
@@ -50,6 +55,9 @@ type Decision struct {
 	Verdict Verdict
 	// Grants has an entry for every container that gets exclusive CPUs, in the order of the pod.
 	Grants []Grant
+	// Alternatives stands in place of Grants where AdmitAll finds that what an admitted pod gets depends on
+	// the pods in flight: every Grants that is possible, each once.
+	Alternatives [][]Grant
 	// Shared is the shared pool afterwards.
 	Shared cpuset.Set
 	// NotFree are CPUs of Grants that were not the kubelet's to grant: held by another container or
@@ -64,10 +72,14 @@ type Decision struct {
 }
 
 // Granted are all the CPUs of Grants.
-func (d Decision) Granted() cpuset.Set {
+func (d Decision) Granted() cpuset.Set { return granted(d.Grants) }
+
+func granted(grants []Grant) cpuset.Set {
 	var all cpuset.Set
-	for i := range d.Grants {
-		all = all.Union(d.Grants[i].CPUs)
+	for i := range grants {
+		if !grants[i].Part {
+			all = all.Union(grants[i].CPUs)
+		}
 	}
 	return all
 }
@@ -88,7 +100,7 @@ func (d Decision) String() string {
 		if i == 0 {
 			separator = ": "
 		}
-		fmt.Fprintf(&b, "%s%s %s", separator, grant.Container, grant.CPUs)
+		fmt.Fprintf(&b, "%s%s %s", separator, cmp.Or(grant.Container, "(pod)"), grant.CPUs)
 	}
 	if d.Verdict == Refused && !d.Preemptible {
 		b.WriteString(" (on the empty node too)")

@@ -34,6 +34,9 @@
 //
 // # Around it
 //
+// Pods with pod-level resources get no CPUs of their own, unless the kubelet has an alpha gate on
+// (podlevel.go). What a kubelet checks of a pod after all this, its amounts, is pkg/kubeletfit.
+//
 // Inexact tells when a prediction would be a guess: unknown is never treated as a fit. AdmitAll takes into
 // account pods on their way to the node, whose order of arrival nobody knows. Restarts and Readmit tell what
 // becomes of the pods when the kubelet restarts (restart.go). What belongs into the gaps

@@ -14,8 +14,8 @@ const (
 
 // Inexact is "" where Admit of p is what the kubelet will do, and else why that cannot be promised, for a
 // person to read. Then a prediction may be a guess, never a fit. What is not modelled: the memory manager,
-// devices with a NUMA node, the gate PodLevelResourceManagers, options and kubelets newer than this package, and nodes whose
-// kubelet would not have started with what is said of them.
+// devices with a NUMA node, options and kubelets newer than this package, and nodes whose kubelet would not
+// have started with what is said of them.
 func (n *Node) Inexact(p Pod) string {
 	if n.Topology == nil || n.Topology.CPUs().IsEmpty() {
 		return "the node's CPU topology is not known"
@@ -32,10 +32,7 @@ func (n *Node) Inexact(p Pod) string {
 	if n.CPUManager.Policy != CPUManagerStatic {
 		return ""
 	}
-	if n.PodLevelResourceManagers && p.PodLevelResources {
-		return "pod-level resources under the gate PodLevelResourceManagers are not modelled"
-	}
-	if !p.Exclusive() {
+	if !n.Exclusive(&p) {
 		return ""
 	}
 	if n.CPUManager.Options.Unknown != "" {

@@ -28,7 +28,7 @@ func TestInexact(t *testing.T) {
 		{"memory manager None", func(n *Node, _ *Pod) { n.MemoryManager = "None" }, ""},
 		{"a device", func(n *Node, p *Pod) { n.TopologyManager.Policy, p.Device = TopologyRestricted, "example.com/gpu" }, "device example.com/gpu"},
 		{"a device, no topology manager", func(n *Node, p *Pod) { n.TopologyManager.Policy, p.Device = TopologyNone, "example.com/gpu" }, ""},
-		{"pod-level, gate on", func(n *Node, p *Pod) { n.PodLevelResourceManagers, p.PodLevelResources = true, true }, "PodLevelResourceManagers"},
+		{"pod-level, gate on", func(n *Node, p *Pod) { n.PodLevelResourceManagers, p.PodLevelResources = true, true }, ""},
 		{"pod-level, gate off", func(_ *Node, p *Pod) { p.PodLevelResources = true }, ""},
 		{"new CPU option", func(n *Node, _ *Pod) { n.CPUManager.Options.Unknown = "x" }, "CPU manager option x"},
 		{"new CPU option, shared pod", func(n *Node, p *Pod) { n.CPUManager.Options.Unknown, p.Containers[0].CPUs = "x", 0 }, ""},

@@ -18,8 +18,8 @@ type Node struct {
 	TopologyManager TopologyManager
 	// MemoryManager is the memory manager's policy as in the kubelet's configuration; "" is "None".
 	MemoryManager string
-	// PodLevelResourceManagers tells whether that feature gate is on. It is off by default in every
-	// known kubelet, and a pod with pod-level resources then gets no exclusive CPUs.
+	// PodLevelResourceManagers tells whether that feature gate, there from 1.36 on, is on: see podlevel.go. It is
+	// off by default in every known kubelet, and a pod with pod-level resources then gets no exclusive CPUs.
 	PodLevelResourceManagers bool
 	// Reserved are the CPUs kept for the system: never granted.
 	Reserved cpuset.Set
@@ -44,18 +44,14 @@ func (n *Node) Empty() Node {
 // Granting is the same node after grants, for example those of an admitted pod.
 func (n *Node) Granting(grants []Grant) Node {
 	after := *n
-	for _, grant := range grants {
-		after.Shared = after.Shared.Minus(grant.CPUs)
-	}
+	after.Shared = n.Shared.Minus(granted(grants))
 	return after
 }
 
 // Releasing is the same node after the pod that holds grants has gone.
 func (n *Node) Releasing(grants []Grant) Node {
 	after := *n
-	for _, grant := range grants {
-		after.Shared = after.Shared.Union(grant.CPUs)
-	}
+	after.Shared = n.Shared.Union(granted(grants))
 	return after
 }
 

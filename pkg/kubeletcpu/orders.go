@@ -16,8 +16,8 @@ const maxInFlight = 3
 // first may take the room that only the other could not do without. So:
 //
 //   - Admitted: in every order of all of them p is admitted, and so is every pod in flight that would be
-//     without p. Grants are p's CPUs if every order gives the same, or else nil; Shared are the CPUs in
-//     the shared pool in every order.
+//     without p. Grants are p's CPUs if every order gives the same; else Grants is nil and Alternatives are
+//     all that p may get. Shared are the CPUs in the shared pool in every order.
 //   - Refused: p is refused in every order, or would be granted CPUs that are not free, which the kubelet
 //     does not refuse (ReasonNotFree).
 //   - Wait: it depends on the order, or more than three pods are in flight. Once the kubelet has
@@ -27,7 +27,7 @@ const maxInFlight = 3
 func AdmitAll(n *Node, inFlight []*Pod, p *Pod) Decision {
 	pods := make([]*Pod, 0, maxInFlight+1)
 	for _, pod := range inFlight {
-		if !pod.Exclusive() {
+		if !n.Exclusive(pod) {
 			continue
 		}
 		if len(pods) == maxInFlight {
@@ -39,11 +39,11 @@ func AdmitAll(n *Node, inFlight []*Pod, p *Pod) Decision {
 	if len(pods) == 0 {
 		return onlyFree(Admit(n, p))
 	}
-	if !p.Exclusive() {
+	if !n.Exclusive(p) {
 		return Admit(n, p)
 	}
 	o := orders{node: n, pods: append(pods, p)}
-	o.try(outcome{with: n.Shared, without: n.Shared})
+	o.try(&outcome{with: n.Shared, without: n.Shared})
 	return o.decision()
 }
 
@@ -56,15 +56,16 @@ func onlyFree(d Decision) Decision {
 		Message: fmt.Sprintf("the kubelet would grant CPUs %s, which are held by others or reserved", d.NotFree)}
 }
 
-// orders goes through the orders in which the pods can be admitted; the last of pods is the new one.
+// orders goes through the orders in which the pods can be admitted; the last of pods is the new one. Of
+// pods in flight that ask alike only one order is tried: the others would end the same.
 type orders struct {
 	node *Node
 	pods []*Pod
 
+	mine              Decision   // the new pod's, in the order being tried
 	admitted, refused int        // orders with this outcome for the new pod
 	refusal           Decision   // its first refusal
-	grants            []Grant    // its grants in the first order that admits it
-	differ            bool       // other orders grant it other CPUs
+	grants            [][]Grant  // what the orders that admit it grant it, each once
 	harmed            *Pod       // a pod in flight that would be admitted only without the new one
 	shared            cpuset.Set // in the shared pool after every order
 }
@@ -73,38 +74,46 @@ type orders struct {
 type outcome struct {
 	done          uint       // the pods admitted or refused so far, by index
 	with, without cpuset.Set // the shared pool, and the one that it would be without the new pod
-	mine          *Decision  // the new pod's, once it has had its turn
 }
 
 // try lets each of the pods not done be the next, and so on to the end of every order.
-func (o *orders) try(so outcome) {
+func (o *orders) try(so *outcome) {
+	last := len(o.pods) - 1
 	if so.done == 1<<len(o.pods)-1 {
 		o.count(so)
 		return
 	}
 	for i, pod := range o.pods {
-		if so.done>>i&1 != 0 {
+		if so.done>>i&1 != 0 || i < last && o.alike(i, so.done) {
 			continue
 		}
-		next := so
-		next.done |= 1 << i
 		d := o.admit(so.with, pod)
-		next.with = d.Shared
-		if i == len(o.pods)-1 {
-			next.mine = &d
-			o.try(next)
-			continue
+		next := outcome{done: so.done | 1<<i, with: d.Shared, without: so.without}
+		switch {
+		case i == last:
+			o.mine = d
+		case so.done>>last&1 == 0:
+			next.without = d.Shared
+		default:
+			alone := o.admit(so.without, pod)
+			next.without = alone.Shared
+			if alone.Verdict == Admitted && d.Verdict != Admitted {
+				o.harmed = pod
+			}
 		}
-		alone := d
-		if so.mine != nil {
-			alone = o.admit(so.without, pod)
-		}
-		next.without = alone.Shared
-		if alone.Verdict == Admitted && d.Verdict != Admitted {
-			o.harmed = pod
-		}
-		o.try(next)
+		o.try(&next)
 	}
+}
+
+// alike tells whether a pod in flight before pod i asks for the same and is not done either.
+func (o *orders) alike(i int, done uint) bool {
+	for j := range i {
+		same := slices.Equal(o.pods[j].Containers, o.pods[i].Containers) && o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil
+		if same && done>>j&1 == 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (o *orders) admit(shared cpuset.Set, p *Pod) Decision {
@@ -114,22 +123,21 @@ func (o *orders) admit(shared cpuset.Set, p *Pod) Decision {
 }
 
 // count adds the outcome of one order.
-func (o *orders) count(so outcome) {
+func (o *orders) count(so *outcome) {
 	if o.admitted+o.refused == 0 {
 		o.shared = so.with
 	}
 	o.shared = o.shared.Intersect(so.with)
-	if so.mine.Verdict != Admitted {
+	if o.mine.Verdict != Admitted {
 		if o.refused == 0 {
-			o.refusal = *so.mine
+			o.refusal = o.mine
 		}
 		o.refused++
 		return
 	}
-	if o.admitted == 0 {
-		o.grants = so.mine.Grants
+	if !slices.ContainsFunc(o.grants, func(known []Grant) bool { return slices.Equal(known, o.mine.Grants) }) {
+		o.grants = append(o.grants, o.mine.Grants)
 	}
-	o.differ = o.differ || !slices.Equal(so.mine.Grants, o.grants)
 	o.admitted++
 }
 
@@ -148,8 +156,8 @@ func (o *orders) decision() Decision {
 	case o.harmed != nil:
 		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
 			"in some order of admission the kubelet would refuse pod %s, which is in flight, for this one's sake", o.harmed.Name)}
-	case o.differ:
-		return Decision{Verdict: Admitted, Shared: o.shared}
+	case len(o.grants) > 1:
+		return Decision{Verdict: Admitted, Alternatives: o.grants, Shared: o.shared}
 	}
-	return Decision{Verdict: Admitted, Grants: o.grants, Shared: o.shared}
+	return Decision{Verdict: Admitted, Grants: o.grants[0], Shared: o.shared}
 }

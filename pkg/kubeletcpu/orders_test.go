@@ -53,3 +53,30 @@ func TestAdmitAllShared(t *testing.T) {
 		t.Errorf("no room now, but on the empty node: %s, preemptible %v", d, d.Preemptible)
 	}
 }
+
+// Where the order decides which CPUs the pod gets, all that it may get are told.
+func TestAdmitAllAlternatives(t *testing.T) {
+	n := newNode(t, twoNUMANodes, "", TopologySingleNUMANode, ScopeContainer, "0,16")
+	for _, tc := range []struct {
+		inFlight []*Pod
+		want     string
+	}{
+		{nil, "1,17"},
+		{[]*Pod{podAsking("other", 2)}, "2,18 1,17"},
+		{[]*Pod{podAsking("other", 2), podAsking("third", 4)}, "4,20 2,18 3,19 1,17"},
+	} {
+		d := AdmitAll(n, tc.inFlight, podAsking("vm", 2))
+		if (d.Grants == nil) != (len(d.Alternatives) > 1) || d.Verdict != Admitted {
+			t.Fatalf("%d in flight: %s with grants %v and alternatives %v", len(tc.inFlight), d, d.Grants, d.Alternatives)
+		}
+		var got []string
+		for _, grants := range append(d.Alternatives, d.Grants) {
+			for _, grant := range grants {
+				got = append(got, grant.CPUs.String())
+			}
+		}
+		if strings.Join(got, " ") != tc.want {
+			t.Errorf("%d in flight: %v, want %s", len(tc.inFlight), got, tc.want)
+		}
+	}
+}

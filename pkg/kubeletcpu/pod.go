@@ -13,8 +13,11 @@ type Pod struct {
 	Name string
 	// Guaranteed tells whether the pod is of that QoS class.
 	Guaranteed bool
-	// PodLevelResources tells whether spec.resources is set: then the CPU manager grants nothing.
+	// PodLevelResources tells whether spec.resources is set: then the CPU manager grants nothing, unless the
+	// node's kubelet has the gate PodLevelResourceManagers on.
 	PodLevelResources bool
+	// PodLevel is what the CPU manager with that gate sees of such a pod; nil where it has nothing to grant.
+	PodLevel *PodLevel
 	// Device is a resource that a device plugin may serve with a NUMA node, which the topology manager would
 	// then align the CPUs with; "" where the pod asks for none.
 	Device string
@@ -56,11 +59,10 @@ func PodOf(pod *corev1.Pod) Pod {
 		Containers:        make([]Container, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers)),
 	}
 	exclusive := func(c *corev1.Container) int {
-		cpu := c.Resources.Requests[corev1.ResourceCPU]
-		if !p.Guaranteed || p.PodLevelResources || cpu.Value()*1000 != cpu.MilliValue() {
+		if !p.Guaranteed || p.PodLevelResources {
 			return 0
 		}
-		return int(cpu.Value())
+		return wholeCPUs(c.Resources.Requests)
 	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -74,10 +76,23 @@ func PodOf(pod *corev1.Pod) Pod {
 		c := &pod.Spec.Containers[i]
 		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: App, CPUs: exclusive(c)})
 	}
+	if p.Guaranteed && p.PodLevelResources {
+		p.PodLevel = podLevelOf(pod, p.Containers)
+	}
 	return p
 }
 
-// Exclusive tells whether any container asks for exclusive CPUs.
+// wholeCPUs is the number of CPUs that list has, 0 where it is not a whole one.
+func wholeCPUs(list corev1.ResourceList) int {
+	cpu := list[corev1.ResourceCPU]
+	if cpu.Value()*1000 != cpu.MilliValue() {
+		return 0
+	}
+	return int(cpu.Value())
+}
+
+// Exclusive tells whether any container asks for exclusive CPUs. Where the gate PodLevelResourceManagers is on,
+// Node.Exclusive knows better.
 func (p Pod) Exclusive() bool {
 	return !p.PodLevelResources && slices.ContainsFunc(p.Containers, func(c Container) bool { return c.CPUs > 0 })
 }

@@ -1,6 +1,7 @@
 package kubeletcpu
 
 import (
+	"reflect"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +22,9 @@ func TestPodOf(t *testing.T) {
 	pod.Spec.InitContainers = []corev1.Container{container("prepare", "2", "64M"), sidecar}
 	pod.Spec.Containers = []corev1.Container{container("compute", "8000m", "1Gi"), container("half", "1500m", "1Gi")}
 
+	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "debug"}}}
+	pod.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}
+
 	p := PodOf(&pod)
 	if got, want := p.String(), "vm: init prepare 2, sidecar log shared, compute 8, half shared"; got != want || !p.Exclusive() || !p.Guaranteed {
 		t.Errorf("got %s, %+v, want %s", got, p, want)
@@ -30,6 +34,11 @@ func TestPodOf(t *testing.T) {
 	level.Spec.Resources = &pod.Spec.Containers[0].Resources
 	if p := PodOf(level); p.Exclusive() || !p.Guaranteed || !p.PodLevelResources {
 		t.Errorf("pod-level resources: %+v asks for exclusive CPUs, or is not Guaranteed", p)
+	}
+
+	want := PodLevel{CPUs: 8, Containers: p.Containers}
+	if p := PodOf(level); p.PodLevel == nil || !reflect.DeepEqual(*p.PodLevel, want) {
+		t.Errorf("pod-level resources: got %+v, want %+v", p.PodLevel, want)
 	}
 
 	burstable := pod.DeepCopy()
@@ -55,6 +64,39 @@ func TestPeak(t *testing.T) {
 	} {
 		if got := (&Pod{Containers: tc.containers}).peak(); got != tc.want {
 			t.Errorf("peak of %v is %d, want %d", tc.containers, got, tc.want)
+		}
+	}
+}
+
+// A pod with pod-level resources is one to Admit and AdmitAll only where the gate is on.
+func TestPodLevelGate(t *testing.T) {
+	n := newNode(t, twoNUMANodes, "", TopologySingleNUMANode, ScopePod, "0")
+	p := &Pod{Name: "vm", Guaranteed: true, PodLevelResources: true, Containers: []Container{{Name: "a"}, {Name: "b"}},
+		PodLevel: &PodLevel{CPUs: 4, Containers: []Container{{Name: "a", CPUs: 3}, {Name: "b"}}}}
+	for _, tc := range []struct {
+		on           bool
+		scope        string
+		alone, after string
+	}{
+		{false, ScopePod, "admitted", "admitted"},
+		{true, ScopePod, "admitted: (pod) 8-9,24-25, a 8-9,24, b 25", "admitted: (pod) 10-11,26-27, a 10-11,26, b 27"},
+		{true, ScopeContainer, "admitted: a 8-9,24", "admitted: a 10,25-26"},
+	} {
+		n.PodLevelResourceManagers, n.TopologyManager.Scope = tc.on, tc.scope
+		n.Shared = parse(t, "0,8-15,24-31")
+		d := Admit(n, p)
+		if got := d.String(); got != tc.alone || n.Exclusive(p) != tc.on {
+			t.Errorf("gate %v, scope %s: %s, want %s; exclusive %v", tc.on, tc.scope, got, tc.alone, n.Exclusive(p))
+		}
+		next := n.Granting(d.Grants)
+		if got := Admit(&next, p).String(); got != tc.after {
+			t.Errorf("gate %v, scope %s, the next one: %s, want %s", tc.on, tc.scope, got, tc.after)
+		}
+		if after := next.Releasing(d.Grants); after.Shared != n.Shared || d.Shared != next.Shared {
+			t.Errorf("gate %v, scope %s: shared pool %s after it has gone, want %s", tc.on, tc.scope, after.Shared, n.Shared)
+		}
+		if got := AdmitAll(n, []*Pod{p}, p); got.Verdict != Admitted || got.Grants != nil {
+			t.Errorf("gate %v, scope %s, beside another one: %s, want one without CPUs, or with some that the order decides", tc.on, tc.scope, got)
 		}
 	}
 }

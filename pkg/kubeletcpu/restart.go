@@ -14,7 +14,7 @@ import (
 // machine itself rules out is for Inexact to tell.
 func (n *Node) Restarts(grants []Grant) string {
 	all := n.Empty().Shared
-	known := n.Shared.Union(Decision{Grants: grants}.Granted())
+	known := n.Shared.Union(granted(grants))
 	switch {
 	case n.CPUManager.Policy != CPUManagerStatic || n.Shared.IsEmpty() && len(grants) == 0:
 		return ""
@@ -42,29 +42,32 @@ func (n *Node) Restarts(grants []Grant) string {
 // a container holds, since the check comes before the look at what it has (Allocate in
 // pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3).
 func Readmit(n *Node, p *Pod, held []Grant) Decision {
-	a := admission{node: n, decision: Decision{Verdict: Admitted, Grants: held, Shared: n.Shared}}
-	if n.CPUManager.Policy != CPUManagerStatic || !p.Exclusive() {
+	a := admission{node: n, misaligned: n.misaligned(p), decision: Decision{Verdict: Admitted, Grants: held, Shared: n.Shared}}
+	if n.CPUManager.Policy != CPUManagerStatic || !n.Exclusive(p) {
 		return a.decision
 	}
 	a.m = newMachine(n.Topology)
-	if r := a.again(p, held); r.reason != "" {
+	if r := a.again(n.sees(p), held); r.reason != "" {
 		return Decision{Verdict: Refused, Reason: r.reason, Message: r.message, Shared: n.Shared.Union(a.decision.Granted())}
 	}
 	return a.decision
 }
 
 func (a *admission) again(p *Pod, held []Grant) refusal {
+	if a.node.asOne(p) {
+		return a.podLevel(p, held)
+	}
 	aligned := a.node.TopologyManager.Policy != TopologyNone
 	asPod := aligned && a.node.TopologyManager.Scope == ScopePod
 	if asPod {
-		if r := a.stillAligned(p.peak(), a.decision.Granted(), allAsked(p, held)); r.reason != "" {
+		if _, r := a.stillAligned(p.peak(), a.decision.Granted(), allAsked(p, held)); r.reason != "" {
 			return r
 		}
 	}
 	return a.each(p, func(c *Container) refusal {
 		if aligned && !asPod {
 			cpus := heldBy(c, held)
-			if r := a.stillAligned(c.CPUs, cpus, cpus.Len() == c.CPUs); r.reason != "" {
+			if _, r := a.stillAligned(c.CPUs, cpus, cpus.Len() == c.CPUs); r.reason != "" {
 				return r
 			}
 		}
@@ -77,14 +80,17 @@ func (a *admission) again(p *Pod, held []Grant) refusal {
 
 // stillAligned asks the topology manager's policy once more. Hints must have all the NUMA nodes of what is
 // held. A container that holds another number of CPUs than it asks for (asked is false) has no hint.
-func (a *admission) stillAligned(need int, held cpuset.Set, asked bool) refusal {
-	if !asked && a.node.TopologyManager.Policy != TopologyBestEffort {
-		return misaligned
+func (a *admission) stillAligned(need int, held cpuset.Set, asked bool) (cpuset.Set, refusal) {
+	switch {
+	case asked:
+	case a.node.TopologyManager.Policy == TopologyBestEffort:
+		return a.node.Topology.CPUs(), refusal{}
+	default:
+		return cpuset.Set{}, a.misaligned
 	}
 	again := *a
 	again.reusable = held
-	_, r := again.align(need)
-	return r
+	return again.align(need)
 }
 
 func heldBy(c *Container, held []Grant) cpuset.Set {

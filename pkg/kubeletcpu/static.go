@@ -18,32 +18,41 @@ func (a *admission) grant(c *Container, aligned *cpuset.Set) refusal {
 	if r := a.wholeCoresOnly(c.CPUs); r.reason != "" {
 		return r
 	}
-	allowed := a.free().Union(a.reusable)
-	var cpus cpuset.Set
-	if aligned != nil {
-		from := allowed.Intersect(*aligned)
-		taken, r := a.takeCPUs(from, min(c.CPUs, a.m.count(&from)))
-		if r.reason != "" {
-			return r
-		}
-		cpus = taken
+	cpus, r := a.takeAligned(c.CPUs, aligned)
+	if r.reason != "" {
+		return r
 	}
-	if missing := c.CPUs - a.m.count(&cpus); missing > 0 {
-		taken, r := a.takeCPUs(allowed.Minus(cpus), missing)
-		if r.reason != "" {
-			return r
-		}
-		cpus = cpus.Union(taken)
+	if a.decision.Grants == nil {
+		a.decision.Grants = make([]Grant, 0, a.containers)
 	}
-	a.decision.NotFree = a.decision.NotFree.Union(cpus.Minus(allowed))
-	a.decision.Shared = a.decision.Shared.Minus(cpus)
-	a.decision.Grants = append(a.decision.Grants, Grant{c.Name, cpus})
+	a.decision.Grants = append(a.decision.Grants, Grant{Container: c.Name, CPUs: cpus})
 	if c.Kind == Init {
 		a.reusable = a.reusable.Union(cpus)
 	} else {
 		a.reusable = a.reusable.Minus(cpus)
 	}
 	return refusal{}
+}
+
+// takeAligned takes need CPUs out of the shared pool, or of those that may be reused.
+func (a *admission) takeAligned(need int, aligned *cpuset.Set) (cpus cpuset.Set, r refusal) {
+	allowed := a.free().Union(a.reusable)
+	if aligned != nil {
+		from := allowed.Intersect(*aligned)
+		if cpus, r = a.takeCPUs(from, min(need, a.m.count(&from))); r.reason != "" {
+			return cpus, r
+		}
+	}
+	if missing := need - a.m.count(&cpus); missing > 0 {
+		taken, r := a.takeCPUs(allowed.Minus(cpus), missing)
+		if r.reason != "" {
+			return cpus, r
+		}
+		cpus = cpus.Union(taken)
+	}
+	a.decision.NotFree = a.decision.NotFree.Union(cpus.Minus(allowed))
+	a.decision.Shared = a.decision.Shared.Minus(cpus)
+	return cpus, refusal{}
 }
 
 // wholeCoresOnly is the option full-pcpus-only (enforceSMTAlignment, same file). It is only a check, of

@@ -24,7 +24,7 @@ import (
 )
 
 // kubelet is the version that go.mod names.
-var kubelet = difftest.Kubelet{Minor: 37, Start: start, QOS: qos.GetPodQOS}
+var kubelet = difftest.Kubelet{Minor: 37, Start: start, QOS: qos.GetPodQOS, Fit: fit}
 
 // oracle is a difftest.Oracle.
 type oracle struct {
@@ -88,6 +88,7 @@ func (o *oracle) Restart() error {
 	}
 	written.SetDefaultCPUSet(o.state.GetDefaultCPUSet())
 	written.SetCPUAssignments(o.state.GetCPUAssignments())
+	written.SetPodCPUAssignments(o.state.GetPodCPUAssignments())
 	read, err := checkpoint()
 	if err != nil {
 		return err
@@ -95,6 +96,7 @@ func (o *oracle) Restart() error {
 	again := state.NewMemoryState(logr.Discard())
 	again.SetDefaultCPUSet(read.GetDefaultCPUSet())
 	again.SetCPUAssignments(read.GetCPUAssignments())
+	again.SetPodCPUAssignments(read.GetPodCPUAssignments())
 	return o.start(again)
 }
 
@@ -125,9 +127,13 @@ func (o *oracle) Add(pod *corev1.Pod) kubeletcpu.Decision {
 		o.Remove(pod)
 	} else {
 		d.Verdict = kubeletcpu.Admitted
+		whole, asOne := o.state.GetPodCPUSet(string(pod.UID))
+		if asOne {
+			d.Grants = append(d.Grants, kubeletcpu.Grant{CPUs: ours(whole)})
+		}
 		for _, container := range append(pod.Spec.InitContainers, pod.Spec.Containers...) {
 			if cpus, ok := o.state.GetCPUSet(string(pod.UID), container.Name); ok {
-				d.Grants = append(d.Grants, kubeletcpu.Grant{Container: container.Name, CPUs: ours(cpus)})
+				d.Grants = append(d.Grants, kubeletcpu.Grant{Container: container.Name, CPUs: ours(cpus), Part: asOne})
 			}
 		}
 	}

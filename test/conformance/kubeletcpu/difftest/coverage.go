@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
 
@@ -15,22 +16,25 @@ type coverage struct {
 	cells                             map[string]map[string]int // row, outcome
 }
 
-var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "endless", "not free"}
+var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "endless", "not free"}
 
 // rows that every run of some length must have met with a grant.
 var rows = []string{
 	"policy none", "policy best-effort", "policy restricted", "policy single-numa-node", "scope container", "scope pod",
 	"no option", "full-pcpus-only", "strict-cpu-reservation", "distribute-cpus-across-numa", "distribute-cpus-across-cores",
 	"align-by-socket", "prefer-align-cpus-by-uncorecache", "prefer-closest-numa-nodes", "max-allowable-numa-nodes",
-	"SMT 1", "SMT 2", "SMT 4", "1 NUMA node", "2-4 NUMA nodes", "5+ NUMA nodes", "sockets > NUMA", "sockets = NUMA", "sockets < NUMA",
-	"cores unlike", "half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
-	"again after a restart",
+	"SMT 1", "SMT 2", "SMT 4", "1 NUMA node", "2-4 NUMA nodes", "5-7 NUMA nodes", "8 NUMA nodes", "NUMA node without CPUs", "gaps in NUMA ids",
+	"sockets > NUMA", "sockets = NUMA", "sockets < NUMA", "NUMA nodes unlike", "CPUs offline", "hybrid cores", "512 CPUs",
+	"half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
+	"again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
 }
 
 func outcome(d kubeletcpu.Decision) string {
 	switch {
 	case d.Reason == kubeletcpu.ReasonEndless:
 		return "endless"
+	case d.Reason == kubeletcpu.ReasonEmptySharedPool:
+		return "pod pool"
 	case d.Reason == kubeletcpu.ReasonTopologyAffinity:
 		return "Topology"
 	case strings.Contains(d.Message, "not multiple"):
@@ -51,9 +55,18 @@ func outcome(d kubeletcpu.Decision) string {
 
 func (c *coverage) count(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision, again bool) {
 	found := []string{"again after a restart"}
-	if !again {
+	asOne := s.podLevel && p.PodLevel != nil && s.scope == kubeletcpu.ScopePod && s.policy != kubeletcpu.TopologyNone
+	switch {
+	case !again:
 		c.admissions++
-		found = append(rowsOfNode(s), rowsOfPod(p)...)
+		found = append(append(rowsOfNode(s), rowsOfMachine(s.machine)...), rowsOfPod(p)...)
+		if asOne {
+			found = append(found, "pod as one")
+		} else if s.podLevel && p.PodLevel != nil {
+			found = append(found, "pod-level, container by container")
+		}
+	case asOne:
+		found = append(found, "pod as one again")
 	}
 	for _, row := range found {
 		if c.cells == nil {
@@ -81,28 +94,53 @@ func rowsOfNode(s scenario) []string {
 			found = append(found, name)
 		}
 	}
-	numa, sockets := len(s.machine.NUMANodes()), len(s.machine.Sockets())
-	found = append(found, fmt.Sprintf("SMT %d", s.machine.ThreadsPerCore()), []string{"sockets < NUMA", "sockets = NUMA", "sockets > NUMA"}[1+sign(sockets-numa)])
+	if slices.ContainsFunc(s.machine.Cores(), func(c cputopology.Core) bool {
+		return c.CPUs.Overlaps(s.reserved) && !c.CPUs.SubsetOf(s.reserved)
+	}) {
+		found = append(found, "half cores reserved")
+	}
+	if s.reservedCount > 0 {
+		found = append(found, "reserved by count")
+	}
+	if s.podLevel {
+		found = append(found, "gate "+podLevelGate)
+	}
+	return found
+}
+
+func rowsOfMachine(m *cputopology.Topology) []string {
+	nodes := m.NUMANodes()
+	numa, sockets := len(nodes), len(m.Sockets())
+	found := []string{fmt.Sprintf("SMT %d", m.ThreadsPerCore()),
+		[]string{"sockets < NUMA", "sockets = NUMA", "sockets > NUMA"}[1+sign(sockets-numa)]}
 	switch {
 	case numa == 1:
 		found = append(found, "1 NUMA node")
 	case numa <= 4:
 		found = append(found, "2-4 NUMA nodes")
+	case numa < 8:
+		found = append(found, "5-7 NUMA nodes")
 	default:
-		found = append(found, "5+ NUMA nodes")
+		found = append(found, "8 NUMA nodes")
 	}
-	half := false
-	for _, core := range s.machine.Cores() {
-		if core.CPUs.Len() != s.machine.ThreadsPerCore() && !slices.Contains(found, "cores unlike") {
-			found = append(found, "cores unlike")
+	empty, unlike := false, false
+	for i := range nodes {
+		empty = empty || nodes[i].CPUs.IsEmpty()
+		unlike = unlike || nodes[i].CPUs.Len() != nodes[0].CPUs.Len() && !nodes[i].CPUs.IsEmpty()
+	}
+	all := m.CPUs().List()
+	offline := all[len(all)-1] >= len(all)
+	hybrid := slices.ContainsFunc(m.Cores(), func(c cputopology.Core) bool { return c.CPUs.Len() != m.ThreadsPerCore() })
+	for _, row := range []struct {
+		name string
+		is   bool
+	}{
+		{"NUMA node without CPUs", empty}, {"gaps in NUMA ids", nodes[numa-1].ID >= numa}, {"NUMA nodes unlike", unlike},
+		{"CPUs offline", offline}, {"hybrid cores", hybrid && !offline}, {"512 CPUs", len(all) >= 512},
+	} {
+		if row.is {
+			found = append(found, row.name)
 		}
-		half = half || core.CPUs.Overlaps(s.reserved) && !core.CPUs.SubsetOf(s.reserved)
-	}
-	if half {
-		found = append(found, "half cores reserved")
-	}
-	if s.reservedCount > 0 {
-		found = append(found, "reserved by count")
 	}
 	return found
 }
@@ -160,7 +198,7 @@ func (c *coverage) missing() []string {
 			missing = append(missing, row+": granted")
 		}
 	}
-	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room"} {
+	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool"} {
 		if !slices.ContainsFunc(rows, func(row string) bool { return c.cells[row][outcome] > 0 }) {
 			missing = append(missing, outcome)
 		}

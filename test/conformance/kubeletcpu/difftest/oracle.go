@@ -6,6 +6,7 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubeletfit"
 )
 
 // Kubelet is one version of the kubelet's packages.
@@ -16,6 +17,9 @@ type Kubelet struct {
 	Start func(Config) (Oracle, error)
 	// QOS is the kubelet's reading of a pod's QoS class.
 	QOS func(*corev1.Pod) corev1.PodQOSClass
+	// Fit is why the kubelet's predicates refuse a pod on a node with others; evicts tells that it looks for
+	// others to evict instead.
+	Fit func(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r kubeletfit.Refusal, evicts bool)
 }
 
 // Config is a node as the kubelet is told of it.

@@ -120,3 +120,49 @@ func (k Kubelet) TestExclusive(t *testing.T) {
 		}
 	}
 }
+
+// TestPodLevel holds what the containers of a pod with pod-level resources ask for, under the gate
+// PodLevelResourceManagers, to what the kubelet grants.
+func (k Kubelet) TestPodLevel(t *testing.T) {
+	list := func(cpu, memory string) corev1.ResourceList {
+		list := corev1.ResourceList{}
+		if cpu != "" {
+			list[corev1.ResourceCPU] = resource.MustParse(cpu)
+		}
+		if memory != "" {
+			list[corev1.ResourceMemory] = resource.MustParse(memory)
+		}
+		return list
+	}
+	for _, tc := range []struct {
+		what             string
+		requests, limits corev1.ResourceList
+		want             int
+	}{
+		{"both, alike", list("2", "64Mi"), list("2", "64Mi"), 2},
+		{"no limit of memory", list("2", "64Mi"), list("2", ""), 0},
+		{"no memory", list("2", ""), list("2", ""), 0},
+		{"less CPU than the limit", list("2", "64Mi"), list("3", "64Mi"), 0},
+		{"less memory than the limit", list("2", "64Mi"), list("2", "65Mi"), 0},
+		{"half a CPU", list("500m", "64Mi"), list("500m", "64Mi"), 0},
+		{"nothing", nil, nil, 0},
+	} {
+		s, err := parseScenario("machine 1 sockets x 1 numa x 8 cores x 1 threads\nreserved 0\n" + podLevelGate + "\nadd p pod-level 4: c shared")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := setGate(true); err != nil {
+			t.Fatal(err)
+		}
+		kubelet, err := k.Start(s.config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := s.steps[0].spec(0)
+		pod.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: tc.requests, Limits: tc.limits}
+		granted := kubelet.Add(pod).Granted()
+		if got := kubeletcpu.PodOf(pod).PodLevel.Containers[0].CPUs; got != tc.want || granted.Len() != tc.want {
+			t.Errorf("%s: we say %d exclusive CPUs, the kubelet grants %d, want %d", tc.what, got, granted.Len(), tc.want)
+		}
+	}
+}

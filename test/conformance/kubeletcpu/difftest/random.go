@@ -22,7 +22,7 @@ func pickOne[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
 // stepsPerScenario is enough to fill and fragment most machines.
 const stepsPerScenario = 24
 
-func (d dice) scenario() scenario {
+func (d dice) scenario(podLevel bool) scenario {
 	s := scenario{
 		machine: d.machine(),
 		policy: pickOne(d, kubeletcpu.TopologyNone, kubeletcpu.TopologyBestEffort, kubeletcpu.TopologyRestricted,
@@ -40,6 +40,7 @@ func (d dice) scenario() scenario {
 		s.topologyOptions = append(s.topologyOptions, "max-allowable-numa-nodes=10")
 	}
 	d.reserve(&s)
+	s.podLevel = podLevel
 	d.steps(&s)
 	return s
 }
@@ -66,6 +67,9 @@ func (d dice) cpuOptions() []string {
 
 // machine makes up a machine: mostly a regular one, often with a twist, sometimes one that nobody builds.
 func (d dice) machine() *cputopology.Topology {
+	if d.oneIn(100) {
+		return cputopology.MustParse("2 sockets x 4 numa x 32 cores x 2 threads") // 512 CPUs
+	}
 	numa := pickOne(d, 1, 2, 2, 2, 3, 4, 4, 6, 8, 8)
 	sockets := numa
 	switch d.IntN(5) {
@@ -127,9 +131,16 @@ func (d dice) twist(cores []cputopology.Core) []cputopology.Core {
 			return kept
 		}
 	case 2: // hybrid: the later cores have one thread
+		next := 0
 		for i := range cores {
+			threads := cores[i].CPUs.Len()
 			if i > len(cores)/2 {
-				cores[i].CPUs = cpuset.Of(cores[i].CPUs.First())
+				threads = 1
+			}
+			cores[i].CPUs = cpuset.Set{}
+			for range threads {
+				cores[i].CPUs.Add(next)
+				next++
 			}
 		}
 	case 3: // ids in no order
@@ -193,7 +204,7 @@ func (d dice) reserve(s *scenario) {
 func (d dice) steps(s *scenario) {
 	var present []string
 	for i := range stepsPerScenario {
-		if d.oneIn(50) {
+		if s.podLevel && d.oneIn(25) || d.oneIn(50) {
 			s.steps = append(s.steps, step{restart: true})
 			continue
 		}
@@ -206,7 +217,7 @@ func (d dice) steps(s *scenario) {
 		name := fmt.Sprintf("p%d", i)
 		next := step{add: true, pod: name}
 		if d.oneIn(20) {
-			next.class = pickOne(d, "burstable", "pod-level")
+			next.class = pickOne(d, "burstable", "pod-level 64")
 		}
 		kinds := []kubeletcpu.Kind{kubeletcpu.App}
 		for d.oneIn(3) && len(kinds) < 5 {
@@ -217,9 +228,41 @@ func (d dice) steps(s *scenario) {
 		for c, kind := range kinds {
 			next.wants = append(next.wants, kubeletcpu.Container{Name: fmt.Sprintf("c%d", c), Kind: kind, CPUs: d.size(s)})
 		}
+		if s.podLevel && d.oneIn(2) {
+			if last := len(next.wants) - 1; last > 0 && d.oneIn(2) {
+				next.wants[last].CPUs = 0 // something to share with
+			}
+			next.class = d.podLevel(s, next.wants)
+		}
 		s.steps = append(s.steps, next)
 		present = append(present, name)
 	}
+}
+
+// podLevel is what the pod of wants asks for as a whole: no less than its containers do at once.
+func (d dice) podLevel(s *scenario, wants []kubeletcpu.Container) string {
+	sidecars, apps, most, half := 0, 0, 0, 0
+	for _, c := range wants {
+		if c.CPUs == 0 {
+			half++
+		}
+		switch c.Kind {
+		case kubeletcpu.Init:
+			most = max(most, sidecars+c.CPUs)
+		case kubeletcpu.Sidecar:
+			sidecars += c.CPUs
+		default:
+			apps += c.CPUs
+		}
+	}
+	cpus := max(most, sidecars+apps)
+	if d.oneIn(10) {
+		return fmt.Sprintf("pod-level %d", 1000*cpus+500*(half+1)) + "m"
+	}
+	if half > 0 && d.oneIn(3) { // the kubelet does not know of the API server's rules
+		return fmt.Sprintf("pod-level %d", max(1, cpus))
+	}
+	return fmt.Sprintf("pod-level %d", cpus+(half+1)/2+max(0, d.IntN(6)-2)*s.machine.ThreadsPerCore()/2)
 }
 
 // size is a number of CPUs that is likely to be an edge of something.

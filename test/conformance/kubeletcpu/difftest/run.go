@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
@@ -30,7 +31,8 @@ func (s scenario) node(minor int) (*kubeletcpu.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &kubeletcpu.Node{Topology: s.machine, Minor: minor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved}
+	n := &kubeletcpu.Node{Topology: s.machine, Minor: minor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved,
+		PodLevelResourceManagers: s.podLevel}
 	if s.reservedCount != 0 {
 		n.Reserved = kubeletcpu.ReservedByCount(s.machine, cm, minor, s.reservedCount)
 	}
@@ -47,6 +49,9 @@ func (s scenario) config() Config {
 // run walks both sides through a scenario. It gives the first mismatch, or the reason why the kubelet
 // does not start, which must be one for us too.
 func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error) {
+	if err := setGate(s.podLevel); err != nil {
+		return nil, err
+	}
 	n, ourErr := s.node(k.Minor)
 	kubelet, theirErr := k.Start(s.config())
 	switch {
@@ -67,7 +72,7 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 		var text string
 		switch w.remove(step.pod); {
 		case step.restart:
-			text = w.restart()
+			text = w.restart(step)
 		case step.add:
 			text = w.add(i, step)
 		}
@@ -84,13 +89,21 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 	return nil, nil
 }
 
+// setGate turns the gate PodLevelResourceManagers on or off, for all kubelets in the process.
+func setGate(on bool) error {
+	if utilfeature.DefaultFeatureGate.Enabled(podLevelGate) == on {
+		return nil
+	}
+	return utilfeature.DefaultMutableFeatureGate.Set(fmt.Sprintf("%s=%v", podLevelGate, on))
+}
+
 // walk is a scenario under way, with the pods that are on the node.
 type walk struct {
 	scenario scenario
 	node     *kubeletcpu.Node
 	kubelet  Oracle
 	seen     witness
-	down     bool     // the kubelet has not started again
+	down     bool     // the kubelet has not started again, or is to be set up anew
 	order    []string // the pods, as they came
 	pods     map[string]*corev1.Pod
 	grants   map[string][]kubeletcpu.Grant
@@ -112,7 +125,7 @@ func (w *walk) forget(name string) {
 }
 
 // restart restarts the kubelet, lets it admit the pods that are there again, and tells where the sides differ.
-func (w *walk) restart() string {
+func (w *walk) restart(s step) string {
 	var held []kubeletcpu.Grant
 	for _, name := range w.order {
 		held = append(held, w.grants[name]...)
@@ -120,6 +133,9 @@ func (w *walk) restart() string {
 	ours := w.node.Restarts(held)
 	if err := w.kubelet.Restart(); (err == nil) != (ours == "") {
 		return fmt.Sprintf("the kubelet starts again: %v; we say %q", err, ours)
+	}
+	if s.result != "" && ours != s.result {
+		return fmt.Sprintf("both sides: %q; the scenario wants %q", ours, s.result)
 	}
 	if w.down = ours != ""; w.down {
 		return ""
@@ -131,7 +147,8 @@ func (w *walk) restart() string {
 		if text := differ(w.kubelet.Add(w.pods[name]), d); text != "" {
 			return "pod " + name + " again, " + text
 		}
-		if w.node.Shared = d.Shared; d.Verdict != kubeletcpu.Admitted {
+		w.node.Shared, w.grants[name] = d.Shared, d.Grants
+		if d.Verdict != kubeletcpu.Admitted {
 			w.forget(name)
 		}
 	}
@@ -153,6 +170,7 @@ func (w *walk) add(serial int, s step) string {
 	if s.result != "" && describe(d) != s.result {
 		return fmt.Sprintf("both sides:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
 	}
+	w.down = d.Verdict != kubeletcpu.Admitted && d.Shared != w.node.Shared // CPUs are lost until the node is drained
 	w.node.Shared = d.Shared
 	if d.Verdict == kubeletcpu.Admitted {
 		w.pods[s.pod], w.grants[s.pod] = pod, d.Grants

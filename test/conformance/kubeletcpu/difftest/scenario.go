@@ -22,15 +22,19 @@ type scenario struct {
 	policy, scope   string
 	topologyOptions []string
 	reserved        cpuset.Set
-	reservedCount   int // used where it is not 0
+	reservedCount   int  // used where it is not 0
+	podLevel        bool // the gate PodLevelResourceManagers
 	steps           []step
 }
+
+// podLevelGate is the line that turns this gate on.
+const podLevelGate = "PodLevelResourceManagers"
 
 // step adds a pod, removes one, or restarts the kubelet.
 type step struct {
 	restart, add bool
 	pod          string
-	class        string // "", burstable or pod-level
+	class        string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
 	wants        []kubeletcpu.Container
 	result       string // "" if nothing in particular is expected
 }
@@ -63,6 +67,9 @@ func (s scenario) String() string {
 		fmt.Fprintf(&b, "reserved count %d\n", s.reservedCount)
 	case !s.reserved.IsEmpty():
 		fmt.Fprintf(&b, "reserved %s\n", s.reserved)
+	}
+	if s.podLevel {
+		fmt.Fprintln(&b, podLevelGate)
 	}
 	for _, step := range s.steps {
 		fmt.Fprintln(&b, step)
@@ -108,8 +115,8 @@ func (s step) spec(serial int) *corev1.Pod {
 		}
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, container)
 	}
-	if s.class == "pod-level" {
-		list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("64"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	if cpus, found := strings.CutPrefix(s.class, "pod-level "); found {
+		list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpus), corev1.ResourceMemory: resource.MustParse("1Gi")}
 		pod.Spec.Resources = &corev1.ResourceRequirements{Requests: list, Limits: list}
 	}
 	return pod
@@ -158,6 +165,8 @@ func (s *scenario) parseLine(word, rest string) (err error) {
 		return s.parseAdd(rest)
 	case "remove":
 		s.steps = append(s.steps, step{pod: rest})
+	case podLevelGate:
+		s.podLevel = true
 	case "restart":
 		s.steps = append(s.steps, step{restart: true})
 	case "=":
@@ -198,6 +207,13 @@ func (s *scenario) parseDistances(rest string) error {
 func (s *scenario) parseAdd(rest string) error {
 	name, list, _ := strings.Cut(rest, ":")
 	name, class, _ := strings.Cut(name, " ")
+	if cpus, found := strings.CutPrefix(class, "pod-level "); found {
+		if _, err := resource.ParseQuantity(cpus); err != nil {
+			return fmt.Errorf("pod-level %q: %w", cpus, err)
+		}
+	} else if class != "" && class != "burstable" {
+		return fmt.Errorf("%q is neither burstable nor pod-level with a number of CPUs", class)
+	}
 	next := step{add: true, pod: name, class: class}
 	for part := range strings.SplitSeq(list, ",") {
 		words := strings.Fields(part)

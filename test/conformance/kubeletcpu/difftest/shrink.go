@@ -2,6 +2,8 @@ package difftest
 
 import (
 	"slices"
+
+	"corepin.dev/corepin/pkg/cputopology"
 )
 
 // shrink makes a scenario that ends in a mismatch as small as it can while it still does.
@@ -24,9 +26,37 @@ func (k Kubelet) shrink(s scenario) (scenario, *mismatch) {
 	return s, bad
 }
 
+// simplerMachines gives the scenario on machines that take fewer words: regular ones, and the same one
+// without one of its NUMA nodes.
+func simplerMachines(s scenario) []scenario {
+	var machines []*cputopology.Topology
+	for _, shape := range []string{"1 sockets x 1 numa x 4 cores x 2 threads", "1 sockets x 1 numa x 8 cores x 2 threads",
+		"2 sockets x 1 numa x 8 cores x 2 threads", "2 sockets x 2 numa x 8 cores x 2 threads"} {
+		machines = append(machines, cputopology.MustParse(shape))
+	}
+	for _, node := range s.machine.NUMANodes() {
+		kept := slices.DeleteFunc(slices.Clone(s.machine.Cores()), func(c cputopology.Core) bool { return c.NUMANode == node.ID })
+		if smaller, err := cputopology.New(kept); err == nil {
+			machines = append(machines, smaller)
+		}
+	}
+	var all []scenario
+	for _, machine := range machines {
+		t := s
+		t.machine, t.reserved = machine, s.reserved.Intersect(machine.CPUs())
+		if t.reserved.IsEmpty() && !s.reserved.IsEmpty() {
+			t.reserved.Add(machine.CPUs().First())
+		}
+		if t.reservedCount <= machine.CPUs().Len() && len(machine.String()) < len(s.machine.String()) {
+			all = append(all, t)
+		}
+	}
+	return all
+}
+
 // smallerThan gives the scenarios that are one thing simpler.
 func smallerThan(s scenario) []scenario {
-	var all []scenario
+	all := simplerMachines(s)
 	for i := range s.steps {
 		t := s
 		t.steps = slices.Delete(slices.Clone(s.steps), i, i+1)

@@ -32,8 +32,8 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// progressEvery is how many admissions a long run makes between two lines about it.
-const progressEvery = 100_000
+// podLevelShare is the part of the steps that is made with the gate PodLevelResourceManagers on.
+const podLevelShare = 10
 
 // TestRandom compares both sides step by step in scenarios that are made up.
 func (k Kubelet) TestRandom(t *testing.T) {
@@ -41,32 +41,21 @@ func (k Kubelet) TestRandom(t *testing.T) {
 	if first == 0 {
 		first = uint64(time.Now().UnixNano())
 	}
-	var seen coverage
-	at := first
-	defer func() {
-		if r := recover(); r != nil {
-			t.Logf("seed %d panics", at)
-			panic(r)
-		}
-	}()
-	for began, told := time.Now(), 0; seen.admissions < *steps; at++ {
-		s := newDice(at).scenario()
-		bad, notStarted := k.run(s, seen.count)
-		seen.scenarios++
-		if notStarted != nil {
-			seen.notStarted++
-		}
-		if bad != nil {
-			small, bad := k.shrink(s)
-			t.Fatalf("seed %d: at the end of this scenario\n\n%s\n%s", at, small, bad.text)
-		}
-		if seen.admissions/progressEvery > told {
-			told = seen.admissions / progressEvery
-			fmt.Fprintf(os.Stderr, "kubelet 1.%d: %d steps, 0 mismatches, %s\n", k.Minor, seen.admissions, time.Since(began).Round(time.Second))
+	h := hunt{kubelet: k, seed: first, began: time.Now()}
+	for _, part := range []struct {
+		podLevel bool
+		until    int
+	}{{false, *steps - *steps/podLevelShare}, {true, *steps}} {
+		if failed, found := h.run(part.podLevel, part.until); found {
+			small, bad := k.shrink(newDice(failed).scenario(part.podLevel))
+			if bad == nil {
+				t.Fatalf("seed %d: the two sides differed once, and not again", failed)
+			}
+			t.Fatalf("seed %d: at the end of this scenario\n\n%s\n%s", failed, small, bad.text)
 		}
 	}
-	t.Logf("kubelet 1.%d: %d steps, seeds %d to %d, 0 mismatches\n%s", k.Minor, seen.admissions, first, at-1, &seen)
-	if missing := seen.missing(); len(missing) > 0 && *steps >= 3000 {
+	t.Logf("kubelet 1.%d: %d steps, seeds %d to %d, 0 mismatches\n%s", k.Minor, h.seen.admissions, first, h.seed-1, &h.seen)
+	if missing := h.seen.missing(); len(missing) > 0 && *steps >= 20_000 {
 		t.Errorf("never met: %q", missing)
 	}
 }

@@ -1,0 +1,44 @@
+package kubeletfit
+
+import (
+	"cmp"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// hostPort is a port of the node.
+type hostPort struct {
+	ip       string
+	protocol corev1.Protocol
+	number   int32
+}
+
+const everyIP = "0.0.0.0"
+
+// hostPorts are those that a pod wants, of containers and sidecars (GetHostPorts in
+// pkg/scheduler/util/utils.go, v1.36.3).
+func hostPorts(pod *corev1.Pod) []hostPort {
+	var ports []hostPort
+	add := func(c *corev1.Container) {
+		for _, port := range c.Ports {
+			if port.HostPort > 0 {
+				ports = append(ports, hostPort{cmp.Or(port.HostIP, everyIP), cmp.Or(port.Protocol, corev1.ProtocolTCP), port.HostPort})
+			}
+		}
+	}
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			add(c)
+		}
+	}
+	for i := range pod.Spec.Containers {
+		add(&pod.Spec.Containers[i])
+	}
+	return ports
+}
+
+// conflicts tells whether two pods cannot have p and q.
+func (p hostPort) conflicts(q hostPort) bool {
+	return p.protocol == q.protocol && p.number == q.number && (p.ip == q.ip || p.ip == everyIP || q.ip == everyIP)
+}
