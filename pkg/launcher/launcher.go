@@ -6,6 +6,9 @@
 // package, because the answer "no" is silent in a cluster: one injected container without limits makes
 // the pod Burstable, the VM starts all the same, and its vCPUs share the node's shared pool with everybody.
 //
+// It also tells what a node is charged for such a pod (needs.go), and the pod that starts a VM from the one that a
+// running VM moves to, with more CPUs perhaps, and from one that only holds a volume (role.go).
+//
 // What the kubelet makes of a pod is pkg/kubeletcpu's knowledge; this package only finds the words for it.
 // All functions are pure and accept any pod.
 package launcher
@@ -43,6 +46,8 @@ type Launcher struct {
 	VMI types.NamespacedName
 	// VMIUID is the VMI's UID; empty where the pod does not tell.
 	VMIUID types.UID
+	// Role tells a pod that starts the VM from one that a running VM moves to.
+	Role Role
 	// Dedicated tells that the VMI asked dedicatedCpuPlacement.
 	Dedicated bool
 	// Compute is the name of the container that runs the guest; empty for a pod without containers.
@@ -57,6 +62,7 @@ func Of(pod *corev1.Pod) (l Launcher, ok bool) {
 	if pod.Labels[Label] != LabelValue {
 		return Launcher{}, false
 	}
+	l.Role = RoleOf(pod)
 	l.VMI = types.NamespacedName{Namespace: pod.Namespace, Name: pod.Annotations[domainAnnotation]}
 	l.VMIUID = types.UID(pod.Labels[createdByLabel])
 	for _, owner := range pod.OwnerReferences {

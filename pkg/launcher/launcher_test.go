@@ -42,7 +42,7 @@ func launcherPod(change func(pod *corev1.Pod)) *corev1.Pod {
 }
 
 func TestOf(t *testing.T) {
-	demo := Launcher{VMI: types.NamespacedName{Namespace: "vms", Name: "demo"}, VMIUID: "uid-by-owner", Dedicated: true, Compute: "compute", CPUs: 2}
+	demo := Launcher{VMI: types.NamespacedName{Namespace: "vms", Name: "demo"}, VMIUID: "uid-by-owner", Role: Start, Dedicated: true, Compute: "compute", CPUs: 2}
 	with := func(change func(l *Launcher)) Launcher {
 		l := demo
 		change(&l)
@@ -67,6 +67,7 @@ func TestOf(t *testing.T) {
 		{"Burstable", func(pod *corev1.Pod) { pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{} }, with(func(l *Launcher) { l.CPUs = 0 })},
 		{"a fraction of a CPU", func(pod *corev1.Pod) { pod.Spec.Containers[0].Resources = amounts("1500m", "1Gi") }, with(func(l *Launcher) { l.CPUs = 0 })},
 		{"no containers", func(pod *corev1.Pod) { pod.Spec.Containers = nil }, with(func(l *Launcher) { l.Compute, l.CPUs = "", 0 })},
+		{"a migration's target", func(pod *corev1.Pod) { pod.Labels["kubevirt.io/migrationJobUID"] = "m" }, with(func(l *Launcher) { l.Role = MigrationTarget })},
 	} {
 		if got, ok := Of(launcherPod(tc.change)); !ok || got != tc.want {
 			t.Errorf("%s: Of = %+v, %v; want %+v", tc.name, got, ok, tc.want)
@@ -126,13 +127,13 @@ func TestProblems(t *testing.T) {
 	}
 }
 
-func TestNotes(t *testing.T) {
-	if notes := Notes(launcherPod(nil)); notes != nil {
-		t.Errorf("a pod of a whole and a fractional container has notes %q", notes)
+func TestSupportProblems(t *testing.T) {
+	if problems := SupportProblems(launcherPod(nil)); problems != nil {
+		t.Errorf("a pod of a whole and a fractional container has problems %q", problems)
 	}
-	notes := Notes(launcherPod(func(pod *corev1.Pod) { pod.Spec.Containers[1].Resources = amounts("1", "64M") }))
-	if len(notes) != 1 || !strings.Contains(notes[0], `"hook-sidecar-0" asks for a whole number of CPUs and takes 1 exclusive`) {
-		t.Errorf("notes of a whole-number sidecar: %q", notes)
+	problems := SupportProblems(launcherPod(func(pod *corev1.Pod) { pod.Spec.Containers[1].Resources = amounts("1", "64M") }))
+	if len(problems) != 1 || !strings.Contains(problems[0], `"hook-sidecar-0" asks for a whole number of CPUs and takes 1 exclusive`) {
+		t.Errorf("problems of a whole-number sidecar: %q", problems)
 	}
 }
 

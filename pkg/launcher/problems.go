@@ -63,9 +63,10 @@ func notGuaranteed(c *corev1.Container) string {
 	return ""
 }
 
-// Notes tells what is right, but worth knowing, about a dedicated launcher pod: containers beside the
-// guest's that take exclusive CPUs of their own.
-func Notes(pod *corev1.Pod) []string {
+// SupportProblems tells of a dedicated launcher pod which containers beside the guest's would take exclusive CPUs
+// of their own, each with the fix. The guest would get its CPUs all the same; but the others would be kept from
+// everybody, for a container that KubeVirt means to leave in the shared pool.
+func SupportProblems(pod *corev1.Pod) []string {
 	l, ok := Of(pod)
 	if !ok || !l.Dedicated {
 		return nil
@@ -74,12 +75,12 @@ func Notes(pod *corev1.Pod) []string {
 	if kubelet.PodLevelResources {
 		return nil
 	}
-	var notes []string
+	var problems []string
 	for _, c := range kubelet.Containers {
 		if c.CPUs > 0 && (c.Kind != kubeletcpu.App || c.Name != l.Compute) {
-			notes = append(notes, fmt.Sprintf("container %q asks for a whole number of CPUs and takes %d exclusive CPUs "+
+			problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes %d exclusive CPUs "+
 				"of its own, which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
 		}
 	}
-	return notes
+	return problems
 }

@@ -1,15 +1,20 @@
 package vmi
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Strictness chooses whose rules Check applies.
 type Strictness int
 
 const (
-	// KubeVirt refuses what KubeVirt's webhook refuses, rounding as it does, and only warns of what can
-	// never work. It is for clusters where another judge stands before us.
-	KubeVirt Strictness = iota
-	// Strict also refuses what can never work and a CPU count that is given twice, and compares amounts
-	// exactly.
-	Strict
+	// Strict refuses what KubeVirt's webhook refuses, and also what can never work and a CPU count that is
+	// given twice; it compares amounts exactly.
+	Strict Strictness = iota
+	// KubeVirt refuses what KubeVirt's webhook refuses, rounding as it does, and only warns of the rest. It
+	// is for clusters where another judge stands before us.
+	KubeVirt
 )
 
 // Severity tells whether a finding refuses the VM.
@@ -40,26 +45,57 @@ func (f Finding) String() string { return f.Field + ": " + f.Message }
 //
 // It judges v as it stands. Call Default first to judge it as KubeVirt's webhook does; before Default a
 // VM that names no number of CPUs is refused, after it that VM has one vCPU. Of a VirtualMachine with an
-// instancetype nothing is judged, since its sizes stand elsewhere: the VMI made from it is judged.
-func Check(v *VMI, strictness Strictness) []Finding {
-	if v.Instancetype {
-		return nil
-	}
-	prefix := "spec."
+// instancetype only that is judged which does not depend on it, since its sizes stand elsewhere; Instancetype.Apply
+// brings both together.
+func Check(v *VMI, strictness Strictness) []Finding { return Cluster{}.check(v, strictness) }
+
+func (c Cluster) check(v *VMI, strictness Strictness) []Finding {
+	prefix := ""
 	if v.Kind == KindVM {
-		prefix = "spec.template.spec."
+		prefix = "spec.template."
 	}
 	var findings []Finding
 	request := newRequest(v, strictness)
+	request.cluster = c
 	for _, rule := range rules {
-		if !rule.broken(request) {
+		if rule.instancetype != (v.Instancetype != nil) || !rule.broken(request) {
 			continue
 		}
 		findings = append(findings, Finding{
-			Rule: rule.id, Severity: rule.level.severity(strictness), Field: prefix + rule.field, Message: rule.message(request),
+			Rule: rule.id, Severity: rule.level.severity(strictness), Field: prefix + rule.path(), Message: rule.message(request),
 		})
 	}
 	return findings
+}
+
+// Judge is Cluster.Judge for a cluster with KubeVirt's default settings.
+func Judge(v *VMI, strictness Strictness) []Finding { return Cluster{}.Judge(v, strictness) }
+
+// ParseStrictness reads a strictness in any case: "strict" or "kubevirt".
+func ParseStrictness(text string) (Strictness, error) {
+	for _, s := range []Strictness{Strict, KubeVirt} {
+		if strings.EqualFold(text, s.String()) {
+			return s, nil
+		}
+	}
+	return Strict, fmt.Errorf("%q is not a strictness; write %s or %s", abbreviate(text), Strict, KubeVirt)
+}
+
+// String gives the strictness as it stands in configuration.
+func (s Strictness) String() string {
+	if s == KubeVirt {
+		return "KubeVirt"
+	}
+	return "Strict"
+}
+
+// MarshalText writes the strictness as String does.
+func (s Strictness) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText reads what ParseStrictness reads.
+func (s *Strictness) UnmarshalText(text []byte) (err error) {
+	*s, err = ParseStrictness(string(text))
+	return err
 }
 
 // Errors are the findings that refuse the VM; nil means that it may pass.

@@ -14,10 +14,10 @@ const dedicated = "dedicatedCpuPlacement: true"
 
 // ruleCase is a VMI by its domain and the rules it breaks under Strict as it stands.
 type ruleCase struct {
-	Name, Kind, Architecture string
-	Annotations              map[string]string
-	Domain                   map[string]any
-	Want                     []string
+	Name, Kind, Architecture, Instancetype string
+	Annotations                            map[string]string
+	Domain                                 map[string]any
+	Want                                   []string
 }
 
 // ruleCases are those of testdata/cases.yaml, which the test of manifests/admission reads too.
@@ -45,7 +45,11 @@ func (tc ruleCase) object() map[string]any {
 	}
 	object := map[string]any{"apiVersion": "kubevirt.io/v1", "kind": KindVMI, "metadata": metadata, "spec": spec}
 	if tc.Kind == KindVM {
-		object["kind"], object["spec"] = KindVM, map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+		outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+		object["kind"], object["spec"] = KindVM, outer
+		if tc.Instancetype != "" {
+			outer["instancetype"] = map[string]any{"name": tc.Instancetype}
+		}
 	}
 	return object
 }
@@ -81,17 +85,7 @@ func expectFindings(t *testing.T, name string, findings []Finding, want []string
 
 // Under the strictness KubeVirt its own answers hold: it lets pass what Strict refuses as hopeless.
 func TestStrictness(t *testing.T) {
-	for _, tc := range []struct {
-		domain string
-		want   []string
-	}{
-		{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 2, memory: 2Gi}}", nil},
-		{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 4, memory: 2Gi}}", []string{"cpu-given-twice"}},
-		{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 1999999999n, memory: 2Gi}}", nil},
-		{"cpu: {cores: 1, " + dedicated + "}\nresources: {overcommitGuestOverhead: true, limits: {memory: 1Gi}}", []string{"memory-overhead-overcommitted?"}},
-		{"cpu: {sockets: 65536, cores: 65536, threads: 2, " + dedicated + "}\nmemory: {guest: 1Gi}", []string{"vcpus-too-many?"}},
-		{"cpu: {" + dedicated + "}\nresources: {limits: {memory: 1Gi}}", nil},
-	} {
+	for _, tc := range strictnessCases {
 		v, err := Decode([]byte(vmiYAML(tc.domain)))
 		if err != nil {
 			t.Fatal(err)
@@ -99,6 +93,30 @@ func TestStrictness(t *testing.T) {
 		v.Default()
 		expectFindings(t, tc.domain, Check(v, KubeVirt), tc.want)
 	}
+}
+
+// strictnessCases are VMIs by their domain and the rules they break under KubeVirt.
+var strictnessCases = []struct {
+	domain string
+	want   []string
+}{
+	{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 2, memory: 2Gi}}", []string{"cpu-given-twice-alike?"}},
+	{"cpu: {cores: 2, " + dedicated + "}\nresources: {limits: {cpu: 4, memory: 2Gi}}", []string{"cpu-given-twice"}},
+	{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 1999999999n, memory: 2Gi}}", nil},
+	{"cpu: {cores: 1, " + dedicated + "}\nresources: {overcommitGuestOverhead: true, limits: {memory: 1Gi}}", []string{"memory-overhead-overcommitted?"}},
+	{"cpu: {sockets: 65536, cores: 65536, threads: 2, " + dedicated + "}\nmemory: {guest: 1Gi}", []string{"vcpus-too-many?", "threads-need-smt?"}},
+	{"cpu: {" + dedicated + "}\nresources: {limits: {memory: 1Gi}}", nil},
+	{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 9223372036854775808, memory: 1Gi}}", []string{"vcpus-too-many?"}},
+	{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 4294967296, memory: 1Gi}}", []string{"cpu-given-twice", "vcpus-too-many?"}},
+	{"cpu: {" + dedicated + "}\nresources: {limits: {cpu: 2147483648, memory: 1Gi}}", []string{"vcpus-too-many?", "sockets-too-many"}},
+	{"cpu: {sockets: 65536, cores: 65536, " + dedicated + "}\nmemory: {guest: 1Gi}", []string{"cpu-missing", "vcpus-too-many?"}},
+	{"cpu: {sockets: 65536, cores: 65536, threads: 2, " + dedicated + "}\nresources: {limits: {cpu: 2, memory: 1Gi}}", []string{"vcpus-too-many?", "cpu-given-twice-alike?", "threads-need-smt?"}},
+	{"resources: {requests: {cpu: 1000500u, memory: 1Gi}, limits: {cpu: 1000100u}}", nil},
+	{"resources: {requests: {cpu: 1002m, memory: 1Gi}, limits: {cpu: 1001m}}", []string{"cpu-requests-above-limits"}},
+	{"memory: {guest: 0}", nil},
+	{"cpu: {cores: 1, " + dedicated + "}\nmemory: {guest: 0}", []string{"memory-missing"}},
+	{"memory: {guest: 4Mi, hugepages: {pageSize: -2Mi}}", nil},
+	{"memory: {guest: 4Mi, hugepages: {pageSize: ' 2Mi'}}", []string{"hugepages-page-size"}},
 }
 
 // Every rule has an id of its own and is broken by some case above, so that none can be dead.
@@ -109,6 +127,12 @@ func TestEveryRuleIsTested(t *testing.T) {
 			tested[strings.TrimSuffix(rule, "?")] = true
 		}
 	}
+	for _, tc := range strictnessCases {
+		for _, rule := range tc.want {
+			tested[strings.TrimSuffix(rule, "?")] = true
+		}
+	}
+	tested["memory-guest-above-limits-staged"], tested["hook-sidecars-off"] = true, true // in TestJudgeInACluster
 	seen := map[string]bool{}
 	for _, rule := range rules {
 		if seen[rule.id] {

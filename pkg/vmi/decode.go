@@ -88,7 +88,7 @@ func FromUnstructured(object map[string]any) (*VMI, error) {
 
 	spec := root.at("spec")
 	if v.Kind == KindVM {
-		v.Instancetype = spec.at("instancetype").value != nil
+		v.Instancetype = instancetypeName(spec.at("instancetype"), v.Namespace)
 		template := spec.at("template")
 		metadata, spec = template.at("metadata"), template.at("spec")
 	}
@@ -122,11 +122,7 @@ func decodeSpec(spec node) Spec {
 		Architecture:  spec.at("architecture").text(),
 	}
 	out.Domain.CPU = decodeCPU(domain.at("cpu"))
-	memory := domain.at("memory")
-	out.Domain.Memory.Guest, out.Domain.Memory.MaxGuest = memory.at("guest").quantity(), memory.at("maxGuest").quantity()
-	if pages := memory.at("hugepages"); pages.isObject() {
-		out.Domain.Memory.Hugepages = &Hugepages{PageSize: pages.at("pageSize").text()}
-	}
+	out.Domain.Memory = decodeMemory(domain.at("memory"))
 	resources := domain.at("resources")
 	out.Domain.Resources = Resources{
 		Requests:                decodeAmounts(resources.at("requests")),
@@ -144,6 +140,9 @@ func decodeSpec(spec node) Spec {
 			out.Domain.IOThreads.SupplementalPoolThreadCount = &n
 		}
 	}
+	for _, disk := range domain.at("devices").at("disks").list() {
+		out.Domain.Devices.Disks = append(out.Domain.Devices.Disks, Disk{DedicatedIOThread: disk.at("dedicatedIOThread").boolean()})
+	}
 	return out
 }
 
@@ -153,20 +152,41 @@ func decodeCPU(cpu node) CPU {
 		Cores:                 cpu.at("cores").count(),
 		Threads:               cpu.at("threads").count(),
 		MaxSockets:            cpu.at("maxSockets").count(),
+		Model:                 cpu.at("model").text(),
 		DedicatedCPUPlacement: cpu.at("dedicatedCpuPlacement").boolean(),
 		IsolateEmulatorThread: cpu.at("isolateEmulatorThread").boolean(),
 	}
-	if numa := cpu.at("numa"); numa.isObject() {
-		out.NUMA = &NUMA{}
-		if numa.at("guestMappingPassthrough").isObject() {
-			out.NUMA.GuestMappingPassthrough = &struct{}{}
-		}
+	for _, feature := range cpu.at("features").list() {
+		out.Features = append(out.Features, CPUFeature{Name: feature.at("name").text(), Policy: feature.at("policy").text()})
 	}
-	if realtime := cpu.at("realtime"); realtime.isObject() {
-		out.Realtime = &Realtime{Mask: realtime.at("mask").text()}
-	}
+	out.NUMA, out.Realtime = decodeNUMA(cpu.at("numa")), decodeRealtime(cpu.at("realtime"))
 	cpu.refuseMisspelled("dedicatedCpuPlacement")
 	return out
+}
+
+func decodeMemory(memory node) Memory {
+	out := Memory{Guest: memory.at("guest").quantity(), MaxGuest: memory.at("maxGuest").quantity()}
+	if pages := memory.at("hugepages"); pages.isObject() {
+		out.Hugepages = &Hugepages{PageSize: pages.at("pageSize").text()}
+	}
+	return out
+}
+
+func decodeNUMA(numa node) *NUMA {
+	switch {
+	case !numa.isObject():
+		return nil
+	case numa.at("guestMappingPassthrough").isObject():
+		return &NUMA{GuestMappingPassthrough: &struct{}{}}
+	}
+	return &NUMA{}
+}
+
+func decodeRealtime(realtime node) *Realtime {
+	if !realtime.isObject() {
+		return nil
+	}
+	return &Realtime{Mask: realtime.at("mask").text()}
 }
 
 func decodeAmounts(amounts node) Amounts {

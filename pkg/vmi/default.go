@@ -35,9 +35,24 @@ func (v *VMI) VCPUs() int64 {
 	return int64(product)
 }
 
+// vcpusOfKubeVirt is VCPUs in KubeVirt's own arithmetic, whose product has 32 bits.
+func (v *VMI) vcpusOfKubeVirt() int64 {
+	cpu := v.Spec.Domain.CPU
+	product := cpu.Cores
+	for _, n := range []uint32{cpu.Sockets, cpu.Threads} {
+		switch {
+		case product == 0:
+			product = n
+		case n != 0:
+			product *= n
+		}
+	}
+	return int64(product)
+}
+
 // Default fills in what KubeVirt fills in before it validates (pkg/defaults/defaults.go:65-310), with its
 // cluster settings at their defaults on amd64, apart from memory.maxGuest, which nothing here depends on.
-// A size that does not fit is left at the largest number, for Check to refuse; KubeVirt's wraps around.
+// Sizes beyond what a machine can have wrap around, as they do there.
 func (v *VMI) Default() {
 	domain := &v.Spec.Domain
 	requests, limits := &domain.Resources.Requests, &domain.Resources.Limits
@@ -48,7 +63,7 @@ func (v *VMI) Default() {
 	if v.VCPUs() == 0 {
 		domain.CPU.Sockets, domain.CPU.Cores, domain.CPU.Threads = 1, 1, 1
 		if amount := firstGiven(limits.CPU, requests.CPU); amount != nil {
-			domain.CPU.Sockets = uint32(min(max(amount.Count(), 1), math.MaxUint32))
+			domain.CPU.Sockets = uint32(amount.Value()) // as KubeVirt's own arithmetic has it
 		}
 	}
 	if v.Spec.Architecture == "" {

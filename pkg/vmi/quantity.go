@@ -53,8 +53,6 @@ func abbreviate(text string) string {
 // given, and refused by rules of their own.
 func given(q *Quantity) bool { return q != nil && q.Sign() != 0 }
 
-func positive(q *Quantity) bool { return q != nil && q.Sign() > 0 }
-
 func negative(q *Quantity) bool { return q != nil && q.Sign() < 0 }
 
 // Count is the amount rounded up to a whole number; one beyond int64 is the largest int64, where
@@ -70,14 +68,13 @@ func (q *Quantity) Count() int64 {
 const beyondCounting = math.MaxInt64 / 1000
 
 // whole tells whether q is a whole number. KubeVirt rounds up to thousandths first
-// (vmi-create-admitter.go:898), so that 1999999999n is 2 for it.
+// (vmi-create-admitter.go:898), so that 1999999999n is 2 for it, and wraps around.
 func whole(q *Quantity, strictness Strictness) bool {
+	if strictness == KubeVirt {
+		return q.Value()*1000 == q.MilliValue()
+	}
 	if q.Count() == math.MaxInt64 {
 		return true // refused for being too many, whatever its fraction
-	}
-	if strictness == KubeVirt {
-		milli := resource.NewMilliQuantity(q.MilliValue(), resource.DecimalSI)
-		return milli.Cmp(*resource.NewQuantity(q.Value(), resource.DecimalSI)) == 0
 	}
 	return q.Cmp(*resource.NewQuantity(q.Value(), resource.DecimalSI)) == 0
 }
@@ -85,7 +82,7 @@ func whole(q *Quantity, strictness Strictness) bool {
 // equal compares two amounts. KubeVirt rounds both up to whole numbers first (:827, :883).
 func equal(a, b *Quantity, strictness Strictness) bool {
 	if strictness == KubeVirt {
-		return a.Count() == b.Count()
+		return a.Value() == b.Value()
 	}
 	return a.Cmp(b.Quantity) == 0
 }

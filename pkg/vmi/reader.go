@@ -52,6 +52,19 @@ func (n node) isObject() bool {
 	return ok
 }
 
+// list is the elements of a list, none where there is no list.
+func (n node) list() []node {
+	elements, ok := n.value.([]any)
+	if !ok && n.value != nil {
+		n.r.fail(n.path, "must be a list")
+	}
+	nodes := make([]node, 0, len(elements))
+	for i, element := range elements {
+		nodes = append(nodes, node{r: n.r, path: fmt.Sprintf("%s[%d]", n.path, i), value: element})
+	}
+	return nodes
+}
+
 func (n node) text() string {
 	text, ok := n.value.(string)
 	if !ok && n.value != nil {

@@ -1,11 +1,15 @@
 package vmi
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+	"strings"
+)
 
 // rule is one row of the table.
 type rule struct {
 	id      string
-	field   string // from spec of a VMI, or spec.template.spec of a VirtualMachine
+	field   string // from spec of a VMI, or spec.template.spec of a VirtualMachine, or beside it in metadata
 	level   level
 	broken  func(r *request) bool
 	message func(r *request) string
@@ -13,6 +17,16 @@ type rule struct {
 	// pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go (commit d923fdb815cd) where
 	// only a number stands.
 	from string
+	// instancetype tells of the rules for VMs whose sizes stand in an instancetype; no others apply to those.
+	instancetype bool
+}
+
+// path is the field from the VMI, or the template, on.
+func (r rule) path() string {
+	if strings.HasPrefix(r.field, "metadata.") {
+		return r.field
+	}
+	return "spec." + r.field
 }
 
 // level tells what a broken rule means.
@@ -45,7 +59,7 @@ var cpuRules = []rule{
 	{
 		id: "cpu-missing", field: "domain.cpu.cores", from: ":842",
 		broken: func(r *request) bool {
-			return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.vcpus == 0
+			return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.counted == 0
 		},
 		message: text("no number of CPUs is given; set cpu.cores, or limits.cpu, to a whole number"),
 	},
@@ -67,19 +81,35 @@ var cpuRules = []rule{
 			return fmt.Sprintf("more than %d CPUs are asked for, and no node has as many; ask for fewer", maxVCPUs)
 		},
 	},
+	{
+		id: "sockets-too-many", field: "domain.cpu.sockets",
+		from:    "the CRD's schema, which judges the sockets that defaulting made of an amount: format int32",
+		broken:  func(r *request) bool { return r.cpu.Sockets > math.MaxInt32 && r.positive(r.cpuAmount()) },
+		message: text("the amount of CPU makes more sockets than can be written down; ask for fewer CPUs"),
+	},
+	{
+		id: "cpu-given-twice-alike", field: "domain.resources", level: warns,
+		from: ":810 lets it pass though KubeVirt's own documentation forbids it; Strict refuses it as cpu-given-twice",
+		broken: func(r *request) bool {
+			return r.strictness == KubeVirt && r.bothGiven() && r.cpuAgrees() && !r.cpuDefaulted()
+		},
+		message: func(r *request) string {
+			return fmt.Sprintf("cpu.sockets x cores x threads and %s both give the number of CPUs, %d; remove one of the two", r.cpuName(), r.counted)
+		},
+	},
 
 	// Amounts of CPU.
 	{
 		id: "cpu-requests-whole", field: "domain.resources.requests.cpu", from: ":910",
 		broken: func(r *request) bool {
-			return r.dedicated && positive(r.requests.CPU) && !whole(r.requests.CPU, r.strictness)
+			return r.dedicated && r.positive(r.requests.CPU) && !whole(r.requests.CPU, r.strictness)
 		},
 		message: func(r *request) string { return notWhole(r.requests.CPU) },
 	},
 	{
 		id: "cpu-limits-whole", field: "domain.resources.limits.cpu", from: ":898",
 		broken: func(r *request) bool {
-			return r.dedicated && positive(r.limits.CPU) && !whole(r.limits.CPU, r.strictness)
+			return r.dedicated && r.positive(r.limits.CPU) && !whole(r.limits.CPU, r.strictness)
 		},
 		message: func(r *request) string { return notWhole(r.limits.CPU) },
 	},
@@ -90,18 +120,18 @@ var cpuRules = []rule{
 	},
 	{
 		id: "cpu-requests-negative", field: "domain.resources.requests.cpu", from: ":988",
-		broken:  func(r *request) bool { return negative(r.requests.CPU) },
+		broken:  func(r *request) bool { return r.negativeCPU(r.requests.CPU) },
 		message: func(r *request) string { return isNegative(r.requests.CPU) },
 	},
 	{
 		id: "cpu-limits-negative", field: "domain.resources.limits.cpu", from: ":975",
-		broken:  func(r *request) bool { return negative(r.limits.CPU) },
+		broken:  func(r *request) bool { return r.negativeCPU(r.limits.CPU) },
 		message: func(r *request) string { return isNegative(r.limits.CPU) },
 	},
 	{
 		id: "cpu-requests-above-limits", field: "domain.resources.requests.cpu", from: ":959",
 		broken: func(r *request) bool {
-			return !r.dedicated && positive(r.limits.CPU) && r.requests.CPU != nil && r.requests.CPU.Cmp(r.limits.CPU.Quantity) > 0
+			return !r.dedicated && r.positive(r.limits.CPU) && r.requests.CPU != nil && r.above(r.requests.CPU, r.limits.CPU)
 		},
 		message: func(r *request) string { return above(r.requests.CPU, "limits.cpu", r.limits.CPU) },
 	},

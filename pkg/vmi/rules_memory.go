@@ -27,34 +27,42 @@ var memoryRules = []rule{
 	},
 	{
 		id: "memory-guest-above-limits", field: "domain.memory.guest", level: strict,
-		from: ":1028, under vmRolloutStrategy Stage only; the guest is killed once it uses what it was given",
+		from: "KubeVirt accepts it, and the guest is killed once it uses what it was given",
 		broken: func(r *request) bool {
-			return r.dedicated && positive(r.limits.Memory) && r.memory.Guest != nil && r.memory.Guest.Cmp(r.limits.Memory.Quantity) > 0
+			return r.dedicated && !r.cluster.Staged && r.guestAboveLimits()
 		},
+		message: func(r *request) string { return above(r.memory.Guest, "limits.memory", r.limits.Memory) },
+	},
+	{
+		id: "memory-guest-above-limits-staged", field: "domain.memory.guest", from: ":1028, under vmRolloutStrategy Stage",
+		broken:  func(r *request) bool { return r.cluster.Staged && r.guestAboveLimits() },
 		message: func(r *request) string { return above(r.memory.Guest, "limits.memory", r.limits.Memory) },
 	},
 	{
 		id: "memory-requests-above-limits", field: "domain.resources.requests.memory", from: ":1116",
 		broken: func(r *request) bool {
-			return !r.dedicated && positive(r.limits.Memory) && r.requests.Memory != nil && r.requests.Memory.Cmp(r.limits.Memory.Quantity) > 0
+			return !r.dedicated && r.positive(r.limits.Memory) && r.requests.Memory != nil && r.requests.Memory.Cmp(r.limits.Memory.Quantity) > 0
 		},
 		message: func(r *request) string { return above(r.requests.Memory, "limits.memory", r.limits.Memory) },
 	},
 	{
 		id: "memory-requests-too-small", field: "domain.resources.requests.memory", from: ":1140",
-		broken: func(r *request) bool { return positive(r.requests.Memory) && r.requests.Memory.Count() < 1_000_000 },
+		broken: func(r *request) bool { return r.positive(r.requests.Memory) && r.requests.Memory.Count() < 1_000_000 },
 		message: func(r *request) string {
 			return r.requests.Memory.Text + " is less than 1M, too little for any guest; write an amount such as 2Gi"
 		},
 	},
 	{
-		id: "hugepages-page-size", field: "domain.memory.hugepages.pageSize", from: ":1058; 0 crashes KubeVirt's webhook",
-		broken:  func(r *request) bool { return r.memory.Hugepages != nil && r.pageSize <= 0 },
+		id: "hugepages-page-size", field: "domain.memory.hugepages.pageSize",
+		from: ":1058; 0 crashes KubeVirt's webhook, which takes a negative size for a good one",
+		broken: func(r *request) bool {
+			return r.memory.Hugepages != nil && (r.pageSize == 0 || r.pageSize < 0 && r.strictness == Strict)
+		},
 		message: text("is not the size of a page; write a size that the node offers, for example 2Mi or 1Gi"),
 	},
 	{
 		id: "hugepages-do-not-fit", field: "domain.memory.hugepages.pageSize", from: ":1078, :1089",
-		broken: func(r *request) bool { return r.pageSize > 0 && r.paged() != nil && r.paged().Count()%r.pageSize != 0 },
+		broken: func(r *request) bool { return r.pageSize != 0 && r.paged() != nil && r.paged().Value()%r.pageSize != 0 },
 		message: func(r *request) string {
 			return fmt.Sprintf("memory of %s is not a whole number of pages of %s; make it a multiple", r.paged().Text, r.memory.Hugepages.PageSize)
 		},

@@ -1,6 +1,9 @@
 package vmi
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // topologyRules are the rows of the table about the guest's topology, its emulator and its IO threads.
 var topologyRules = []rule{
@@ -17,6 +20,20 @@ var topologyRules = []rule{
 		message: func(r *request) string {
 			return fmt.Sprintf("%d threads per core, and a core has at most 2; set 1 or 2 and raise cores", r.cpu.Threads)
 		},
+	},
+	{
+		id: "cpu-feature-policy", field: "domain.cpu.features", from: "validCPUFeaturePolicies",
+		broken: func(r *request) bool { _, bad := r.badFeaturePolicy(); return bad },
+		message: func(r *request) string {
+			policy, _ := r.badFeaturePolicy()
+			return fmt.Sprintf("%q is not the policy of a feature; write force, require, optional, disable or forbid", abbreviate(policy))
+		},
+	},
+	{
+		id: "threads-need-smt", field: "domain.cpu.threads", level: warns,
+		from:    "virtwrap/converter/vcpu/vcpu.go pins the threads of a guest core wherever there is room",
+		broken:  func(r *request) bool { return r.dedicated && r.cpu.Threads == 2 && r.architecture != architectureARM },
+		message: text("2 threads per core need nodes whose cores have two hardware threads each; others cannot take the VM"),
 	},
 	{
 		id: "sockets-above-max", field: "domain.cpu.sockets", from: ":2045",
@@ -49,6 +66,22 @@ var topologyRules = []rule{
 		id: "realtime-without-numa", field: "domain.cpu.realtime", from: ":1203",
 		broken:  func(r *request) bool { return r.cpu.Realtime != nil && !r.numaPassthrough() },
 		message: text("works only with the host's NUMA layout; set cpu.numa.guestMappingPassthrough: {}"),
+	},
+	{
+		id: "realtime-without-isolation", field: "domain.cpu.isolateEmulatorThread", level: warns,
+		from:    "nothing asks for it, and the emulator's threads then run on the real-time vCPUs' CPUs",
+		broken:  func(r *request) bool { return r.dedicated && r.cpu.Realtime != nil && !r.cpu.IsolateEmulatorThread },
+		message: text("the emulator would disturb the real-time vCPUs; set isolateEmulatorThread: true"),
+	},
+	{
+		id: "realtime-mask", field: "domain.cpu.realtime.mask", level: warns,
+		from: "pkg/hypervisor/kvm/realtime.go reads it only when the VM starts",
+		broken: func(r *request) bool {
+			return r.dedicated && r.cpu.Realtime != nil && badMask(r.cpu.Realtime.Mask, r.vcpus) != ""
+		},
+		message: func(r *request) string {
+			return badMask(r.cpu.Realtime.Mask, r.vcpus) + "; write vCPUs such as 0-3,^1, or nothing for all"
+		},
 	},
 	{
 		id: "iothreads-policy-unknown", field: "domain.ioThreadsPolicy", from: ":401",
@@ -91,6 +124,21 @@ var topologyRules = []rule{
 			return fmt.Sprintf("with %d vCPUs and %d IO threads the pod asks for an odd number of CPUs, "+
 				"which nodes that grant whole cores refuse; make the number of IO threads even",
 				r.vcpus, r.ioThreads)
+		},
+	},
+	{
+		id: "hook-sidecars-off", field: "metadata.annotations", from: ":1277",
+		broken: func(r *request) bool {
+			_, asked := r.annotations[HookSidecarsAnnotation]
+			return asked && r.cluster.sidecarsOff()
+		},
+		message: text(HookSidecarsAnnotation + " needs the feature gate Sidecar, which is off in this cluster; turn it on in the KubeVirt object"),
+	},
+	{
+		id: "instancetype-sizes", field: "domain.cpu", instancetype: true, from: "pkg/instancetype/apply/cpu.go:110",
+		broken: func(r *request) bool { return len(r.sizes()) > 0 },
+		message: func(r *request) string {
+			return strings.Join(r.sizes(), ", ") + " beside an instancetype, which gives the number of CPUs; remove one of the two"
 		},
 	},
 }

@@ -6,7 +6,9 @@
 // their type, so that a misread size never becomes a VM of another size. Malformed input is an error
 // with the field's path, never a panic.
 //
-// Check applies one table of rules (rules.go). The same table stands, in CEL, in
+// Check applies one table of rules (rules.go). What a VM's verdict depends on besides the VM is read too, where it
+// is at hand: the instancetype that gives its sizes (instancetype.go) and the settings of the cluster (cluster.go).
+// The same table stands, in CEL, in
 // manifests/admission; test/conformance/kubevirt holds both against each other and against KubeVirt's
 // recorded behaviour.
 package vmi
@@ -24,9 +26,9 @@ type VMI struct {
 	UID             types.UID
 	// Labels and Annotations are the VMI's, or those of the template.
 	Labels, Annotations map[string]string
-	// Instancetype tells that a VirtualMachine takes sizes from an instancetype, so that what stands here
-	// is not the whole request.
-	Instancetype bool
+	// Instancetype is what a VirtualMachine takes its sizes from, so that what stands here is not the whole
+	// request; nil where it does not.
+	Instancetype *InstancetypeName
 	Spec         Spec
 }
 
@@ -45,18 +47,38 @@ type Domain struct {
 	Resources       Resources  `json:"resources"`
 	IOThreadsPolicy *string    `json:"ioThreadsPolicy,omitempty"`
 	IOThreads       *IOThreads `json:"ioThreads,omitempty"`
+	Devices         Devices    `json:"devices"`
+}
+
+// Devices is spec.domain.devices.
+type Devices struct {
+	Disks []Disk `json:"disks,omitempty"`
+}
+
+// Disk is one of spec.domain.devices.disks.
+type Disk struct {
+	// DedicatedIOThread gives the disk an IO thread that it shares with no other.
+	DedicatedIOThread bool `json:"dedicatedIOThread,omitempty"`
 }
 
 // CPU is spec.domain.cpu. Sockets, Cores and Threads are the guest's topology; 0 means not given.
 type CPU struct {
-	Sockets               uint32    `json:"sockets,omitempty"`
-	Cores                 uint32    `json:"cores,omitempty"`
-	Threads               uint32    `json:"threads,omitempty"`
-	MaxSockets            uint32    `json:"maxSockets,omitempty"`
-	DedicatedCPUPlacement bool      `json:"dedicatedCpuPlacement,omitempty"`
-	IsolateEmulatorThread bool      `json:"isolateEmulatorThread,omitempty"`
-	NUMA                  *NUMA     `json:"numa,omitempty"`
-	Realtime              *Realtime `json:"realtime,omitempty"`
+	Sockets               uint32       `json:"sockets,omitempty"`
+	Cores                 uint32       `json:"cores,omitempty"`
+	Threads               uint32       `json:"threads,omitempty"`
+	MaxSockets            uint32       `json:"maxSockets,omitempty"`
+	Model                 string       `json:"model,omitempty"`
+	Features              []CPUFeature `json:"features,omitempty"`
+	DedicatedCPUPlacement bool         `json:"dedicatedCpuPlacement,omitempty"`
+	IsolateEmulatorThread bool         `json:"isolateEmulatorThread,omitempty"`
+	NUMA                  *NUMA        `json:"numa,omitempty"`
+	Realtime              *Realtime    `json:"realtime,omitempty"`
+}
+
+// CPUFeature is one of spec.domain.cpu.features.
+type CPUFeature struct {
+	Name   string `json:"name"`
+	Policy string `json:"policy,omitempty"`
 }
 
 // NUMA is spec.domain.cpu.numa.
@@ -110,7 +132,20 @@ const (
 
 	// SupplementalPool is the IOThreadsPolicy that gives every IO thread a CPU of its own.
 	SupplementalPool = "supplementalPool"
+	// AutoIOThreads is the IOThreadsPolicy that makes IO threads by the number of disks and CPUs.
+	AutoIOThreads = "auto"
 )
 
 // Dedicated tells whether the VM asks for CPUs of its own.
 func (v *VMI) Dedicated() bool { return v.Spec.Domain.CPU.DedicatedCPUPlacement }
+
+// Compact is v without what no rule and no placement depends on: labels, node selector, scheduler, and
+// annotations that mean nothing for CPUs. It is for keeping many.
+func (v *VMI) Compact() *VMI {
+	kept := *v
+	kept.Labels, kept.Annotations, kept.Spec.NodeSelector, kept.Spec.SchedulerName = nil, nil, nil, ""
+	if parity, asked := v.Annotations[EvenParityAnnotation]; asked {
+		kept.Annotations = map[string]string{EvenParityAnnotation: parity}
+	}
+	return &kept
+}

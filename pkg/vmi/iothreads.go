@@ -1,0 +1,60 @@
+package vmi
+
+import "math"
+
+// PooledIOThreads is the number of IO threads that have a CPU of their own: those of policy
+// supplementalPool, else 0 (KubeVirt pkg/virt-launcher/virtwrap/converter/iothreads/iothreads.go,
+// SupplementalPoolThreadCount). The launcher pod asks for CPUs for them.
+func (v *VMI) PooledIOThreads() int64 {
+	domain := v.Spec.Domain
+	if domain.IOThreadsPolicy == nil || *domain.IOThreadsPolicy != SupplementalPool ||
+		domain.IOThreads == nil || domain.IOThreads.SupplementalPoolThreadCount == nil {
+		return 0
+	}
+	return int64(*domain.IOThreads.SupplementalPoolThreadCount)
+}
+
+// CountIOThreads is the number of IO threads that KubeVirt gives the guest, which it numbers from 1
+// (iothreads.go, GetIOThreadsCountType): a pool's, else one for each disk that has one to itself, and for
+// all other disks together as many as there are, within a limit. Call Default before: the limit of policy
+// auto is twice the CPUs in resources.
+func (v *VMI) CountIOThreads() int64 {
+	if pooled := v.PooledIOThreads(); pooled > 0 {
+		return pooled
+	}
+	domain := v.Spec.Domain
+	var own, shared int64
+	for _, disk := range domain.Devices.Disks {
+		if disk.DedicatedIOThread {
+			own++
+		} else {
+			shared++
+		}
+	}
+	if domain.IOThreadsPolicy == nil && own == 0 {
+		return 0
+	}
+	if limit := v.ioThreadLimit(); own+shared > limit {
+		shared = max(limit-own, 1)
+	}
+	return own + shared
+}
+
+// ioThreadLimit is how many IO threads there may be before disks have to share one.
+func (v *VMI) ioThreadLimit() int64 {
+	domain := v.Spec.Domain
+	switch policy := domain.IOThreadsPolicy; {
+	case policy != nil && *policy == SupplementalPool:
+		return 0
+	case policy == nil, *policy != AutoIOThreads, v.Dedicated() && domain.CPU.IsolateEmulatorThread:
+		return 1
+	case domain.Resources.Requests.CPU != nil:
+		return doubled(domain.Resources.Requests.CPU.Count())
+	case domain.Resources.Limits.CPU != nil:
+		return doubled(domain.Resources.Limits.CPU.Count())
+	default:
+		return 2
+	}
+}
+
+func doubled(n int64) int64 { return 2 * min(n, math.MaxInt64/2) }
