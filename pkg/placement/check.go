@@ -11,9 +11,11 @@ import (
 
 // Check tells why p is not a valid placement of g; nil means that it is one, whoever made it.
 //
-// Valid means: every vCPU has CPUs of its own; so have an isolated emulator and dedicated IO threads;
-// and nothing may run outside the granted CPUs. Whether the vCPUs of a guest core sit on one host core
-// is a matter of quality and not judged. The error names the first thread that is wrong.
+// Valid means: every vCPU has one CPU, and to itself; an isolated emulator and dedicated IO threads have CPUs
+// to themselves, and IO threads that are pinned beside an isolated emulator keep off the vCPUs' CPUs; no more
+// guest cores span host cores than the granted CPUs make necessary, and none spans NUMA nodes that are
+// passed through; and nothing may run outside the granted CPUs. The error names the first thread that is
+// wrong.
 func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 	if err := validate(g, granted, host); err != nil {
 		return fmt.Errorf("checking the placement of %d vCPUs: %w", g.VCPUs, err)
@@ -23,10 +25,18 @@ func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) erro
 	}
 	o := owners{granted: granted}
 	for i, cpus := range p.VCPUs {
-		if err := o.claim(fmt.Sprintf("vCPU %d", i), cpus); err != nil {
+		who := fmt.Sprintf("vCPU %d", i)
+		if err := o.claim(who, cpus); err != nil {
 			return err
 		}
+		if cpus.Len() > 1 {
+			return fmt.Errorf("%s floats over CPUs %s instead of keeping to one", who, cpus)
+		}
 	}
+	if err := checkCores(p.VCPUs, g, granted, host); err != nil {
+		return err
+	}
+	vcpus := o.claimed()
 	if g.IsolateEmulator {
 		if err := o.claim("the emulator", p.Emulator); err != nil {
 			return err
@@ -34,16 +44,56 @@ func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) erro
 	} else if err := o.inside("the emulator", p.Emulator); err != nil {
 		return err
 	}
-	return checkIOThreads(p, g, &o)
+	return checkIOThreads(p, g, &o, vcpus)
 }
 
-func checkIOThreads(p Pins, g Guest, o *owners) error {
-	for _, thread := range slices.Sorted(maps.Keys(p.IOThreads)) {
-		if !slices.Contains(g.IOThreads, thread) {
-			return fmt.Errorf("IO thread %d is placed and the guest has none of that id", thread)
+// checkCores judges whether the vCPUs of a guest core are on one host core.
+func checkCores(vcpus []cpuset.Set, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
+	threads := g.threads()
+	split, firstSplit := 0, 0
+	for first := 0; first+threads <= len(vcpus) && threads > 1; first += threads {
+		cores, nodes := map[int]bool{}, map[int]bool{}
+		for _, cpus := range vcpus[first : first+threads] {
+			cpu, _ := host.CPU(cpus.First())
+			cores[cpu.Core], nodes[cpu.NUMANode] = true, true
 		}
-		if err := o.inside(fmt.Sprintf("IO thread %d", thread), p.IOThreads[thread]); err != nil {
+		if g.NUMA != nil && len(nodes) > 1 {
+			return fmt.Errorf("vCPUs %d to %d are one guest core and on %d NUMA nodes", first, first+threads-1, len(nodes))
+		}
+		if len(cores) > 1 {
+			if split == 0 {
+				firstSplit = first
+			}
+			split++
+		}
+	}
+	if need := len(vcpus)/threads - wholeCores(threads, granted, host); split > max(need, 0) {
+		return fmt.Errorf("vCPUs %d to %d are one guest core and on different host cores, and the granted CPUs %s have a whole one for it",
+			firstSplit, firstSplit+threads-1, granted)
+	}
+	return nil
+}
+
+// wholeCores counts the guest cores that fit into granted host cores without spanning any.
+func wholeCores(threads int, granted cpuset.Set, host *cputopology.Topology) int {
+	whole := 0
+	for _, core := range host.Cores() {
+		whole += core.CPUs.Intersect(granted).Len() / threads
+	}
+	return whole
+}
+
+func checkIOThreads(p Pins, g Guest, o *owners, vcpus cpuset.Set) error {
+	for _, thread := range slices.Sorted(maps.Keys(p.IOThreads)) {
+		who, cpus := fmt.Sprintf("IO thread %d", thread), p.IOThreads[thread]
+		if !slices.Contains(g.IOThreads, thread) {
+			return fmt.Errorf("%s is placed and the guest has none of that id", who)
+		}
+		if err := o.inside(who, cpus); err != nil {
 			return err
+		}
+		if shared := cpus.Intersect(vcpus); g.IsolateEmulator && !g.DedicatedIOThreads && !shared.IsEmpty() {
+			return fmt.Errorf("%s and a vCPU share CPU %s, and the emulator's CPUs are there for it", who, shared)
 		}
 	}
 	if !g.DedicatedIOThreads {
@@ -83,6 +133,15 @@ func (o *owners) claim(who string, cpus cpuset.Set) error {
 	}
 	o.claims = append(o.claims, claim{who, cpus})
 	return nil
+}
+
+// claimed are the CPUs that threads have to themselves so far.
+func (o *owners) claimed() cpuset.Set {
+	var all cpuset.Set
+	for _, c := range o.claims {
+		all = all.Union(c.cpus)
+	}
+	return all
 }
 
 // inside refuses CPUs that are not granted.

@@ -11,7 +11,14 @@
 // the agent agrees with pins that are already there. It differs in two points, each because KubeVirt's
 // result is not what a dedicated VM was promised: too few CPUs is an error instead of a silently shorter
 // list; and of an isolated guest all IO threads share the emulator's CPUs, where KubeVirt pins only the
-// first one and leaves the others to run on the vCPUs' CPUs.
+// first one (its housekeeping cgroup then moves the others there too, where there is one).
+//
+// The order is part of the promise. NUMA nodes and host cores are taken by ascending id, and the granted
+// threads of one core one after the other, also where the guest believes each of its vCPUs to be a core of
+// its own (threads=1): two neighbours then share a core, but no core is shared with another VM's.
+//
+// A VMI's realtime mask says which vCPUs run with real-time priority, which KubeVirt's virt-handler sees to; where
+// they run does not depend on it.
 //
 // Check judges a placement without asking who made it. The agent re-pins only what Check refuses, so two
 // programs with different, equally valid layouts never fight.

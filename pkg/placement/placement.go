@@ -24,6 +24,17 @@ type Guest struct {
 	// EmulatorCPUs is how many CPUs an isolated emulator gets; 0 means 1. KubeVirt gives 2 where that
 	// makes the total even (annotation alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity).
 	EmulatorCPUs int
+	// NUMA is what passing the host's NUMA nodes through asks (KubeVirt's numa.guestMappingPassthrough);
+	// nil where the guest does not ask it.
+	NUMA *NUMA
+}
+
+// NUMA is what a guest asks that sees the NUMA nodes its vCPUs run on: no guest core may span two of them,
+// and each holds a share of the guest's memory in whole huge pages.
+type NUMA struct {
+	// Memory is the guest's memory and PageSize that of its huge pages, in bytes. A PageSize of 0 means that
+	// memory is not looked at, as for a guest that runs already.
+	Memory, PageSize int64
 }
 
 // Pins says where each of a guest's threads may run.
@@ -49,9 +60,18 @@ func Place(g Guest, granted cpuset.Set, host *cputopology.Topology) (Pins, error
 	free := newPool(granted, g.threads(), host)
 	pins := Pins{VCPUs: make([]cpuset.Set, 0, g.VCPUs)}
 	for left := g.VCPUs; left > 0; left -= g.threads() {
-		for _, id := range free.takeCore(min(g.threads(), left)) {
+		cpus := free.takeCore(min(g.threads(), left), g.NUMA == nil)
+		if cpus == nil {
+			return Pins{}, fmt.Errorf("placing %d vCPUs: of the granted CPUs %s, too few are on one NUMA node for the last %d vCPUs, "+
+				"and with guestMappingPassthrough no guest core may span two; use fewer threads per core or a NUMA-aligned grant "+
+				"(topology manager policy single-numa-node)", g.VCPUs, granted, left)
+		}
+		for _, id := range cpus {
 			pins.VCPUs = append(pins.VCPUs, cpuset.Of(id))
 		}
+	}
+	if err := g.NUMA.fits(pins.VCPUs, host); err != nil {
+		return Pins{}, fmt.Errorf("placing %d vCPUs: %w", g.VCPUs, err)
 	}
 	if g.DedicatedIOThreads {
 		for _, thread := range g.IOThreads {
@@ -64,7 +84,7 @@ func Place(g Guest, granted cpuset.Set, host *cputopology.Topology) (Pins, error
 		}
 	}
 	if !g.DedicatedIOThreads {
-		pins.shareIOThreads(g)
+		pins.shareIOThreads(g, granted)
 	}
 	return pins, nil
 }
@@ -92,23 +112,20 @@ func (p *Pins) pinIOThread(thread int, cpus cpuset.Set) {
 	p.IOThreads[thread] = cpus
 }
 
-// shareIOThreads puts IO threads without CPUs of their own where they disturb least: on the emulator's
-// CPUs, or else spread evenly over the vCPUs' (vcpu.go:403).
-func (p *Pins) shareIOThreads(g Guest) {
+// shareIOThreads puts IO threads without CPUs of their own on the emulator's CPUs or, where it has none
+// to itself, spreads them evenly over as many CPUs as there are vCPUs, the lowest granted ones: mostly
+// the vCPUs' (vcpu.go:403, FormatDomainIOThreadPin).
+func (p *Pins) shareIOThreads(g Guest, granted cpuset.Set) {
 	if g.IsolateEmulator {
 		for _, thread := range g.IOThreads {
 			p.pinIOThread(thread, p.Emulator)
 		}
 		return
 	}
-	var all cpuset.Set
-	for _, cpus := range p.VCPUs {
-		all = all.Union(cpus)
-	}
-	cpus, count := all.List(), len(g.IOThreads)
+	cpus, count := granted.List()[:g.VCPUs], len(g.IOThreads)
 	for i, thread := range g.IOThreads {
-		if count > len(cpus) {
-			p.pinIOThread(thread, cpuset.Of(cpus[(i+1)%len(cpus)]))
+		if count >= g.VCPUs {
+			p.pinIOThread(thread, cpuset.Of(cpus[(i+1)%g.VCPUs]))
 			continue
 		}
 		left := count - i
@@ -116,6 +133,26 @@ func (p *Pins) shareIOThreads(g Guest) {
 		p.pinIOThread(thread, cpuset.Of(cpus[:size]...))
 		cpus = cpus[size:]
 	}
+}
+
+// fits tells whether every NUMA node under the vCPUs can have a whole huge page (vcpu.go:622, numaMapping).
+func (n *NUMA) fits(vcpus []cpuset.Set, host *cputopology.Topology) error {
+	if n == nil || n.PageSize <= 0 {
+		return nil
+	}
+	nodes := map[int]bool{}
+	for _, cpus := range vcpus {
+		cpu, _ := host.CPU(cpus.First())
+		nodes[cpu.NUMANode] = true
+	}
+	if n.Memory/n.PageSize < int64(len(nodes)) {
+		return fmt.Errorf("the vCPUs are on %d NUMA nodes, and the guest's memory of %d bytes has not one huge page of %d bytes for each; "+
+			"give it more memory or smaller pages", len(nodes), n.Memory, n.PageSize)
+	}
+	if n.Memory%n.PageSize != 0 {
+		return fmt.Errorf("the guest's memory of %d bytes is not a whole number of huge pages of %d bytes", n.Memory, n.PageSize)
+	}
+	return nil
 }
 
 func validate(g Guest, granted cpuset.Set, host *cputopology.Topology) error {

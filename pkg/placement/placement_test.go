@@ -64,10 +64,17 @@ func TestPlace(t *testing.T) {
 			Guest{VCPUs: 4, IOThreads: []int{1, 2}, DedicatedIOThreads: true, IsolateEmulator: true}, "0 1 2 3; emulator 6; io 1=4; io 2=5"},
 		{"dedicated IO threads share the last core", twoNUMA, "0,1,4,8,9,12",
 			Guest{VCPUs: 4, ThreadsPerCore: 2, IOThreads: []int{1, 2}, DedicatedIOThreads: true}, "0 8 1 9; io 1=4; io 2=12"},
+		{"an IO thread breaks a core of the first NUMA node", twoNUMA, "0,1,4,8,9,12,5",
+			Guest{VCPUs: 2, ThreadsPerCore: 2, IOThreads: []int{1}, DedicatedIOThreads: true, IsolateEmulator: true}, "0 8; emulator 9; io 1=1"},
 		{"IO threads beside an isolated emulator", flat, "0-2",
 			Guest{VCPUs: 2, IOThreads: []int{1, 2}, IsolateEmulator: true}, "0 1; emulator 2; io 1=2; io 2=2"},
 		{"fewer IO threads than vCPUs", flat, "2-5", Guest{VCPUs: 4, IOThreads: []int{1, 2, 3}}, "2 3 4 5; io 1=2-3; io 2=4; io 3=5"},
-		{"IO threads keep to the vCPUs' CPUs", flat, "0-7", Guest{VCPUs: 4, IOThreads: []int{1, 2}}, "0 1 2 3; io 1=0-1; io 2=2-3"},
+		{"IO threads take as many CPUs as there are vCPUs", flat, "0-7", Guest{VCPUs: 4, IOThreads: []int{1, 2}}, "0 1 2 3; io 1=0-1; io 2=2-3"},
+		{"IO threads take the lowest CPUs, not the vCPUs'", smt, "0,1,2,3,6,7",
+			Guest{VCPUs: 4, ThreadsPerCore: 2, IOThreads: []int{1}}, "2 6 3 7; io 1=0-3"},
+		{"as many IO threads as vCPUs", flat, "2,3", Guest{VCPUs: 2, IOThreads: []int{1, 2}}, "2 3; io 1=3; io 2=2"},
+		{"cores of one NUMA node each", twoNUMA, "0,1,4,5", Guest{VCPUs: 4, ThreadsPerCore: 2, NUMA: &NUMA{}}, "0 1 4 5"},
+		{"a huge page for each NUMA node", twoNUMA, "0,4", Guest{VCPUs: 2, NUMA: &NUMA{Memory: 4, PageSize: 2}}, "0 4"},
 		{"more IO threads than vCPUs", flat, "2,3", Guest{VCPUs: 2, IOThreads: []int{1, 2, 3}}, "2 3; io 1=3; io 2=2; io 3=3"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -96,6 +103,10 @@ func TestPlaceRefuses(t *testing.T) {
 		{"not online", flat, "7-9", Guest{VCPUs: 1}, "CPUs 8-9 are not online on this host (0-7)"},
 		{"no vCPU", flat, "0", Guest{}, "at least one vCPU"},
 		{"negative threads", flat, "0", Guest{VCPUs: 1, ThreadsPerCore: -1}, "not negative"},
+		{"a core over two NUMA nodes that are passed through", twoNUMA, "0,1,2,4",
+			Guest{VCPUs: 4, ThreadsPerCore: 2, NUMA: &NUMA{}}, "too few are on one NUMA node for the last 2 vCPUs"},
+		{"a NUMA node without a huge page", twoNUMA, "0,4", Guest{VCPUs: 2, NUMA: &NUMA{Memory: 3, PageSize: 2}}, "has not one huge page"},
+		{"half a huge page", twoNUMA, "0,4", Guest{VCPUs: 2, NUMA: &NUMA{Memory: 5, PageSize: 2}}, "not a whole number of huge pages"},
 		{"IO thread twice", flat, "0", Guest{VCPUs: 1, IOThreads: []int{1, 1}}, "IO thread 1 is listed twice"},
 	} {
 		_, err := Place(tc.guest, set(t, tc.granted), cputopology.MustParse(tc.host))
@@ -117,13 +128,16 @@ func TestCheck(t *testing.T) {
 		want  string // "" for valid
 	}{
 		{"in any order", pair, Pins{VCPUs: []cpuset.Set{three, one}}, ""},
-		{"a vCPU on two CPUs of its own", pair, Pins{VCPUs: []cpuset.Set{one, cpuset.Of(2, 3)}}, ""},
+		{"a vCPU on two CPUs of its own", pair, Pins{VCPUs: []cpuset.Set{one, cpuset.Of(2, 3)}}, "vCPU 1 floats over CPUs 2-3"},
+		{"IO thread beside the isolated emulator", isolated, Pins{VCPUs: []cpuset.Set{one, two}, Emulator: three, IOThreads: map[int]cpuset.Set{1: three}}, ""},
+		{"IO thread on a vCPU though the emulator is isolated", isolated,
+			Pins{VCPUs: []cpuset.Set{one, two}, Emulator: three, IOThreads: map[int]cpuset.Set{1: two}}, "IO thread 1 and a vCPU share CPU 2"},
 		{"emulator on the vCPUs' CPUs", pair, Pins{VCPUs: []cpuset.Set{one, two}, Emulator: all}, ""},
 		{"IO thread on the vCPUs' CPUs", pair, Pins{VCPUs: []cpuset.Set{one, two}, IOThreads: map[int]cpuset.Set{1: all}}, ""},
 		{"isolated emulator, IO thread left alone", isolated, Pins{VCPUs: []cpuset.Set{one, two}, Emulator: three}, ""},
 		{"IO thread of its own", pooled, Pins{VCPUs: []cpuset.Set{one, two}, IOThreads: map[int]cpuset.Set{1: three}}, ""},
 		{"two vCPUs on one CPU", pair, Pins{VCPUs: []cpuset.Set{one, one}}, "vCPU 0 and vCPU 1 share CPU 1"},
-		{"unpinned vCPUs", pair, Pins{VCPUs: []cpuset.Set{all, all}}, "share CPU 1-3"},
+		{"unpinned vCPUs", pair, Pins{VCPUs: []cpuset.Set{all, all}}, "vCPU 0 floats over CPUs 1-3"},
 		{"outside", pair, Pins{VCPUs: []cpuset.Set{one, cpuset.Of(4)}}, "vCPU 1 may run on CPU 4, which is not granted (1-3)"},
 		{"no CPU", pair, Pins{VCPUs: []cpuset.Set{one, {}}}, "vCPU 1 has no CPU"},
 		{"short", pair, Pins{VCPUs: []cpuset.Set{one}}, "1 vCPUs are placed and the guest has 2"},
@@ -173,7 +187,7 @@ func TestPlaceProperties(t *testing.T) {
 		if again, _ := Place(guest, granted, host); lay(again) != lay(pins) {
 			t.Fatalf("placed as %s and then as %s", lay(pins), lay(again))
 		}
-		if split, whole := splitCores(pins, guest, host), wholeCores(granted, guest, host); split > max(guest.VCPUs/guest.threads()-whole, 0) {
+		if split, whole := splitCores(pins, guest, host), wholeCores(guest.threads(), granted, host); split > max(guest.VCPUs/guest.threads()-whole, 0) {
 			t.Fatalf("%s, granted %s, %+v: placed as %s splits %d guest cores over host cores and %d would fit", shape, granted, guest, lay(pins), split, whole)
 		}
 	}
@@ -195,11 +209,33 @@ func splitCores(p Pins, g Guest, host *cputopology.Topology) int {
 	return split
 }
 
-// wholeCores counts the guest cores that fit into granted host cores without spanning any.
-func wholeCores(granted cpuset.Set, g Guest, host *cputopology.Topology) int {
-	whole := 0
-	for _, core := range host.Cores() {
-		whole += core.CPUs.Intersect(granted).Len() / g.threads()
+// The cores of guest and host: a guest core may span host cores only where no whole one is granted.
+func TestCheckCores(t *testing.T) {
+	host := cputopology.MustParse(twoNUMA)
+	pairs := Guest{VCPUs: 4, ThreadsPerCore: 2}
+	numa := pairs
+	numa.NUMA = &NUMA{}
+	for _, tc := range []struct {
+		name, granted string
+		guest         Guest
+		vcpus         []int
+		want          string
+	}{
+		{"cores on cores, in any order", "0,1,8,9", pairs, []int{9, 1, 0, 8}, ""},
+		{"cores split needlessly", "0,1,8,9", pairs, []int{0, 1, 8, 9}, "vCPUs 0 to 1 are one guest core and on different host cores"},
+		{"threads=1 asks nothing", "0,1,8,9", Guest{VCPUs: 4}, []int{0, 1, 8, 9}, ""},
+		{"only one core is whole", "0,1,2,8", pairs, []int{1, 2, 0, 8}, ""},
+		{"the one whole core is not used", "0,1,2,8", pairs, []int{0, 1, 2, 8}, "have a whole one"},
+		{"over NUMA nodes for want of better", "0,1,2,4", pairs, []int{0, 1, 2, 4}, ""},
+		{"over NUMA nodes that are passed through", "0,1,2,4", numa, []int{0, 1, 2, 4}, "vCPUs 2 to 3 are one guest core and on 2 NUMA nodes"},
+	} {
+		var pins Pins
+		for _, id := range tc.vcpus {
+			pins.VCPUs = append(pins.VCPUs, cpuset.Of(id))
+		}
+		err := Check(pins, tc.guest, set(t, tc.granted), host)
+		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: Check: %v; want %q", tc.name, err, tc.want)
+		}
 	}
-	return whole
 }

@@ -49,8 +49,9 @@ func (c *cell) put(cpus []int, threads int) {
 }
 
 // takeCore takes n CPUs for one guest core: from one host core if any is whole, else from one NUMA
-// node's leftovers, else from anywhere. The caller has made sure that there are n left.
-func (p *pool) takeCore(n int) []int {
+// node's leftovers, else, where it may span NUMA nodes, from anywhere. The caller has made sure that there
+// are n left; nil means that they are not on one NUMA node.
+func (p *pool) takeCore(n int, maySpan bool) []int {
 	for _, c := range p.cells {
 		if len(c.whole) > 0 {
 			return c.takeWhole(n, p.threads)
@@ -61,6 +62,9 @@ func (p *pool) takeCore(n int) []int {
 			return c.takeLeftovers(n)
 		}
 	}
+	if !maySpan {
+		return nil
+	}
 	var cpus []int
 	for _, c := range p.cells {
 		cpus = append(cpus, c.takeLeftovers(min(n-len(cpus), len(c.leftovers)))...)
@@ -68,15 +72,19 @@ func (p *pool) takeCore(n int) []int {
 	return cpus
 }
 
-// takeThread takes one CPU for an emulator or IO thread: a leftover if there is one, so that whole cores
-// stay whole. The caller has made sure that there is a CPU left.
+// takeThread takes one CPU for an emulator or IO thread, from the first NUMA node that has any: a leftover
+// if there is one, so that whole cores stay whole (vcpu.go, GetThread). The caller has made sure that
+// there is a CPU left.
 func (p *pool) takeThread() int {
 	for _, c := range p.cells {
-		if len(c.leftovers) > 0 {
+		switch {
+		case len(c.leftovers) > 0:
 			return c.takeLeftovers(1)[0]
+		case len(c.whole) > 0:
+			return c.takeWhole(1, p.threads)[0]
 		}
 	}
-	return p.takeCore(1)[0]
+	return -1
 }
 
 // takeWhole takes n CPUs of the first whole core; the rest of the core stays whole if a guest core still
