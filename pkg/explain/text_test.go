@@ -1,0 +1,122 @@
+package explain
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	resourcehelper "k8s.io/component-helpers/resource"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/placement"
+)
+
+// twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...
+const twoNUMA = "2 sockets x 1 numa x 4 cores x 2 threads"
+
+func node(machine, cpuManager, policy string, reserved ...int) *kubeletcpu.Node {
+	n := &kubeletcpu.Node{Topology: cputopology.MustParse(machine), Minor: 36, Reserved: cpuset.Of(reserved...),
+		CPUManager:      kubeletcpu.CPUManager{Policy: "static"},
+		TopologyManager: kubeletcpu.TopologyManager{Policy: policy, Scope: kubeletcpu.ScopeContainer}}
+	n.CPUManager.Options.FullPCPUsOnly = cpuManager == "full-pcpus-only"
+	*n = n.Empty()
+	return n
+}
+
+func pod(cpus ...int) kubeletcpu.Pod {
+	p := kubeletcpu.Pod{Name: "new", Guaranteed: true}
+	for i, n := range cpus {
+		p.Containers = append(p.Containers, kubeletcpu.Container{Name: []string{"compute", "helper"}[i], CPUs: n})
+	}
+	return p
+}
+
+// held puts pods onto the node of a case.
+func held(c Case, cpus map[string]cpuset.Set) Case {
+	for _, name := range []string{"VM vms/a", "VM vms/b", "VM vms/c"} {
+		if set, has := cpus[name]; has {
+			c.Node.Shared = c.Node.Shared.Minus(set)
+			c.Neighbours = append(c.Neighbours, Neighbour{Name: name, CPUs: set, Millicores: 1000*int64(set.Len()) + 200})
+		}
+	}
+	return c
+}
+
+func TestWords(t *testing.T) {
+	aligned := func() *kubeletcpu.Node { return node(twoNUMA, "full-pcpus-only", "single-numa-node") }
+	for name, test := range map[string]struct {
+		c    Case
+		want string
+	}{
+		"no NUMA node has room": {
+			held(Case{Node: aligned(), Pod: pod(8)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 8), "VM vms/b": cpuset.Of(4, 5, 12, 13)}),
+			"n: 6 free CPUs in NUMA node 0 as 3 whole cores, 4 in NUMA node 1 as 2 whole cores; needs 4 whole cores in one NUMA node; " +
+				"fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/a (2 CPUs) moves"},
+		"half cores": {
+			held(Case{Node: node("1 sockets x 1 numa x 4 cores x 2 threads", "", "restricted"), Pod: pod(7)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1)}),
+			"n: 6 free CPUs as 2 whole cores + 2 half cores; needs 7 CPUs; fits if the pod asks for 1 CPU fewer (6 instead of 7), or if VM vms/a (2 CPUs) moves"},
+		"larger than any NUMA node": {Case{Node: aligned(), Pod: pod(10)},
+			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; needs 5 whole cores in one NUMA node, and the largest has 8 CPUs; " +
+				"fits if the pod asks for 2 CPUs fewer (8 instead of 10), or if its kubelet has topology manager policy restricted"},
+		"odd": {Case{Node: aligned(), Pod: pod(3)},
+			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; needs 3 CPUs, and gives whole cores of 2 only; " +
+				"fits if the pod asks for 1 CPU fewer (2 instead of 3), or if the pod asks for 1 CPU more (4 instead of 3)"},
+		"beside reserved CPUs": {Case{Node: node("1 sockets x 1 numa x 4 cores x 2 threads", "full-pcpus-only", "none", 0, 1), Pod: pod(6)},
+			"n: 6 free CPUs as 2 whole cores + 2 half cores; needs 3 whole cores, and CPUs 4-5, on cores with a reserved CPU, do not count; " +
+				"fits if the pod asks for 2 CPUs fewer (4 instead of 6), or if its kubelet does not have option full-pcpus-only"},
+		"two VMs of 4 with sidecars on 8": {
+			held(Case{Node: node("1 sockets x 1 numa x 8 cores x 1 threads", "", "none"), Pod: pod(4),
+				Count: &Count{Allocatable: 8000, Requested: 4200, Fractions: []int64{0}, Overhead: 200}}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3)}),
+			"n: 3800m of 8000m CPU left by count, of 4200m asked; fits if the pod asks for 1 CPU fewer (3 instead of 4), or if VM vms/a (4 CPUs) moves"},
+		"the pod as a whole": {Case{Node: func() *kubeletcpu.Node { n := aligned(); n.TopologyManager.Scope = "pod"; return n }(), Pod: pod(8, 2)},
+			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; the pod as a whole (compute 8, helper 2) needs 5 whole cores in one NUMA node, " +
+				"and the largest has 8 CPUs; fits if container compute asks for 2 CPUs fewer (6 instead of 8), or if container helper asks for a fraction instead of 2 CPUs, and so runs in the shared pool"},
+		"split threads": {held(Case{Node: node(twoNUMA, "", "none"), Pod: pod(4), Compute: "compute", Guest: &placement.Guest{VCPUs: 4, ThreadsPerCore: 2}},
+			map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3, 4, 5), "VM vms/b": cpuset.Of(6, 7, 14, 15)}),
+			"n: its kubelet would admit the pod, with CPUs that do not do for the VM (8-9,12-13): a guest core would be split: CPUs 8-9,12-13 hold 0 whole cores of 2 threads, and the guest needs 2; " +
+				"fits if VM vms/b (4 CPUs) moves, or if VM vms/a (6 CPUs) moves"},
+		"no label":       {Case{Node: aligned(), Pod: pod(2), Dedicated: true, Unlabelled: true}, "n: has no label cpumanager=true; fits if the node has that label"},
+		"no report":      {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true}, "n: has no CPU report"},
+		"estimated":      {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true}, "n: fits by count, which is an estimate: the node has no CPU report"},
+		"no CPU manager": {Case{Node: &kubeletcpu.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: kubeletcpu.CPUManager{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
+		"it fits":        {Case{Node: aligned(), Pod: pod(2)}, "n: fits: compute 0,8"},
+	} {
+		test.c.NodeName = "n"
+		if e := Of(&test.c); e.String() != test.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", name, e, test.want)
+		}
+	}
+}
+
+func TestSummaryIsNeverTooLong(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	e := Explanation{Node: "n", Facts: long, Hints: []Hint{{Text: long}, {Text: long}, {Text: long}}}
+	three := []Explanation{e, e, e}
+	for limit, want := range map[int]struct{ nodes, hints int }{5000: {3, 6}, 1400: {3, 3}, 1024: {2, 2}, 500: {1, 1}, 250: {1, 0}, 20: {0, 0}} {
+		got := Summary("The pod asks for a lot:", three, limit)
+		if nodes, hints := strings.Count(got, " n: "), strings.Count(got, "if x"); len(got) > limit || nodes != want.nodes || hints != want.hints {
+			t.Errorf("limit %d: %d nodes and %d hints in %d bytes, want %+v", limit, nodes, hints, len(got), want)
+		}
+	}
+}
+
+// What is counted for a pod is what kube-scheduler counts.
+func TestCountIsKubeSchedulers(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	container := func(cpu string, restart *corev1.ContainerRestartPolicy) corev1.Container {
+		list := corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("1Gi")}
+		return corev1.Container{RestartPolicy: restart, Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}
+	}
+	for _, inits := range [][]corev1.Container{nil, {container("9", nil)}, {container("1500m", &always), container("7", nil), container("100m", nil)}} {
+		p := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: inits, Containers: []corev1.Container{container("4", nil), container("200m", nil)},
+			Overhead: corev1.ResourceList{"cpu": resource.MustParse("50m")}}}
+		c := Case{Pod: kubeletcpu.PodOf(p), Count: NewCount(8000, 0, p)}
+		requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
+		if want := requests.Cpu().MilliValue(); c.asked() != want {
+			t.Errorf("%d init containers: %dm counted, kube-scheduler counts %dm", len(inits), c.asked(), want)
+		}
+	}
+}
