@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubeletfit"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
@@ -22,14 +23,19 @@ const (
 // demand is a pod that wants to be admitted.
 type demand struct {
 	name string
-	uid  types.UID
-	pod  kubeletcpu.Pod
+	// holder is how it is called once it holds CPUs.
+	holder string
+	uid    types.UID
+	pod    kubeletcpu.Pod
+	spec   *corev1.Pod // on no node yet
 	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be.
 	problems []string
 }
 
 func demandOf(pod *corev1.Pod) *demand {
-	return &demand{name: nameOf(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), problems: launcher.Problems(pod)}
+	spec := *pod
+	spec.Spec.NodeName = ""
+	return &demand{name: nameOf(pod), holder: holderName(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), spec: &spec, problems: launcher.Problems(pod)}
 }
 
 // trial is what a node would do with a pod.
@@ -69,14 +75,34 @@ func (m *machine) try(d *demand) trial {
 	t.decision = kubeletcpu.AdmitAll(t.before, nil, &d.pod)
 	t.admitted = t.decision.Verdict == kubeletcpu.Admitted
 	t.grants, t.reason, t.message = t.decision.Grants, t.decision.Reason, t.decision.Message
+	if t.admitted && m.misfit(d, &t) {
+		return t
+	}
 	switch {
 	case !t.admitted || len(t.grants) > 0:
-	case d.pod.Exclusive():
+	case t.before.Exclusive(&d.pod):
 		t.message = "no CPUs of its own: the kubelet's CPU manager policy is " + m.node.CPUManager.Policy
 	default:
 		t.message = strings.Join(d.problems, "; ")
 	}
 	return t
+}
+
+// misfit tells whether the kubelet refuses a pod although it has CPUs for it, and writes that into t: the check
+// comes after the grant, so what the topology manager has to say is said first.
+func (m *machine) misfit(d *demand, t *trial) bool {
+	if m.fit == nil {
+		return false
+	}
+	refusal := m.fit.Check(d.spec)
+	if refusal.Reason == "" {
+		return false
+	}
+	t.admitted, t.grants, t.reason, t.message = false, nil, refusal.Reason, refusal.Message
+	if refusal.Reason == kubeletfit.ReasonEvicts {
+		t.reason = reasonNotExact
+	}
+	return true
 }
 
 // heldBy are the CPUs that the report says the pod has; all tells whether it has all that it asks for.
@@ -99,11 +125,14 @@ func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
 // admit tries, and if the pod is admitted takes its CPUs from what the next ones find free.
 func (m *machine) admit(d *demand) trial {
 	t := m.try(d)
+	if t.admitted && m.fit != nil {
+		m.fit.Add(d.spec)
+	}
 	if t.before != nil && t.admitted && len(t.grants) > 0 {
 		after := t.before.Granting(t.grants)
 		m.node = &after
 		delete(m.granted, d.uid) // what it had of them before is among them
-		m.holders = append(m.holders, holder{d.name, t.decision.Granted()})
+		m.holders = append(m.holders, holder{d.holder, t.decision.Granted()})
 	}
 	return t
 }

@@ -2,13 +2,10 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	k8sjson "sigs.k8s.io/json"
 
 	"corepin.dev/corepin/pkg/vmi"
 )
@@ -46,8 +43,10 @@ func (c *call) checkCommand() *cobra.Command {
 
 With --strictness strict, objects are judged as they are written, and what can never work is refused
 too; with kubevirt, they are judged as KubeVirt's webhook does, which fills in what is left out before,
-and the rest only warns. Objects of other kinds pass with a warning; an object that cannot be read is
-refused, and the ones after it are judged all the same.
+and the rest only warns. A VirtualMachine that refers to an instancetype is judged together with it where
+that is among the files, and a KubeVirt object there gives the settings that KubeVirt's verdicts depend on
+(vmRolloutStrategy, feature gates, even parity). Objects of other kinds pass with a warning; an object that cannot
+be read is refused, and the ones after it are judged all the same.
 
 Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or a file cannot be read.`,
 		Example: `  kubectl corepin check -f vm.yaml
@@ -61,8 +60,8 @@ Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or
 }
 
 func (c *call) check(args []string, strictness string) error {
-	judge, known := map[string]func(*vmi.VMI) []vmi.Finding{"strict": asWritten, "kubevirt": asKubeVirt}[strictness]
-	if !known {
+	rules, err := vmi.ParseStrictness(strictness)
+	if err != nil {
 		return fmt.Errorf("--strictness is %q; want strict or kubevirt", strictness)
 	}
 	asJSON, err := c.json()
@@ -80,93 +79,26 @@ func (c *call) check(args []string, strictness string) error {
 		encoder.SetEscapeHTML(false)
 		tell = func(v *verdict) error { return encoder.Encode(v) }
 	}
-	checked, refused := 0, 0
+	var objects []object
 	for _, document := range documents {
-		for _, object := range document.objects() {
-			v := object.verdict(judge)
-			checked++
-			if !v.Allowed {
-				refused++
-				c.refuse()
-			}
-			if err := tell(&v); err != nil {
-				return fmt.Errorf("writing the answer: %w", err)
-			}
+		objects = append(objects, document.objects()...)
+	}
+	court := newCourt(rules, objects)
+	refused := 0
+	for i := range objects {
+		v := court.verdict(&objects[i])
+		if !v.Allowed {
+			refused++
+			c.refuse()
+		}
+		if err := tell(&v); err != nil {
+			return fmt.Errorf("writing the answer: %w", err)
 		}
 	}
 	if !asJSON {
-		fmt.Fprintf(c.out, "%d checked, %d refused\n", checked, refused)
+		fmt.Fprintf(c.out, "%d checked, %d refused\n", len(objects), refused)
 	}
 	return nil
-}
-
-// asWritten judges as the policy in manifests/admission does.
-func asWritten(v *vmi.VMI) []vmi.Finding { return vmi.Check(v, vmi.Strict) }
-
-// asKubeVirt judges as KubeVirt's webhook does.
-func asKubeVirt(v *vmi.VMI) []vmi.Finding {
-	v.Default()
-	return vmi.Check(v, vmi.KubeVirt)
-}
-
-func (o *object) verdict(judge func(*vmi.VMI) []vmi.Finding) verdict {
-	v := verdict{Kind: o.kind, Namespace: o.namespace, Name: o.name, where: o.where()}
-	if o.fault != nil {
-		v.Findings = []finding{unreadable(o.fault.Error())}
-		return v
-	}
-	if o.foreign() {
-		v.Allowed = true
-		v.Findings = []finding{{Rule: ruleNotJudged, Severity: string(vmi.Warning), Field: "kind",
-			Message: fmt.Sprintf("only VirtualMachineInstance and VirtualMachine are judged, and this is %s %s", o.apiVersion, o.kind)}}
-		return v
-	}
-	machine, err := o.machine()
-	if err != nil {
-		v.Findings = []finding{unreadable(o.faulty(err).Error())}
-		return v
-	}
-	if machine.Instancetype {
-		v.Findings = []finding{{Rule: ruleNotJudged, Severity: string(vmi.Warning), Field: "spec.instancetype",
-			Message: "the sizes stand in the instancetype, so the VirtualMachineInstance made from both is judged, not this"}}
-	}
-	broken := judge(machine)
-	for _, f := range broken {
-		v.Findings = append(v.Findings, finding{f.Rule, string(f.Severity), f.Field, f.Message})
-	}
-	v.Allowed = len(vmi.Errors(broken)) == 0
-	if v.Findings == nil {
-		v.Findings = []finding{} // [] and not null
-	}
-	return v
-}
-
-// foreign tells whether the object is of another API, and so for others to judge. An object that does not
-// say what it is, is not foreign but faulty.
-func (o *object) foreign() bool {
-	group, _, _ := strings.Cut(o.apiVersion, "/")
-	return o.apiVersion != "" && o.kind != "" && group != "kubevirt.io" &&
-		!slices.Contains([]string{vmi.KindVMI, vmi.KindVM}, o.kind)
-}
-
-func (o *object) machine() (*vmi.VMI, error) {
-	if o.apiVersion == "" || o.kind == "" {
-		return nil, errors.New("apiVersion or kind is missing, so it is not known what this is")
-	}
-	var fields map[string]any
-	faults, err := k8sjson.UnmarshalStrict(o.json, &fields)
-	if err == nil && len(faults) > 0 {
-		err = faults[0]
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", o.kind, err)
-	}
-	fields["apiVersion"], fields["kind"] = o.apiVersion, o.kind
-	return vmi.FromUnstructured(fields)
-}
-
-func unreadable(message string) finding {
-	return finding{Rule: ruleUnreadable, Severity: string(vmi.Error), Message: message}
 }
 
 // tellVerdict writes a verdict for people.

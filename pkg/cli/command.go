@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 )
@@ -29,15 +30,20 @@ type Host struct {
 	// Cluster asks the API server; it is called at most once, and only by a command that has no nodes in
 	// its files.
 	Cluster func(ctx context.Context, access Access) (Cluster, error)
+	// VMI reads a VirtualMachineInstance from the API server, as decoded JSON; nil where there is none.
+	VMI func(ctx context.Context, access Access, name types.NamespacedName) (map[string]any, error)
 }
 
 // Access is how to reach a cluster; what is empty is chosen as kubectl does.
 type Access struct{ Kubeconfig, Context string }
 
-// Cluster is what an API server knows of CPUs.
+// Cluster is what an API server knows of nodes and of pods.
 type Cluster struct {
 	Reports []v1alpha1.NodeCPU
+	Nodes   []corev1.Node
 	Pods    []corev1.Pod
+	// Namespace is the one that kubectl would use.
+	Namespace string
 }
 
 // Run runs the command line args, the program's name not included, and gives the exit code.
@@ -67,6 +73,8 @@ type call struct {
 	files  files
 	access Access
 	output string
+	// namespace is the one given with -n.
+	namespace string
 }
 
 func (c *call) rootCommand() *cobra.Command {
@@ -80,7 +88,7 @@ func (c *call) rootCommand() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(c.checkCommand(), c.fitCommand(), c.nodesCommand())
+	root.AddCommand(c.checkCommand(), c.fitCommand(), c.explainCommand(), c.nodesCommand(), c.pinsCommand())
 	return root
 }
 

@@ -3,7 +3,9 @@
 //
 //	check   would this virtual machine be refused, by which rules, and what is to be changed (pkg/vmi)
 //	fit     would the kubelets admit these pods, which CPUs would each container get, and if none, why
+//	explain why does no node take this pod or virtual machine, and what would help (pkg/explain)
 //	nodes   which CPUs a node has, and who holds them
+//	pins    where the threads of virtual machines are pinned, or would be on given CPUs
 //
 // The commands read files and write text for people or, with -o json, an object a line for scripts. They
 // know nothing of their own about CPUs or virtual machines: the rules are those of the packages that the
@@ -20,6 +22,7 @@
 //
 // Everything that touches the world (streams, files, the API server) is in Host and is passed in by the
 // program, pkg/kubectl-corepin. Below the commands everything is a function of values: cut.go and
-// object.go make objects of bytes, situation.go makes nodes and pods of objects, admission.go decides,
-// and the *_text.go files find the words.
+// object.go make objects of bytes, situation.go makes nodes and pods of objects, admission.go decides (and
+// scene.go looks as corepin-scheduler does, for package explain to decide), and the *_text.go files find the
+// words.
 package cli

@@ -1,166 +1,267 @@
 package cli
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
-	"corepin.dev/corepin/pkg/cpuset"
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
-// explain puts a kubelet's refusal of p into words, a sentence or two a line: what was asked and what was
-// free, which rule stood against it, and what would help. It decides nothing: kubeletcpu has.
-func explain(n *kubeletcpu.Node, p *kubeletcpu.Pod, d kubeletcpu.Decision) []string {
-	asked := askedAt(n, p)
-	lines := []string{asked.String()}
-	switch d.Reason {
-	case kubeletcpu.ReasonTopologyAffinity:
-		lines = append(lines, asked.affinity()...)
-	case kubeletcpu.ReasonSMTAlignment:
-		lines = append(lines, asked.alignment())
-	case kubeletcpu.ReasonUnexpected:
-		lines = append(lines, "Those are too few.")
+func (c *call) explainCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "explain (pod|vmi) NAME [-n NAMESPACE] [-f FILE...]",
+		Short: "Tell of every node why it does not take a pod or a virtual machine, and what would help",
+		Long: `explain tells of every node of the cluster what a pod that wants CPUs of its own finds there: what is free,
+what is missing, and what would help. A virtual machine is explained by its launcher pod. It looks at the nodes
+as corepin-scheduler does, pods in flight included, so that the answer here is the one there; a pod that its
+kubelet refused is asked about anew.
+
+No hint is a guess: each "fits if" was tried, alone, and the prediction then said yes.
+
+The nodes are those of the cluster. With NodeCPU objects in the input (kubectl get nodecpus,nodes,pods -A -o
+yaml), they and the Nodes and Pods beside them are all that is looked at. A pod that is only in the input is
+asked about in the cluster. This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide,
+and to get virtualmachineinstances.kubevirt.io; without the latter, the VM's own wishes are left out, and it
+is said.
+
+Exit code: 0 it fits somewhere or is on a node already, 1 it fits nowhere, 2 the command line or the input is
+at fault.`,
+		Example: `  kubectl corepin explain vmi db -n vms
+  kubectl corepin explain pod virt-launcher-db-x7k2p -n vms -o json
+  kubectl get nodecpus,nodes,pods -A -o yaml > cluster.yaml; kubectl corepin explain vmi db -n vms -f cluster.yaml`,
+		RunE: func(cmd *cobra.Command, args []string) error { return c.explain(cmd.Context(), args) },
 	}
-	if d.Preemptible {
-		return append(lines, "On the empty node it would fit: it helps if pods with exclusive CPUs leave, or another node.")
-	}
-	return append(lines, "It would not fit on the empty node either: change the pod, or take another node.")
+	c.inputFlags(cmd)
+	c.outputFlag(cmd)
+	c.accessFlags(cmd)
+	cmd.Flags().StringVarP(&c.namespace, "namespace", "n", "", "The namespace of the pod or virtual machine; without it, that of the context, or default.")
+	return cmd
 }
 
-// request is what was asked for when the kubelet refused, and what was free then.
-type request struct {
-	who  string
-	cpus int
-	node *kubeletcpu.Node
+// target reads "pod NAME" or "pod/NAME".
+func target(args []string) (kind, name string, err error) {
+	words := strings.Split(strings.Join(args, "/"), "/")
+	kinds := map[string]string{"pod": "pod", "pods": "pod", "po": "pod", "vmi": "vmi", "vmis": "vmi",
+		"virtualmachineinstance": "vmi", "virtualmachineinstances": "vmi"}
+	if len(words) != 2 || kinds[strings.ToLower(words[0])] == "" || words[1] == "" {
+		return "", "", fmt.Errorf("%q is not what to explain; want pod NAME or vmi NAME", strings.Join(args, " "))
+	}
+	return kinds[strings.ToLower(words[0])], words[1], nil
 }
 
-// askedAt finds the first container with which the pod is refused, and the node as those before leave it.
-// Where the kubelet aligns the pod as a whole, that is the pod.
-func askedAt(n *kubeletcpu.Node, p *kubeletcpu.Pod) request {
-	if n.TopologyManager.Scope == kubeletcpu.ScopePod && n.TopologyManager.Policy != kubeletcpu.TopologyNone {
-		if parts, total := together(p); len(parts) > 1 {
-			return request{fmt.Sprintf("the pod, as a whole (%s),", strings.Join(parts, ", ")), total, n}
+func (c *call) explain(ctx context.Context, args []string) error {
+	asJSON, err := c.json()
+	if err != nil {
+		return err
+	}
+	kind, name, err := target(args)
+	if err != nil {
+		return err
+	}
+	s, err := c.scene(ctx)
+	if err != nil {
+		return err
+	}
+	pod, err := s.find(kind, c.namespaceOr(metav1.NamespaceDefault), name)
+	if err != nil {
+		return err
+	}
+	x := explained{scene: s, pod: pod}
+	if x.placed() == nil {
+		x.problems = launcher.Problems(pod)
+		if len(x.problems) == 0 {
+			x.notes = c.readGuest(ctx, s, pod)
+			x.all = s.explain(pod)
+		}
+		if !x.fits() {
+			c.refuse()
 		}
 	}
-	before := *n
-	for i, c := range p.Containers {
-		if c.CPUs == 0 {
-			continue
+	if asJSON {
+		return x.encode(json.NewEncoder(c.out))
+	}
+	x.tell(c)
+	return nil
+}
+
+func (c *call) namespaceOr(other string) string {
+	if c.namespace != "" {
+		return c.namespace
+	}
+	return other
+}
+
+// find is the pod that is asked about.
+func (s *scene) find(kind, namespace, name string) (*corev1.Pod, error) {
+	where := "the input"
+	if s.live {
+		where = "the cluster"
+	}
+	if kind == "pod" {
+		if pod := s.pod(namespace, name); pod != nil {
+			return pod, nil
 		}
-		so := *p
-		so.Containers = p.Containers[:i+1]
-		d := kubeletcpu.AdmitAll(n, nil, &so)
-		if d.Verdict != kubeletcpu.Admitted {
-			return request{"container " + c.Name, c.CPUs, &before}
+		return nil, fmt.Errorf("there is no pod %s in namespace %s of %s; name another namespace with -n", name, namespace, where)
+	}
+	if pod := s.launcherOf(types.NamespacedName{Namespace: namespace, Name: name}); pod != nil {
+		return pod, nil
+	}
+	return nil, fmt.Errorf("there is no launcher pod of VMI %s in namespace %s of %s; name another namespace with -n, "+
+		"or see why KubeVirt makes none: kubectl describe vmi %s -n %s", name, namespace, where, name, namespace)
+}
+
+// readGuest reads the VMI behind a launcher pod, for what it wants of its CPUs; what cannot be read is told, and
+// left out.
+func (c *call) readGuest(ctx context.Context, s *scene, pod *corev1.Pod) (notes []string) {
+	l, is := launcher.Of(pod)
+	if !is || !l.Dedicated || l.VMI.Name == "" || !s.live || c.host.VMI == nil {
+		return nil
+	}
+	left := func(err error) []string {
+		return []string{fmt.Sprintf("what VMI %s itself wants of its CPUs is left out: %v", qualified(l.VMI.Namespace, l.VMI.Name), err)}
+	}
+	object, err := c.host.VMI(ctx, c.access, l.VMI)
+	if err != nil {
+		return left(err)
+	}
+	machine, err := vmi.FromUnstructured(object)
+	if err != nil {
+		return left(err)
+	}
+	guest, err := placement.GuestOf(machine)
+	if err != nil {
+		return left(err)
+	}
+	s.guest = &guest
+	return nil
+}
+
+// explained is a pod and what the nodes say to it.
+type explained struct {
+	*scene
+	pod      *corev1.Pod
+	problems []string // for which no kubelet gives it CPUs
+	notes    []string
+	all      []explain.Explanation
+}
+
+func (x *explained) fits() bool { return len(x.all) > 0 && x.all[0].Fits }
+
+// placed is the node that the pod is on; nil for one that is looking for a node, or was refused.
+func (x *explained) placed() *string {
+	if x.pod.Spec.NodeName == "" || ended(x.pod) {
+		return nil
+	}
+	return &x.pod.Spec.NodeName
+}
+
+// tell writes the explanation for people.
+func (x *explained) tell(c *call) {
+	asks := explain.Case{Pod: kubeletcpu.PodOf(x.pod)}
+	if !asks.Pod.PodLevelResources {
+		asks.Count = explain.NewCount(0, 0, x.pod)
+	}
+	name := "pod " + nameOf(x.pod)
+	if who := called(x.pod); who != name {
+		name += " (" + who + ")"
+	}
+	if node := x.placed(); node != nil {
+		fmt.Fprintf(c.out, "%s is on node %s: %s\n", name, *node, x.grants(*node))
+		return
+	}
+	fmt.Fprintf(c.out, "%s asks for %s.\n", name, asks.Asks())
+	for _, problem := range x.problems {
+		fmt.Fprintf(c.out, "No kubelet would give its VM CPUs of its own: %s.\n", problem)
+	}
+	if len(x.problems) > 0 {
+		return
+	}
+	for _, note := range x.notes {
+		fmt.Fprintf(c.out, "Note: %s.\n", note)
+	}
+	for _, e := range x.all {
+		hints := e.Hints
+		e.Hints = nil
+		fmt.Fprintf(c.out, "\n%s\n", e)
+		if e.Rule != "" {
+			fmt.Fprintf(c.out, "  %s\n", e.Rule)
 		}
-		before = n.Granting(d.Grants)
-	}
-	return request{"the pod", 0, &before}
-}
-
-// together is what the containers of a pod ask for, and how many CPUs that is at once: init containers end
-// before the others start, and leave their CPUs to them.
-func together(p *kubeletcpu.Pod) (parts []string, total int) {
-	lasting, starting := 0, 0
-	for _, c := range p.Containers {
-		switch {
-		case c.CPUs == 0:
-			continue
-		case c.Kind == kubeletcpu.Init:
-			starting = max(starting, lasting+c.CPUs)
-		default:
-			lasting += c.CPUs
-		}
-		parts = append(parts, fmt.Sprintf("%s %d", c.Name, c.CPUs))
-	}
-	return parts, max(starting, lasting)
-}
-
-// String tells what was asked for and what was free.
-func (r request) String() string {
-	free := r.node.Free()
-	var rooms []string
-	for _, room := range r.rooms() {
-		rooms = append(rooms, fmt.Sprintf("%d of %d on NUMA node %d", room.free, room.capacity, room.id))
-	}
-	return fmt.Sprintf("%s asks for %s of its own. Free are %d: %s.", r.who, count(r.cpus, "CPU"), free.Len(), enumerate(rooms))
-}
-
-// room is what a NUMA node has.
-type room struct{ id, capacity, free int }
-
-func (r request) rooms() []room {
-	var rooms []room
-	free := r.node.Free()
-	for _, n := range r.node.Topology.NUMANodes() {
-		if capacity := n.CPUs.Len(); capacity > 0 {
-			rooms = append(rooms, room{n.ID, capacity, n.CPUs.Intersect(free).Len()})
-		}
-	}
-	return rooms
-}
-
-// affinity tells which NUMA nodes the topology manager insists on.
-func (r request) affinity() []string {
-	policy := "Topology manager policy " + r.node.TopologyManager.Policy
-	if r.node.CPUManager.Options.AlignBySocket {
-		return []string{policy + ", with align-by-socket, wants them on as few NUMA nodes or sockets as an empty machine would need; those have no room."}
-	}
-	if r.node.TopologyManager.Policy == kubeletcpu.TopologySingleNUMANode {
-		return []string{policy + " wants them all on one NUMA node, and none has as many free. What is free on the others does not count."}
-	}
-	few, capacity := r.fewest()
-	if few == 0 {
-		return []string{"The whole machine has not as many."}
-	}
-	lines := []string{policy + " allows no more NUMA nodes than an empty machine would need; reserved and used CPUs count there too."}
-	if few == 1 {
-		lines = append(lines, fmt.Sprintf("One empty NUMA node, with %d CPUs, would hold the %d: so it must be one, and none has as many free. "+
-			"What is free on several together does not count.", capacity, r.cpus))
-	} else {
-		lines = append(lines, fmt.Sprintf("%d empty NUMA nodes, with %d CPUs together, would hold the %d: so it must be %d, and no %d have as many free.",
-			few, capacity, r.cpus, few, few))
-	}
-	if more := capacity + r.node.Topology.ThreadsPerCore(); r.admits(more) {
-		lines = append(lines, fmt.Sprintf("So %d would be admitted, oddly: as many need %s in any case.", more, count(few+1, "NUMA node")))
-	}
-	return lines
-}
-
-// admits tells whether a container that asks for so many would be admitted in its place.
-func (r request) admits(cpus int) bool {
-	p := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{CPUs: cpus}}}
-	return kubeletcpu.AdmitAll(r.node, nil, &p).Verdict == kubeletcpu.Admitted
-}
-
-// fewest is the number of NUMA nodes that hold the request when empty, and how many CPUs so many have at
-// most; 0 if all together do not.
-func (r request) fewest() (few, capacity int) {
-	rooms := r.rooms()
-	slices.SortFunc(rooms, func(a, b room) int { return b.capacity - a.capacity })
-	for _, room := range rooms {
-		few++
-		if capacity += room.capacity; capacity >= r.cpus {
-			return few, capacity
-		}
-	}
-	return 0, capacity
-}
-
-// alignment tells what full-pcpus-only wants.
-func (r request) alignment() string {
-	threads := r.node.Topology.ThreadsPerCore()
-	if rest := r.cpus % threads; rest != 0 {
-		return fmt.Sprintf("CPU manager option full-pcpus-only gives whole cores only, of %d CPUs each: ask for %d or %d.",
-			threads, r.cpus-rest, r.cpus+threads-rest)
-	}
-	var beside cpuset.Set
-	for _, core := range r.node.Topology.Cores() {
-		if core.CPUs.Overlaps(r.node.Reserved) {
-			beside = beside.Union(core.CPUs)
+		for _, hint := range hints {
+			fmt.Fprintf(c.out, "  fits if %s\n", hint.Text)
 		}
 	}
-	return fmt.Sprintf("CPU manager option full-pcpus-only does not count the free CPUs of cores with a reserved CPU (%s), and then there are too few.",
-		beside.Intersect(r.node.Free()))
+	fmt.Fprintf(c.out, "\n%s\n", x.sum())
+}
+
+// grants tells what CPUs the pod has on its node.
+func (x *explained) grants(node string) string {
+	m := x.byName[node]
+	if m == nil || m.node == nil {
+		return "there is no report of its CPUs"
+	}
+	d := demandOf(x.pod)
+	grants, all := m.heldBy(d)
+	if !all {
+		return "its kubelet has not granted it CPUs of its own"
+	}
+	return strings.TrimPrefix(kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: grants}.String(), "admitted: ")
+}
+
+func (x *explained) sum() string {
+	fit := 0
+	for _, e := range x.all {
+		if e.Fits {
+			fit++
+		}
+	}
+	return fmt.Sprintf("%d of %d nodes have room for it.", fit, len(x.all))
+}
+
+// explainLine is a line of explain -o json: what one node says.
+type explainLine struct {
+	Pod string `json:"pod"`
+	explain.Explanation
+	// CPUs are those of a pod that fits, or that is there, by container.
+	CPUs     map[string]string `json:"cpus,omitempty"`
+	Problems []string          `json:"problems,omitempty"`
+	Notes    []string          `json:"notes,omitempty"`
+}
+
+func (x *explained) encode(encoder *json.Encoder) error {
+	encoder.SetEscapeHTML(false)
+	all := x.all
+	if len(x.problems) > 0 {
+		all = []explain.Explanation{{Facts: "no kubelet would give its VM CPUs of its own"}}
+	}
+	if node := x.placed(); node != nil {
+		placed := explain.Explanation{Node: *node, Fits: true, Facts: "it is there: " + x.grants(*node)}
+		if m := x.byName[*node]; m != nil {
+			placed.Grants, _ = m.heldBy(demandOf(x.pod))
+		}
+		all = []explain.Explanation{placed}
+	}
+	var errs []error
+	for _, e := range all {
+		line := explainLine{Pod: nameOf(x.pod), Explanation: e, CPUs: map[string]string{}, Problems: x.problems, Notes: x.notes}
+		for _, grant := range e.Grants {
+			line.CPUs[grant.Container] = grant.CPUs.String()
+		}
+		errs = append(errs, encoder.Encode(line))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
 }

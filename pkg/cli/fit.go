@@ -25,12 +25,14 @@ stand in the input. The CPUs that a pod gets are taken from its node before the 
 
 A pod with spec.nodeName, or named by --bind, is tried on that node. Any other is tried on every node, in
 the order of the input, and goes to the first that admits it; if it asks for exclusive CPUs, to the first
-that gives it some. Nothing but CPUs is looked at: no memory, labels, taints, or scores, and no phase, so
-that a pod which was refused can be asked about as it is. A pod that its node's report has already is not
+that gives it some. It is what kubelets decide that is looked at: not the scheduler's scores, and no phase,
+so that a pod which was refused can be asked about as it is. A pod that its node's report has already is not
 admitted twice.
 
-The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). If there are none, they are
-taken from the cluster, with the pods that are on their way to them.
+The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). Where their Node objects are
+there, too, so is what the kubelet checks after it has granted CPUs: OutOfcpu, OutOfmemory and so on, node
+affinity, host ports and taints, beside the pods of the input that came before. If there are no NodeCPU
+objects, all that is taken from the cluster, with the pods that are there or on their way.
 
 Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at fault.`,
 		Example: `  kubectl corepin fit -f vm-pod.yaml
@@ -61,7 +63,7 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
-	tell := c.tellAnswer
+	tell := func(a *answer) error { return c.tellAnswer(s, a) }
 	if asJSON {
 		encoder := json.NewEncoder(c.out)
 		encoder.SetEscapeHTML(false)
@@ -102,10 +104,12 @@ func (c *call) situation(ctx context.Context) (*situation, error) {
 		}
 	}
 	switch fromCluster := c.access != (Access{}); {
+	case len(s.machines) == 0 && len(s.nodes) > 0:
+		return nil, errNodesOnly
 	case len(s.machines) == 0:
 		return s, s.fromCluster(ctx, c.host, c.access)
 	case fromCluster:
-		return nil, errors.New("the input has NodeCPU objects, and --kubeconfig or --context ask for those of a cluster; leave out the one or the other")
+		return nil, errBothSources
 	}
 	return s, nil
 }
@@ -147,7 +151,9 @@ func lineOf(a *answer) fitLine {
 	if t := a.admitted(); t != nil {
 		line.Node, line.Admitted, line.Message = t.machine.name, true, t.message
 		for _, grant := range t.grants {
-			line.CPUs[grant.Container] = grant.CPUs.String()
+			if grant.Container != "" {
+				line.CPUs[grant.Container] = grant.CPUs.String()
+			}
 		}
 		return line
 	}

@@ -5,9 +5,9 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/nodemap"
 )
@@ -16,7 +16,7 @@ import (
 const mostTold = 10
 
 // tellAnswer writes what becomes of a pod for people.
-func (c *call) tellAnswer(a *answer) error {
+func (c *call) tellAnswer(s *situation, a *answer) error {
 	if t := a.admitted(); t != nil {
 		_, err := fmt.Fprintf(c.out, "%s: %s\n", a.demand.name, t)
 		return err
@@ -27,12 +27,12 @@ func (c *call) tellAnswer(a *answer) error {
 		fmt.Fprintf(c.out, "%s: does not fit: %s: %s\n", a.demand.name, reason, message)
 	case 1:
 		fmt.Fprintf(c.out, "%s: %s\n", a.demand.name, &a.trials[0])
-		c.tellWhy(&a.trials[0], a.demand, "  ")
+		c.tellWhy(s, &a.trials[0], a.demand, "  ")
 	default:
 		fmt.Fprintf(c.out, "%s: fits on none of %d nodes\n", a.demand.name, len(a.trials))
 		for i := range a.trials[:min(len(a.trials), mostTold)] {
 			fmt.Fprintf(c.out, "  %s\n", &a.trials[i])
-			c.tellWhy(&a.trials[i], a.demand, "    ")
+			c.tellWhy(s, &a.trials[i], a.demand, "    ")
 		}
 		if more := len(a.trials) - mostTold; more > 0 {
 			fmt.Fprintf(c.out, "  and refused by %d more\n", more)
@@ -41,13 +41,37 @@ func (c *call) tellAnswer(a *answer) error {
 	return nil
 }
 
-func (c *call) tellWhy(t *trial, d *demand, indent string) {
+// tellWhy tells what stands against the pod, and what would help. Where the kubelet's other checks are made too
+// (kubeletfit), what helps is left to the command explain, which looks at those as well.
+func (c *call) tellWhy(s *situation, t *trial, d *demand, indent string) {
 	if t.before == nil || t.decision.Verdict != kubeletcpu.Refused || t.reason != t.decision.Reason {
 		return
 	}
-	for _, sentence := range explain(t.before, &d.pod, t.decision) {
-		fmt.Fprintf(c.out, "%s%s\n", indent, sentence)
+	why := explain.Of(&explain.Case{NodeName: t.machine.name, Node: t.before, Pod: d.pod, Neighbours: s.neighbours(t.machine, d)})
+	fmt.Fprintf(c.out, "%s%s\n", indent, why.Facts)
+	if why.Rule != "" {
+		fmt.Fprintf(c.out, "%s%s\n", indent, why.Rule)
 	}
+	if t.machine.fit != nil {
+		return
+	}
+	for _, hint := range why.Hints {
+		fmt.Fprintf(c.out, "%sfits if %s\n", indent, hint.Text)
+	}
+}
+
+// neighbours are the pods that hold CPUs of a machine, without the one that is asked about.
+func (s *situation) neighbours(m *machine, d *demand) []explain.Neighbour {
+	var there []explain.Neighbour
+	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
+		if uid != d.uid {
+			there = append(there, explain.Neighbour{Name: s.nameOf(uid), CPUs: union(m.granted[uid])})
+		}
+	}
+	for _, h := range m.holders {
+		there = append(there, explain.Neighbour{Name: h.name, CPUs: h.cpus})
+	}
+	return there
 }
 
 // tellMaps draws the nodes that are wanted, as the pods leave them.
@@ -68,15 +92,7 @@ func (s *situation) draw(m *machine) string {
 		used = used.Union(cpus)
 	}
 	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
-		var cpus cpuset.Set
-		for _, held := range m.granted[uid] {
-			cpus = cpus.Union(held)
-		}
-		name, known := s.names[uid]
-		if !known {
-			name = "pod " + string(uid)
-		}
-		hold(name, cpus)
+		hold(s.nameOf(uid), union(m.granted[uid]))
 	}
 	for _, h := range m.holders {
 		hold(h.name, h.cpus)
@@ -86,21 +102,4 @@ func (s *situation) draw(m *machine) string {
 		hold("in use, the report does not say by whom", missing)
 	}
 	return nodemap.Draw(m.node.Topology, m.node.Reserved, holders)
-}
-
-// count is "1 CPU" or "5 CPUs".
-func count(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
-}
-
-// enumerate is "a", "a and b", or "a, b and c".
-func enumerate(parts []string) string {
-	if len(parts) < 2 {
-		return strings.Join(parts, "")
-	}
-	last := len(parts) - 1
-	return strings.Join(parts[:last], ", ") + " and " + parts[last]
 }

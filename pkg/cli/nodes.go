@@ -15,7 +15,8 @@ func (c *call) nodesCommand() *cobra.Command {
 
 The nodes are the NodeCPU objects of the input; Pods in it give the holders their names. Without
 NodeCPU objects in the input, nodes and pods are those of the cluster. Pods that are on their way to a node
-are drawn as if they were there.
+are drawn as if they were there, and marked "(in flight)". This needs permission to list nodecpus.corepin.dev,
+nodes and pods, cluster-wide.
 
 Exit code: 0, or 2 if the command line or the input is at fault.`,
 		Example: `  kubectl corepin nodes
@@ -33,6 +34,11 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	for _, pod := range s.pods {
+		if m := s.byName[pod.Spec.NodeName]; m != nil && !ended(pod) {
+			m.admit(arriving(pod))
+		}
+	}
 	for i, m := range s.machines {
 		if i > 0 {
 			fmt.Fprintln(c.out)
@@ -41,7 +47,11 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 			fmt.Fprintf(c.out, "%s\n%s\n", m.name, m.why)
 			continue
 		}
-		fmt.Fprintf(c.out, "%s\n%s\n\n%s", m.name, m.node, s.draw(m))
+		fmt.Fprintf(c.out, "%s\n%s\n", m.name, m.node)
+		if m.inexact != "" {
+			fmt.Fprintf(c.out, "inexact   %s\n", m.inexact)
+		}
+		fmt.Fprintf(c.out, "\n%s", s.draw(m))
 	}
 	return nil
 }

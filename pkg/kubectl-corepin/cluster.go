@@ -5,8 +5,11 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -17,27 +20,75 @@ import (
 // pageSize is how many objects are asked for at once; it spares the API server.
 const pageSize = 500
 
-// askCluster reads the reports and the pods of the cluster that kubectl would talk to.
+// askCluster reads the reports, the nodes and the pods of the cluster that kubectl would talk to.
 func askCluster(ctx context.Context, access cli.Access) (cli.Cluster, error) {
+	client, namespace, err := connect(access)
+	if err != nil {
+		return cli.Cluster{}, err
+	}
+	cluster := cli.Cluster{Namespace: namespace}
+	if cluster.Reports, err = list[v1alpha1.NodeCPU](ctx, client.Resource(v1alpha1.Resource)); err != nil {
+		return cli.Cluster{}, fmt.Errorf("listing NodeCPU objects (is corepin installed in the cluster?): %w%s", err, remedy(err))
+	}
+	if cluster.Nodes, err = list[corev1.Node](ctx, client.Resource(corev1.SchemeGroupVersion.WithResource("nodes"))); err != nil {
+		return cli.Cluster{}, fmt.Errorf("listing nodes: %w%s", err, remedy(err))
+	}
+	if cluster.Pods, err = list[corev1.Pod](ctx, client.Resource(corev1.SchemeGroupVersion.WithResource("pods"))); err != nil {
+		return cli.Cluster{}, fmt.Errorf("listing pods: %w%s", err, remedy(err))
+	}
+	return cluster, nil
+}
+
+// vmis are the versions under which KubeVirt serves a VirtualMachineInstance, the newest first.
+var vmis = []schema.GroupVersionResource{
+	{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"},
+	{Group: "kubevirt.io", Version: "v1alpha3", Resource: "virtualmachineinstances"},
+}
+
+// askVMI reads a VirtualMachineInstance.
+func askVMI(ctx context.Context, access cli.Access, name types.NamespacedName) (map[string]any, error) {
+	client, _, err := connect(access)
+	if err != nil {
+		return nil, err
+	}
+	for _, resource := range vmis {
+		object, getErr := client.Resource(resource).Namespace(name.Namespace).Get(ctx, name.Name, metav1.GetOptions{})
+		if getErr == nil {
+			return object.Object, nil
+		}
+		if err = getErr; !apierrors.IsNotFound(err) {
+			break
+		}
+	}
+	return nil, fmt.Errorf("getting VirtualMachineInstance %s: %w%s", name, err, remedy(err))
+}
+
+// connect finds the cluster that kubectl would talk to, and the namespace that it would use.
+func connect(access cli.Access) (dynamic.Interface, string, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = access.Kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules,
-		&clientcmd.ConfigOverrides{CurrentContext: access.Context}).ClientConfig()
+	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: access.Context})
+	config, err := loaded.ClientConfig()
 	if err != nil {
-		return cli.Cluster{}, fmt.Errorf("finding the cluster (there are no NodeCPU objects in the input; give them, or a --kubeconfig): %w", err)
+		return nil, "", fmt.Errorf("finding the cluster (there are no NodeCPU objects in the input; give them, or a --kubeconfig): %w", err)
+	}
+	namespace, _, err := loaded.Namespace()
+	if err != nil {
+		return nil, "", fmt.Errorf("reading the namespace of the kubeconfig's context: %w", err)
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return cli.Cluster{}, fmt.Errorf("connecting to the cluster: %w", err)
+		return nil, "", fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	var cluster cli.Cluster
-	if cluster.Reports, err = list[v1alpha1.NodeCPU](ctx, client.Resource(v1alpha1.Resource)); err != nil {
-		return cli.Cluster{}, fmt.Errorf("listing NodeCPU objects (is corepin installed in the cluster?): %w", err)
+	return client, namespace, nil
+}
+
+// remedy is what to do about an error of the API server, beyond what it says itself.
+func remedy(err error) string {
+	if apierrors.IsForbidden(err) {
+		return "; ask for ClusterRole corepin-explain, which corepin's manifests bring: kubectl create clusterrolebinding NAME --clusterrole=corepin-explain --user=YOU"
 	}
-	if cluster.Pods, err = list[corev1.Pod](ctx, client.Resource(corev1.SchemeGroupVersion.WithResource("pods"))); err != nil {
-		return cli.Cluster{}, fmt.Errorf("listing pods: %w", err)
-	}
-	return cluster, nil
+	return ""
 }
 
 // list reads all objects of a kind, page by page.

@@ -16,6 +16,6 @@ func main() {
 	os.Exit(cli.Run(context.Background(), cli.Host{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Open:    func(name string) (fs.File, error) { return os.Open(name) },
-		Cluster: askCluster,
+		Cluster: askCluster, VMI: askVMI,
 	}, os.Args[1:]))
 }

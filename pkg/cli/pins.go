@@ -1,0 +1,227 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/vmi"
+)
+
+func (c *call) pinsCommand() *cobra.Command {
+	var granted string
+	cmd := &cobra.Command{
+		Use:   "pins [-f FILE... --cpus LIST]",
+		Short: "Tell where the threads of virtual machines are pinned, or would be",
+		Long: `pins tells which CPU each vCPU, the emulator and each IO thread of a dedicated VM runs on.
+
+Without -f, it tells of every dedicated VM in the cluster where the agent of its node last found the
+threads. With -f, it computes where they would go: for each VirtualMachineInstance or VirtualMachine of the
+input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
+
+Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is at fault.`,
+		Example: `  kubectl corepin pins
+  kubectl corepin pins -f nodecpu.yaml -f vmi.yaml --cpus 2-5`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c.files.names = append(c.files.names, args...)
+			if len(c.files.names) == 0 && !cmd.Flags().Changed("cpus") {
+				return c.pinsOfCluster(cmd.Context())
+			}
+			if !cmd.Flags().Changed("cpus") {
+				return errors.New("--cpus is missing: which CPUs does the kubelet grant to the VM's pod? (fit tells)")
+			}
+			return c.pinsOfInput(granted)
+		},
+	}
+	c.inputFlags(cmd)
+	c.outputFlag(cmd)
+	c.accessFlags(cmd)
+	cmd.Flags().StringVar(&granted, "cpus", "", "The CPUs that the kubelet grants to each VM, for example 2-5,8; only with -f.")
+	return cmd
+}
+
+// pinning is where a VM's threads are or would be.
+type pinning struct {
+	vm, node string
+	granted  cpuset.Set
+	host     *cputopology.Topology // nil where it is not known
+	reserved cpuset.Set
+	vcpus    []int // numbers, in the order of pins.VCPUs
+	pins     placement.Pins
+	err      error
+}
+
+// pinsLine is a line of pins -o json.
+type pinsLine struct {
+	VMI       string         `json:"vmi"`
+	VCPUs     []vcpuPin      `json:"vcpus"`
+	Emulator  string         `json:"emulator"`
+	IOThreads []ioThreadLine `json:"ioThreads"`
+	Error     string         `json:"error"`
+}
+
+type vcpuPin struct {
+	VCPU int    `json:"vcpu"`
+	CPUs string `json:"cpus"`
+}
+
+type ioThreadLine struct {
+	ID   int    `json:"id"`
+	CPUs string `json:"cpus"`
+}
+
+func (p *pinning) line() pinsLine {
+	line := pinsLine{VMI: p.vm, VCPUs: []vcpuPin{}, IOThreads: []ioThreadLine{}, Emulator: p.pins.Emulator.String()}
+	for i, cpus := range p.pins.VCPUs {
+		line.VCPUs = append(line.VCPUs, vcpuPin{p.vcpus[i], cpus.String()})
+	}
+	for _, thread := range slices.Sorted(maps.Keys(p.pins.IOThreads)) {
+		line.IOThreads = append(line.IOThreads, ioThreadLine{thread, p.pins.IOThreads[thread].String()})
+	}
+	if p.err != nil {
+		line.Error = p.err.Error()
+	}
+	return line
+}
+
+// pinsOfInput computes where the threads of the VMs in the input would go.
+func (c *call) pinsOfInput(granted string) error {
+	cpus, err := cpuset.Parse(granted)
+	if err != nil {
+		return fmt.Errorf("--cpus is %q: %w", granted, err)
+	}
+	documents, err := c.files.documents(c.host)
+	if err != nil {
+		return err
+	}
+	report, machines, err := readPinsInput(documents)
+	if err != nil {
+		return fmt.Errorf("reading input: %w", err)
+	}
+	host, hostErr := nodereport.Topology(&report.Status)
+	reserved, err := cpuset.Parse(report.Status.ReservedCPUs)
+	if err != nil {
+		return fmt.Errorf("reading input: NodeCPU %s: reservedCPUs: %w", report.Name, err)
+	}
+	all := make([]*pinning, 0, len(machines))
+	for _, machine := range machines {
+		p := &pinning{vm: qualified(machine.Namespace, machine.Name), node: report.Name, granted: cpus, host: host, reserved: reserved}
+		if p.err = hostErr; p.err == nil {
+			p.place(machine)
+		}
+		all = append(all, p)
+	}
+	return c.tellPins(all)
+}
+
+// place computes the pins of a VM's guest.
+func (p *pinning) place(machine *vmi.VMI) {
+	if !machine.Dedicated() {
+		p.err = errors.New("the VM asks no dedicated CPUs (spec.domain.cpu.dedicatedCpuPlacement), so nothing is pinned")
+		return
+	}
+	if machine.Instancetype != nil {
+		p.err = errors.New("the sizes stand in the instancetype; give the VirtualMachineInstance made from both")
+		return
+	}
+	var guest placement.Guest
+	if guest, p.err = placement.GuestOf(machine); p.err != nil {
+		return
+	}
+	if p.pins, p.err = placement.Place(guest, p.granted, p.host); p.err != nil {
+		return
+	}
+	for id := range p.pins.VCPUs {
+		p.vcpus = append(p.vcpus, id)
+	}
+}
+
+// readPinsInput finds the one NodeCPU and the VMs.
+func readPinsInput(documents []document) (*v1alpha1.NodeCPU, []*vmi.VMI, error) {
+	var report *v1alpha1.NodeCPU
+	var machines []*vmi.VMI
+	for _, document := range documents {
+		for _, o := range document.objects() {
+			switch kind := (metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}); {
+			case o.fault != nil:
+				return nil, nil, o.fault
+			case kind == reportKind && report != nil:
+				return nil, nil, fmt.Errorf("%s: a second NodeCPU; the CPUs of --cpus are those of one machine", o.where())
+			case kind == reportKind:
+				report = &v1alpha1.NodeCPU{}
+				if _, err := o.decode(report); err != nil {
+					return nil, nil, o.faulty(fmt.Errorf("NodeCPU %s: %w", o.name, err))
+				}
+			case o.foreign():
+				return nil, nil, fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s) and virtual machines (kubevirt.io) can be used here",
+					o.where(), cmp.Or(o.apiVersion, "no apiVersion,"), o.kind, reportKind.APIVersion)
+			default:
+				machine, err := o.machine()
+				if err != nil {
+					return nil, nil, o.faulty(err)
+				}
+				machines = append(machines, machine)
+			}
+		}
+	}
+	if report == nil {
+		return nil, nil, errors.New("there is no NodeCPU in it, so the machine is not known (kubectl get nodecpu NAME -o yaml)")
+	}
+	if len(machines) == 0 {
+		return nil, nil, errors.New("there is no virtual machine in it")
+	}
+	return report, machines, nil
+}
+
+// pinsOfCluster tells what the agents of the cluster report.
+func (c *call) pinsOfCluster(ctx context.Context) error {
+	cluster, err := c.host.Cluster(ctx, c.access)
+	if err != nil {
+		return err
+	}
+	if len(cluster.Reports) == 0 {
+		return errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
+	}
+	return c.tellPins(pinsReported(cluster))
+}
+
+// tellPins writes the pins of VMs.
+func (c *call) tellPins(all []*pinning) error {
+	asJSON, err := c.json()
+	if err != nil {
+		return err
+	}
+	encoder := json.NewEncoder(c.out)
+	encoder.SetEscapeHTML(false)
+	for i, p := range all {
+		if p.err != nil {
+			c.refuse()
+		}
+		if !asJSON {
+			if i > 0 {
+				fmt.Fprintln(c.out)
+			}
+			p.tell(c.out)
+			continue
+		}
+		if err := encoder.Encode(p.line()); err != nil {
+			return fmt.Errorf("writing the answer: %w", err)
+		}
+	}
+	if len(all) == 0 && !asJSON {
+		fmt.Fprintln(c.out, "no dedicated VM runs in the cluster")
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodemap"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/placement"
+)
+
+// pinsReported gives the pins of the cluster's dedicated VMs that run, by name and node.
+func pinsReported(cluster Cluster) []*pinning {
+	reports := map[string]*v1alpha1.NodeCPU{}
+	for i := range cluster.Reports {
+		reports[cluster.Reports[i].Name] = &cluster.Reports[i]
+	}
+	var all []*pinning
+	for i := range cluster.Pods {
+		pod := &cluster.Pods[i]
+		l, ok := launcher.Of(pod)
+		if !ok || !l.Dedicated || pod.Status.Phase != corev1.PodRunning {
+			continue
+		}
+		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), node: pod.Spec.NodeName}
+		p.err = p.read(pod, l, reports[pod.Spec.NodeName])
+		all = append(all, p)
+	}
+	slices.SortFunc(all, func(a, b *pinning) int {
+		return cmp.Or(strings.Compare(a.vm, b.vm), strings.Compare(a.node, b.node))
+	})
+	return all
+}
+
+// read takes a pod's grant and pins out of its node's report.
+func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.NodeCPU) error {
+	if report == nil {
+		return fmt.Errorf("there is no NodeCPU of node %s; is corepin-agent running there?", p.node)
+	}
+	var err error
+	if p.host, err = nodereport.Topology(&report.Status); err != nil {
+		return fmt.Errorf("reading NodeCPU %s: %w", p.node, err)
+	}
+	grants, err := nodereport.Granted(report)
+	if err != nil {
+		return err
+	}
+	// A report that Granted reads has no other list that is not one.
+	p.reserved, _ = cpuset.Parse(report.Status.ReservedCPUs)
+	p.granted = grants[pod.UID][l.Compute]
+	if p.granted.IsEmpty() {
+		causes := launcher.Problems(pod)
+		if len(causes) == 0 {
+			causes = []string{"the kubelet granted none"}
+		}
+		return fmt.Errorf("the VM asked dedicated CPUs, and its container %s has none: %s", l.Compute, strings.Join(causes, "; "))
+	}
+	text := ""
+	for _, grant := range report.Status.Granted {
+		if grant.PodUID == pod.UID {
+			text = grant.Pins
+		}
+	}
+	if p.vcpus, p.pins, err = placement.ParseText(text); err != nil {
+		return err
+	}
+	if len(p.pins.VCPUs) == 0 {
+		return errors.New("nothing is pinned yet; the events of pod " + nameOf(pod) + " tell why")
+	}
+	return p.judge(report)
+}
+
+// judge tells what is wrong with reported pins.
+func (p *pinning) judge(report *v1alpha1.NodeCPU) error {
+	for i, cpus := range p.pins.VCPUs {
+		if outside := cpus.Minus(p.granted); !outside.IsEmpty() {
+			return fmt.Errorf("vCPU %d may run on CPU %s, which is not granted (%s)", p.vcpus[i], outside, p.granted)
+		}
+	}
+	drifted := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionDrifted)
+	if drifted != nil && drifted.Status == "True" && strings.Contains(drifted.Message+";", "VM "+p.vm) {
+		return errors.New(drifted.Message)
+	}
+	return nil
+}
+
+// tell writes the pins for people.
+func (p *pinning) tell(out io.Writer) {
+	fmt.Fprintf(out, "%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
+	if p.err != nil {
+		fmt.Fprintf(out, "  not as it should be: %v\n", p.err)
+	}
+	var holders []nodemap.Holder
+	write := func(thread string, cpus cpuset.Set) {
+		fmt.Fprintf(out, "  %-12s CPU %-8s %s\n", thread, cpus, p.whereabouts(cpus))
+		holders = append(holders, nodemap.Holder{Name: thread, CPUs: cpus})
+	}
+	for i, cpus := range p.pins.VCPUs {
+		write(fmt.Sprintf("vCPU %d", p.vcpus[i]), cpus)
+	}
+	shown := len(holders)
+	if !p.pins.Emulator.IsEmpty() {
+		write("emulator", p.pins.Emulator)
+		shown = len(holders)
+	}
+	for _, thread := range slices.Sorted(maps.Keys(p.pins.IOThreads)) {
+		write(fmt.Sprintf("IO thread %d", thread), p.pins.IOThreads[thread])
+	}
+	if p.host != nil && len(holders) > 0 {
+		fmt.Fprintln(out)
+		fmt.Fprint(out, nodemap.Draw(p.host, p.reserved.Minus(p.granted), p.drawn(holders, shown)))
+	}
+}
+
+// drawn leaves out the IO threads that share CPUs with others: a map cell has room for one.
+func (p *pinning) drawn(holders []nodemap.Holder, alone int) []nodemap.Holder {
+	drawn := slices.Clone(holders[:alone])
+	var taken cpuset.Set
+	for _, holder := range drawn {
+		taken = taken.Union(holder.CPUs)
+	}
+	for _, holder := range holders[alone:] {
+		if !holder.CPUs.Overlaps(taken) {
+			drawn, taken = append(drawn, holder), taken.Union(holder.CPUs)
+		}
+	}
+	if spare := p.granted.Minus(taken); !spare.IsEmpty() {
+		drawn = append(drawn, nodemap.Holder{Name: "granted and not used", CPUs: spare})
+	}
+	return drawn
+}
+
+// whereabouts says where in the machine CPUs are.
+func (p *pinning) whereabouts(cpus cpuset.Set) string {
+	if p.host == nil {
+		return ""
+	}
+	var places []string
+	for id := range cpus.All() {
+		cpu, ok := p.host.CPU(id)
+		if !ok {
+			continue
+		}
+		if place := fmt.Sprintf("core %d, NUMA node %d", cpu.Core, cpu.NUMANode); !slices.Contains(places, place) {
+			places = append(places, place)
+		}
+	}
+	return strings.Join(places, "; ")
+}

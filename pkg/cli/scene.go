@@ -1,0 +1,267 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+	resourcehelper "k8s.io/component-helpers/resource"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/explain"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/placement"
+)
+
+// mirrorAnnotation stands on the API server's copy of a static pod, and is the UID that the pod has on its node
+// (pkg/kubelet/types/pod_update.go, v1.36.3).
+const mirrorAnnotation = "kubernetes.io/config.mirror"
+
+// The labels of nodes that run the CPU manager; KubeVirt's launcher pods select one of them.
+var managerLabels = []string{"cpumanager", "kubevirt.io/cpumanager"}
+
+// scene is a situation as it is, with nobody admitted: what corepin-scheduler looks at.
+type scene struct {
+	*situation
+	// live tells that all pods are known, so that a pod that is not there is gone.
+	live bool
+	// guest is that of the VM that is asked about, where it is known.
+	guest *placement.Guest
+}
+
+// scene reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
+func (c *call) scene(ctx context.Context) (*scene, error) {
+	s := &scene{situation: newSituation()}
+	if len(c.files.names) > 0 {
+		documents, err := c.files.documents(c.host)
+		if err != nil {
+			return nil, err
+		}
+		if s.situation, err = situationOf(documents); err != nil {
+			return nil, err
+		}
+	}
+	switch fromCluster := c.access != (Access{}); {
+	case len(s.machines) > 0 && fromCluster:
+		return nil, errBothSources
+	case len(s.machines) > 0:
+		return s, nil
+	case len(s.nodes) > 0:
+		return nil, errNodesOnly
+	}
+	cluster, err := s.readCluster(ctx, c.host, c.access)
+	if err != nil {
+		return nil, err
+	}
+	s.live = true
+	c.namespace = cmp.Or(c.namespace, cluster.Namespace)
+	for i := range cluster.Pods {
+		if pod := &cluster.Pods[i]; s.pod(pod.Namespace, pod.Name) == nil {
+			s.pods = append(s.pods, pod)
+		}
+	}
+	return s, nil
+}
+
+func (s *scene) pod(namespace, name string) *corev1.Pod {
+	for _, pod := range s.pods {
+		if pod.Name == name && cmp.Or(pod.Namespace, "default") == namespace {
+			return pod
+		}
+	}
+	return nil
+}
+
+// launcherOf is the launcher pod of a VMI: the one that waits, or that runs, or that ended last.
+func (s *scene) launcherOf(vmi types.NamespacedName) *corev1.Pod {
+	var found *corev1.Pod
+	rank := func(pod *corev1.Pod) int {
+		switch {
+		case ended(pod):
+			return 0
+		case pod.Spec.NodeName != "":
+			return 1
+		}
+		return 2
+	}
+	for _, pod := range s.pods {
+		l, is := launcher.Of(pod)
+		if !is || l.VMI.Name != vmi.Name || cmp.Or(pod.Namespace, "default") != vmi.Namespace {
+			continue
+		}
+		if found == nil || cmp.Or(rank(pod)-rank(found), pod.CreationTimestamp.Compare(found.CreationTimestamp.Time)) > 0 {
+			found = pod
+		}
+	}
+	return found
+}
+
+// explain asks every node about a pod, those that fit first and then the nearest.
+func (s *scene) explain(pod *corev1.Pod) []explain.Explanation {
+	var all []explain.Explanation
+	for _, m := range s.machines {
+		c := s.caseOf(m, pod)
+		all = append(all, explain.Of(&c))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
+		if s.byName[name] == nil {
+			c := s.caseOf(&machine{name: name, why: "has no CPU report (NodeCPU); does corepin-agent run there?"}, pod)
+			all = append(all, explain.Of(&c))
+		}
+	}
+	return explain.Best(all, math.MaxInt)
+}
+
+// caseOf is a node and a pod as package explain wants them: as corepin-scheduler sees them.
+func (s *scene) caseOf(m *machine, pod *corev1.Pod) explain.Case {
+	l, isLauncher := launcher.Of(pod)
+	c := explain.Case{NodeName: m.name, Pod: kubeletcpu.PodOf(pod), Dedicated: isLauncher && l.Dedicated, Guest: s.guest, Compute: l.Compute}
+	residents := s.residents(m.name, pod)
+	s.addNeighbours(&c, m, residents)
+	switch {
+	case m.node == nil:
+		c.Node, c.Unknown = nil, m.why
+	case m.inexact != "":
+		c.Node, c.Unknown = nil, "cannot be predicted: "+m.inexact
+	}
+	if node := s.nodes[m.name]; node != nil {
+		c.Unlabelled = !slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
+		c.Excluded = excluded(node, residents, pod)
+		if !c.Pod.PodLevelResources {
+			c.Count = explain.NewCount(node.Status.Allocatable.Cpu().MilliValue(), requested(residents...), pod)
+		}
+	}
+	return c
+}
+
+// residents are the pods on a node that have not ended, without pod itself.
+func (s *scene) residents(node string, pod *corev1.Pod) []*corev1.Pod {
+	var there []*corev1.Pod
+	for _, other := range s.pods {
+		if other.Spec.NodeName == node && other != pod && !ended(other) {
+			there = append(there, other)
+		}
+	}
+	return there
+}
+
+// addNeighbours sets the case's node and who is there: granted, in flight, or gone. A pod of which the report has
+// only some containers is in flight, and what it has is free until it is admitted as a whole.
+func (s *scene) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Pod) {
+	if m.node == nil {
+		return
+	}
+	node := *m.node
+	granted := maps.Clone(m.granted)
+	for _, pod := range residents {
+		asks := kubeletcpu.PodOf(pod)
+		uid := cmp.Or(types.UID(pod.Annotations[mirrorAnnotation]), pod.UID)
+		neighbour := explain.Neighbour{Name: called(pod), Millicores: requested(pod)}
+		switch held := granted[uid]; {
+		case !asks.Exclusive():
+			continue
+		case covers(held, &asks):
+			neighbour.CPUs = union(held)
+		default:
+			node.Shared = node.Shared.Union(union(held))
+			neighbour.InFlight = &asks
+		}
+		delete(granted, uid)
+		c.Neighbours = append(c.Neighbours, neighbour)
+	}
+	for _, uid := range slices.Sorted(maps.Keys(granted)) {
+		if s.live {
+			node.Shared, c.Left = node.Shared.Union(union(granted[uid])), true
+			continue
+		}
+		c.Neighbours = append(c.Neighbours, explain.Neighbour{Name: "pod " + string(uid), CPUs: union(granted[uid])})
+	}
+	c.Node = &node
+}
+
+func covers(held map[string]cpuset.Set, pod *kubeletcpu.Pod) bool {
+	return len(held) > 0 && !slices.ContainsFunc(pod.Containers, func(c kubeletcpu.Container) bool {
+		return c.CPUs > 0 && held[c.Name].IsEmpty()
+	})
+}
+
+func union(held map[string]cpuset.Set) cpuset.Set {
+	var all cpuset.Set
+	for _, cpus := range held {
+		all = all.Union(cpus)
+	}
+	return all
+}
+
+// requested is what kube-scheduler counts for pods, in millicores.
+func requested(pods ...*corev1.Pod) int64 {
+	sum := int64(0)
+	for _, pod := range pods {
+		requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true})
+		sum += requests.Cpu().MilliValue()
+	}
+	return sum
+}
+
+// plenty is more CPUs than any machine has.
+var plenty = *resource.NewQuantity(1_000_000, resource.DecimalSI)
+
+// excluded tells why a node is none for a pod however many CPUs it has, and were it labelled for VMs.
+func excluded(node *corev1.Node, residents []*corev1.Pod, pod *corev1.Pod) string {
+	keepsAway := func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
+	taint, tainted := corev1helpers.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, pod.Spec.Tolerations, keepsAway, false)
+	switch {
+	case node.Spec.Unschedulable:
+		return "is cordoned (spec.unschedulable)"
+	case tainted:
+		return fmt.Sprintf("has taint %s, which the pod does not tolerate", taint.ToString())
+	}
+	ample := node.DeepCopy()
+	ample.Status.Allocatable[corev1.ResourceCPU] = plenty
+	if ample.Labels == nil {
+		ample.Labels = map[string]string{}
+	}
+	for _, label := range managerLabels {
+		ample.Labels[label] = "true"
+	}
+	fit := kubeletfit.New(ample)
+	for _, resident := range residents {
+		fit.Add(resident)
+	}
+	unbound := *pod
+	unbound.Spec.NodeName = ""
+	if refusal := fit.Check(&unbound); refusal.Reason != "" {
+		why := strings.TrimPrefix(refusal.Message, "Predicate "+refusal.Reason+" failed: ")
+		return fmt.Sprintf("would not take the pod whatever CPUs it had: %s: %s", refusal.Reason, strings.TrimPrefix(why, "node(s) "))
+	}
+	return ""
+}
+
+func ended(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+}
+
+// called is how a pod is named: its VM where it has one.
+func called(pod *corev1.Pod) string {
+	if name := holderName(pod); name != nameOf(pod) {
+		return name
+	}
+	return "pod " + nameOf(pod)
+}
+
+var (
+	errBothSources = errors.New("the input has NodeCPU objects, and --kubeconfig or --context ask for those of a cluster; leave out the one or the other")
+	errNodesOnly   = errors.New("reading input: there are Node objects in it and no NodeCPU objects; add them (kubectl get nodecpus -o yaml), or leave the Nodes out to ask the cluster")
+)
