@@ -111,9 +111,9 @@ func TestWrongArgumentsStopTheScheduler(t *testing.T) {
 		t.Fatal(err)
 	}
 	for right, wrong := range map[string]string{
-		"scoringStrategy:":                "scoringStrategie:",
-		"nodesWithoutExactReport: Refuse": "nodesWithoutExactReport: Hope",
-		"scheduler.corepin.dev/v1alpha1":  "scheduler.corepin.dev/v9",
+		"scoringStrategy:":                  "scoringStrategie:",
+		"nodesWithoutExactReport: Estimate": "nodesWithoutExactReport: Hope",
+		"scheduler.corepin.dev/v1alpha1":    "scheduler.corepin.dev/v9",
 	} {
 		changed := strings.Replace(string(text), right, wrong, 1)
 		if changed == string(text) {

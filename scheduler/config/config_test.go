@@ -6,13 +6,15 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUArgs\n"
 
 func TestDecode(t *testing.T) {
 	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
-	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, NodesWithoutExactReport: Refuse}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}
 	for name, test := range map[string]struct {
 		text    string
 		want    DedicatedCPUArgs
@@ -20,8 +22,8 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nnodesWithoutExactReport: Estimate\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Estimate}},
-		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Refuse}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, OtherPods: Ignore}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
 		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},
@@ -30,6 +32,9 @@ func TestDecode(t *testing.T) {
 		"another version":                {text: "apiVersion: scheduler.corepin.dev/v2\nkind: DedicatedCPUArgs\n", wantErr: `apiVersion "scheduler.corepin.dev/v2"`},
 		"an unknown strategy":            {text: header + "scoringStrategy: Random\n", wantErr: `scoringStrategy: Unsupported value: "Random"`},
 		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
+		"an unknown label policy":        {text: header + "cpuManagerNodes: Sometimes\n", wantErr: `cpuManagerNodes: Unsupported value: "Sometimes"`},
+		"an unknown strictness":          {text: header + "strictness: Lax\n", wantErr: `"Lax" is not a strictness`},
+		"other pods":                     {text: header + "otherPods: Some\n", wantErr: `otherPods: Unsupported value: "Some"`},
 		"a value of the wrong type":      {text: header + "scoringStrategy: [a]\n", wantErr: "cannot unmarshal"},
 		"text that is neither":           {text: "{", wantErr: "yaml"},
 		"a list where an object belongs": {text: "- a\n", wantErr: "cannot unmarshal"},

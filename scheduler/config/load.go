@@ -58,16 +58,26 @@ func decodeStrict(data []byte, into *DedicatedCPUArgs) error {
 func (a *DedicatedCPUArgs) Validate(path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	switch a.ScoringStrategy {
-	case LeastFragmentation, MostFree:
+	case LeastFragmentation, MostFree, MostAllocated:
 	default:
 		errs = append(errs, field.NotSupported(path.Child("scoringStrategy"), a.ScoringStrategy,
-			[]ScoringStrategy{LeastFragmentation, MostFree}))
+			[]ScoringStrategy{LeastFragmentation, MostFree, MostAllocated}))
 	}
 	switch a.NodesWithoutExactReport {
 	case Refuse, Estimate:
 	default:
 		errs = append(errs, field.NotSupported(path.Child("nodesWithoutExactReport"), a.NodesWithoutExactReport,
 			[]UnknownNodePolicy{Refuse, Estimate}))
+	}
+	switch a.CPUManagerNodes {
+	case Required, Preferred:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("cpuManagerNodes"), a.CPUManagerNodes, []LabelPolicy{Required, Preferred}))
+	}
+	switch a.OtherPods {
+	case Predict, Ignore:
+	default:
+		errs = append(errs, field.NotSupported(path.Child("otherPods"), a.OtherPods, []OtherPodsPolicy{Predict, Ignore}))
 	}
 	return errs
 }

@@ -18,14 +18,25 @@ type demand struct {
 	nodeview.Demand
 	// launcher tells that the pod is the launcher pod of a dedicated VM: it insists on exclusive CPUs.
 	launcher bool
+	// guest is what the VM needs of its CPUs; nil where that is not known.
+	guest *guest
+
+	// beside is the CPU, in millicores, that the pod requests besides its exclusive CPUs; set at PreScore.
+	beside int64
 
 	// waits puts the pod among those that a report can wake, once in a scheduling cycle.
 	waits sync.Once
 	// heldAt are the nodes that could not answer because of pods in flight.
 	heldAt sync.Map
-	// estimatedAt are the nodes that were let through on something less than an exact prediction, with what
-	// was known of them.
+	// estimatedAt are the nodes that were let through on something less than an exact prediction, each with an
+	// estimated.
 	estimatedAt sync.Map
+}
+
+// estimated is what was known of a node that could not be predicted exactly.
+type estimated struct {
+	standing nodeview.Standing
+	why      string
 }
 
 // Clone returns the demand itself: what a pod asks for is the same whatever preemption simulates, and

@@ -10,6 +10,7 @@ import (
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/scheduler/nodeview"
 )
 
 // EventsToRegister is called once at start: these are the events of kube-scheduler that can make a pod
@@ -21,7 +22,7 @@ func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWit
 	return []fwk.ClusterEventWithHint{
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete},
-			QueueingHintFn: afterPodDelete,
+			QueueingHintFn: pl.afterPodDelete,
 		},
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.UpdatePodLabel | fwk.UpdatePodScaleDown},
@@ -29,14 +30,14 @@ func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWit
 		},
 		{
 			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint},
-			QueueingHintFn: afterNodeChange,
+			QueueingHintFn: pl.afterNodeChange,
 		},
 	}, nil
 }
 
 // afterPodDelete tells whether a pod that has gone, or has ended, may have made room: only one that held
 // exclusive CPUs has. It is also called when a binding fails.
-func afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
+func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
 	gone, ok := oldObj.(*corev1.Pod)
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a deleted pod: it is a %T", oldObj)
@@ -48,8 +49,24 @@ func afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.Que
 		logger.V(5).Info("the pod that is gone had no exclusive CPUs", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
+	if d := demandOf(pod); d != nil && !pl.couldFitOnceLeft(gone, d) {
+		logger.V(5).Info("the node would still not take the pod", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+		return fwk.QueueSkip, nil
+	}
 	logger.V(5).Info("a pod with exclusive CPUs is gone", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
 	return fwk.Queue, nil
+}
+
+// couldFitOnceLeft tells whether the node that a pod has left could now take the demand. If not, and other pods
+// leave it before their CPUs are free in its report, the hint for the last of them says yes, or the report.
+func (pl *DedicatedCPU) couldFitOnceLeft(gone *corev1.Pod, d *demand) bool {
+	node, err := pl.nodes.Get(gone.Spec.NodeName)
+	if err != nil {
+		return false // the node is gone too; if it comes back, that is an event
+	}
+	pl.view.Left(gone)
+	fits, standing := pl.view.CouldFit(node, &d.Demand)
+	return fits || standing != nodeview.Exact
 }
 
 // afterPodUpdate tells whether the waiting pod itself now asks for something else.
@@ -72,7 +89,7 @@ func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fw
 }
 
 // afterNodeChange tells whether a new node, or one with new labels, may take the pod.
-func afterNodeChange(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
+func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	node, ok := newObj.(*corev1.Node)
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a changed node: it is a %T", newObj)
@@ -83,10 +100,10 @@ func afterNodeChange(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (f
 	case len(launcher.Problems(pod)) > 0:
 		logger.V(5).Info("no node would take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case d != nil && d.launcher && !labelled(node):
+	case d != nil && d.launcher && !pl.eligible(node):
 		logger.V(5).Info("the node has no label cpumanager=true", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case existed && before != nil && labelled(before) == labelled(node):
+	case existed && before != nil && nodeview.Labelled(before) == nodeview.Labelled(node):
 		logger.V(5).Info("the node's other labels are of no interest", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	}

@@ -10,8 +10,8 @@ import (
 	"corepin.dev/corepin/scheduler/config"
 )
 
-func onNode(pod *corev1.Pod) *corev1.Pod {
-	pod.Spec.NodeName = "n1"
+func onNode(pod *corev1.Pod, node ...string) *corev1.Pod {
+	pod.Spec.NodeName = append(node, "n1")[0]
 	return pod
 }
 
@@ -20,36 +20,46 @@ func TestHints(t *testing.T) {
 	relabelled := st.MakeNode().Name("n1").Label("cpumanager", "true").Label("zone", "b").Obj()
 	plainNode := st.MakeNode().Name("n1").Obj()
 	vm, plain := launcherPod("vm", "4"), guaranteedPod("plain", "4")
+	gone := func(pl *DedicatedCPU) fwk.QueueingHintFn { return pl.afterPodDelete }
+	changed := func(pl *DedicatedCPU) fwk.QueueingHintFn { return pl.afterNodeChange }
+	updated := func(*DedicatedCPU) fwk.QueueingHintFn { return afterPodUpdate }
 	for name, test := range map[string]struct {
-		hint     fwk.QueueingHintFn
+		hint     func(*DedicatedCPU) fwk.QueueingHintFn
 		pod      *corev1.Pod
 		old, new any
 		want     fwk.QueueingHint
 		wantErr  bool
 	}{
-		"a pod with exclusive CPUs goes":     {hint: afterPodDelete, pod: vm, old: onNode(guaranteedPod("a", "2")), want: fwk.Queue},
-		"a pod with fractions goes":          {hint: afterPodDelete, pod: vm, old: onNode(guaranteedPod("a", "1500m")), want: fwk.QueueSkip},
-		"a Burstable pod goes":               {hint: afterPodDelete, pod: vm, old: onNode(launcherPod("a", "2", burstable)), want: fwk.QueueSkip},
-		"a waiting pod is deleted":           {hint: afterPodDelete, pod: vm, old: guaranteedPod("a", "2"), want: fwk.QueueSkip},
-		"room made for no one":               {hint: afterPodDelete, pod: launcherPod("vm", "1500m"), old: onNode(guaranteedPod("a", "2")), want: fwk.QueueSkip},
-		"a node comes for no one":            {hint: afterNodeChange, pod: launcherPod("vm", "1500m"), new: labelledNode, want: fwk.QueueSkip},
-		"something strange goes":             {hint: afterPodDelete, pod: vm, old: labelledNode, want: fwk.Queue, wantErr: true},
-		"the pod asks for less":              {hint: afterPodUpdate, pod: vm, old: vm, new: launcherPod("vm", "2"), want: fwk.Queue},
-		"the pod asks for the same":          {hint: afterPodUpdate, pod: vm, old: vm, new: launcherPod("vm", "4"), want: fwk.QueueSkip},
-		"another pod asks for less":          {hint: afterPodUpdate, pod: vm, old: guaranteedPod("a", "4"), new: guaranteedPod("a", "2"), want: fwk.QueueSkip},
-		"something strange changes":          {hint: afterPodUpdate, pod: vm, old: vm, want: fwk.Queue, wantErr: true},
-		"a node for VMs comes":               {hint: afterNodeChange, pod: vm, new: labelledNode, want: fwk.Queue},
-		"a node not for VMs comes":           {hint: afterNodeChange, pod: vm, new: plainNode, want: fwk.QueueSkip},
-		"any node comes, for a plain pod":    {hint: afterNodeChange, pod: plain, new: plainNode, want: fwk.Queue},
-		"a node gets the label":              {hint: afterNodeChange, pod: vm, old: plainNode, new: labelledNode, want: fwk.Queue},
-		"a node loses the label":             {hint: afterNodeChange, pod: vm, old: labelledNode, new: plainNode, want: fwk.QueueSkip},
-		"a node gets another label":          {hint: afterNodeChange, pod: vm, old: labelledNode, new: relabelled, want: fwk.QueueSkip},
-		"something strange comes as a node":  {hint: afterNodeChange, pod: vm, new: vm, want: fwk.Queue, wantErr: true},
-		"a pod that is a VM's no longer":     {hint: afterPodUpdate, pod: vm, old: vm, new: guaranteedPod("vm", "4"), want: fwk.Queue},
-		"a pod that is no longer a launcher": {hint: afterPodUpdate, pod: vm, old: vm, new: guaranteedPod("vm", "1500m"), want: fwk.Queue},
+		"a pod with exclusive CPUs goes":          {hint: gone, pod: vm, old: onNode(guaranteedPod("a", "2")), want: fwk.Queue},
+		"a pod goes that leaves too little":       {hint: gone, pod: vm, old: onNode(guaranteedPod("b", "2")), want: fwk.QueueSkip},
+		"a pod goes from a node that is gone too": {hint: gone, pod: vm, old: onNode(guaranteedPod("a", "4"), "n9"), want: fwk.QueueSkip},
+		"a pod goes from a node without report":   {hint: gone, pod: vm, old: onNode(guaranteedPod("a", "4"), "n2"), want: fwk.Queue},
+		"a pod with fractions goes":               {hint: gone, pod: vm, old: onNode(guaranteedPod("a", "1500m")), want: fwk.QueueSkip},
+		"a Burstable pod goes":                    {hint: gone, pod: vm, old: onNode(launcherPod("a", "2", burstable)), want: fwk.QueueSkip},
+		"a waiting pod is deleted":                {hint: gone, pod: vm, old: guaranteedPod("a", "2"), want: fwk.QueueSkip},
+		"room made for no one":                    {hint: gone, pod: launcherPod("vm", "1500m"), old: onNode(guaranteedPod("a", "2")), want: fwk.QueueSkip},
+		"a node comes for no one":                 {hint: changed, pod: launcherPod("vm", "1500m"), new: labelledNode, want: fwk.QueueSkip},
+		"something strange goes":                  {hint: gone, pod: vm, old: labelledNode, want: fwk.Queue, wantErr: true},
+		"the pod asks for less":                   {hint: updated, pod: vm, old: vm, new: launcherPod("vm", "2"), want: fwk.Queue},
+		"the pod asks for the same":               {hint: updated, pod: vm, old: vm, new: launcherPod("vm", "4"), want: fwk.QueueSkip},
+		"another pod asks for less":               {hint: updated, pod: vm, old: guaranteedPod("a", "4"), new: guaranteedPod("a", "2"), want: fwk.QueueSkip},
+		"something strange changes":               {hint: updated, pod: vm, old: vm, want: fwk.Queue, wantErr: true},
+		"a node for VMs comes":                    {hint: changed, pod: vm, new: labelledNode, want: fwk.Queue},
+		"a node not for VMs comes":                {hint: changed, pod: vm, new: plainNode, want: fwk.QueueSkip},
+		"any node comes, for a plain pod":         {hint: changed, pod: plain, new: plainNode, want: fwk.Queue},
+		"a node gets the label":                   {hint: changed, pod: vm, old: plainNode, new: labelledNode, want: fwk.Queue},
+		"a node loses the label":                  {hint: changed, pod: vm, old: labelledNode, new: plainNode, want: fwk.QueueSkip},
+		"a node gets another label":               {hint: changed, pod: vm, old: labelledNode, new: relabelled, want: fwk.QueueSkip},
+		"something strange comes as a node":       {hint: changed, pod: vm, new: vm, want: fwk.Queue, wantErr: true},
+		"a pod that is a VM's no longer":          {hint: updated, pod: vm, old: vm, new: guaranteedPod("vm", "4"), want: fwk.Queue},
+		"a pod that is no longer a launcher":      {hint: updated, pod: vm, old: vm, new: guaranteedPod("vm", "1500m"), want: fwk.Queue},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := test.hint(logger(t), test.pod, test.old, test.new)
+			b := newBench(config.DedicatedCPUArgs{})
+			b.node(t, "n1")
+			b.node(t, "n2")
+			b.report(t, "n1", map[string]string{"a": "0-1,8-9", "b": "2,10", "c": "3,11", "d": "4-7,12-15"})
+			got, err := test.hint(b.DedicatedCPU)(logger(t), test.pod, test.old, test.new)
 			if got != test.want || (err != nil) != test.wantErr {
 				t.Errorf("got %s, error %v; want %s", got, err, test.want)
 			}
@@ -70,6 +80,22 @@ func TestEventsToRegister(t *testing.T) {
 		}
 		if event.Event.Resource != fwk.Pod && event.Event.Resource != fwk.Node {
 			t.Errorf("%s: kube-scheduler would wait for a watch of %s", event.Event.Label(), event.Event.Resource)
+		}
+	}
+}
+
+// Two pods that leave a node one after the other: the first leaves too little, both together enough, though no
+// scheduling cycle and no report came between.
+func TestHintCountsAllThatLeft(t *testing.T) {
+	b, vm := newBench(config.DedicatedCPUArgs{}), launcherPod("vm", "4")
+	b.node(t, "n1")
+	b.report(t, "n1", map[string]string{"a": "0-1,8-9", "b": "2,10", "c": "3,11", "d": "4-7,12-15"})
+	for _, step := range []struct {
+		gone string
+		want fwk.QueueingHint
+	}{{"b", fwk.QueueSkip}, {"c", fwk.Queue}} {
+		if got, err := b.afterPodDelete(logger(t), vm, onNode(guaranteedPod(step.gone, "2")), nil); got != step.want || err != nil {
+			t.Errorf("pod %s is gone: %s, error %v; want %s", step.gone, got, err, step.want)
 		}
 	}
 }

@@ -1,11 +1,14 @@
 package dedicatedcpu
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/scheduler/config"
@@ -80,7 +83,7 @@ func TestFilter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse})
 			b.report(t, "n1", test.granted, test.report...)
 			pods := test.inFlight
 			for uid := range test.granted {
@@ -161,8 +164,8 @@ func TestReasonsCanBeCounted(t *testing.T) {
 		&refusedNoLabel, &refusedInFlight, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther,
 	}
-	for _, r := range refusedStanding {
-		all = append(all, r)
+	for _, some := range []map[nodeview.Standing]*refusal{refusedStanding, estimatedFull} {
+		all = slices.AppendSeq(all, maps.Values(some))
 	}
 	seen := map[string]bool{}
 	for _, r := range all {
@@ -173,5 +176,37 @@ func TestReasonsCanBeCounted(t *testing.T) {
 			t.Errorf("%q or its label %q is there twice", r.reason, r.label)
 		}
 		seen[r.reason], seen[r.label] = true, true
+	}
+}
+
+// A victim in flight: what would be free without it is not known, and who could be spared neither.
+func TestFilterOfSimulatedEvictions(t *testing.T) {
+	b, pod := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "8")
+	b.report(t, "n1", map[string]string{"reported": "0-3,8-11"})
+	reported, inFlight := onNode(launcherPod("reported", "8")), onNode(launcherPod("inFlight", "8"))
+	for _, test := range []struct {
+		victim *corev1.Pod
+		want   string
+	}{{reported, ""}, {inFlight, ReasonInFlight}} {
+		info, state := b.node(t, "n1", reported, inFlight), b.preFilter(t, pod)
+		simulated := info.Snapshot()
+		if test.victim == reported {
+			b.view.Predict(&read(state).Demand, info)
+			b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "inFlight": "4-7,12-15"})
+		}
+		if err := simulated.RemovePod(logger(t), test.victim); err != nil {
+			t.Fatal(err)
+		}
+		podInfo, err := framework.NewPodInfo(test.victim)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := b.PreFilterExtensions().RemovePod(t.Context(), state, pod, podInfo, simulated); !status.IsSuccess() {
+			t.Fatal(status.Message())
+		}
+		if got := b.Filter(t.Context(), state, pod, simulated).Message(); got != test.want {
+			t.Errorf("without %s: refused for %q, want %q", test.victim.Name, got, test.want)
+		}
+		b.report(t, "n1", map[string]string{"reported": "0-3,8-11"})
 	}
 }

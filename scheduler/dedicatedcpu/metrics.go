@@ -17,6 +17,9 @@ const (
 	boundExact        = "exact"
 	boundEstimated    = "estimated"
 	boundNoCPUManager = "no_cpu_manager"
+
+	predictionMatch    = "match"
+	predictionMismatch = "mismatch"
 )
 
 // The metrics appear among kube-scheduler's own on /metrics. They have no label for pod, VM or node.
@@ -45,11 +48,18 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	predictions = metrics.NewCounterVec(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Name:           "prediction_total",
+		Help:           "Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. Where it cannot be told a pod is not counted.",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"result"})
+
 	registerOnce sync.Once
 )
 
 func registerMetrics() {
 	registerOnce.Do(func() {
-		legacyregistry.MustRegister(refusals, bound, woken)
+		legacyregistry.MustRegister(refusals, bound, woken, predictions)
 	})
 }

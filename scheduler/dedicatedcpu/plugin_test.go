@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"context"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -8,9 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	dynamicfake "k8s.io/client-go/dynamic/fake"
+	"k8s.io/client-go/kubernetes/fake"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -23,6 +28,7 @@ import (
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/vmiview"
 )
 
 // twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...; nothing is reserved.
@@ -45,15 +51,19 @@ type bench struct {
 	nodeLister cache.Indexer
 	podLister  cache.Indexer
 	queue      activated
+	known      map[string]bool // nodes that were reported
 }
 
 func newBench(args config.DedicatedCPUArgs) *bench {
 	args.Default()
-	newIndexer := func() cache.Indexer { return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}) }
-	b := &bench{nodeLister: newIndexer(), podLister: newIndexer(), queue: activated{}}
+	newIndexer := func() cache.Indexer {
+		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	}
+	b := &bench{nodeLister: newIndexer(), podLister: newIndexer(), queue: activated{}, known: map[string]bool{}}
 	b.DedicatedCPU = &DedicatedCPU{
-		args: args, view: &nodeview.View{}, waiting: newWaiting(),
+		args: args, view: &nodeview.View{}, vms: &vmiview.View{}, waiting: newWaiting(),
 		nodes: corelisters.NewNodeLister(b.nodeLister), pods: corelisters.NewPodLister(b.podLister), queue: b.queue,
+		client: fake.NewClientset(), events: events.NewFakeRecorder(100),
 	}
 	return b
 }
@@ -61,7 +71,7 @@ func newBench(args config.DedicatedCPUArgs) *bench {
 // node adds a node with the label and gives its NodeInfo.
 func (b *bench) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.NodeInfo {
 	t.Helper()
-	node := st.MakeNode().Name(name).Label("cpumanager", "true").Obj()
+	node := st.MakeNode().Name(name).Label("cpumanager", "true").Capacity(map[corev1.ResourceName]string{"cpu": "16", "memory": "64Gi"}).Obj()
 	if err := b.nodeLister.Add(node); err != nil {
 		t.Fatal(err)
 	}
@@ -74,6 +84,14 @@ func (b *bench) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.
 // single-numa-node unless changed.
 func (b *bench) report(t testing.TB, name string, granted map[string]string, changes ...func(s *v1alpha1.NodeCPUStatus)) {
 	t.Helper()
+	if !b.known[name] {
+		// The view has known the node before any pod was there.
+		b.known[name] = true
+		b.report(t, name, nil, changes...)
+		before, anything := framework.NewNodeInfo(), nodeview.DemandOf(guaranteedPod("any", "1"))
+		before.SetNode(st.MakeNode().Name(name).Obj())
+		b.view.Predict(&anything, before)
+	}
 	topology := cputopology.MustParse(twoNUMA)
 	nc := &v1alpha1.NodeCPU{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
@@ -105,6 +123,23 @@ func (b *bench) report(t testing.TB, name string, granted map[string]string, cha
 		t.Fatal(err)
 	}
 	b.view.Set(nodeview.Decode(&unstructured.Unstructured{Object: content}))
+}
+
+// listed lets the view list the reports of a cluster that has none.
+func (b *bench) listed(t testing.TB) {
+	t.Helper()
+	client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
+		map[schema.GroupVersionResource]string{v1alpha1.Resource: "NodeCPUList"})
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- b.view.Run(ctx, client, nodeview.Events{
+			Changed: func(string) {}, Compared: func(string, nodeview.Comparison) {}, Settled: stop,
+		})
+	}()
+	if err := <-done; err != nil || !b.view.Started() {
+		t.Fatalf("listing the reports: %v", err)
+	}
 }
 
 // preFilter runs PreFilter; the test ends if it does not let the pod through.

@@ -10,6 +10,9 @@ import (
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
+// eventEstimated is the reason of the event on a VM's pod that was bound to a node that could not be predicted exactly.
+const eventEstimated = "CPUsEstimated"
+
 // PostBind is called when a pod is bound: it counts on what knowledge, and the pod waits no more.
 func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) {
 	d := read(state)
@@ -17,14 +20,17 @@ func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod 
 		return
 	}
 	pl.waiting.remove(pod.UID)
-	standing := nodeview.Exact
-	if estimated, ok := d.estimatedAt.Load(nodeName); ok {
-		standing = estimated.(nodeview.Standing)
+	standing, why := nodeview.Exact, ""
+	if value, ok := d.estimatedAt.Load(nodeName); ok {
+		known := value.(estimated)
+		standing, why = known.standing, known.why
 	}
 	bound.WithLabelValues(boundLabel(standing)).Inc()
 	logger := klog.FromContext(ctx)
 	if d.launcher && standing != nodeview.Exact {
-		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", standing)
+		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", standing, "why", why)
+		pl.events.Eventf(pod, nil, corev1.EventTypeWarning, eventEstimated, "Binding",
+			"that node %s has room for the VM is estimated from its count of free CPUs, so its kubelet may refuse it: %s", nodeName, why)
 		return
 	}
 	logger.V(2).Info("bound a pod with exclusive CPUs", "pod", klog.KObj(pod), "node", nodeName, "standing", standing)

@@ -3,52 +3,86 @@ package dedicatedcpu
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/scheduler/config"
 )
 
-// misfit begins the message for a launcher pod that no node would give what its VM asked for; launcher.Problems
-// says why, and what to do.
-const misfit = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones: "
+const (
+	// noExclusiveCPUs begins the message for a launcher pod that no node would give what its VM asked for;
+	// launcher.Problems says why, and what to do.
+	noExclusiveCPUs = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones: "
+	// listingVMs is the message for a launcher pod that comes before the VMs are known.
+	listingVMs = "the VMs are still being listed"
+)
 
 // PreFilter is called at the beginning of a scheduling cycle. It lets go of pods that ask for nothing
-// dedicated, and refuses launcher pods that would not get what their VM asked for.
+// dedicated, and refuses launcher pods that would not get what their VM asked for, or whose VM is
+// inconsistent.
 func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	d := demandOf(pod)
+	d, problems := pl.demandOf(pod)
+	if d != nil && d.launcher && pl.vms.Starting() {
+		// Put among the waiting first, so that the end of the listing finds it there.
+		if pl.wait(pod, d); pl.vms.Starting() {
+			return nil, fwk.NewStatus(fwk.Pending, listingVMs)
+		}
+		d, problems = pl.demandOf(pod)
+	}
 	if d == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	// Whether it waits for a report is for this cycle to say.
 	pl.waiting.remove(pod.UID)
 	if d.launcher {
-		if problems := launcher.Problems(pod); len(problems) > 0 {
-			klog.FromContext(ctx).V(2).Info("launcher pod would not get exclusive CPUs", "pod", klog.KObj(pod), "problems", problems)
+		if message := misfit(pod, problems); message != "" {
+			klog.FromContext(ctx).V(2).Info("launcher pod is refused wherever it would go", "pod", klog.KObj(pod), "why", message)
 			refusals.WithLabelValues(labelMisfit).Inc()
-			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, misfit+strings.Join(problems, "; "))
+			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, message)
 		}
+	}
+	if role := launcher.RoleOf(pod); role == launcher.MigrationTarget {
+		klog.FromContext(ctx).V(2).Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
 	}
 	state.Write(stateKey, d)
 	return nil, nil
 }
 
-// PreFilterExtensions returns nil: Filter looks at the pods of the NodeInfo it is given, so there is
-// nothing to be kept up to date.
-func (pl *DedicatedCPU) PreFilterExtensions() fwk.PreFilterExtensions { return nil }
+// demandOf reads a pod and the VM behind it; nil for a pod that is not this plugin's business. Problems are
+// the VM's.
+func (pl *DedicatedCPU) demandOf(pod *corev1.Pod) (d *demand, problems []string) {
+	d = demandOf(pod)
+	if d == nil {
+		return nil, nil
+	}
+	if d.launcher {
+		l, _ := launcher.Of(pod)
+		// A user's own node selector makes a pod look dedicated; the VMI knows better.
+		if d.guest, d.launcher, problems = pl.machineOf(&l); d.launcher {
+			return d, problems
+		}
+	}
+	if !d.Pod.Exclusive() || pl.args.OtherPods == config.Ignore {
+		return nil, nil
+	}
+	return d, nil
+}
+
+// PreFilterExtensions returns the plugin itself.
+func (pl *DedicatedCPU) PreFilterExtensions() fwk.PreFilterExtensions { return pl }
 
 // SignPod is called to tell pods that every node answers alike, so that kube-scheduler can schedule them
 // in a batch.
 func (pl *DedicatedCPU) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	d := demandOf(pod)
+	d, problems := pl.demandOf(pod)
 	if d == nil {
 		return nil, nil
 	}
-	if d.launcher && len(launcher.Problems(pod)) > 0 {
-		return nil, fwk.NewStatus(fwk.Unschedulable, misfit+"it is refused on its own")
+	if d.launcher && misfit(pod, problems) != "" {
+		return nil, fwk.NewStatus(fwk.Unschedulable, noExclusiveCPUs+"it is refused on its own")
 	}
-	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: fmt.Sprintf("%t%s", d.launcher, d.Key)}}, nil
+	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: fmt.Sprintf("%t%s;%s", d.launcher, d.Key, d.guest.key())}}, nil
 }

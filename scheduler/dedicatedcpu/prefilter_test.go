@@ -37,6 +37,10 @@ func TestPreFilter(t *testing.T) {
 			pod: launcherPod("a", "2", burstable), want: fwk.UnschedulableAndUnresolvable,
 			wantMessage: []string{`"hook-sidecar-0"`, "no cpu limit", "give it equal requests and limits"},
 		},
+		"a launcher pod whose sidecar asks for a whole CPU": {
+			pod: launcherPod("a", "2", func(pod *corev1.Pod) { pod.Spec.Containers[1] = container("hook-sidecar-0", "1", "1") }), want: fwk.UnschedulableAndUnresolvable,
+			wantMessage: []string{`"hook-sidecar-0" asks for a whole number of CPUs`, "give it a fraction"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := framework.NewCycleState()

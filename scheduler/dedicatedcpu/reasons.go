@@ -43,6 +43,9 @@ const (
 	ReasonNeverCores       = "node(s) can't give so many exclusive CPUs as whole cores"
 	ReasonOddThreads       = "node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core"
 	ReasonOther            = "node(s) had a kubelet that would refuse the pod"
+	ReasonSplitsThreads    = "node(s) would split the guest's hardware threads"
+	ReasonNoThreadCPU      = "node(s) would leave no CPU for the guest's emulator or IO threads"
+	ReasonGuestNUMA        = "node(s) would spread the guest over more NUMA nodes than it can have"
 )
 
 const (
@@ -73,6 +76,12 @@ var (
 	refusedOddThreads   = refusal{final, ReasonOddThreads, "odd_threads"}
 	refusedOther        = refusal{evictable, ReasonOther, "other"}
 	refusedOtherForever = refusal{final, ReasonOther, "other"}
+
+	refusedSplitsThreads       = refusal{evictable, ReasonSplitsThreads, "splits_threads"}
+	refusedAlwaysSplitsThreads = refusal{final, ReasonSplitsThreads, "never_threads"}
+	refusedNoThreadCPU         = refusal{final, ReasonNoThreadCPU, "no_thread_cpu"}
+	refusedGuestNUMA           = refusal{evictable, ReasonGuestNUMA, "guest_numa"}
+	refusedNeverGuestNUMA      = refusal{final, ReasonGuestNUMA, "guest_numa"}
 )
 
 // refused says what a decision of the kubelet means for the node; nil for an admitted pod.

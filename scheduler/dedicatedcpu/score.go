@@ -3,6 +3,7 @@ package dedicatedcpu
 import (
 	"context"
 	"fmt"
+	"math"
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -14,27 +15,61 @@ import (
 // what it does together with the plugin's weight.
 const MinExactScore = 60
 
+// estimatedRating stands, until NormalizeScore, for a node that was not predicted exactly: below every rating.
+const estimatedRating = math.MinInt64
+
 // PreScore is called once, when the nodes that fit are known: only VMs have a say in which is best.
-func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
-	if d := read(state); d == nil || !d.launcher {
+func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+	d := read(state)
+	if d == nil || !d.launcher {
 		return fwk.NewStatus(fwk.Skip)
 	}
+	d.beside = besideExclusive(pod, &d.Pod)
 	return nil
 }
 
-// Score is called for each node that fits.
+// Score is called for each node that fits, many at a time. It gives the strategy's rating of the node after
+// the VM, of any size; NormalizeScore brings it onto the framework's scale. A rating costs microseconds, and between
+// two cycles only the node that got a pod, or a report, changes: it is remembered with the prediction.
 func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
 	d := read(state)
 	if d == nil {
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
 	p := pl.view.Predict(&d.Demand, nodeInfo)
-	if p.Standing != nodeview.Exact {
-		return fwk.MinScore, nil
+	if p.Standing != nodeview.Exact || !p.Labelled {
+		return estimatedRating, nil
 	}
-	span := float64(fwk.MaxScore - MinExactScore)
-	return MinExactScore + int64(rate(pl.args.ScoringStrategy, &p)*span+0.5), nil
+	known, ok := p.Memo.Load(d.beside)
+	if !ok {
+		known = rating(pl.args.ScoringStrategy, d, p, nodeInfo)
+		p.Memo.Store(d.beside, known)
+	}
+	return known, nil
 }
 
-// ScoreExtensions returns nil: scores are already on the framework's scale.
-func (pl *DedicatedCPU) ScoreExtensions() fwk.ScoreExtensions { return nil }
+// ScoreExtensions returns the plugin itself.
+func (pl *DedicatedCPU) ScoreExtensions() fwk.ScoreExtensions { return pl }
+
+// NormalizeScore is called once, with the ratings of all nodes. Nodes predicted exactly get MinExactScore, the
+// worst of them, to the framework's maximum, the best, in proportion; all others get nothing.
+func (pl *DedicatedCPU) NormalizeScore(_ context.Context, _ fwk.CycleState, _ *corev1.Pod, scores fwk.NodeScoreList) *fwk.Status {
+	worst, best := int64(math.MaxInt64), int64(math.MinInt64)
+	for i := range scores {
+		if rating := scores[i].Score; rating != estimatedRating {
+			worst, best = min(worst, rating), max(best, rating)
+		}
+	}
+	span := float64(fwk.MaxScore - MinExactScore)
+	for i := range scores {
+		switch rating := scores[i].Score; {
+		case rating == estimatedRating:
+			scores[i].Score = fwk.MinScore
+		case best == worst:
+			scores[i].Score = fwk.MaxScore
+		default:
+			scores[i].Score = MinExactScore + int64(math.Round(span*float64(rating-worst)/float64(best-worst)))
+		}
+	}
+	return nil
+}

@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"context"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,7 +18,7 @@ import (
 func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 	pl.wake(logger, nodeName, func(d *demand) bool {
 		node, err := pl.nodes.Get(nodeName)
-		if err != nil || (d.launcher && !labelled(node)) {
+		if err != nil || (d.launcher && !pl.eligible(node)) {
 			return false // the node's own event, or the label's, will wake the pod
 		}
 		fits, standing := pl.view.CouldFit(node, &d.Demand)
@@ -104,14 +105,15 @@ func (w *waiting) choose(nodeName string, chance func(*demand) bool) map[string]
 }
 
 // forgetDeleted handles the events of kube-scheduler's pod watch: a pod deleted while it waits waits no
-// more.
-func (w *waiting) forgetDeleted() cache.ResourceEventHandler {
+// more, and one that leaves its node frees CPUs.
+func (pl *DedicatedCPU) forgetDeleted(ctx context.Context) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
 		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
 			object = unknown.Obj
 		}
 		if pod, ok := object.(*corev1.Pod); ok {
-			w.remove(pod.UID)
+			pl.waiting.remove(pod.UID)
+			pl.left(ctx, pod)
 		}
 	}}
 }

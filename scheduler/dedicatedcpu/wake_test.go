@@ -86,7 +86,7 @@ func TestPodsStopWaiting(t *testing.T) {
 		b.refuse(t, pods[name], info, ReasonNeverAligned)
 	}
 	b.PostBind(t.Context(), b.preFilter(t, pods["bound"]), pods["bound"], "n1")
-	handler := b.waiting.forgetDeleted()
+	handler := b.forgetDeleted(t.Context())
 	handler.OnDelete(pods["deleted"])
 	handler.OnDelete(cache.DeletedFinalStateUnknown{Key: "vms/lost", Obj: pods["lost"]})
 	// Deleted, and made again under its name, while it was being scheduled.

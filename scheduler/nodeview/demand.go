@@ -1,8 +1,7 @@
 package nodeview
 
 import (
-	"fmt"
-	"strings"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -20,13 +19,24 @@ type Demand struct {
 // DemandOf reads a pod.
 func DemandOf(pod *corev1.Pod) Demand {
 	d := Demand{Pod: kubeletcpu.PodOf(pod)}
-	var b strings.Builder
-	b.WriteString(d.Pod.Device)
-	for _, c := range d.Pod.Containers {
+	key := append(make([]byte, 0, 64), d.Pod.Device...)
+	key = appendContainers(key, d.Pod.Containers)
+	if d.Pod.PodLevelResources {
+		key = append(key, ";pod"...)
+	}
+	if level := d.Pod.PodLevel; level != nil {
+		key = appendContainers(strconv.AppendInt(append(key, ' '), int64(level.CPUs), 10), level.Containers)
+	}
+	d.Key = string(key)
+	return d
+}
+
+func appendContainers(key []byte, containers []kubeletcpu.Container) []byte {
+	for _, c := range containers {
 		if c.CPUs > 0 {
-			fmt.Fprintf(&b, ",%s %s %d", c.Kind, c.Name, c.CPUs)
+			key = append(append(append(key, ','), c.Kind.String()...), ' ')
+			key = strconv.AppendInt(append(append(key, c.Name...), ' '), int64(c.CPUs), 10)
 		}
 	}
-	d.Key = b.String()
-	return d
+	return key
 }

@@ -21,16 +21,33 @@
 // takes out of a copy of the NodeInfo, a nominated pod that is put into one, a pod that another scheduler
 // bound: each is only another set of pods.
 //
+// # What only memory can tell
+//
+// A pod may be bound, admitted and deleted before any report has it. The CPUs of a pod in flight beside it depend
+// on it, and nothing that can be read tells any more that it was there. So a View remembers for each node which
+// pods were in flight, and when one of them goes unreported, the others have to be reported before the node is
+// judged again (node.settle). A view that begins, in a scheduler that was restarted, does not know what it
+// missed, and waits likewise for the reports of pods that do not run yet. TestNoBoundPodIsEverRefused holds all of
+// it against late, repeated and skipped reports, restarts, and kubelets that hear of pods in any order.
+//
+// # Predictions and what came of them
+//
+// When a report shows pods that were expected, View.Set compares: was there an order in which the kubelet, by
+// package kubeletcpu, would have granted just that? (reality.go)
+//
+// # Limits
+//
 // One thing the rule cannot see: a pod that another scheduler bound, and that the kubelet admitted and
 // the agent reported before this scheduler's own pod watch has shown it, looks like one that is gone. That
 // takes two schedulers on one node and lasts as long as one watch is behind the other.
 //
 // # The view
 //
-// A View holds the reports, decoded when they arrive and not kept as objects, and remembers for each node
-// the last prediction, by NodeInfo generation and report, because a scheduling cycle asks about each
-// node several times (Filter with and without nominated pods, Score) and most nodes do not change between
-// cycles. Reports may come late, twice, or for nodes that do not exist; each replaces the one before. A
+// A View holds the reports, decoded when they arrive and not kept as objects; nodes that are the same machine share
+// its Topology. It remembers for each node
+// the predictions for each demand, by NodeInfo generation and report, because a scheduling cycle asks about each
+// node several times (Filter with and without nominated pods, Score), pods come in few sizes, and most nodes do not
+// change between cycles. What a pod asks for is read from its object once. Reports may come late, twice, or for nodes that do not exist; each replaces the one before. A
 // report that is of a newer version, cannot be read or is not exact is kept as that, with the reason: it is
 // never as good as no report, and no report is never as good as a free node. A report names its Node by UID:
 // one of an earlier Node of that name, which may have been another machine, is no report.

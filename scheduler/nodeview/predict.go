@@ -1,36 +1,83 @@
 package nodeview
 
 import (
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
-	fwk "k8s.io/kube-scheduler/framework"
+	"iter"
+	"sync/atomic"
 
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
-
-// mirrorAnnotation stands on the API server's copy of a static pod. Its value is the UID that the pod
-// has on its node, and so in the kubelet's state (pkg/kubelet/config/common.go and
-// pkg/kubelet/types/pod_update.go, v1.36.3); the copy's own UID is another.
-const mirrorAnnotation = "kubernetes.io/config.mirror"
 
 // Prediction is what a kubelet will do with a pod, as far as that can be known.
 type Prediction struct {
 	// Standing is what is known of the node; Decision and Node are set only where it is Exact.
 	Standing Standing
+	// Labelled tells whether the Node says by its label that the kubelet's CPU manager runs.
+	Labelled bool
 	// Why tells of every other standing how it came about.
 	Why string
 	// Decision is the kubelet's, with the pods in flight admitted before.
 	Decision kubeletcpu.Decision
 	// Node is the node without the pods in flight and without the pod. It must not be changed.
 	Node *kubeletcpu.Node
+	// Memo is for what a user of the prediction computes from it, the NodeInfo and a number of his own.
+	Memo *Memo
 }
+
+// Memo remembers one number for as long as a prediction holds, that is, until the NodeInfo or the report changes. Any
+// goroutine may use it.
+type Memo struct{ last atomic.Pointer[noted] }
+
+type noted struct{ key, value int64 }
+
+// Load gives what was last stored, if that was under the same key.
+func (m *Memo) Load(key int64) (value int64, ok bool) {
+	last := m.last.Load()
+	if last == nil || last.key != key {
+		return 0, false
+	}
+	return last.value, true
+}
+
+// Store remembers a value in place of the one before.
+func (m *Memo) Store(key, value int64) { m.last.Store(&noted{key, value}) }
+
+// Possible gives what a container of the pod may be granted where the pod is admitted: one set of CPUs, or
+// one for each outcome of the orders in which the pods in flight may be admitted; nothing for a container that
+// gets no exclusive CPUs.
+func (p *Prediction) Possible(container string) iter.Seq[cpuset.Set] {
+	return func(yield func(cpuset.Set) bool) {
+		if p.Decision.Verdict != kubeletcpu.Admitted || !granted(p.Decision.Grants, container, yield) {
+			return
+		}
+		for _, grants := range p.Decision.Alternatives {
+			if !granted(grants, container, yield) {
+				return
+			}
+		}
+	}
+}
+
+// granted yields what the container gets of grants, and tells whether to go on.
+func granted(grants []kubeletcpu.Grant, container string, yield func(cpuset.Set) bool) bool {
+	for i := range grants {
+		if grants[i].Container == container {
+			return yield(grants[i].CPUs)
+		}
+	}
+	return true
+}
+
+const noReport = "there is no report"
 
 // unknown is the prediction for a Node, given by its UID, or a pod, that cannot be predicted exactly
 // whatever pods are there; ok is true for one that may be.
 func unknown(r *Report, node types.UID, demand *Demand) (p Prediction, ok bool) {
 	switch {
 	case r == nil:
-		return Prediction{Standing: Missing, Why: "there is no report"}, false
+		return Prediction{Standing: Missing, Why: noReport}, false
 	case r.owner != "" && r.owner != node:
 		return Prediction{Standing: Missing, Why: "the report is of an earlier Node of that name"}, false
 	case r.standing != Exact:
@@ -49,45 +96,44 @@ type overlaid struct {
 	// gone are pods whose CPUs in the report count as free: those that have left, that is, are not in the
 	// NodeInfo, and those that are in flight.
 	gone []types.UID
-	// left tells that some of gone have left.
-	left bool
+	// unsettled tells that pods in flight may have been admitted before or after other pods left the node.
+	unsettled bool
 	// inexact tells why a pod in flight cannot be predicted; "" if all can.
 	inexact string
 }
 
-// overlay lays an exact report together with pods. A pod of which the report has only some containers is
-// in flight and what it has counts as free, so that it is admitted once more, as a whole.
-func overlay(r *Report, pods []fwk.PodInfo) *overlaid {
-	o := &overlaid{}
-	granted := make(map[types.UID]bool, len(r.granted)) // of the pods there: whether the report covers them
-	for _, info := range pods {
-		pod := info.GetPod()
-		if !mayHold(pod) {
-			continue
-		}
-		uid, demand := uidOnNode(pod), DemandOf(pod)
-		switch {
-		case r.covers(uid, &demand.Pod):
-			granted[uid] = true
-		case demand.Pod.Exclusive():
-			granted[uid] = false
-			o.inFlight = append(o.inFlight, &demand.Pod)
+// overlay lays an exact report together with the pods that may hold CPUs, over o, whose memory is used again.
+// A pod of which the report has only some containers is in flight and what it has counts as free, so that it
+// is admitted once more, as a whole.
+func (o *overlaid) overlay(r *Report, pods []resident) {
+	*o = overlaid{node: r.node, inFlight: o.inFlight[:0]}
+	covered := 0
+	for i := range pods {
+		switch pod := &pods[i]; {
+		case r.covers(pod.uid, pod.asks):
+			covered++
+			pod.reported, pod.unsettled = true, 0
+		case r.node.Exclusive(pod.asks):
+			o.inFlight = append(o.inFlight, pod.asks)
+			o.unsettled = o.unsettled || pod.unsettled > 0
 			if o.inexact == "" {
-				o.inexact = r.node.Inexact(demand.Pod)
+				o.inexact = r.node.Inexact(*pod.asks)
 			}
 		}
 	}
+	if covered == len(r.granted) {
+		return
+	}
 	for uid := range r.granted {
-		covered, there := granted[uid]
-		if !covered {
+		at := find(pods, uid)
+		if at < 0 || !r.covers(uid, pods[at].asks) {
 			o.gone = append(o.gone, uid)
 		}
-		o.left = o.left || !there
+		o.unsettled = o.unsettled || at < 0 && len(o.inFlight) > 0
 	}
 	node := *r.node
 	node.Shared = r.free(o.gone)
 	o.node = &node
-	return o
 }
 
 func (o *overlaid) predict(pod *kubeletcpu.Pod) Prediction {
@@ -95,24 +141,9 @@ func (o *overlaid) predict(pod *kubeletcpu.Pod) Prediction {
 		return Prediction{Standing: Inexact, Why: "a pod in flight: " + o.inexact}
 	}
 	d := kubeletcpu.AdmitAll(o.node, o.inFlight, pod)
-	if o.left && len(o.inFlight) > 0 && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
+	if o.unsettled && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
 		d = kubeletcpu.Decision{Verdict: kubeletcpu.Wait, Shared: d.Shared,
 			Message: "the pods in flight may have been admitted before or after other pods left the node"}
 	}
 	return Prediction{Standing: Exact, Decision: d, Node: o.node}
-}
-
-// mayHold leaves out, cheaply, the pods that hold no exclusive CPUs for certain.
-func mayHold(pod *corev1.Pod) bool {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return false
-	}
-	return pod.Status.QOSClass == "" || pod.Status.QOSClass == corev1.PodQOSGuaranteed
-}
-
-func uidOnNode(pod *corev1.Pod) types.UID {
-	if uid, ok := pod.Annotations[mirrorAnnotation]; ok {
-		return types.UID(uid)
-	}
-	return pod.UID
 }

@@ -49,7 +49,9 @@ func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) Predict
 	if p, ok := unknown(r, node, demand); !ok {
 		return p
 	}
-	return overlay(r, pods).predict(&demand.Pod)
+	var o overlaid
+	o.overlay(r, residents(nil, pods))
+	return o.predict(&demand.Pod)
 }
 
 // Free of the machine: NUMA node 0 has 6 CPUs, NUMA node 1 has 8.

@@ -56,8 +56,9 @@ type Report struct {
 	// why tells of every standing but Exact how it came about.
 	why string
 	// node is the node with the report's own shared pool; nil where the report could not be read.
-	node    *kubeletcpu.Node
-	granted map[types.UID]map[string]cpuset.Set
+	node *kubeletcpu.Node
+	// granted has, by pod UID, what each container holds, by name.
+	granted map[types.UID][]kubeletcpu.Grant
 }
 
 // Decode reads a NodeCPU as the API server sent it. There is no error: a report that cannot be used is
@@ -81,7 +82,8 @@ func Decode(object *unstructured.Unstructured) *Report {
 	report.owner = nodereport.Owner(&nc)
 	var err error
 	if report.node, err = nodereport.Node(&nc); err == nil {
-		report.granted, err = nodereport.Granted(&nc)
+		report.node.Topology = shared.machine(report.node.Topology)
+		report.granted, err = grantedOf(&nc)
 	}
 	switch {
 	case errors.Is(err, nodereport.ErrNewer):
@@ -91,6 +93,23 @@ func Decode(object *unstructured.Unstructured) *Report {
 	}
 	report.standing, report.why = standing(&nc, report.node)
 	return report
+}
+
+// grantedOf is what pods hold, as a few slices: there is one for each VM of a cluster.
+func grantedOf(nc *v1alpha1.NodeCPU) (map[types.UID][]kubeletcpu.Grant, error) {
+	pods, err := nodereport.Granted(nc)
+	if err != nil {
+		return nil, err
+	}
+	granted := make(map[types.UID][]kubeletcpu.Grant, len(pods))
+	for uid, containers := range pods {
+		grants := make([]kubeletcpu.Grant, 0, len(containers))
+		for _, name := range slices.Sorted(maps.Keys(containers)) {
+			grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name]})
+		}
+		granted[uid] = grants
+	}
+	return granted, nil
 }
 
 func (r *Report) unusable(standing Standing, err error) *Report {
@@ -118,7 +137,7 @@ func (r *Report) sameAs(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
-	return r.owner == s.owner && r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, maps.Equal[map[string]cpuset.Set])
+	return r.owner == s.owner && r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, slices.Equal[[]kubeletcpu.Grant])
 }
 
 func sameNode(n, m *kubeletcpu.Node) bool {
@@ -135,8 +154,8 @@ func sameNode(n, m *kubeletcpu.Node) bool {
 func (r *Report) free(gone []types.UID) cpuset.Set {
 	free := r.node.Shared
 	for _, uid := range gone {
-		for _, cpus := range r.granted[uid] {
-			free = free.Union(cpus)
+		for _, grant := range r.granted[uid] {
+			free = free.Union(grant.CPUs)
 		}
 	}
 	return free
@@ -147,6 +166,6 @@ func (r *Report) free(gone []types.UID) cpuset.Set {
 func (r *Report) covers(uid types.UID, pod *kubeletcpu.Pod) bool {
 	granted, ok := r.granted[uid]
 	return ok && !slices.ContainsFunc(pod.Containers, func(c kubeletcpu.Container) bool {
-		return c.CPUs > 0 && granted[c.Name].IsEmpty()
+		return c.CPUs > 0 && !slices.ContainsFunc(granted, func(g kubeletcpu.Grant) bool { return g.Container == c.Name && !g.CPUs.IsEmpty() })
 	})
 }

@@ -75,7 +75,7 @@ func TestSetTellsWhetherPredictionsChange(t *testing.T) {
 	}{
 		{nil, true}, {nil, false}, {grants{"a": compute("1,9")}, true}, {grants{"a": compute("1,9")}, false}, {nil, true},
 	} {
-		if got := v.Set(reportOf(t, step.granted)); got != step.want {
+		if got, _ := v.Set(reportOf(t, step.granted)); got != step.want {
 			t.Errorf("step %d: changed %t, want %t", i, got, step.want)
 		}
 	}
@@ -130,7 +130,7 @@ func TestAReportIsOfOneNode(t *testing.T) {
 	}
 	v.Set(ownedBy("old"))
 	check("the report of the earlier Node", Missing)
-	if !v.Set(ownedBy("new")) {
+	if changed, _ := v.Set(ownedBy("new")); !changed {
 		t.Error("that the report is now of the new Node is no change")
 	}
 	check("the new Node's own", Exact)
@@ -138,11 +138,13 @@ func TestAReportIsOfOneNode(t *testing.T) {
 	check("made once more", Missing)
 }
 
-// A view that remembers gives the same answers as one that does not, whatever comes and goes.
+// A view that remembers gives the same answers as one that does not, whatever comes and goes, as long as no pod
+// goes that was never reported: of that only memory can tell.
 func TestViewAgreesWithThePureFunction(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	v, report, info := &View{}, reportOf(t, nil), nodeInfo()
 	v.Set(report)
+	v.Predict(demand(vm("new", "2")), info)
 	there := map[string]*corev1.Pod{}
 	for step := range 2000 {
 		switch name := fmt.Sprintf("p%d", random.IntN(5)); random.IntN(4) {
@@ -152,7 +154,7 @@ func TestViewAgreesWithThePureFunction(t *testing.T) {
 				info.AddPod(there[name])
 			}
 		case 1:
-			if pod := there[name]; pod != nil {
+			if pod := there[name]; pod != nil && report.granted[pod.UID] != nil {
 				delete(there, name)
 				if err := info.RemovePod(logger(t), pod); err != nil {
 					t.Fatal(err)
@@ -175,7 +177,7 @@ func acknowledge(t *testing.T, before *Report, there map[string]*corev1.Pod) *Re
 	node, granted := *before.node, grants{}
 	for uid, containers := range before.granted {
 		if there[string(uid)] != nil {
-			granted[uid] = containers
+			granted[uid] = compute(containers[0].CPUs.String())
 		}
 	}
 	node.Shared = before.node.Topology.CPUs()
@@ -209,4 +211,73 @@ func BenchmarkPredict(b *testing.B) {
 			v.Predict(d, info)
 		}
 	})
+}
+
+// The CPUs of a pod in flight depend on who was there when the kubelet admitted it, be it never reported.
+func TestAPodThatWentUnreported(t *testing.T) {
+	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
+	d := demand(vm("new", "8"))
+	for name, test := range map[string]struct {
+		// what happens, on a view that has predicted for an empty node
+		story func(v *View)
+		pods  []*corev1.Pod
+		want  kubeletcpu.Verdict
+	}{
+		"nobody went": {story: func(*View) {}, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted},
+		"seen in a NodeInfo": {
+			story: func(v *View) { v.Predict(d, nodeInfo(vm("a", "2"), vm("gone", "6"))) },
+			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+		},
+		"bound by us": {
+			story: func(v *View) { v.Expect("n1", "gone", demand(vm("gone", "6"))) },
+			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+		},
+		"bound by us in vain": {
+			story: func(v *View) { v.Expect("n1", "gone", demand(vm("gone", "6"))); v.Unexpect("n1", "gone") },
+			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+		},
+		"bound by another scheduler": {
+			story: func(v *View) { v.Left(vm("gone", "6")) }, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+		},
+		"it asked for no CPUs of its own": {
+			story: func(v *View) { v.Left(vm("gone", "1500m")) }, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+		},
+		"nobody is in flight": {story: func(v *View) { v.Left(vm("gone", "6")) }, want: kubeletcpu.Admitted},
+		"the one in flight came later": {
+			story: func(v *View) { v.Left(vm("gone", "6")); v.Predict(d, nodeInfo()) },
+			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+		},
+		"the one in flight is reported": {
+			story: func(v *View) {
+				v.Predict(d, nodeInfo(vm("a", "2"), vm("gone", "6")))
+				v.Predict(d, nodeInfo(vm("a", "2")))
+				v.Set(reportOf(t, grants{"a": compute("1,9")}))
+			},
+			pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+		},
+		"no report will ever have the one in flight": {
+			story: func(v *View) {
+				v.Predict(d, nodeInfo(with(vm("a", "2"), running), vm("gone", "6")))
+				v.Predict(d, nodeInfo(with(vm("a", "2"), running)))
+				v.Set(reportOf(t, grants{"x": compute("1,9")}))
+				v.Set(reportOf(t, nil))
+			},
+			pods: []*corev1.Pod{with(vm("a", "2"), running)}, want: kubeletcpu.Admitted,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := &View{}
+			v.Set(reportOf(t, nil))
+			v.Predict(d, nodeInfo())
+			test.story(v)
+			if got := v.Predict(d, nodeInfo(test.pods...)).Decision; got.Verdict != test.want {
+				t.Errorf("got %s, want %s", got, test.want)
+			}
+		})
+	}
+	begins := &View{}
+	begins.Set(reportOf(t, nil))
+	if got := begins.Predict(d, nodeInfo(vm("a", "2"))).Decision; got.Verdict != kubeletcpu.Wait {
+		t.Errorf("in flight when the scheduler began: %s", got)
+	}
 }

@@ -30,6 +30,8 @@ type running struct {
 	log     ktesting.Buffer
 	changed atomic.Int32
 	settled atomic.Int32
+	// compared counts reports that showed what became of pods.
+	compared atomic.Int32
 }
 
 func run(t *testing.T, prepare func(client *fake.FakeDynamicClient), reports ...runtime.Object) *running {
@@ -45,8 +47,9 @@ func run(t *testing.T, prepare func(client *fake.FakeDynamicClient), reports ...
 	done := make(chan error)
 	go func() {
 		done <- r.Run(ctx, client, Events{
-			Changed: func(string) { r.changed.Add(1) },
-			Settled: func() { r.settled.Add(1) },
+			Changed:  func(string) { r.changed.Add(1) },
+			Compared: func(string, Comparison) { r.compared.Add(1) },
+			Settled:  func() { r.settled.Add(1) },
 		})
 	}()
 	t.Cleanup(func() {
@@ -120,7 +123,7 @@ func TestRunWithoutTheCRD(t *testing.T) {
 	if got := r.settled.Load(); got != 1 {
 		t.Errorf("settled %d times", got)
 	}
-	if said := strings.Count(r.log.String(), "cannot watch the node reports"); said != 1 {
+	if said := strings.Count(r.log.String(), "cannot watch a custom resource"); said != 1 {
 		t.Errorf("said %d times that there is no CRD, want once; the log:\n%s", said, r.log.String())
 	}
 	if !strings.Contains(r.log.String(), "apply the NodeCPU CRD") {

@@ -1,0 +1,244 @@
+package nodeview
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	st "k8s.io/kubernetes/pkg/scheduler/testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+// life is a node whose kubelet, agent and scheduler each run at their own pace: the pods that the scheduler
+// knows, those that the kubelet holds, and the reports on their way.
+type life struct {
+	t      *testing.T
+	random *rand.Rand
+	view   *View
+	empty  kubeletcpu.Node
+	// known are the pods in the scheduler's NodeInfo, by name; bound those that the kubelet has not seen yet, in
+	// the order in which it will not necessarily see them; held what it has granted.
+	known map[string]*corev1.Pod
+	bound []*corev1.Pod
+	held  grants
+	// reports are on their way, oldest first.
+	reports   []grants
+	delivered *Report
+	serial    int
+
+	binds, waits int
+}
+
+func (l *life) node() kubeletcpu.Node {
+	node := l.empty
+	for _, containers := range l.held {
+		node.Shared = node.Shared.Minus(containers["compute"])
+	}
+	return node
+}
+
+// schedule binds a pod if the view says that the kubelet will admit it, whatever it is that it sees.
+func (l *life) schedule() {
+	l.serial++
+	pod := vm(fmt.Sprintf("p%d", l.serial), []string{"2", "4", "6", "8"}[l.random.IntN(4)])
+	info := nodeInfo(slices.Collect(mapsValues(l.known))...)
+	switch p := l.view.Predict(demand(pod), info); {
+	case p.Standing != Exact:
+	case p.Decision.Verdict == kubeletcpu.Admitted:
+		l.binds++
+		l.known[pod.Name], l.bound = pod, append(l.bound, pod)
+	case p.Decision.Verdict == kubeletcpu.Wait:
+		l.waits++
+	}
+}
+
+// admit lets the kubelet see one of the pods bound to it, any of them, and holds it to the prediction.
+func (l *life) admit() {
+	if len(l.bound) == 0 {
+		return
+	}
+	i := l.random.IntN(len(l.bound))
+	pod := l.bound[i]
+	l.bound = slices.Delete(l.bound, i, i+1)
+	if l.known[pod.Name] == nil {
+		return // deleted before the kubelet ever saw it
+	}
+	node, asks := l.node(), kubeletcpu.PodOf(pod)
+	d := kubeletcpu.Admit(&node, &asks)
+	if d.Verdict != kubeletcpu.Admitted {
+		l.t.Fatalf("pod %s was bound, and the kubelet says %s; held %v", asks, d, l.held)
+	}
+	l.held[pod.UID] = compute(d.Granted().String())
+	l.report()
+}
+
+// end lets a pod go: the kubelet frees its CPUs, and the scheduler hears of it, now.
+func (l *life) end() {
+	for name, pod := range l.known {
+		delete(l.known, name)
+		if _, held := l.held[pod.UID]; held {
+			delete(l.held, pod.UID)
+			l.report()
+		}
+		return
+	}
+}
+
+func (l *life) report() {
+	now := grants{}
+	for uid, containers := range l.held {
+		now[uid] = containers
+	}
+	l.reports = append(l.reports, now)
+}
+
+// deliver brings reports to the scheduler: the next one, the newest, or the next one twice; the API server never
+// shows an older one after a newer.
+func (l *life) deliver() {
+	if len(l.reports) == 0 {
+		return
+	}
+	next := 0
+	if l.random.IntN(3) == 0 {
+		next = len(l.reports) - 1
+	}
+	for range 1 + l.random.IntN(2) {
+		l.delivered = reportOf(l.t, l.reports[next])
+		l.view.Set(l.delivered)
+	}
+	l.reports = l.reports[next+1:]
+}
+
+// restart is another scheduler in place of this one. It knows what the API server has.
+func (l *life) restart() {
+	l.view = &View{}
+	l.view.Set(l.delivered)
+}
+
+// However late reports come, and whichever of the pods in flight the kubelet sees first: it admits every pod
+// that was bound.
+func TestNoBoundPodIsEverRefused(t *testing.T) {
+	for seed := range uint64(20) {
+		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 1)), view: &View{}, empty: *reportOf(t, nil).node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil)}
+		l.restart()
+		for range 400 {
+			if l.random.IntN(40) == 0 {
+				l.restart()
+			}
+			switch l.random.IntN(8) {
+			case 0, 1, 2:
+				l.schedule()
+			case 3, 4:
+				l.admit()
+			case 5, 6:
+				l.deliver()
+			default:
+				l.end()
+			}
+		}
+		if l.binds < 20 || l.waits == 0 {
+			t.Errorf("seed %d: %d binds and %d waits are too few to prove anything", seed, l.binds, l.waits)
+		}
+	}
+}
+
+func mapsValues(m map[string]*corev1.Pod) func(func(*corev1.Pod) bool) {
+	return func(yield func(*corev1.Pod) bool) {
+		for _, pod := range m {
+			if !yield(pod) {
+				return
+			}
+		}
+	}
+}
+
+// Reports of nodes that kube-scheduler does not know, or not yet, harm nobody, and are there when the node comes.
+func TestReportsOfUnknownNodes(t *testing.T) {
+	v := &View{}
+	v.Set(reportOf(t, nil))
+	stray := nodeCPU(nil)
+	stray.Name = "nobody"
+	if changed, _ := v.Set(Decode(object(t, stray))); !changed {
+		t.Error("the report of an unknown node is not kept")
+	}
+	if got := v.Predict(demand(vm("new", "2")), nodeInfo()).Standing; got != Exact {
+		t.Errorf("node n1 is %s", got)
+	}
+	late := nodeInfo()
+	late.SetNode(st.MakeNode().Name("nobody").Obj())
+	if got := v.Predict(demand(vm("new", "2")), late).Standing; got != Exact {
+		t.Errorf("the node that came after its report is %s", got)
+	}
+}
+
+// A nominated pod stands in the NodeInfo that Filter is given, and counts as in flight.
+func TestNominatedPodsCount(t *testing.T) {
+	v := &View{}
+	v.Set(reportOf(t, nil))
+	info, nominated := nodeInfo(), with(vm("nominated", "8"), func(p *corev1.Pod) { p.Spec.NodeName = ""; p.Status.NominatedNodeName = "n1" })
+	if got := v.Predict(demand(vm("new", "8")), info).Decision.Verdict; got != kubeletcpu.Admitted {
+		t.Errorf("without: %s", got)
+	}
+	beside := info.Snapshot()
+	beside.(interface{ AddPod(*corev1.Pod) }).AddPod(nominated)
+	if got := v.Predict(demand(vm("new", "8")), beside).Decision.Verdict; got != kubeletcpu.Wait {
+		t.Errorf("beside one that is nominated for the same CPUs: %s", got)
+	}
+}
+
+func TestLeftIsBounded(t *testing.T) {
+	v := &View{}
+	v.Set(reportOf(t, grants{"a": compute("1,9")}))
+	for i := range 100 {
+		pod := vm(fmt.Sprint(i), "2")
+		v.Left(pod)
+		pod.UID = "a"
+		v.Left(pod)
+	}
+	n := v.node("n1")
+	if !slices.Equal(n.gone, []types.UID{"a"}) {
+		t.Errorf("remembered as gone: %v", n.gone)
+	}
+	v.Set(reportOf(t, grants{"b": compute("1,9")}))
+	if len(n.gone) > 0 {
+		t.Errorf("still remembered when the report has it no longer: %v", n.gone)
+	}
+}
+
+func TestPossible(t *testing.T) {
+	v := &View{}
+	v.Set(reportOf(t, nil))
+	possible := func(container string, pods ...*corev1.Pod) (sets []string) {
+		p := v.Predict(demand(vm("new", "4")), nodeInfo(pods...))
+		for cpus := range p.Possible(container) {
+			sets = append(sets, cpus.String())
+		}
+		return sets
+	}
+	for _, test := range []struct {
+		what string
+		got  []string
+		want []string
+	}{
+		{"alone", possible("compute"), []string{"1-2,9-10"}},
+		{"in two orders", possible("compute", vm("a", "2")), []string{"2-3,10-11", "1-2,9-10"}},
+		{"a shared container", possible("hook"), nil},
+		{"not admitted", possible("compute", vm("a", "8"), vm("b", "6")), nil},
+	} {
+		if !slices.Equal(test.got, test.want) {
+			t.Errorf("%s: %q, want %q", test.what, test.got, test.want)
+		}
+	}
+	var none cpuset.Set
+	for cpus := range (&Prediction{}).Possible("compute") {
+		none = none.Union(cpus)
+	}
+	if !none.IsEmpty() {
+		t.Errorf("nothing was predicted, and may be granted: %s", none)
+	}
+}
