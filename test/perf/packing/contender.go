@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
+
+	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/test/perf/cycle"
+)
+
+// contender is a scheduler with a way to score.
+type contender struct {
+	name     string
+	strategy config.ScoringStrategy              // of corepin; "" for stock kube-scheduler
+	scoring  schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
+}
+
+var contenders = []contender{
+	{name: "stock LeastAllocated", scoring: schedulerconfig.LeastAllocated},
+	{name: "stock MostAllocated", scoring: schedulerconfig.MostAllocated},
+	{name: "corepin LeastFragmentation", strategy: config.LeastFragmentation},
+	{name: "corepin MostAllocated", strategy: config.MostAllocated},
+	{name: "corepin MostFree", strategy: config.MostFree},
+}
+
+// stockConfig is kube-scheduler's default configuration with one choice spelled out.
+const stockConfig = `
+apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- schedulerName: default-scheduler
+  pluginConfig:
+  - name: NodeResourcesFit
+    args: {scoringStrategy: {type: %s, resources: [{name: cpu, weight: 1}, {name: memory, weight: 1}]}}
+`
+
+// start starts the contender's scheduler.
+func (c *contender) start(ctx context.Context) (*cycle.Scheduler, error) {
+	if c.strategy == "" {
+		return cycle.New(ctx, fmt.Sprintf(stockConfig, c.scoring))
+	}
+	const line = "scoringStrategy: "
+	configuration, err := cycle.ShippedConfig(line+string(config.LeastFragmentation), line+string(c.strategy))
+	if err != nil {
+		return nil, err
+	}
+	return cycle.New(ctx, configuration)
+}

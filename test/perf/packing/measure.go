@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"slices"
+)
+
+// retries is how often a refused VM is tried again, where it is.
+const retries = 5
+
+// result is what came of one contender on one class of traces, averaged over the seeds.
+type result struct {
+	class, contender string
+	ours             bool // corepin's
+	capacity         int
+
+	// firstVMs and firstCPUs ran when for the first time a VM was refused or found no node.
+	firstVMs, firstCPUs float64
+	fill                figures // at the end
+	churn               map[string]*figures
+	retried             figures // the churn once more, with retries
+	curve               []sample
+}
+
+// figures are counts at one time, or means over a time.
+type figures struct {
+	binds, refused, vms, cpus, stranded, uneven float64
+	n                                           float64
+}
+
+func (f *figures) add(g figures) {
+	f.binds, f.refused = f.binds+g.binds, f.refused+g.refused
+	f.vms, f.cpus = f.vms+g.vms, f.cpus+g.cpus
+	f.stranded, f.uneven, f.n = f.stranded+g.stranded, f.uneven+g.uneven, f.n+g.n
+}
+
+// mean divides what is a mean by the number of samples; binds and refusals stay sums.
+func (f *figures) mean() {
+	n := max(1, f.n)
+	f.vms, f.cpus, f.stranded, f.uneven, f.n = f.vms/n, f.cpus/n, f.stranded/n, f.uneven/n, 1
+}
+
+// perThousand is the refusals per 1,000 binds.
+func (f *figures) perThousand() float64 { return 1000 * f.refused / max(1, f.binds) }
+
+// sample is a point of the plot: the first seed's churn.
+type sample struct{ at, stranded float64 }
+
+// samplesPerLifetime is how often a churn is looked at.
+const samplesPerLifetime = 40
+
+func measure(ctx context.Context, c class, who contender, seeds int) (result, error) {
+	r := result{class: c.name, contender: who.name, ours: who.strategy != "", churn: map[string]*figures{}}
+	for _, p := range phases {
+		if p.name != "" {
+			r.churn[p.name] = &figures{}
+		}
+	}
+	for seed := range seeds {
+		if err := r.runFill(ctx, &c, &who, uint64(seed)); err != nil {
+			return r, err
+		}
+		if err := r.runChurn(ctx, &c, &who, uint64(seed)); err != nil {
+			return r, err
+		}
+		// Of corepin no pod is refused, which judge sees to, so there is nothing to retry.
+		if !r.ours {
+			if err := r.runRetries(ctx, &c, &who, uint64(seed)); err != nil {
+				return r, err
+			}
+		}
+	}
+	r.firstVMs, r.firstCPUs = r.firstVMs/float64(seeds), r.firstCPUs/float64(seeds)
+	r.fill.mean()
+	for _, f := range r.churn {
+		f.mean()
+	}
+	return r, nil
+}
+
+// during runs a contender on new nodes.
+func during(ctx context.Context, who *contender, do func(ctx context.Context, f *fleet) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	f, err := newFleet(ctx, who)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(ctx, f), f.stop())
+}
+
+func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uint64) error {
+	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+		r.capacity = f.capacity
+		first := true
+		for _, vm := range c.fill(seed, f.capacity) {
+			name, err := f.place(ctx, vm.cpus, 0)
+			if err != nil {
+				return err
+			}
+			if name == "" && first {
+				first = false
+				r.firstVMs, r.firstCPUs = r.firstVMs+float64(f.vms), r.firstCPUs+float64(f.cpus)
+			}
+		}
+		r.fill.add(f.figures(c))
+		return nil
+	})
+}
+
+// figures looks at the fleet as it is.
+func (f *fleet) figures(c *class) figures {
+	return figures{binds: float64(f.binds), refused: float64(f.refused), vms: float64(f.vms), cpus: float64(f.cpus),
+		stranded: f.stranded(c), uneven: f.unevenness(), n: 1}
+}
+
+func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed uint64) error {
+	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+		return f.churn(ctx, c, seed, 0, func(p *phase, at float64, looked figures) {
+			if sum := r.churn[p.name]; sum != nil {
+				sum.add(looked)
+			}
+			if seed == 0 {
+				r.curve = append(r.curve, sample{at, looked.stranded})
+			}
+		})
+	})
+}
+
+func (r *result) runRetries(ctx context.Context, c *class, who *contender, seed uint64) error {
+	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+		return f.churn(ctx, c, seed, retries, func(p *phase, _ float64, looked figures) {
+			if p.name == phases[1].name {
+				r.retried.add(looked)
+			}
+		})
+	})
+}
+
+// churn runs a churn trace and looks at the fleet from time to time; binds and refusals are those since the
+// last look.
+func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, look func(p *phase, at float64, looked figures)) error {
+	type running struct {
+		arrival
+		name string
+	}
+	var vms []running
+	step := 1.0 / samplesPerLifetime
+	next, p := step, 0
+	for _, vm := range c.churn(seed, f.capacity) {
+		for ; next < vm.at; next += step {
+			for next > phases[p].until {
+				p++
+			}
+			look(&phases[p], next, f.figures(c))
+			f.binds, f.refused = 0, 0
+		}
+		var err error
+		vms = slices.DeleteFunc(vms, func(old running) bool {
+			if old.until > vm.at || err != nil {
+				return false
+			}
+			err = f.remove(ctx, old.name, old.cpus)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		name, err := f.place(ctx, vm.cpus, retries)
+		if err != nil {
+			return err
+		}
+		if name != "" {
+			vms = append(vms, running{vm, name})
+		}
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/test/harness/simnode"
+)
+
+const (
+	compute    = "compute"
+	namespace  = "vms"
+	cpuManager = "cpumanager"
+)
+
+// node is a machine with its kubelet.
+type node struct {
+	*machine
+	object  *corev1.Node
+	kubelet *simnode.Kubelet
+	// held are the CPUs of the VMs that run.
+	held map[types.UID]cpuset.Set
+	// view is the node as it stands, for counting what is stranded; milli is what is left to request.
+	view  kubeletcpu.Node
+	milli int
+}
+
+func newNode(ctx context.Context, name string, m *machine, dir string) (*node, error) {
+	n := &node{machine: m, held: map[types.UID]cpuset.Set{}, milli: 1000 * m.capacity()}
+	amount := func(cpus int) corev1.ResourceList {
+		return corev1.ResourceList{
+			corev1.ResourceCPU:    *resource.NewQuantity(int64(cpus), resource.DecimalSI),
+			corev1.ResourceMemory: *resource.NewQuantity(int64(m.topology.CPUs().Len())<<33, resource.BinarySI),
+			corev1.ResourcePods:   resource.MustParse("250"),
+		}
+	}
+	n.object = &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{cpuManager: "true", corev1.LabelHostname: name}},
+		Status: corev1.NodeStatus{
+			Capacity: amount(m.topology.CPUs().Len()), Allocatable: amount(m.capacity()),
+			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
+		},
+	}
+	var err error
+	n.kubelet, err = simnode.NewKubelet(ctx, simnode.KubeletOptions{
+		RootDir: dir, Machine: m.info(), Settings: m.settings,
+		Node: func(context.Context, bool) (*corev1.Node, error) { return n.object, nil },
+	})
+	if err != nil {
+		return nil, fmt.Errorf("starting the kubelet of %s: %w", name, err)
+	}
+	n.kubelet.Admit()
+	cpus, err := kubeletcpu.ParseCPUManager(m.settings.CPUManagerPolicy, m.settings.CPUManagerPolicyOptions)
+	if err != nil {
+		return nil, err
+	}
+	topology, err := kubeletcpu.ParseTopologyManager(m.settings.TopologyManagerPolicy, "", nil)
+	if err != nil {
+		return nil, err
+	}
+	n.view = kubeletcpu.Node{Topology: m.topology, Minor: 36, CPUManager: cpus, TopologyManager: topology,
+		Reserved: m.reserved, Shared: m.topology.CPUs()}
+	return n, nil
+}
+
+// admit is the kubelet's decision about a pod; refused gives its reason.
+func (n *node) admit(pod *corev1.Pod) (refused string, err error) {
+	if rejections := n.kubelet.Admit(pod); len(rejections) > 0 {
+		return rejections[0].Reason, nil
+	}
+	granted, ok := n.kubelet.State().GetCPUSet(string(pod.UID), compute)
+	if !ok {
+		return "", fmt.Errorf("the kubelet of %s admitted pod %s without exclusive CPUs", n.object.Name, pod.Name)
+	}
+	cpus := cpuset.Of(granted.UnsortedList()...)
+	if cpus.Overlaps(n.taken()) {
+		return "", fmt.Errorf("the kubelet of %s granted CPUs %s twice", n.object.Name, cpus)
+	}
+	n.held[pod.UID] = cpus
+	n.view.Shared = n.topology.CPUs().Minus(n.taken())
+	n.milli -= 1000*cpus.Len() + sidecarMilli
+	return "", nil
+}
+
+// remove ends a pod.
+func (n *node) remove(uid types.UID) {
+	n.kubelet.Remove(uid)
+	n.milli += 1000*n.held[uid].Len() + sidecarMilli
+	delete(n.held, uid)
+	n.view.Shared = n.topology.CPUs().Minus(n.taken())
+}
+
+// taken are the CPUs of the VMs that run.
+func (n *node) taken() cpuset.Set {
+	var all cpuset.Set
+	for _, cpus := range n.held {
+		all = all.Union(cpus)
+	}
+	return all
+}
+
+// takes tells whether the node could take one VM more.
+func (n *node) takes(cpus int) bool {
+	pod := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{Name: compute, CPUs: cpus}}}
+	return n.milli >= 1000*cpus+sidecarMilli && kubeletcpu.Admit(&n.view, &pod).Verdict == kubeletcpu.Admitted
+}
+
+// report is the node's NodeCPU as the agent would write it from the kubelet's state.
+func (n *node) report() (*unstructured.Unstructured, error) {
+	nc := &v1alpha1.NodeCPU{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
+		ObjectMeta: metav1.ObjectMeta{Name: n.object.Name, OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "Node", Name: n.object.Name, UID: n.object.UID},
+		}},
+		Status: v1alpha1.NodeCPUStatus{
+			KubeletVersion:  "v1.36.3",
+			CPUManager:      v1alpha1.CPUManager{Policy: n.settings.CPUManagerPolicy, Options: n.settings.CPUManagerPolicyOptions},
+			TopologyManager: v1alpha1.TopologyManager{Policy: n.settings.TopologyManagerPolicy, Scope: "container"},
+			ReservedCPUs:    n.reserved.String(),
+			SharedCPUs:      n.kubelet.State().GetDefaultCPUSet().String(),
+			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
+		},
+	}
+	nodereport.SetTopology(&nc.Status, n.topology)
+	granted := map[types.UID]map[string]cpuset.Set{}
+	for uid, containers := range n.kubelet.State().GetCPUAssignments() {
+		granted[types.UID(uid)] = map[string]cpuset.Set{}
+		for name, cpus := range containers {
+			granted[types.UID(uid)][name] = cpuset.Of(cpus.UnsortedList()...)
+		}
+	}
+	nodereport.SetGranted(&nc.Status, granted)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nc)
+	if err != nil {
+		return nil, fmt.Errorf("writing the report of %s: %w", n.object.Name, err)
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// launcherPod is the launcher pod of a VM.
+func launcherPod(name string, cpus int) *corev1.Pod {
+	container := func(name string, milli, memory int64) corev1.Container {
+		list := corev1.ResourceList{
+			corev1.ResourceCPU:    *resource.NewMilliQuantity(milli, resource.DecimalSI),
+			corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
+		}
+		return corev1.Container{Name: name, Image: "launcher", Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name), Labels: map[string]string{launcher.Label: launcher.LabelValue}},
+		Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{cpuManager: "true"},
+			Containers: []corev1.Container{
+				container(compute, 1000*int64(cpus), int64(cpus)<<30), container("hook-sidecar-0", sidecarMilli, 64<<20),
+			},
+		},
+		Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed},
+	}
+}

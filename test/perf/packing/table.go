@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// table says what was measured, on what and when.
+func table(results []result, seeds int) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "bench-packing, %s, %s\n", time.Now().Format("2006-01-02"), host())
+	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs, of three machine types; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity, seeds)
+	for _, m := range machines {
+		fmt.Fprintf(&b, "  %s: %s\n", m.name, m.topology)
+	}
+	for _, c := range classes {
+		fmt.Fprintf(&b, "\ntrace %s\n", c.name)
+		fmt.Fprintf(&b, "%-28s| %-47s| %-43s| %-35s| %s\n", "", "fill: VMs come and stay", "churn asking for 85 of 100 CPUs", "churn asking for 115 of 100", "with retries")
+		fmt.Fprintf(&b, "%-28s| %-14s %-14s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %s\n", "",
+			"first failure", "at the end", "stranded", "refused", "refused", "", "CPUs", "stranded", "uneven", "refused", "", "CPUs", "stranded", "refused")
+		fmt.Fprintf(&b, "%-28s| %5s %8s %5s %8s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %s\n", "",
+			"VMs", "CPUs", "VMs", "CPUs", "CPUs", "/1000", "/1000", "", "running", "CPUs", "%", "/1000", "", "running", "CPUs", "/1000")
+		for i := range results {
+			if results[i].class == c.name {
+				line(&b, &results[i])
+			}
+		}
+	}
+	return b.String() + verdict(results)
+}
+
+func line(b *strings.Builder, r *result) {
+	low, high := r.churn[phases[1].name], r.churn[phases[3].name]
+	again := "none"
+	if !r.ours {
+		again = fmt.Sprintf("%.0f", r.retried.perThousand())
+	}
+	fmt.Fprintf(b, "%-28s| %5.0f %8.0f %5.0f %8.0f %8.0f %8.0f| %10.0f %6s %9.0f %9.0f %5.1f| %10.0f %6s %9.0f %8.0f| %s\n", r.contender,
+		r.firstVMs, r.firstCPUs, r.fill.vms, r.fill.cpus, r.fill.stranded, r.fill.perThousand(),
+		low.perThousand(), "", low.cpus, low.stranded, low.uneven, high.perThousand(), "", high.cpus, high.stranded, again)
+}
+
+// placed are the CPUs that a contender placed on a class, by where.
+func (r *result) placed() map[string]float64 {
+	return map[string]float64{
+		"at the end of a fill":  r.fill.cpus,
+		"running at 85 of 100":  r.churn[phases[1].name].cpus,
+		"running at 115 of 100": r.churn[phases[3].name].cpus,
+	}
+}
+
+// withinDice is how far figures differ from run to run, see the package comment.
+const withinDice = 0.002
+
+// verdict compares the default strategy, the first of corepin's, with every other contender.
+func verdict(results []result) string {
+	var b strings.Builder
+	b.WriteString("\nCPUs placed by the default strategy, against the best other contender:\n")
+	for _, c := range classes {
+		var ours *result
+		for i := range results {
+			if results[i].class == c.name && results[i].ours && ours == nil {
+				ours = &results[i]
+			}
+		}
+		for _, where := range []string{"at the end of a fill", "running at 85 of 100", "running at 115 of 100"} {
+			best, who := 0.0, ""
+			for i := range results {
+				if r := &results[i]; r.class == c.name && r != ours && r.placed()[where] > best {
+					best, who = r.placed()[where], r.contender
+				}
+			}
+			own, word := ours.placed()[where], "fewer"
+			switch {
+			case own >= best*(1+withinDice):
+				word = "more"
+			case own >= best*(1-withinDice):
+				word = "the same, within the dice"
+			}
+			fmt.Fprintf(&b, "  %-6s %-22s %6.0f against %6.0f (%s): %s\n", c.name, where, own, best, who, word)
+		}
+	}
+	return b.String()
+}
+
+// judge is an error if a kubelet refused a pod that corepin bound.
+func judge(results []result) error {
+	for i := range results {
+		refused := results[i].fill.refused
+		for _, f := range results[i].churn {
+			refused += f.refused
+		}
+		if results[i].ours && refused > 0 {
+			return fmt.Errorf("%s on trace %s: kubelets refused %.0f pods, and should refuse none", results[i].contender, results[i].class, refused)
+		}
+	}
+	return nil
+}
+
+// host names the machine.
+func host() string {
+	model := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.SplitSeq(string(text), "\n") {
+			if name, found := strings.CutPrefix(line, "model name"); found {
+				model = strings.Trim(name, "\t: ")
+				break
+			}
+		}
+	}
+	return fmt.Sprintf("%d CPUs (%s), %s", runtime.NumCPU(), model, runtime.Version())
+}

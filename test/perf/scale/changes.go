@@ -1,0 +1,239 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+const (
+	changesPerSecond = 50
+	// watched is how long each measurement is.
+	watched = 30 * time.Second
+	// ticksPerSecond is the unit of the times in /proc/<pid>/stat, the same on every Linux that Go runs on.
+	ticksPerSecond = 100
+)
+
+// measureChanges measures corepin-scheduler, as a process of its own, while reports change and no pod is there:
+// every size in turn, with no change, and then with changesPerSecond, each of which grants CPUs or takes them
+// back.
+func measureChanges(ctx context.Context, o *options, bin string) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "bench-scale -changes, %s, %s; corepin-scheduler as a process beside etcd and API server\n", time.Now().Format("2006-01-02"), host())
+	fmt.Fprintf(&b, "%6s %10s %12s %9s %9s\n", "nodes", "changes/s", "CPU, cores", "RSS MB", "peak MB")
+	for _, nodes := range o.nodes {
+		if err := changesOf(ctx, &b, nodes, bin); err != nil {
+			return fmt.Errorf("measuring changing reports of %d nodes: %w", nodes, err)
+		}
+	}
+	return o.write("changes.txt", b.String())
+}
+
+func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (err error) {
+	dir, err := os.MkdirTemp("", "scale")
+	if err != nil {
+		return fmt.Errorf("making a folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: bin, Log: os.Stderr})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, bed.Stop()) }()
+	scheduler := pid(bed.Scheduler.PID())
+	empty, err := scheduler.usage()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(b, "%6d %10s %12s %9.0f %9.0f\n", 0, "-", "-", empty.rss, empty.peak)
+	a, err := populate(ctx, bed, nodes)
+	if err != nil {
+		return err
+	}
+	if err := scheduler.awaitQuiet(ctx); err != nil {
+		return err
+	}
+	for _, rate := range []int{0, changesPerSecond} {
+		before, err := scheduler.usage()
+		if err != nil {
+			return err
+		}
+		start := time.Now()
+		changed, err := a.change(ctx, rate)
+		if err != nil {
+			return err
+		}
+		after, err := scheduler.usage()
+		if err != nil {
+			return err
+		}
+		seconds := time.Since(start).Seconds()
+		fmt.Fprintf(b, "%6d %10.1f %12.3f %9.0f %9.0f\n", nodes, float64(changed)/seconds, (after.cpu-before.cpu)/seconds, after.rss, after.peak)
+	}
+	return nil
+}
+
+// populate makes the nodes and their first reports.
+func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, error) {
+	config := bed.AdminConfig()
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	custom, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	var template corev1.Node
+	if err := yaml.Unmarshal([]byte(nodeTemplate), &template); err != nil {
+		return nil, fmt.Errorf("reading the node's template: %w", err)
+	}
+	var all []corev1.Node
+	for range nodes {
+		node, err := client.CoreV1().Nodes().Create(ctx, template.DeepCopy(), metav1.CreateOptions{})
+		if err != nil {
+			return nil, fmt.Errorf("creating a node: %w", err)
+		}
+		all = append(all, *node)
+	}
+	a := newAgents(custom, func(*corev1.Pod, kubeletcpu.Decision) {})
+	return a, a.introduce(ctx, all)
+}
+
+// change changes reports, so many a second, and gives how many it has changed.
+func (a *agents) change(ctx context.Context, perSecond int) (int, error) {
+	ctx, stop := context.WithTimeout(ctx, watched)
+	defer stop()
+	if perSecond == 0 {
+		<-ctx.Done()
+		return 0, nil
+	}
+	var names []string
+	for name := range a.nodes {
+		names = append(names, name)
+	}
+	ticker := time.NewTicker(time.Second / time.Duration(perSecond))
+	defer ticker.Stop()
+	var writing sync.WaitGroup
+	var failures = make(chan error, 1)
+	places := make(chan struct{}, writers)
+	changed := 0
+	for {
+		select {
+		case <-ctx.Done():
+			writing.Wait()
+			select {
+			case err := <-failures:
+				return changed, err
+			default:
+				return changed, nil
+			}
+		case <-ticker.C:
+			places <- struct{}{}
+			n := changed
+			changed++
+			writing.Go(func() {
+				defer func() { <-places }()
+				if err := a.toggle(names[n%len(names)], n/len(names)); err != nil {
+					select {
+					case failures <- err:
+					default:
+					}
+				}
+			})
+		}
+	}
+}
+
+// toggle grants a pod 4 CPUs on a node, or takes them back, by turns.
+func (a *agents) toggle(name string, turn int) error {
+	cpus := cpuset.Of(1, 2, 65, 66)
+	shared, granted := topology.CPUs(), map[types.UID]map[string]cpuset.Set{}
+	if turn%2 == 0 {
+		shared = shared.Minus(cpus)
+		granted[types.UID("pod-on-"+name)] = map[string]cpuset.Set{"compute": cpus}
+	}
+	var status v1alpha1.NodeCPUStatus
+	nodereport.SetGranted(&status, granted)
+	return a.patch(context.Background(), name, map[string]any{"sharedCPUs": shared.String(), "granted": status.Granted})
+}
+
+// pid is a process to be watched.
+type pid int
+
+// usage is what a process has used.
+type usage struct {
+	cpu       float64 // seconds
+	rss, peak float64 // MB
+}
+
+func (p pid) usage() (usage, error) {
+	var u usage
+	proc := filepath.Join("/proc", strconv.Itoa(int(p)))
+	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
+	if err != nil {
+		return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+	}
+	// The name, in parentheses, may have blanks; utime and stime are the 12th and 13th field after it.
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return u, fmt.Errorf("reading what the scheduler uses: %s/stat has %d fields", proc, len(fields))
+	}
+	for _, field := range fields[11:13] {
+		ticks, err := strconv.Atoi(field)
+		if err != nil {
+			return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+		}
+		u.cpu += float64(ticks) / ticksPerSecond
+	}
+	status, err := os.ReadFile(filepath.Join(proc, "status"))
+	if err != nil {
+		return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+	}
+	for line := range strings.SplitSeq(string(status), "\n") {
+		var kilobytes float64
+		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kilobytes); n == 1 {
+			u.rss = kilobytes / 1024
+		}
+		if n, _ := fmt.Sscanf(line, "VmHWM: %f kB", &kilobytes); n == 1 {
+			u.peak = kilobytes / 1024
+		}
+	}
+	return u, nil
+}
+
+// awaitQuiet waits until the process has caught up: a second with less than a tenth of a core.
+func (p pid) awaitQuiet(ctx context.Context) error {
+	last, err := p.usage()
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextTimeout(ctx, time.Second, 3*time.Minute, false, func(context.Context) (bool, error) {
+		now, err := p.usage()
+		quiet := now.cpu-last.cpu < 0.1
+		last = now
+		return quiet, err
+	})
+}

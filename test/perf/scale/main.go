@@ -1,0 +1,114 @@
+// Command scale measures what the plugin costs kube-scheduler on large clusters.
+//
+// It runs scheduler_perf, the benchmark of kube-scheduler itself (k8s.io/kubernetes/test/integration/scheduler_perf):
+// etcd as a child process, and in one process kube-apiserver and the scheduler. Each case is told twice, with the
+// scheduler as it is and with plugin DedicatedCPU as manifests/base configures it, on the same nodes, reports and
+// pods:
+//
+//	dedicated  launcher pods of VMs of 4 dedicated CPUs, with a sidecar of 200m; two for each node
+//	ordinary   pods that ask for 100m; two for each node
+//
+// Nodes have 128 CPUs in two NUMA nodes. There is no kubelet and no agent: the command stands in for all of them
+// (agents.go). It writes a report for each node, watches pods being bound, admits them with package
+// kubeletcpu and writes the CPUs they get into the node's report, as the node's agent would. It does so
+// for the stock scheduler too, which does not read the reports, so that both share the machine with the
+// same load. A launcher pod of corepin's that would be refused ends the benchmark.
+//
+// With -cycles it measures the CPU time of scheduling cycles without a control plane around them (cycles.go), which a
+// busy machine distorts least. With -changes it measures the scheduler beside nothing but changing reports instead (changes.go).
+//
+// The whole control plane runs on the machine of the benchmark, and with few CPUs it takes most of them. So
+// beside the ratio of throughputs the time that the plugin takes at each of its extension points counts.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+)
+
+func main() {
+	if filepath.Base(os.Args[0]) == etcdName {
+		os.Exit(runEtcd(os.Args[1:]))
+	}
+	options := options{}
+	sizes := flag.String("nodes", "500,1000,5000", "sizes of the cluster, separated by commas")
+	flag.StringVar(&options.out, "out", ".", "folder for scale.txt, cycles.txt and changes.txt, and the raw figures")
+	flag.StringVar(&options.profile, "cpuprofile", "", "file for a CPU profile of the benchmark's process")
+	changes := flag.Bool("changes", false, "measure changing reports instead, with the binaries in -bin")
+	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
+	bin := flag.String("bin", "bin", "folder with clusterd and corepin-scheduler")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := options.parse(*sizes)
+	if err == nil {
+		err = options.profiled(func() error {
+			switch {
+			case *cycles:
+				return measureCycles(ctx, &options)
+			case *changes:
+				return measureChanges(ctx, &options, *bin)
+			}
+			return measureScheduling(&options)
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+type options struct {
+	nodes   []int
+	out     string
+	profile string
+}
+
+func (o *options) parse(sizes string) error {
+	for text := range strings.SplitSeq(sizes, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("reading -nodes: %q is not a number of nodes", text)
+		}
+		o.nodes = append(o.nodes, n)
+	}
+	out, err := filepath.Abs(o.out)
+	if err != nil {
+		return fmt.Errorf("reading -out: %w", err)
+	}
+	o.out = out
+	return os.MkdirAll(out, 0o755)
+}
+
+// profiled writes a CPU profile of what do does, where one is asked for.
+func (o *options) profiled(do func() error) error {
+	if o.profile == "" {
+		return do()
+	}
+	file, err := os.Create(o.profile)
+	if err != nil {
+		return fmt.Errorf("making the profile: %w", err)
+	}
+	defer file.Close()
+	if err := pprof.StartCPUProfile(file); err != nil {
+		return fmt.Errorf("starting the profile: %w", err)
+	}
+	defer pprof.StopCPUProfile()
+	return do()
+}
+
+// write prints a table and keeps it.
+func (o *options) write(name, text string) error {
+	fmt.Print(text)
+	if err := os.WriteFile(filepath.Join(o.out, name), []byte(text), 0o644); err != nil {
+		return fmt.Errorf("writing the results: %w", err)
+	}
+	return nil
+}

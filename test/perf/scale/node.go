@@ -1,0 +1,79 @@
+package main
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
+)
+
+// machine is every node's: 128 CPUs, of which reserved are kept back.
+const machine = "2 sockets x 1 numa x 32 cores x 2 threads"
+
+var (
+	topology = cputopology.MustParse(machine)
+	reserved = cpuset.Of(0, 64)
+)
+
+// reportedNode is a node as its kubelet has it.
+type reportedNode struct {
+	kubeletcpu.Node
+	granted map[types.UID]map[string]cpuset.Set
+}
+
+func newReportedNode() *reportedNode {
+	return &reportedNode{
+		Node: kubeletcpu.Node{Topology: topology, Minor: 36,
+			CPUManager:      kubeletcpu.CPUManager{Policy: kubeletcpu.CPUManagerStatic, Options: kubeletcpu.CPUManagerOptions{FullPCPUsOnly: true}},
+			TopologyManager: kubeletcpu.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+			Reserved:        reserved, Shared: topology.CPUs()},
+		granted: map[types.UID]map[string]cpuset.Set{},
+	}
+}
+
+// admit is the kubelet's decision about a pod; an admitted one has its CPUs from then on.
+func (n *reportedNode) admit(uid types.UID, asks *kubeletcpu.Pod) kubeletcpu.Decision {
+	decision := kubeletcpu.Admit(&n.Node, asks)
+	if decision.Verdict != kubeletcpu.Admitted {
+		return decision
+	}
+	n.Shared = decision.Shared
+	n.granted[uid] = map[string]cpuset.Set{}
+	for _, grant := range decision.Grants {
+		n.granted[uid][grant.Container] = grant.CPUs
+	}
+	return decision
+}
+
+// report is the node's NodeCPU as its agent would write it.
+func (n *reportedNode) report(node *corev1.Node) (*unstructured.Unstructured, error) {
+	report := &v1alpha1.NodeCPU{
+		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
+		ObjectMeta: metav1.ObjectMeta{Name: node.Name, OwnerReferences: []metav1.OwnerReference{
+			{APIVersion: "v1", Kind: "Node", Name: node.Name, UID: node.UID},
+		}},
+		Status: v1alpha1.NodeCPUStatus{
+			Format: v1alpha1.FormatVersion, KubeletVersion: "v1.36.3",
+			CPUManager:      v1alpha1.CPUManager{Policy: kubeletcpu.CPUManagerStatic, Options: map[string]string{"full-pcpus-only": "true"}},
+			TopologyManager: v1alpha1.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+			ReservedCPUs:    n.Reserved.String(), SharedCPUs: n.Shared.String(),
+			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue, Reason: "Exact", LastTransitionTime: metav1.Now()}},
+		},
+	}
+	nodereport.SetTopology(&report.Status, n.Topology)
+	nodereport.SetGranted(&report.Status, n.granted)
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(report)
+	if err != nil {
+		return nil, fmt.Errorf("writing the report of %s: %w", node.Name, err)
+	}
+	return &unstructured.Unstructured{Object: content}, nil
+}
