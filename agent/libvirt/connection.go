@@ -9,6 +9,7 @@ import (
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"k8s.io/klog/v2"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
 )
@@ -18,23 +19,27 @@ var (
 	_ pinning.Connection = (*connection)(nil)
 )
 
-// Hypervisor reaches the libvirts of launcher pods. It has no state and may be used by many goroutines.
+// Hypervisor reaches the libvirts of guests. It may be used by many goroutines.
 type Hypervisor struct {
-	uri string
+	uri       string
+	from      config.LibvirtFrom
+	sockets   []string
+	processes *processes
 }
 
-// New returns a Hypervisor that opens the driver uri in every libvirt; with an empty uri it opens
-// qemu:///system where root owns the socket and qemu:///session elsewhere, as KubeVirt's launcher does
-// (cmd/virt-launcher/virt-launcher.go).
-func New(uri string) *Hypervisor { return &Hypervisor{uri} }
+// New returns a Hypervisor. With an empty LibvirtURI it opens qemu:///system where root owns the socket and
+// qemu:///session elsewhere, as KubeVirt's launcher does (cmd/virt-launcher/virt-launcher.go).
+func New(c config.Pinning) *Hypervisor {
+	return &Hypervisor{uri: c.LibvirtURI, from: c.LibvirtFrom, sockets: c.LibvirtSockets, processes: newProcesses(c.ProcDir)}
+}
 
 // Connect implements pinning.Hypervisor.
-func (h *Hypervisor) Connect(ctx context.Context, podDir string) (pinning.Connection, error) {
-	conn, owner, err := dial(ctx, podDir)
+func (h *Hypervisor) Connect(ctx context.Context, place pinning.Place) (pinning.Connection, error) {
+	conn, owner, err := h.dial(ctx, place)
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{frames: newFrames(conn)}
+	c := &connection{frames: newFrames(conn), shared: h.from == config.FromHost}
 	c.rpc = golibvirt.NewWithDialer(connected{c.frames})
 	uri := h.driver(owner)
 	_, err = call(ctx, c, func() (struct{}, error) {
@@ -72,6 +77,10 @@ func (c connected) Dial() (net.Conn, error) { return c.Conn, nil }
 type connection struct {
 	frames *frames
 	rpc    *golibvirt.Libvirt
+	shared bool // by guests of others, so that a guest is known by its name only
+
+	lastText string  // the XML that was read last
+	last     *domain // what it says; not to be changed
 }
 
 // Changed implements pinning.Connection.
@@ -81,11 +90,18 @@ func (c *connection) Changed() <-chan struct{} { return c.frames.changed }
 // there is nothing to say goodbye for.
 func (c *connection) Close() { _ = c.frames.Close() }
 
-// subscribe asks for the events after which a guest's pins may be other ones: its lifecycle, and tuning,
-// which is what a virsh vcpupin of somebody else is. A driver without events is told of in the log; the
+// watched are the events after which a guest's pins may be other ones: its lifecycle (started, resumed, came by
+// migration), tuning, which is what a virsh vcpupin of somebody else is, and devices that come and go, as
+// the threads of plugged vCPUs do.
+var watched = []golibvirt.DomainEventID{
+	golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable,
+	golibvirt.DomainEventIDDeviceAdded, golibvirt.DomainEventIDDeviceRemoved,
+}
+
+// subscribe asks for the events. A driver without events is told of in the log; the
 // caller's own period has to do there.
 func (c *connection) subscribe(ctx context.Context) error {
-	for _, event := range []golibvirt.DomainEventID{golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable} {
+	for _, event := range watched {
 		_, err := call(ctx, c, func() (int32, error) {
 			return c.rpc.ConnectDomainEventCallbackRegisterAny(int32(event), nil)
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
 )
@@ -161,7 +163,7 @@ func TestHungLibvirtEndsWithTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
 	start := time.Now()
-	_, err := New("").Connect(ctx, podDir)
+	_, err := New(config.Pinning{}).Connect(ctx, pinning.Place{PodDir: podDir})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v, want the deadline", err)
 	}
@@ -222,9 +224,12 @@ func TestUnreachable(t *testing.T) {
 			podDir := filepath.Join(t.TempDir(), "pod")
 			socketPath(t, podDir)
 			tc.prepare(t, podDir)
-			_, err := New("").Connect(shortly(t), podDir)
+			_, err := New(config.Pinning{}).Connect(shortly(t), pinning.Place{PodDir: podDir})
 			if !errors.Is(err, pinning.ErrUnreachable) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %v, want ErrUnreachable with %q", err, tc.want)
+			}
+			if again := fmt.Sprint(err); strings.Contains(again, "/proc/self/fd/") {
+				t.Errorf("the error has a number that is another at the next try, and so would be an event of its own: %s", again)
 			}
 		})
 	}
@@ -241,7 +246,7 @@ func TestDriverFollowsTheSocketsOwner(t *testing.T) {
 		{"test:///default", 0, "test:///default"},
 		{"test:///default", 107, "test:///default"},
 	} {
-		if got := New(tc.configured).driver(tc.owner); string(got) != tc.want {
+		if got := New(config.Pinning{LibvirtURI: tc.configured}).driver(tc.owner); string(got) != tc.want {
 			t.Errorf("with %q configured and a socket of user %d: %s, want %s", tc.configured, tc.owner, got, tc.want)
 		}
 	}
@@ -280,7 +285,7 @@ func TestNonsenseIsAnError(t *testing.T) {
 			podDir := t.TempDir()
 			listen(t, podDir, func(conn net.Conn) { _ = binary.Write(conn, binary.BigEndian, answer) })
 			start := time.Now()
-			if _, err := New("").Connect(shortly(t), podDir); err == nil || errors.Is(err, context.DeadlineExceeded) {
+			if _, err := New(config.Pinning{}).Connect(shortly(t), pinning.Place{PodDir: podDir}); err == nil || errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("got %v after %s, want an error at once", err, time.Since(start))
 			}
 		})

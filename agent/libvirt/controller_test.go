@@ -55,7 +55,7 @@ func runController(t *testing.T, root, uri string, vms map[string]cpuset.Set) *e
 		Granted:        func() (map[types.UID]map[string]cpuset.Set, bool) { return grants, true },
 		Topology:       func() *cputopology.Topology { return host },
 		Recorder:       recorder,
-		Hypervisor:     New(uri),
+		Hypervisor:     New(config.Pinning{LibvirtURI: uri}),
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- controller.Run(t.Context()) }()
@@ -77,6 +77,7 @@ func podUID(vm string) types.UID {
 func TestManyGuests(t *testing.T) {
 	const count = 50
 	l := startLibvirtd(t, testDriver)
+	l.crowd(t)
 	vms := map[string]cpuset.Set{"hung": cpuset.Of(0)}
 	listen(t, l.podDir("hung"), nil)
 	for i := range count {
@@ -102,6 +103,7 @@ func TestManyGuests(t *testing.T) {
 	t.Logf("all were pinned within %s", time.Since(start))
 
 	l.restart(t)
+	l.crowd(t)
 	for vm := range vms {
 		if vm != "hung" {
 			l.link(t, vm)
@@ -136,13 +138,15 @@ func (l *libvirtd) allPinned(vm string, granted cpuset.Set) error {
 	return nil
 }
 
+func podName(vm string) string { return "virt-launcher-" + vm }
+
 func launcherPod(vm string, cpus int) *corev1.Pod {
 	resources := corev1.ResourceList{
 		corev1.ResourceCPU: *resource.NewQuantity(int64(cpus), resource.DecimalSI), corev1.ResourceMemory: resource.MustParse("64Mi"),
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: "virt-launcher-" + vm, Namespace: "vms", UID: podUID(vm),
+			Name: podName(vm), Namespace: "vms", UID: podUID(vm),
 			Labels:      map[string]string{"kubevirt.io": "virt-launcher"},
 			Annotations: map[string]string{"kubevirt.io/domain": vm},
 		},
@@ -156,14 +160,18 @@ func launcherPod(vm string, cpus int) *corev1.Pod {
 
 // events keeps the events that were recorded, as "<reason> <message>".
 type events struct {
-	mu  sync.Mutex
-	all []string
+	mu    sync.Mutex
+	all   []string
+	pods  []string
+	times []time.Time
 }
 
-func (e *events) Event(_ runtime.Object, _, reason, message string) {
+func (e *events) Event(object runtime.Object, _, reason, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.all = append(e.all, reason+" "+message)
+	e.pods = append(e.pods, object.(*corev1.Pod).Name)
+	e.times = append(e.times, time.Now())
 }
 
 func (e *events) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
@@ -178,6 +186,20 @@ func (e *events) list() []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]string(nil), e.all...)
+}
+
+// count wants so many events of that reason.
+func (e *events) count(reason string, want int) error {
+	got := 0
+	for _, event := range e.list() {
+		if strings.HasPrefix(event, reason+" ") {
+			got++
+		}
+	}
+	if got != want {
+		return fmt.Errorf("%d events %s, want %d; there are %q", got, reason, want, e.list())
+	}
+	return nil
 }
 
 // has wants an event of that reason whose message has that text.

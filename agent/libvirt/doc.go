@@ -5,7 +5,18 @@
 // the socket: virtqemud-sock since KubeVirt v0.59, libvirt-sock before and for a plain libvirtd. No
 // hostPID and no privilege over other processes is needed: libvirt itself sets the affinity of its
 // threads. What is needed is root with CAP_DAC_OVERRIDE, since a session-mode libvirt makes its socket
-// with mode 0700 for its own user.
+// with mode 0700 for its own user; TestCapabilities shows that nothing less will do and nothing more is
+// needed.
+//
+// There are two other ways, by the configuration's pinning.libvirtFrom, each at its price:
+//
+//   - process: the socket in the file system of one of the launcher's processes, <procDir>/<pid>/root, for
+//     launchers whose libvirt-runtime is no emptyDir. Processes are known by the pod's UID in their cgroup.
+//     The agent needs to see the host's processes (hostPID, or the host's /proc mounted) and CAP_SYS_PTRACE
+//     besides CAP_DAC_OVERRIDE.
+//   - host: one libvirtd or virtqemud of the host for all guests, which are known by their domain's name only
+//     (pinning.domainName). The agent needs the host's /run/libvirt mounted, and CAP_DAC_OVERRIDE or the
+//     group that may write to the socket.
 //
 // A launcher pod is where a guest breaks out to first, so nothing that it answers is trusted:
 //

@@ -127,3 +127,26 @@ func TestCPUMaps(t *testing.T) {
 		t.Errorf("a map with CPU %d and one beyond was read as %s", cpuset.MaxCPUs-1, got)
 	}
 }
+
+// Looking at a guest that did not change costs no parsing.
+func TestTheSameXMLIsParsedOnce(t *testing.T) {
+	c := &connection{}
+	read := func(text string) *domain {
+		d, err := c.parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	one, two := "<domain><vcpu>1</vcpu></domain>", "<domain><vcpu>2</vcpu></domain>"
+	first := read(one)
+	if read(one) != first {
+		t.Error("the same XML was parsed again")
+	}
+	if _, err := c.parse("<domain>"); err == nil {
+		t.Error("XML that ends too early was read")
+	}
+	if got := read(two); len(got.vcpus) != 2 {
+		t.Errorf("of changed XML, %d vCPUs were read, want 2", len(got.vcpus))
+	}
+}

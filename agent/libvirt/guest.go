@@ -21,7 +21,7 @@ func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, er
 	if err != nil {
 		return nil, c.gone(dom, "reading the XML", err)
 	}
-	d, err := parseDomain(text)
+	d, err := c.parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("%w: domain %s: %w", pinning.ErrUnreadable, dom.Name, err)
 	}
@@ -47,7 +47,21 @@ func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, er
 	return guest, nil
 }
 
-// find gives the running domain of that name, else the only one that runs.
+// parse reads a domain's XML, unless it is what was read last: most looks find nothing new, and parsing is most of
+// what they cost.
+func (c *connection) parse(text string) (*domain, error) {
+	if c.last == nil || c.lastText != text {
+		d, err := parseDomain(text)
+		if err != nil {
+			return nil, err
+		}
+		c.lastText, c.last = text, d
+	}
+	return c.last, nil
+}
+
+// find gives the running domain of that name, else, in a libvirt of the launcher's own, the only one that
+// runs.
 func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, error) {
 	running, err := call(ctx, c, func() ([]golibvirt.Domain, error) {
 		domains, _, err := c.rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsActive)
@@ -61,10 +75,10 @@ func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, e
 			return dom, nil
 		}
 	}
-	switch len(running) {
-	case 0:
+	switch {
+	case len(running) == 0:
 		return golibvirt.Domain{}, pinning.ErrNoGuest
-	case 1:
+	case len(running) == 1 && !c.shared:
 		return running[0], nil
 	default:
 		return golibvirt.Domain{}, fmt.Errorf("%w: none of the %d running domains is named %s", pinning.ErrNoGuest, len(running), name)

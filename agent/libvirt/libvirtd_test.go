@@ -14,6 +14,7 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 )
 
@@ -27,11 +28,30 @@ type libvirtd struct {
 	rpc *golibvirt.Libvirt // the test's own connection, as another client would have one
 }
 
+// cacheHome is where every libvirtd of this package keeps what it found out about QEMU, which takes it seconds.
+var cacheHome string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		dir, err := os.MkdirTemp("", "lvcache")
+		if err == nil {
+			err = os.Chmod(dir, 0o755)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "making libvirtd's cache:", err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		cacheHome = filepath.Join(dir, "cache")
+		return m.Run()
+	}())
+}
+
 // nobody is the user that a session-mode libvirtd runs as; it refuses to run that way as root.
 const nobody = 65534
 
 // require skips the test where something it needs is missing, or fails it where nothing may be.
-func require(t *testing.T, ok bool, missing string) {
+func require(t testing.TB, ok bool, missing string) {
 	t.Helper()
 	if ok {
 		return
@@ -43,7 +63,7 @@ func require(t *testing.T, ok bool, missing string) {
 }
 
 // startLibvirtd starts one and connects to uri in it, with a launcher pod for VM db. All end with the test.
-func startLibvirtd(t *testing.T, uri string) *libvirtd {
+func startLibvirtd(t testing.TB, uri string) *libvirtd {
 	t.Helper()
 	require(t, os.Geteuid() == 0, "starting a libvirtd of another user needs root")
 	path, err := exec.LookPath("libvirtd")
@@ -59,9 +79,8 @@ func startLibvirtd(t *testing.T, uri string) *libvirtd {
 		t.Fatal(err)
 	}
 	l := &libvirtd{path: path, home: home, uri: uri, socket: filepath.Join(home, "run/libvirt/libvirt-sock")}
-	for _, dir := range []string{"run", "config", "cache"} {
-		dir = filepath.Join(home, dir)
-		if err := os.Mkdir(dir, 0o700); err != nil {
+	for _, dir := range []string{filepath.Join(home, "run"), filepath.Join(home, "config"), cacheHome} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chown(dir, nobody, nobody); err != nil {
@@ -80,13 +99,13 @@ func startLibvirtd(t *testing.T, uri string) *libvirtd {
 }
 
 // start starts the process and connects to it.
-func (l *libvirtd) start(t *testing.T) {
+func (l *libvirtd) start(t testing.TB) {
 	t.Helper()
 	in := func(dir string) string { return filepath.Join(l.home, dir) }
 	l.cmd = exec.Command(l.path)
 	l.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + l.home,
-		"XDG_RUNTIME_DIR=" + in("run"), "XDG_CONFIG_HOME=" + in("config"), "XDG_CACHE_HOME=" + in("cache"),
+		"XDG_RUNTIME_DIR=" + in("run"), "XDG_CONFIG_HOME=" + in("config"), "XDG_CACHE_HOME=" + cacheHome,
 	}
 	l.cmd.Dir = l.home
 	l.cmd.Stdout, l.cmd.Stderr = &l.log, &l.log
@@ -117,7 +136,7 @@ func (l *libvirtd) kill() {
 }
 
 // restart kills libvirtd and starts it again, as a launcher pod does with its own.
-func (l *libvirtd) restart(t *testing.T) {
+func (l *libvirtd) restart(t testing.TB) {
 	t.Helper()
 	l.kill()
 	l.start(t)
@@ -136,7 +155,7 @@ func (l *libvirtd) podDir(vm string) string {
 
 // link puts libvirtd's socket where the launcher pod of a VM has it, as a hard link: a symbolic one would
 // lead out of the pod.
-func (l *libvirtd) link(t *testing.T, vm string) {
+func (l *libvirtd) link(t testing.TB, vm string) {
 	t.Helper()
 	path := socketPath(t, l.podDir(vm))
 	if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
@@ -152,7 +171,7 @@ type dialTo string
 func (path dialTo) Dial() (net.Conn, error) { return net.Dial("unix", string(path)) }
 
 // create starts a domain that is destroyed with the test.
-func (l *libvirtd) create(t *testing.T, xml string) golibvirt.Domain {
+func (l *libvirtd) create(t testing.TB, xml string) golibvirt.Domain {
 	t.Helper()
 	dom, err := l.rpc.DomainCreateXML(xml, 0)
 	if err != nil {
@@ -162,10 +181,17 @@ func (l *libvirtd) create(t *testing.T, xml string) golibvirt.Domain {
 	return dom
 }
 
+// crowd starts a domain of nobody's beside the test driver's own, for a libvirtd that stands for those of many pods:
+// the only domain in a libvirt would be taken for the pod's, whatever its name.
+func (l *libvirtd) crowd(t testing.TB) {
+	t.Helper()
+	l.create(t, testDomain("nobodys"))
+}
+
 // connect connects as the agent does.
 func (l *libvirtd) connect(t *testing.T, uri string) pinning.Connection {
 	t.Helper()
-	c, err := New(uri).Connect(shortly(t), l.podDir("db"))
+	c, err := New(config.Pinning{LibvirtURI: uri}).Connect(shortly(t), pinning.Place{PodDir: l.podDir("db")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,7 +214,7 @@ func shortly(t *testing.T) context.Context {
 }
 
 // await polls until f succeeds, and fails with its last error.
-func await(t *testing.T, what string, f func() error) {
+func await(t testing.TB, what string, f func() error) {
 	t.Helper()
 	deadline := time.After(30 * time.Second)
 	for {
@@ -218,7 +244,7 @@ func (l *libvirtd) stopProcess() error { return l.cmd.Process.Signal(syscall.SIG
 
 // listen has something else than a libvirtd at a pod's socket; it calls serve for each connection and
 // keeps it open until the test ends. With a nil serve it never even answers.
-func listen(t *testing.T, podDir string, serve func(net.Conn)) *net.UnixListener {
+func listen(t testing.TB, podDir string, serve func(net.Conn)) *net.UnixListener {
 	t.Helper()
 	// Bound under a short name first, since the path may be too long to bind to.
 	short, err := os.MkdirTemp("", "s")
@@ -251,7 +277,7 @@ func listen(t *testing.T, podDir string, serve func(net.Conn)) *net.UnixListener
 }
 
 // socketPath makes the directory of a pod's socket and returns the socket's path.
-func socketPath(t *testing.T, podDir string) string {
+func socketPath(t testing.TB, podDir string) string {
 	t.Helper()
 	dir := filepath.Join(podDir, runtimeDir)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -260,7 +286,7 @@ func socketPath(t *testing.T, podDir string) string {
 	return filepath.Join(dir, "libvirt-sock")
 }
 
-func remove(t *testing.T, path string) {
+func remove(t testing.TB, path string) {
 	t.Helper()
 	if err := os.RemoveAll(path); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sys/unix"
 
 	"corepin.dev/corepin/agent/pinning"
@@ -76,6 +77,106 @@ func TestPinsRealThreads(t *testing.T) {
 	await(t, "the guest's next run to be pinned", pinned)
 	if err := events.has(pinning.EventCannotPin, ""); err == nil {
 		t.Errorf("a guest that came and went was told as a failure: %q", events.list())
+	}
+}
+
+// TestPinsTwoVCPUs is the guest of two vCPUs and an IO thread. Where the machine has a third CPU, its emulator is
+// isolated there; where it has two, nothing is left to isolate it on, and it stays on the vCPUs'.
+func TestPinsTwoVCPUs(t *testing.T) {
+	cpus := usableCPUs(t)
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
+	require(t, len(cpus) >= 2, "this machine has only one CPU")
+	l := startLibvirtd(t, "qemu:///session")
+	dom := l.create(t, strings.Replace(fmt.Sprintf(qemuDomain, qemu), "<vcpu>1<", "<vcpu>2<", 1))
+	granted := cpuset.Of(cpus[:min(len(cpus), 3)]...)
+	want := map[string]cpuset.Set{"CPU 0/TCG": cpuset.Of(cpus[0]), "CPU 1/TCG": cpuset.Of(cpus[1]), "IO iothread1": granted}
+	if granted.Len() == 3 {
+		rest := cpuset.Of(cpus[2])
+		want["IO iothread1"], want[mainThread] = rest, rest
+	}
+	threads := func() map[string]cpuset.Set { return l.threads(t, "vms_db") }
+	before := threads()
+	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": granted})
+	await(t, "the threads to be pinned", func() error { return same(threads(), want) })
+	await(t, "the event", func() error { return events.has(pinning.EventPinned, "granted "+granted.String()) })
+	t.Logf("granted %s; before: %v; after: %v; told: %q", granted, before, threads(), events.list())
+
+	for round := range 5 {
+		start := time.Now()
+		if err := l.rpc.DomainPinVcpu(dom, uint32(round%2), toMap(cpuset.Of(cpus[(round+1)%2]))); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "the event of a virsh vcpupin", func() error {
+			return events.count(pinning.EventDriftRepaired, round+1)
+		})
+		await(t, "a virsh vcpupin to be repaired", func() error { return same(threads(), want) })
+		t.Logf("virsh vcpupin %d of 5 was repaired and told within %s", round+1, time.Since(start))
+	}
+}
+
+// TestPluggedVCPU plugs a second vCPU into a running guest.
+func TestPluggedVCPU(t *testing.T) {
+	cpus := usableCPUs(t)
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
+	require(t, len(cpus) >= 2, "this machine has only one CPU")
+	l := startLibvirtd(t, "qemu:///session")
+	dom := l.create(t, strings.Replace(fmt.Sprintf(qemuDomain, qemu), "<vcpu>1<", "<vcpu current='1'>2<", 1))
+	first, second := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
+	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": first.Union(second)})
+	await(t, "the first vCPU to be pinned", func() error {
+		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": first})
+	})
+	await(t, "the event", func() error { return events.has(pinning.EventPinned, "vCPU 0→"+first.String()) })
+	start := time.Now()
+	if err := l.rpc.DomainSetVcpusFlags(dom, 2, uint32(golibvirt.DomainVCPULive)); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the plugged vCPU to be pinned", func() error {
+		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": first, "CPU 1/TCG": second})
+	})
+	t.Logf("a plugged vCPU was pinned within %s of the call that plugs it", time.Since(start))
+	await(t, "the event of the plugged vCPU", func() error { return events.has(pinning.EventPinned, "1→"+second.String()) })
+	if err := events.has(pinning.EventDriftRepaired, ""); err == nil {
+		t.Errorf("a plugged vCPU was told as drift: %q", events.list())
+	}
+}
+
+// TestKilledWhilePinning kills QEMU and libvirtd again and again while guests come and are being pinned.
+func TestKilledWhilePinning(t *testing.T) {
+	cpus := usableCPUs(t)
+	qemu, err := exec.LookPath("qemu-system-x86_64")
+	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
+	require(t, len(cpus) >= 2, "this machine has only one CPU")
+	l := startLibvirtd(t, "qemu:///session")
+	xml := fmt.Sprintf(qemuDomain, qemu)
+	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": cpuset.Of(cpus[:2]...)})
+	pinned := func() error {
+		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": cpuset.Of(cpus[0]), "IO iothread1": cpuset.Of(cpus[1])})
+	}
+	for round := range 3 {
+		l.create(t, xml)
+		// Somewhere between the guest's start and its last pin, each round a little later.
+		<-time.After(time.Duration(round) * 3 * time.Millisecond)
+		if err := unix.Kill(l.guestPID(t, "vms_db"), unix.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		await(t, "libvirt to notice that QEMU was killed", func() error {
+			if _, err := l.rpc.DomainLookupByName("vms_db"); err == nil {
+				return fmt.Errorf("the domain is still there")
+			}
+			return nil
+		})
+	}
+	l.create(t, xml)
+	start := time.Now()
+	l.restart(t) // the guest goes on; libvirtd finds it again
+	l.link(t, "db")
+	await(t, "the guest to be pinned after libvirtd was killed", pinned)
+	t.Logf("QEMU killed 3 times while it was pinned; libvirtd killed -9 while it was pinned: pinned %s after; told: %q", time.Since(start), events.list())
+	if err := unix.Kill(l.guestPID(t, "vms_db"), unix.SIGKILL); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,7 +7,9 @@ import (
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/record"
@@ -18,10 +20,10 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
-// Options is what a Controller needs; every field but Config.LibvirtURI, which is the Hypervisor's, must
-// be set.
+// Options is what a Controller needs. The functions are called by many goroutines at once.
 type Options struct {
 	Config   config.Pinning
 	NodeName string
@@ -30,13 +32,25 @@ type Options struct {
 	// Pods lists the pods of this node, and of no other.
 	Pods corelisters.PodLister
 	// Granted gives the exclusive CPUs by pod UID and container name as last read. Where current is false,
-	// the kubelet may have granted others since, to pods that are not among them. Callers must be able to
-	// call it from many goroutines.
+	// the kubelet may have granted others since, to pods that are not among them.
 	Granted func() (grants map[types.UID]map[string]cpuset.Set, current bool)
 	// Topology gives the machine, nil where it is not known (yet).
 	Topology   func() *cputopology.Topology
 	Recorder   record.EventRecorder
 	Hypervisor Hypervisor
+
+	// What follows may be missing.
+
+	// VMI gives the VMI that owns a launcher pod, nil where none does.
+	VMI func(context.Context, *corev1.Pod) (*vmi.VMI, error)
+	// CPUSet gives the CPUs that the kernel lets a container use, where that can be known.
+	CPUSet func(pod *corev1.Pod, container string) (cpus cpuset.Set, known bool, err error)
+	// Node refers to this node, nil before it is known.
+	Node func() runtime.Object
+	// Known tells whether Pods lists all there are yet; missing means that it does.
+	Known func() bool
+	// Changed is called when Pins or Condition may give something else than before. It must not block.
+	Changed func()
 }
 
 // Controller keeps one worker for each running launcher pod of a dedicated VM.
@@ -46,6 +60,7 @@ type Controller struct {
 	trigger chan struct{}
 	workers map[types.UID]*worker // Run's goroutine only
 	running sync.WaitGroup
+	book    *book
 }
 
 // New returns a Controller that does nothing until Run.
@@ -56,8 +71,18 @@ func New(o Options) *Controller {
 		clock:   clock.RealClock{},
 		trigger: make(chan struct{}, 1),
 		workers: map[types.UID]*worker{},
+		book:    newBook(),
 	}
 }
+
+// Pins gives, by pod UID, where the threads of each guest were found pinned at the last look, as
+// placement.Pins.Text gives it; nil before every guest has been looked at once. It may be called at any time, by
+// many goroutines.
+func (c *Controller) Pins() map[types.UID]string { return c.book.pins() }
+
+// Condition is condition Drifted of the node, without its time; nil before every guest has been looked at once.
+// It may be called at any time, by many goroutines.
+func (c *Controller) Condition() *metav1.Condition { return c.book.condition() }
 
 // Trigger tells that pods or grants may have changed. It never blocks; several triggers may become one
 // look.
@@ -122,6 +147,9 @@ func (c *Controller) sync(ctx context.Context) error {
 			delete(c.workers, uid)
 		}
 	}
+	if (c.Known == nil || c.Known()) && c.book.all() {
+		c.changed()
+	}
 	return nil
 }
 
@@ -131,7 +159,18 @@ func (c *Controller) start(ctx context.Context, pod *corev1.Pod, of launcher.Lau
 	w := newWorker(c, pod, of)
 	w.stop, w.granted = stop, granted
 	c.workers[pod.UID] = w
-	c.running.Go(func() { w.run(ctx) })
+	c.book.expect(pod.UID)
+	c.running.Go(func() {
+		w.run(ctx)
+		c.book.drop(pod.UID)
+		c.changed()
+	})
+}
+
+func (c *Controller) changed() {
+	if c.Changed != nil {
+		c.Changed()
+	}
 }
 
 // runs tells whether the guest's container runs. A pod that is being deleted still runs its guest, for

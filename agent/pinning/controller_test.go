@@ -187,6 +187,30 @@ func TestAPluggedVCPUIsPinnedAndIsNoDrift(t *testing.T) {
 	}
 }
 
+// The vCPUs after one that is taken out keep their numbers, and move up in the list.
+func TestAnUnpluggedVCPUIsNoDrift(t *testing.T) {
+	b := newBench(t, config.PinningEnforce)
+	l := b.vm("db", "2,3,6", "2 6 3")
+	b.run()
+	b.quiet()
+	l.tell(func() { l.guest.VCPUs = append(l.guest.VCPUs[:1:1], l.guest.VCPUs[2]) })
+	b.awaitEvents("db", "Pinned moved emulator: anywhere → 3, vCPU 2: 3 → 6; now vCPU 0→2 2→6, emulator→3")
+}
+
+// A VM without exclusive CPUs stays so for as long as it runs; one connection does for all that time.
+func TestAVMWithoutAGrantKeepsItsConnection(t *testing.T) {
+	b := newBench(t, config.PinningEnforce)
+	l := b.vm("db", "", "!0-7")
+	b.run()
+	b.awaitEvents("db", "NotExclusive")
+	b.quiet()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if l.dialled != 1 {
+		t.Errorf("connected to libvirt %d times, want once", l.dialled)
+	}
+}
+
 func TestANewRunIsPinnedAgain(t *testing.T) {
 	b := newBench(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")

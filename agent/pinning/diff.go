@@ -2,6 +2,8 @@ package pinning
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,8 +69,8 @@ func outside(pins placement.Pins, granted cpuset.Set) string {
 	if !pins.Emulator.SubsetOf(granted) {
 		return fmt.Sprintf("the emulator on CPU %s", pins.Emulator.Minus(granted))
 	}
-	for id, cpus := range pins.IOThreads {
-		if !cpus.SubsetOf(granted) {
+	for _, id := range slices.Sorted(maps.Keys(pins.IOThreads)) { // always the same one, so that it is told once
+		if cpus := pins.IOThreads[id]; !cpus.SubsetOf(granted) {
 			return fmt.Sprintf("IO thread %d on CPU %s", id, cpus.Minus(granted))
 		}
 	}

@@ -8,9 +8,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/launcher"
 )
 
-// The reasons of the Events on a launcher pod. Each is written once for each change, not for each look.
+// The reasons of the Events on a launcher pod; Warnings are told on its VMI too, where there is one. Each is written once for each change, not for each look.
 const (
 	// EventPinned: the guest's threads were pinned, for the first time or because its grant or its size
 	// changed; the message has the map.
@@ -23,12 +24,18 @@ const (
 	EventCannotPin = "CannotPin"
 	// EventNotExclusive: a VM that asked dedicated CPUs has none; the message has the cause.
 	EventNotExclusive = "NotExclusive"
+	// EventCPUConflict: two VMs that must each have their CPUs to themselves are on one; the message has the
+	// CPUs and the other VM. It is told on the Node, too.
+	EventCPUConflict = "CPUConflict"
 )
 
 // maxMessage is the longest message, in bytes: what the events.k8s.io API accepts is 1024.
 const maxMessage = 1000
 
 func (w *worker) tellPinned(p plan, guest *Guest, granted cpuset.Set, drift bool) {
+	if drift {
+		w.book.repaired(w.launcher.VMI, list(p.steps))
+	}
 	message := fmt.Sprintf("%s; granted %s", pinMap(p.pins, guest), granted)
 	if moves(p.steps) {
 		message = "moved " + list(p.steps) + "; now " + message
@@ -64,8 +71,38 @@ func (w *worker) tellOnce(eventType, reason, message string) bool {
 	return true
 }
 
+// tellConflict tells that other VMs are on CPUs of this one's.
+func (w *worker) tellConflict(with string) {
+	w.event(corev1.EventTypeWarning, EventCPUConflict, "critical: VM "+w.launcher.VMI.String()+" shares "+with+
+		", and neither has it to itself; "+
+		"compare the kubelet's cpu_manager_state with the containers' cpusets, and restart or migrate one of the VMs")
+	if w.Node == nil {
+		return
+	}
+	if node := w.Node(); node != nil {
+		w.Recorder.Event(node, corev1.EventTypeWarning, EventCPUConflict,
+			shorten("critical: two VMs on one CPU: VM "+w.launcher.VMI.String()+" shares "+with))
+	}
+}
+
 func (w *worker) event(eventType, reason, message string) {
-	w.Recorder.Event(w.pod, eventType, reason, shorten(message))
+	message = shorten(message)
+	w.Recorder.Event(w.pod, eventType, reason, message)
+	if w.vm != nil && eventType == corev1.EventTypeWarning {
+		w.Recorder.Event(w.vm, eventType, reason, message)
+	}
+}
+
+// vmiOf refers to the VMI that owns a launcher pod; nil where none does.
+func vmiOf(pod *corev1.Pod, of launcher.Launcher) *corev1.ObjectReference {
+	for _, owner := range pod.OwnerReferences {
+		if owner.UID == of.VMIUID && owner.Name == of.VMI.Name {
+			return &corev1.ObjectReference{
+				APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name, UID: owner.UID,
+			}
+		}
+	}
+	return nil
 }
 
 func list(steps []step) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -48,6 +49,7 @@ type fakeLibvirt struct {
 	pins    []string
 	open    int
 	asked   int // calls so far
+	dialled int // connections so far
 }
 
 func newBench(t *testing.T, mode config.PinningMode) *bench {
@@ -160,7 +162,18 @@ func (b *bench) granted() (grants map[types.UID]map[string]cpuset.Set, current b
 func (b *bench) Event(object runtime.Object, eventType, reason, message string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.events = append(b.events, object.(*corev1.Pod).Name+" "+reason+" "+message)
+	var name string
+	switch o := object.(type) {
+	case *corev1.Pod:
+		name = o.Name
+	case *corev1.Node:
+		name = "node/" + o.Name
+	case *corev1.ObjectReference:
+		name = "vmi/" + o.Name
+	default:
+		b.t.Errorf("an event on a %T", object)
+	}
+	b.events = append(b.events, name+" "+reason+" "+message)
 }
 
 func (b *bench) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
@@ -172,9 +185,9 @@ func (b *bench) AnnotatedEventf(object runtime.Object, _ map[string]string, even
 }
 
 // Connect implements Hypervisor.
-func (b *bench) Connect(ctx context.Context, podDir string) (Connection, error) {
+func (b *bench) Connect(ctx context.Context, place Place) (Connection, error) {
 	b.mu.Lock()
-	l := b.libvirts[filepath.Base(podDir)]
+	l := b.libvirts[filepath.Base(place.PodDir)]
 	b.mu.Unlock()
 	if err := l.answer(ctx); err != nil {
 		return nil, err
@@ -184,6 +197,7 @@ func (b *bench) Connect(ctx context.Context, podDir string) (Connection, error) 
 	changed := make(chan struct{}, 1)
 	l.changed = append(l.changed, changed)
 	l.open++
+	l.dialled++
 	return &fakeConnection{l, changed, false}, nil
 }
 
@@ -236,7 +250,8 @@ func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus 
 	}
 	switch thread.Kind {
 	case VCPU:
-		c.guest.VCPUs[thread.ID] = GuestThread{thread.ID, cpus, cpus}
+		at := slices.IndexFunc(c.guest.VCPUs, func(v GuestThread) bool { return v.ID == thread.ID })
+		c.guest.VCPUs[at] = GuestThread{thread.ID, cpus, cpus}
 	case IOThread:
 		c.guest.IOThreads[thread.ID-1] = GuestThread{thread.ID, cpus, cpus}
 	case Emulator:

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
@@ -20,23 +22,31 @@ var (
 	ErrUnreadable = errors.New("the guest's description is not readable")
 )
 
-// Hypervisor reaches the libvirt of a launcher pod.
+// Place is where a guest runs.
+type Place struct {
+	PodUID types.UID
+	// PodDir is the pod's directory: <kubelet root>/pods/<pod UID>.
+	PodDir string
+}
+
+// Hypervisor reaches the libvirts of launcher pods.
 type Hypervisor interface {
-	// Connect opens a connection to the libvirt of the pod whose directory is podDir
-	// (<kubelet root>/pods/<pod UID>). It takes no longer than ctx allows; the connection outlives ctx.
-	Connect(ctx context.Context, podDir string) (Connection, error)
+	// Connect opens a connection to the libvirt of the guest at that place. It takes no longer than ctx
+	// allows; the connection outlives ctx.
+	Connect(ctx context.Context, place Place) (Connection, error)
 }
 
 // Connection is a connection to the libvirt of one launcher pod. Only one goroutine uses it at a time.
 // A call that ctx cuts short ends the connection: every later call fails.
 type Connection interface {
-	// Guest reads the running domain of that name or, where there is none of that name but exactly one
-	// domain runs, that one. The error wraps ErrNoGuest where no domain runs.
+	// Guest reads the running domain of that name. In a libvirt of the launcher pod's own, where there is
+	// none of that name but exactly one domain runs, it is that one. The error wraps ErrNoGuest where no
+	// such domain runs.
 	Guest(ctx context.Context, domain string) (*Guest, error)
 	// Pin lets a thread of the guest run on these CPUs only, until the guest stops.
 	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error
-	// Changed receives after libvirt told that a domain started, stopped, resumed or was tuned. Several
-	// changes may be told as one. It is closed when the connection is lost.
+	// Changed receives after libvirt told that a domain started, stopped, resumed, came by migration, was
+	// tuned, or got or lost a device. Several changes may be told as one. It is closed when the connection is lost.
 	Changed() <-chan struct{}
 	// Close ends the connection. It does not wait for libvirt, and may be called again.
 	Close()

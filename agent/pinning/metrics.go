@@ -39,6 +39,39 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
+	guests = metrics.NewGaugeVec(&metrics.GaugeOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "guests",
+		Help:           "Dedicated VMs on this node, by how they stood at the last look (waiting, pinned, drifted, failing, not_exclusive).",
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"state"})
+
+	conflicting = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "conflicting_guests",
+		Help:           "Dedicated VMs on this node that have a CPU in common with another one.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	vmiErrors = metrics.NewCounter(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "vmi_errors_total",
+		Help:           "Times that a VM's VMI could not be read, so that its guest was placed by its domain alone.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
+	repairSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "repair_seconds",
+		Help:           "Seconds from first seeing a guest's threads off their pins to having read back all of its pins.",
+		Buckets:        metrics.ExponentialBuckets(0.005, 2, 13),
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	pinSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
@@ -51,5 +84,5 @@ var (
 
 // registerMetrics is called by New, once for the process whatever the number of controllers.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds)
+	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, guests, conflicting, vmiErrors)
 })

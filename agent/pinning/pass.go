@@ -6,53 +6,114 @@ import (
 	"fmt"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"k8s.io/klog/v2"
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
-// pass compares grant, guest and threads once, and pins what is missing. Nil means that nothing is left to
-// do: the pins are right, or there is no guest, or grants or machine are not known yet.
+// pass compares grant, cpuset, guest and threads once, and pins what is missing. Nil means that nothing is
+// left to do: the pins are right, or there is no guest, or grants or machine are not known yet.
 func (w *worker) pass(ctx context.Context) *problem {
 	granted, p := w.grant()
+	w.seen = entry{vm: w.launcher.VMI, state: stateWaiting, held: granted, pins: w.current.pins}
 	host := w.Topology()
-	if p != nil || granted.IsEmpty() || host == nil {
+	if p == nil && (granted.IsEmpty() || host == nil) {
+		return nil
+	}
+	guest, unread := w.readGuest(ctx)
+	if guest != nil {
+		w.seen.held = granted.Union(heldBy(guest))
+		w.seen.pins = guest.text(pinsOf(guest))
+		w.current.pins = w.seen.pins
+	}
+	switch {
+	case p != nil:
+		if unread != nil {
+			w.hangUp()
+		}
+		return p
+	case guest == nil:
+		return unread
+	}
+	early, late := w.compareCPUSet(granted)
+	if early != nil {
+		return early
+	}
+	if p := w.place(ctx, guest, granted, host); p != nil {
 		return p
 	}
-	guest, p := w.readGuest(ctx)
-	if guest == nil {
-		return p
-	}
-	todo, p := planFor(guest, granted, host, w.current.settled)
+	return late
+}
+
+// place moves the guest's threads to where they should be, or tells what it would move.
+func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, host *cputopology.Topology) *problem {
+	todo, p := planFor(guest, shapeOf(guest, granted, w.readVMI(ctx)), granted, host, renumber(w.current.settled, w.current.vcpus, guest))
 	if p != nil {
 		return p
 	}
 	if len(todo.steps) == 0 {
-		w.settle(todo)
+		w.settle(todo, guest, granted)
 		w.current.timed = true
-		return nil
-	}
-	drift := w.drifted(todo, guest)
-	if w.Config.Mode == config.PinningObserve {
-		if w.tellMisplaced(todo, granted) && drift {
-			driftSeen.Inc()
+		w.moved = time.Time{}
+		if w.clock.Since(w.mended) > calm {
+			w.gap = minGap
 		}
 		return nil
 	}
-	if drift && w.failing.IsZero() {
+	if w.Config.Mode == config.PinningRepair && guest.untouched() && len(w.current.settled.VCPUs) == 0 {
+		return &problem{reasonUnpinned, fmt.Errorf("nobody has pinned the guest on the granted CPUs %s, and pinning.mode of the agent is repair", granted)}
+	}
+	drift := w.drifted(todo, guest)
+	if drift && w.moved.IsZero() {
+		w.moved = w.clock.Now()
 		driftSeen.Inc()
+	}
+	if drift || w.Config.Mode == config.PinningObserve {
+		w.seen.state, w.seen.drift = stateDrifted, list(todo.steps)
+	}
+	if w.Config.Mode == config.PinningObserve {
+		w.tellMisplaced(todo, granted)
+		return nil
 	}
 	if p := w.apply(ctx, guest, todo); p != nil {
 		return p
 	}
-	w.settle(todo)
-	w.observeTime()
+	w.settle(todo, guest, granted)
+	w.observeTime(drift)
 	w.tellPinned(todo, guest, granted, drift)
 	klog.FromContext(ctx).V(2).Info("pinned guest", "cpus", granted.String(), "pins", pinMap(todo.pins, guest), "drift", drift)
 	return nil
+}
+
+// compareCPUSet compares the container's cpuset with the grant. CPUs that are granted and not in it cannot be
+// pinned to, which is an early problem; CPUs that are in it beyond the grant are a late one, since the pins
+// keep the guest off them all the same.
+func (w *worker) compareCPUSet(granted cpuset.Set) (early, late *problem) {
+	if w.CPUSet == nil {
+		return nil, nil
+	}
+	pod, err := w.Pods.Pods(w.pod.Namespace).Get(w.pod.Name)
+	if err != nil || pod.UID != w.pod.UID {
+		return nil, nil // it is gone, and so will be this worker
+	}
+	cpus, known, err := w.CPUSet(pod, w.launcher.Compute)
+	if err != nil {
+		return nil, &problem{reasonCPUSet, err}
+	}
+	if !known || cpus == granted {
+		return nil, nil
+	}
+	p := &problem{reasonCPUSet, fmt.Errorf("the kubelet granted CPUs %s to container %s, and its cgroup lets it use %s",
+		granted, w.launcher.Compute, cpus)}
+	if granted.SubsetOf(cpus) {
+		return nil, p
+	}
+	return p, nil
 }
 
 // grant is what the kubelet granted to the compute container: empty without a problem where it may have
@@ -77,16 +138,18 @@ func (w *worker) grant() (cpuset.Set, *problem) {
 // readGuest connects if need be and reads the guest; nil without a problem means that none runs.
 func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
 	if w.connection == nil {
-		connection, err := w.Hypervisor.Connect(ctx, filepath.Join(w.KubeletRootDir, "pods", string(w.pod.UID)))
+		connection, err := w.Hypervisor.Connect(ctx, Place{
+			PodUID: w.pod.UID, PodDir: filepath.Join(w.KubeletRootDir, "pods", string(w.pod.UID)),
+		})
 		if err != nil {
 			return nil, w.problemOf(fmt.Errorf("connecting to libvirt: %w", err))
 		}
 		w.connection = connection
 	}
-	guest, err := w.connection.Guest(ctx, launcher.DomainName(w.launcher.VMI))
+	guest, err := w.connection.Guest(ctx, w.domain)
 	if errors.Is(err, ErrNoGuest) {
 		klog.FromContext(ctx).V(4).Info("no guest to pin", "err", err)
-		w.current = guestRun{}
+		w.current, w.seen.pins = guestRun{}, ""
 		return nil, nil
 	}
 	if err != nil {
@@ -115,7 +178,7 @@ func (w *worker) apply(ctx context.Context, guest *Guest, todo plan) *problem {
 	if err != nil {
 		return w.problemOf(fmt.Errorf("reading the pins back: %w", err))
 	}
-	if left := diff(todo.pins, after); len(left) > 0 {
+	if left := diff(renumber(todo.pins, guest.numbers(), after), after); len(left) > 0 {
 		return &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
 	}
 	return nil
@@ -132,20 +195,29 @@ func (w *worker) problemOf(err error) *problem {
 // grant changed or a vCPU was plugged has not drifted: it was where it had been put.
 func (w *worker) drifted(todo plan, guest *Guest) bool {
 	if len(w.current.settled.VCPUs) > 0 {
-		return len(diff(w.current.settled, guest)) > 0
+		return len(diff(renumber(w.current.settled, w.current.vcpus, guest), guest)) > 0
 	}
 	return moves(todo.steps)
 }
 
 // settle remembers where the threads rightly are.
-func (w *worker) settle(p plan) {
-	w.current.settled = p.pins
-	w.told = ""
+func (w *worker) settle(p plan, guest *Guest, granted cpuset.Set) {
+	w.current.settled, w.current.vcpus = p.pins, guest.numbers()
+	w.seen.state, w.seen.drift = statePinned, ""
+	w.seen.pins, w.seen.held = guest.text(p.pins), granted
+	w.current.pins = w.seen.pins
 }
 
-func (w *worker) observeTime() {
+// observeTime takes the time that pins or repairs took, and notes a repair.
+func (w *worker) observeTime(drift bool) {
+	now := w.clock.Now()
 	if !w.current.timed {
-		pinSeconds.Observe(w.clock.Since(w.current.seen).Seconds())
+		pinSeconds.Observe(now.Sub(w.current.seen).Seconds())
 		w.current.timed = true
+	}
+	if drift {
+		repairSeconds.Observe(now.Sub(w.moved).Seconds())
+		w.gap = min(2*w.gap, maxGap)
+		w.moved, w.mended = time.Time{}, now
 	}
 }

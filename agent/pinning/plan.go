@@ -2,6 +2,7 @@ package pinning
 
 import (
 	"fmt"
+	"slices"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -17,8 +18,7 @@ type plan struct {
 // planFor decides where the guest's threads should be: where they are if that is a valid placement, whoever
 // made it; else where they last were if that is (settled), so that a thread that drifted is put back
 // without moving the others; else where placement puts them.
-func planFor(guest *Guest, granted cpuset.Set, host *cputopology.Topology, settled placement.Pins) (plan, *problem) {
-	shape := shapeOf(guest, granted)
+func planFor(guest *Guest, shape placement.Guest, granted cpuset.Set, host *cputopology.Topology, settled placement.Pins) (plan, *problem) {
 	now := pinsOf(guest)
 	if placement.Check(now, shape, granted, host) == nil && placement.Check(affinitiesOf(guest), shape, granted, host) == nil {
 		return plan{pins: now}, nil
@@ -37,29 +37,6 @@ func planFor(guest *Guest, granted cpuset.Set, host *cputopology.Topology, settl
 		return plan{}, &problem{reasonPlacement, fmt.Errorf("refusing a placement outside the granted CPUs %s: %s", orNone(granted), where)}
 	}
 	return plan{pins, diff(pins, guest)}, nil
-}
-
-// shapeOf is what placement needs to know of the guest. What the VMI asked for its emulator and its IO
-// threads is read off the grant: KubeVirt asks exactly one CPU for each vCPU, one for each IO thread of
-// ioThreadsPolicy supplementalPool, and one or two for an isolated emulator, so the CPUs beyond the vCPUs
-// tell (kubevirt pkg/virt-controller/services/renderresources.go, WithCPUPinning). One spare CPU beside
-// one IO thread could be either's; it becomes the emulator's, which the IO thread then shares: both are
-// off the vCPUs' CPUs.
-func shapeOf(guest *Guest, granted cpuset.Set) placement.Guest {
-	shape := placement.Guest{VCPUs: len(guest.VCPUs), ThreadsPerCore: guest.ThreadsPerCore}
-	for _, thread := range guest.IOThreads {
-		shape.IOThreads = append(shape.IOThreads, thread.ID)
-	}
-	spare := granted.Len() - shape.VCPUs
-	if pool := len(shape.IOThreads); pool > 1 && spare >= pool {
-		shape.DedicatedIOThreads = true
-		spare -= pool
-	}
-	if spare > 0 {
-		shape.IsolateEmulator = true
-		shape.EmulatorCPUs = spare
-	}
-	return shape
 }
 
 // pinsOf is what libvirt is told, as a placement.
@@ -87,6 +64,53 @@ func placementOf(guest *Guest, of func(GuestThread) cpuset.Set) placement.Pins {
 		}
 	}
 	return pins
+}
+
+// heldBy are the CPUs that the guest's vCPUs keep others from: those of each that the kernel lets run on
+// one CPU only.
+func heldBy(guest *Guest) cpuset.Set {
+	var held cpuset.Set
+	for _, vcpu := range guest.VCPUs {
+		if vcpu.Affinity.Len() == 1 {
+			held = held.Union(vcpu.Affinity)
+		}
+	}
+	return held
+}
+
+// renumber gives pins of the vCPUs with these numbers as pins of those that the guest has now: vCPUs come and go,
+// also from the middle. One that the pins have nothing for is left open.
+func renumber(pins placement.Pins, vcpus []int, guest *Guest) placement.Pins {
+	now := make([]cpuset.Set, len(guest.VCPUs))
+	for i, vcpu := range guest.VCPUs {
+		if at := slices.Index(vcpus, vcpu.ID); at >= 0 && at < len(pins.VCPUs) {
+			now[i] = pins.VCPUs[at]
+		}
+	}
+	pins.VCPUs = now
+	return pins
+}
+
+// numbers are those of the guest's vCPUs.
+func (g *Guest) numbers() []int {
+	numbers := make([]int, 0, len(g.VCPUs))
+	for _, vcpu := range g.VCPUs {
+		numbers = append(numbers, vcpu.ID)
+	}
+	return numbers
+}
+
+// text gives pins as the report has them.
+func (g *Guest) text(pins placement.Pins) string { return pins.Text(g.numbers()) }
+
+// untouched tells that nobody has pinned any of the guest's vCPUs.
+func (g *Guest) untouched() bool {
+	for _, vcpu := range g.VCPUs {
+		if !vcpu.Pinned.IsEmpty() {
+			return false
+		}
+	}
+	return true
 }
 
 func orNone(cpus cpuset.Set) string {

@@ -108,7 +108,7 @@ func TestPlanFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			guest, granted := guestOf(tc.guest), mustParse(tc.granted)
-			got, p := planFor(guest, granted, smt, pinsOf(guestOf(tc.settled)))
+			got, p := planFor(guest, shapeOf(guest, granted, nil), granted, smt, pinsOf(guestOf(tc.settled)))
 			if tc.wantProblem != "" {
 				if p == nil || p.reason != reasonPlacement || !strings.Contains(p.Error(), tc.wantProblem) {
 					t.Fatalf("got %+v, %v; want a placement problem with %q", got, p, tc.wantProblem)
@@ -159,7 +159,7 @@ func TestShapeOf(t *testing.T) {
 		{"1 2 io:1 io:1", "1-4", "true 0"},
 		{"1 2 io:1 io:1", "1-5", "true 1"},
 	} {
-		shape := shapeOf(guestOf(tc.guest), mustParse(tc.granted))
+		shape := shapeOf(guestOf(tc.guest), mustParse(tc.granted), nil)
 		got := fmt.Sprint(shape.DedicatedIOThreads, shape.EmulatorCPUs)
 		if got != tc.want || shape.IsolateEmulator != (shape.EmulatorCPUs > 0) {
 			t.Errorf("guest %q on %s: %+v, want %s", tc.guest, tc.granted, shape, tc.want)

@@ -3,6 +3,7 @@ package pinning
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // reason says why a look at a guest did not end with valid pins. It is a label of a metric, so the set is
@@ -17,6 +18,8 @@ const (
 	reasonPlacement   reason = "placement"   // the guest does not fit on the granted CPUs
 	reasonLibvirt     reason = "libvirt"     // libvirt answered with an error
 	reasonNotVerified reason = "unverified"  // libvirt took the pins, and yet the threads are elsewhere
+	reasonCPUSet      reason = "cpuset"      // the container's cpuset is not what the kubelet granted
+	reasonUnpinned    reason = "unpinned"    // nobody has pinned the guest, and the first pin is not ours
 )
 
 // problem is why a look at a guest did not end with valid pins, in words for the operator.
@@ -52,6 +55,23 @@ func (p *problem) passing() bool {
 	}
 }
 
+// ofConnection tells whether a new connection to libvirt may mend the problem.
+func (p *problem) ofConnection() bool {
+	return p.reason == reasonUnreachable || p.reason == reasonTimeout || p.reason == reasonLibvirt
+}
+
+// patience is for how many deadlines the problem must last to be told.
+func (p *problem) patience() time.Duration {
+	switch {
+	case p.reason == reasonCPUSet:
+		return 3 // the kubelet looks at the cpusets every ten seconds (pkg/kubelet/cm/cpumanager, reconcilePeriod)
+	case p.passing():
+		return 1
+	default:
+		return 0
+	}
+}
+
 // nextStep is what the operator can do about it.
 func (p *problem) nextStep() string {
 	switch p.reason {
@@ -65,6 +85,10 @@ func (p *problem) nextStep() string {
 		return "compare the VM's vCPUs with the CPU limit of the compute container"
 	case reasonUnreadable:
 		return "please report this with the output of virsh dumpxml"
+	case reasonCPUSet:
+		return "the kubelet writes a container's cpuset within ten seconds; if it stays so, see the kubelet's log"
+	case reasonUnpinned:
+		return "see the log of the compute container, or set pinning.mode of the agent to enforce"
 	case reasonLibvirt, reasonNotVerified:
 		return "see the log of libvirt in the compute container; retrying"
 	}

@@ -2,6 +2,7 @@ package pinning
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,7 +23,12 @@ const (
 	firstRetry = 100 * time.Millisecond
 	// maxAbsent bounds the wait for a socket that is not there yet: looking for it is a few system calls,
 	// and a launcher pod that starts should not wait for its pins.
-	maxAbsent = time.Second
+	maxAbsent = 250 * time.Millisecond
+	// maxGap is the longest wait between two looks at a guest whose threads somebody moves again and again:
+	// the gap doubles with each repair, so that two programs that disagree cost little.
+	maxGap = 4 * time.Second
+	// calm is how long a guest must have stayed in place for the gap to be the shortest again.
+	calm = 3 * maxGap
 )
 
 // worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except
@@ -30,7 +36,9 @@ const (
 type worker struct {
 	*Controller
 	pod      *corev1.Pod
+	vm       *corev1.ObjectReference // its VMI, nil where there is none
 	launcher launcher.Launcher
+	domain   string // libvirt's name of the guest
 	woken    chan struct{}
 	stop     context.CancelFunc
 	granted  cpuset.Set // the grant that the worker was last woken for
@@ -39,7 +47,11 @@ type worker struct {
 	current    guestRun
 	failing    time.Time // when the row of failures began; zero when the last look did not fail
 	retry      time.Duration
-	told       string // the last complaint that was told, "" once all is well
+	told       string    // the last complaint that was told, "" once all is well
+	seen       entry     // what the look that is under way has found
+	moved      time.Time // when the threads were first seen off their pins; zero while they are not
+	mended     time.Time // when that was repaired last
+	gap        time.Duration
 }
 
 // guestRun is what is remembered of one run of a guest. Losing it costs nothing but a repaired thread
@@ -49,11 +61,20 @@ type guestRun struct {
 	id      int32
 	seen    time.Time
 	settled placement.Pins // the last valid pins, the zero value before there were any
+	vcpus   []int          // the numbers of the vCPUs that they are of
 	timed   bool           // seen to settled was observed, or was not ours to observe
+	asked   asked
+	pins    string // as last reported: a libvirt that does not answer for a while takes nothing back
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
-	return &worker{Controller: c, pod: pod, launcher: of, woken: make(chan struct{}, 1)}
+	name := launcher.DomainName(of.VMI)
+	if pattern := c.Config.DomainName; pattern != "" {
+		name = strings.NewReplacer("{namespace}", of.VMI.Namespace, "{name}", of.VMI.Name).Replace(pattern)
+	}
+	return &worker{
+		Controller: c, pod: pod, vm: vmiOf(pod, of), launcher: of, domain: name, woken: make(chan struct{}, 1), gap: minGap,
+	}
 }
 
 // wake makes the worker look again. It never blocks.
@@ -78,7 +99,7 @@ func (w *worker) run(ctx context.Context) {
 		case <-ctx.Done():
 		case <-next.C():
 		case <-w.woken:
-		case _, alive := <-w.changed():
+		case _, alive := <-w.changes():
 			if !alive {
 				w.hangUp()
 			}
@@ -87,9 +108,9 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// pause keeps two looks minGap apart; false means that ctx ended.
+// pause keeps two looks a gap apart; false means that ctx ended.
 func (w *worker) pause(ctx context.Context) bool {
-	gap := w.clock.NewTimer(minGap)
+	gap := w.clock.NewTimer(w.gap)
 	defer gap.Stop()
 	select {
 	case <-ctx.Done():
@@ -99,7 +120,7 @@ func (w *worker) pause(ctx context.Context) bool {
 	}
 }
 
-func (w *worker) changed() <-chan struct{} {
+func (w *worker) changes() <-chan struct{} {
 	if w.connection == nil {
 		return nil
 	}
@@ -124,11 +145,42 @@ func (w *worker) look(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
+	next := wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
 	if p == nil {
 		w.failing, w.retry = time.Time{}, 0
-		return wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
+		if w.seen.drift == "" {
+			w.told = ""
+		}
+	} else {
+		next = w.failed(ctx, p)
 	}
-	return w.failed(ctx, p)
+	if pending := w.account(p); pending {
+		next = min(next, conflictGrace)
+	}
+	return next
+}
+
+// account notes what the look has found where all workers see it, and tells of a CPU that another VM is on
+// too; pending means that it is to be told if it lasts.
+func (w *worker) account(p *problem) (pending bool) {
+	switch {
+	case p == nil:
+	case p.reason == reasonNoGrant:
+		w.seen.state = stateNotExclusive
+	case w.seen.drift != "":
+		w.seen.state = stateDrifted
+	default:
+		w.seen.state = stateFailing
+	}
+	changed := w.book.put(w.pod.UID, w.seen)
+	news, pending, over := w.book.conflictOf(w.pod.UID, w.clock.Now())
+	if news != "" {
+		w.tellConflict(news)
+	}
+	if changed || over || news != "" {
+		w.changed()
+	}
+	return pending
 }
 
 // failed counts, tells and logs a problem and returns the wait until the next try.
@@ -139,10 +191,13 @@ func (w *worker) failed(ctx context.Context, p *problem) time.Duration {
 		w.failing = now
 	}
 	klog.FromContext(ctx).V(2).Info("guest is not pinned", "reason", string(p.reason), "err", p.Error(), "since", w.failing)
-	if !p.passing() || now.Sub(w.failing) >= w.Config.Deadline.Duration {
+	if now.Sub(w.failing) >= p.patience()*w.Config.Deadline.Duration {
 		w.tellProblem(p)
+		if p.reason == reasonCPUSet {
+			w.seen.drift = p.Error()
+		}
 	}
-	if p.passing() {
+	if p.ofConnection() {
 		w.hangUp() // whatever state the connection is in, the next try does not depend on it
 	}
 	longest := w.Config.VerifyPeriod.Duration

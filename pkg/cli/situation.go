@@ -194,7 +194,7 @@ func (s *situation) addNode(o *object) error {
 		err = errors.New("status.allocatable is missing; take the Node as kubectl get nodes -o yaml gives it")
 	}
 	if err != nil {
-		return o.faulty(fmt.Errorf("Node %s: %w", o.name, err))
+		return o.faulty(fmt.Errorf("node %s: %w", o.name, err))
 	}
 	s.nodes[node.Name] = node
 	return nil

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,6 +22,10 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 )
+
+// patience is how long the first list may take: a server that does not answer at all must hold nobody back for
+// ever.
+const patience = 10 * time.Second
 
 // Watch is what to watch and whom to tell.
 type Watch struct {
@@ -33,8 +38,9 @@ type Watch struct {
 	Decode func(*unstructured.Unstructured) any
 	// Handler is called with what Decode made, one call at a time.
 	Handler cache.ResourceEventHandler
-	// Failed is called once, if the first list fails; Listed once, when the first list is there and the
-	// handler has been called for all of it.
+	// Failed is called once, if the first list fails, takes longer than ten seconds, or is never begun because
+	// Run ends with an error; Listed once, when the first list is there and the handler has been called for all
+	// of it. So one of the two is called unless ctx ends before.
 	Failed, Listed func()
 
 	logger klog.Logger
@@ -47,14 +53,9 @@ type Watch struct {
 func (w *Watch) Run(ctx context.Context, client dynamic.Interface) error {
 	w.logger, w.failed = klog.FromContext(ctx), make(chan struct{}, 1)
 	informer := dynamicinformer.NewFilteredDynamicInformer(client, w.Resource, "", 0, cache.Indexers{}, nil).Informer()
-	if err := informer.SetTransform(w.transform); err != nil {
-		return fmt.Errorf("preparing the watch of %s: %w", w.Resource.GroupResource(), err)
-	}
-	if err := informer.SetWatchErrorHandlerWithContext(w.tell); err != nil {
-		return fmt.Errorf("preparing the watch of %s: %w", w.Resource.GroupResource(), err)
-	}
-	registration, err := informer.AddEventHandler(w.Handler)
+	registration, err := w.register(informer)
 	if err != nil {
+		w.Failed()
 		return fmt.Errorf("preparing the watch of %s: %w", w.Resource.GroupResource(), err)
 	}
 	done := make(chan struct{})
@@ -67,15 +68,33 @@ func (w *Watch) Run(ctx context.Context, client dynamic.Interface) error {
 	return nil
 }
 
-// settle waits until the objects are listed; if that fails at first, it goes on waiting after saying so.
+// register hangs the watch into an informer.
+func (w *Watch) register(informer cache.SharedIndexInformer) (cache.ResourceEventHandlerRegistration, error) {
+	if err := informer.SetTransform(w.transform); err != nil {
+		return nil, err
+	}
+	if err := informer.SetWatchErrorHandlerWithContext(w.tell); err != nil {
+		return nil, err
+	}
+	return informer.AddEventHandler(w.Handler)
+}
+
+// settle waits until the objects are listed; if that fails at first, or does not come, it goes on waiting after
+// saying so.
 func (w *Watch) settle(ctx context.Context, registration cache.ResourceEventHandlerRegistration) {
 	listed := make(chan struct{})
 	go func() {
 		defer close(listed)
 		cache.WaitForCacheSync(ctx.Done(), registration.HasSynced)
 	}()
+	late := time.NewTimer(patience)
+	defer late.Stop()
 	select {
 	case <-w.failed:
+		w.Failed()
+		<-listed
+	case <-late.C:
+		w.logger.Info("listing a custom resource takes long, going on without it", "resource", w.Resource.GroupResource().String(), "waited", patience)
 		w.Failed()
 		<-listed
 	case <-listed:

@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"sync"
+	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -29,8 +30,22 @@ type demand struct {
 	// heldAt are the nodes that could not answer because of pods in flight.
 	heldAt sync.Map
 	// estimatedAt are the nodes that were let through on something less than an exact prediction, each with an
-	// estimated.
-	estimatedAt sync.Map
+	// estimated; anyEstimated tells whether there is one, which costs less to ask.
+	estimatedAt  sync.Map
+	anyEstimated atomic.Bool
+}
+
+// estimate notes that a node was let through on something less than an exact prediction.
+func (d *demand) estimate(nodeName string, e estimated) {
+	d.estimatedAt.Store(nodeName, e)
+	d.anyEstimated.Store(true)
+}
+
+// exact notes that a node was predicted exactly. With nominated pods on it, it may have been estimated just before.
+func (d *demand) exact(nodeName string) {
+	if d.anyEstimated.Load() {
+		d.estimatedAt.Delete(nodeName)
+	}
 }
 
 // estimated is what was known of a node that could not be predicted exactly.

@@ -49,6 +49,10 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 		logger.V(5).Info("the pod that is gone had no exclusive CPUs", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
+	if pl.waiting.heldAt(pod.UID, gone.Spec.NodeName) {
+		logger.V(5).Info("a pod in flight is gone from a node that could not answer", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+		return fwk.Queue, nil // even if the node is full: preemption can do its work there now
+	}
 	if d := demandOf(pod); d != nil && !pl.couldFitOnceLeft(gone, d) {
 		logger.V(5).Info("the node would still not take the pod", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
 		return fwk.QueueSkip, nil

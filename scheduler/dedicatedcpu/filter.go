@@ -26,12 +26,14 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 		return refusedNoLabel.status()
 	}
 	r := pl.judge(d, prediction)
-	if r == nil && prediction.Standing != nodeview.Exact {
+	if prediction.Standing == nodeview.Exact {
+		d.exact(nodeInfo.Node().Name)
+	} else if r == nil {
 		if d.launcher {
 			r = estimate(pod, prediction.Standing, nodeInfo)
 		}
 		if r == nil {
-			d.estimatedAt.Store(nodeInfo.Node().Name, estimated{prediction.Standing, prediction.Why})
+			d.estimate(nodeInfo.Node().Name, estimated{prediction.Standing, prediction.Why})
 		}
 	}
 	if r == nil && evictsPodInFlight(state) {

@@ -12,26 +12,15 @@ import (
 	"corepin.dev/corepin/scheduler/config"
 )
 
-const (
-	// noExclusiveCPUs begins the message for a launcher pod that no node would give what its VM asked for;
-	// launcher.Problems says why, and what to do.
-	noExclusiveCPUs = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones: "
-	// listingVMs is the message for a launcher pod that comes before the VMs are known.
-	listingVMs = "the VMs are still being listed"
-)
+// noExclusiveCPUs begins the message for a launcher pod that no node would give what its VM asked for;
+// launcher.Problems says why, and what to do.
+const noExclusiveCPUs = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones: "
 
 // PreFilter is called at the beginning of a scheduling cycle. It lets go of pods that ask for nothing
 // dedicated, and refuses launcher pods that would not get what their VM asked for, or whose VM is
 // inconsistent.
 func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	d, problems := pl.demandOf(pod)
-	if d != nil && d.launcher && pl.vms.Starting() {
-		// Put among the waiting first, so that the end of the listing finds it there.
-		if pl.wait(pod, d); pl.vms.Starting() {
-			return nil, fwk.NewStatus(fwk.Pending, listingVMs)
-		}
-		d, problems = pl.demandOf(pod)
-	}
 	if d == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}

@@ -155,7 +155,8 @@ func TestLauncherPodsWaitForTheVMs(t *testing.T) {
 	if err := b.podLister.Add(pod); err != nil {
 		t.Fatal(err)
 	}
-	if _, status := b.PreFilter(t.Context(), framework.NewCycleState(), pod, nil); status.Code() != fwk.Pending {
+	b.listed(t)
+	if status := b.PreEnqueue(t.Context(), pod); status.Code() != fwk.Pending {
 		t.Errorf("got %s %q", status.Code(), status.Message())
 	}
 	b.wakeAll(logger(t))

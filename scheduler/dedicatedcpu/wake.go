@@ -79,6 +79,18 @@ func (w *waiting) remove(uid types.UID) {
 	delete(w.pods, uid)
 }
 
+// heldAt tells whether the node held back a waiting pod.
+func (w *waiting) heldAt(uid types.UID, nodeName string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	waiter, ok := w.pods[uid]
+	if !ok {
+		return false
+	}
+	_, held := waiter.demand.heldAt.Load(nodeName)
+	return held
+}
+
 // choose gives the pods that the node held back or whose demand has a chance, by namespace and name as
 // the scheduling queue wants them.
 func (w *waiting) choose(nodeName string, chance func(*demand) bool) map[string]*corev1.Pod {

@@ -76,6 +76,25 @@ func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
 	b.expectWoken(t, "another node's report")
 }
 
+// If the kubelet refuses a pod in flight, no report changes: the pods that the node held back because of it are
+// woken by its end, even if the node is full, since preemption can do its work there now.
+func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	for _, node := range []string{"n1", "n2"} {
+		b.report(t, node, map[string]string{"a": "0-7,8-15"})
+		b.node(t, node)
+	}
+	pod := launcherPod("new", "8")
+	d := demandOf(pod)
+	d.heldAt.Store("n1", nil)
+	b.waiting.add(pod, d)
+	for node, want := range map[string]fwk.QueueingHint{"n1": fwk.Queue, "n2": fwk.QueueSkip} {
+		if got, err := b.afterPodDelete(logger(t), pod, onNode(guaranteedPod("gone", "2"), node), nil); got != want || err != nil {
+			t.Errorf("a pod leaves %s: %s, error %v, want %s", node, got, err, want)
+		}
+	}
+}
+
 func TestPodsStopWaiting(t *testing.T) {
 	b := newBench(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)

@@ -3,7 +3,6 @@ package nodeview
 import (
 	"context"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -26,27 +25,20 @@ type Events struct {
 	Settled func()
 }
 
-// listPatience is how long pods wait for the first list of the reports.
-const listPatience = 10 * time.Second
-
 // Run keeps the view up to date until ctx ends. Where reports cannot be listed (no CRD, no permission,
 // no connection) it says so once for each cause, and tries again with growing pauses of up to half a
 // minute (package crwatch).
 func (v *View) Run(ctx context.Context, client dynamic.Interface, events Events) error {
 	settle := sync.OnceFunc(events.Settled)
-	failed := func() {
-		v.unlisted.Store(true)
-		settle()
-	}
-	// A server that does not answer at all must not hold pods back for ever.
-	patience := time.AfterFunc(listPatience, failed)
-	defer patience.Stop()
 	watch := crwatch.Watch{
 		Resource: v1alpha1.Resource,
 		Missing:  "apply the NodeCPU CRD from corepin's manifests",
 		Decode:   func(object *unstructured.Unstructured) any { return Decode(object) },
 		Handler:  &handler{view: v, events: events, logger: klog.FromContext(ctx)},
-		Failed:   failed,
+		Failed: func() {
+			v.unlisted.Store(true)
+			settle()
+		},
 		Listed: func() {
 			v.listed.Store(true)
 			settle()

@@ -34,7 +34,8 @@ var Resource = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", 
 
 // Events are what a user of the view wants to be told.
 type Events struct {
-	// Changed is called when a VMI that was there asks for something else, after the view has it.
+	// Changed is called when a VMI asks for something else than was known, after the view has it: of one that comes
+	// after the first list nothing was known.
 	Changed func(types.NamespacedName)
 	// Settled is called once, when the view is no longer Starting.
 	Settled func()
@@ -74,12 +75,12 @@ func (v *View) Get(name types.NamespacedName, uid types.UID) (machine *vmi.VMI, 
 // moment.
 func (v *View) Starting() bool { return v.starting.Load() }
 
-// Set takes a VMI as the API server has it. It tells whether one that was there asks for something else now.
+// Set takes a VMI as the API server has it. It tells whether it asks for something else than was known.
 func (v *View) Set(object *unstructured.Unstructured) (changed bool) { return v.set(decode(object)) }
 
 func (v *View) set(now *entry) (changed bool) {
 	before, there := v.vmis.Swap(now.name(), now)
-	return there && !now.asksLike(before.(*entry))
+	return !there || !now.asksLike(before.(*entry))
 }
 
 // Run keeps the view up to date until ctx ends. It must be called once.
@@ -141,7 +142,7 @@ func (h *handler) OnAdd(object any, _ bool) { h.OnUpdate(nil, object) }
 
 // OnUpdate is called by the informer for a VMI that may have changed.
 func (h *handler) OnUpdate(_, object any) {
-	if now, ok := object.(*entry); ok && h.view.set(now) {
+	if now, ok := object.(*entry); ok && h.view.set(now) && !h.view.Starting() {
 		h.changed(now.name())
 	}
 }

@@ -119,6 +119,11 @@ func TestRunFollowsTheVMIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.await(t, "deleted", func() bool { _, ok, _ := r.Get(demo, ""); return !ok })
+	told := r.changed.Load()
+	if _, err := client.Create(t.Context(), object(int64(2)), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	r.await(t, "a VMI that comes after its pod may have been judged", func() bool { return r.changed.Load() == told+1 })
 }
 
 func TestRunWithoutTheCRD(t *testing.T) {
