@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,10 +22,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	dynamicfake "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	logsapi "k8s.io/component-base/logs/api/v1"
+	"k8s.io/component-base/metrics/legacyregistry"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/kubelet"
+	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 )
 
@@ -126,7 +132,7 @@ func TestInformersSeeOnlyTheirOwn(t *testing.T) {
 	client := fake.NewClientset(node, gates)
 	scheme := runtime.NewScheme()
 	reports := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(scheme, map[schema.GroupVersionResource]string{v1alpha1.Resource: "NodeCPUList"})
-	i := newInformers(c, "n1", client, reports)
+	i := newInformers(c, "n1", client, client.CoreV1(), reports)
 	if _, err := i.Node(); !apierrors.IsNotFound(err) {
 		t.Errorf("before anything is known: %v, want NotFound", err)
 	}
@@ -171,3 +177,122 @@ func TestInformersSeeOnlyTheirOwn(t *testing.T) {
 		}
 	}
 }
+
+// Every metric of ours stands in the package comment, and nothing else does.
+func TestMetricsAreDocumented(t *testing.T) {
+	doc, err := os.ReadFile("doc.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newAgent(t.Context(), defaults(t), "n1", &rest.Config{Host: "https://127.0.0.1:1"}); err != nil {
+		t.Fatal(err)
+	}
+	source.Observe("topology", errors.New("x")) // a metric with labels shows only once it has one
+	r := httptest.NewRecorder()
+	legacyregistry.Handler().ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
+	documented := regexp.MustCompile(`(?m)^//\tcorepin_agent_[a-z_]+`).FindAllString(string(doc), -1)
+	for i, line := range documented {
+		documented[i] = strings.TrimPrefix(line, "//\t")
+	}
+	for _, line := range regexp.MustCompile(`(?m)^# HELP corepin_agent_[a-z_]+ .*$`).FindAllString(r.Body.String(), -1) {
+		name := strings.Fields(line)[2]
+		if !strings.Contains(line, "[ALPHA]") {
+			t.Errorf("%s has no stability level", name)
+		}
+		if !slices.Contains(documented, name) && !strings.Contains(name, "_pin") {
+			t.Errorf("%s is not in the package comment", name)
+		}
+	}
+	registered := []string{"cpus", "exact", "sources_complete", "report_delay_seconds", "report_writes_total", "source_errors_total", "label_action", "label_conflicts"}
+	if len(documented) != len(registered) {
+		t.Errorf("%d metrics are documented, %d are known here: %q", len(documented), len(registered), documented)
+	}
+	for _, name := range registered {
+		if !slices.Contains(documented, "corepin_agent_"+name) {
+			t.Errorf("%s is not documented", name)
+		}
+	}
+}
+
+func defaults(t *testing.T) *config.AgentConfiguration {
+	t.Helper()
+	c, err := config.Load("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestKubeletAddress(t *testing.T) {
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
+	get := func() (*corev1.Node, error) { return node, nil }
+	if _, _, err := kubeletAddress("", "n1", get); err == nil || !strings.Contains(err.Error(), "kubelet.address") {
+		t.Errorf("without an address: %v", err)
+	}
+	node.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeHostName, Address: "n1"}, {Type: corev1.NodeInternalIP, Address: "fd00::1"}, {Type: corev1.NodeInternalIP, Address: "10.0.0.1"}}
+	if address, names, err := kubeletAddress("", "n1", get); err != nil || address != "[fd00::1]:10250" || !slices.Equal(names, []string{"n1", "fd00::1"}) {
+		t.Errorf("got %s for %q, error %v", address, names, err)
+	}
+	node.Status.DaemonEndpoints.KubeletEndpoint.Port = 10350
+	if address, _, err := kubeletAddress("", "n1", get); err != nil || address != "[fd00::1]:10350" {
+		t.Errorf("with another port: %s, error %v", address, err)
+	}
+	if address, names, err := kubeletAddress("127.0.0.1:1", "n1", nil); err != nil || address != "127.0.0.1:1" || !slices.Equal(names, []string{"n1", "127.0.0.1"}) {
+		t.Errorf("configured: %s for %q, error %v", address, names, err)
+	}
+	gone := func() (*corev1.Node, error) { return nil, apierrors.NewNotFound(corev1.Resource("nodes"), "n1") }
+	if _, _, err := kubeletAddress("", "n1", gone); !errors.Is(err, kubelet.ErrNotYet) {
+		t.Errorf("without a Node: %v", err)
+	}
+}
+
+// The kubelet gets the token and none of the other credentials.
+func TestConfigzOptions(t *testing.T) {
+	bad := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(bad, []byte("none"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		file string
+		rc   rest.Config
+		want string
+	}{
+		"no file":          {bad + "x", rest.Config{}, "kubelet.caFile"},
+		"no certificate":   {bad, rest.Config{}, "no certificate in " + bad},
+		"nothing is given": {"", rest.Config{}, ""},
+		"the API server's": {"", rest.Config{TLSClientConfig: rest.TLSClientConfig{CAFile: bad + "y"}}, bad + "y"},
+	} {
+		c := defaults(t)
+		c.Kubelet.CAFile = tc.file
+		if _, err := configzOptions(c, "n1", &tc.rc, nil); (err == nil) != (tc.want == "") || (err != nil && !strings.Contains(err.Error(), tc.want)) {
+			t.Errorf("%s: error %v, want %q", name, err, tc.want)
+		}
+	}
+	rc := rest.Config{BearerToken: "token", Username: "u", Password: "p", Impersonate: rest.ImpersonationConfig{UserName: "x"}}
+	o, err := configzOptions(defaults(t), "n1", &rc, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sent http.Header
+	transport, err := o.Authenticate(roundTripper(func(r *http.Request) (*http.Response, error) {
+		sent = r.Header
+		return nil, errors.New("sent")
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://n1/configz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response, err := transport.RoundTrip(request); err == nil {
+		_ = response.Body.Close()
+	}
+	if sent.Get("Authorization") != "Bearer token" || sent.Get("Impersonate-User") != "" {
+		t.Errorf("sent %v", sent)
+	}
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

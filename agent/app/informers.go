@@ -4,11 +4,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/dynamic/dynamicinformer"
-	coreinformers "k8s.io/client-go/informers/core/v1"
-	"k8s.io/client-go/kubernetes"
+	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
 
@@ -24,22 +23,35 @@ type informers struct {
 	configMapKey config.ConfigMapRef
 }
 
-func newInformers(c *config.AgentConfiguration, nodeName string, client kubernetes.Interface, dynamicClient dynamic.Interface) *informers {
+// newInformers makes informers that do not run yet; client is what core is a part of.
+func newInformers(c *config.AgentConfiguration, nodeName string, client any, core typedcorev1.CoreV1Interface, dynamicClient dynamic.Interface) *informers {
 	ref := c.FeatureGates.ConfigMap
-	indexers := cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc}
-	return &informers{
+	i := &informers{
 		nodeName: nodeName, configMapKey: ref,
-		pods:      coreinformers.NewFilteredPodInformer(client, metav1.NamespaceAll, 0, indexers, only("spec.nodeName", nodeName)),
-		node:      coreinformers.NewFilteredNodeInformer(client, 0, nil, only(metav1.ObjectNameField, nodeName)),
-		configMap: coreinformers.NewFilteredConfigMapInformer(client, ref.Namespace, 0, nil, only(metav1.ObjectNameField, ref.Name)),
-		report: dynamicinformer.NewFilteredDynamicInformer(dynamicClient, v1alpha1.Resource, metav1.NamespaceAll, 0, nil,
-			only(metav1.ObjectNameField, nodeName)).Informer(),
+		pods:      informerOf(client, core.Pods(metav1.NamespaceAll), &corev1.Pod{}, "spec.nodeName", nodeName),
+		node:      informerOf(client, core.Nodes(), &corev1.Node{}, metav1.ObjectNameField, nodeName),
+		configMap: informerOf(client, core.ConfigMaps(ref.Namespace), &corev1.ConfigMap{}, metav1.ObjectNameField, ref.Name),
+		report:    informerOf(dynamicClient, dynamicClient.Resource(v1alpha1.Resource), &unstructured.Unstructured{}, metav1.ObjectNameField, nodeName),
 	}
+	_ = i.pods.SetTransform(slim) // fails only for an informer that was started
+	return i
 }
 
-// only restricts an informer to the objects whose field has a value.
-func only(field, value string) func(*metav1.ListOptions) {
-	return func(o *metav1.ListOptions) { o.FieldSelector = fields.OneTermEqualSelector(field, value).String() }
+// slim leaves of a pod what somebody here reads. There are hundreds on a node, and what is in them is mostly
+// for the kubelet.
+func slim(object any) (any, error) {
+	pod, ok := object.(*corev1.Pod)
+	if !ok {
+		return object, nil // the last known state of one that is gone
+	}
+	pod.ManagedFields = nil
+	pod.Spec.Volumes, pod.Spec.Tolerations, pod.Spec.Affinity = nil, nil, nil
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			containers[i] = corev1.Container{Name: containers[i].Name, Resources: containers[i].Resources, RestartPolicy: containers[i].RestartPolicy}
+		}
+	}
+	return pod, nil
 }
 
 func (i *informers) all() map[string]cache.SharedIndexInformer {
@@ -49,6 +61,13 @@ func (i *informers) all() map[string]cache.SharedIndexInformer {
 // Node is the agent's Node; an error of NotFound where there is none, or none is known yet.
 func (i *informers) Node() (*corev1.Node, error) {
 	return corelisters.NewNodeLister(i.node.GetIndexer()).Get(i.nodeName)
+}
+
+// Pods are the node's pods, as far as they are known.
+func (i *informers) Pods() []*corev1.Pod {
+	// A lister over a cache fails only for a selector that does not parse.
+	pods, _ := corelisters.NewPodLister(i.pods.GetIndexer()).List(labels.Everything())
+	return pods
 }
 
 // FeatureGates is the ConfigMap with the feature gates, nil where there is none; known is false before the
@@ -72,6 +91,12 @@ func onChange(informer cache.SharedIndexInformer, f func()) error {
 		UpdateFunc: func(any, any) { f() },
 		DeleteFunc: func(any) { f() },
 	})
+	return err
+}
+
+// onArrival calls f after an object has come.
+func onArrival(informer cache.SharedIndexInformer, f func()) error {
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: func(any) { f() }})
 	return err
 }
 

@@ -28,6 +28,13 @@ func (a *agent) run(ctx context.Context) error {
 			return nil
 		})
 	}
+	watching.Go(func() { a.kubeVirt.run(ctx, a.labeller.Trigger) })
+	group.Go(func() error {
+		if cache.WaitForCacheSync(ctx.Done(), a.kubeVirt.definition.HasSynced) {
+			a.labeller.Trigger() // that KubeVirt is not there is news as well
+		}
+		return nil
+	})
 	for _, part := range []component{a.kubelet, a.host, a.publisher, a.labeller, a.pinner, a.server} {
 		group.Go(func() error { return part.Run(ctx) })
 	}

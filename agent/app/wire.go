@@ -6,16 +6,19 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
@@ -23,6 +26,7 @@ import (
 	"corepin.dev/corepin/agent/libvirt"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/agent/report"
+	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 )
@@ -42,6 +46,7 @@ type component interface {
 // agent is the object graph.
 type agent struct {
 	informers *informers
+	kubeVirt  *kubeVirt
 	kubelet   *kubelet.Watcher
 	host      *hostcpu.Watcher
 	publisher *report.Publisher
@@ -54,7 +59,7 @@ type agent struct {
 }
 
 func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string, rc *rest.Config) (*agent, error) {
-	client, err := kubernetes.NewForConfig(rc)
+	client, err := typedcorev1.NewForConfig(compact(rc))
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
@@ -62,44 +67,68 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
-	kubelet.RegisterMetrics()
+	metadataClient, err := metadata.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	informers := newInformers(c, nodeName, client, client, dynamicClient)
+	configz, err := configzOptions(c, nodeName, rc, informers.Node)
+	if err != nil {
+		return nil, err
+	}
+	source.RegisterMetrics()
 	a := &agent{
-		informers: newInformers(c, nodeName, client, dynamicClient),
+		informers: informers,
+		kubeVirt:  newKubeVirt(dynamicClient, metadataClient),
 		kubelet: kubelet.NewWatcher(kubelet.Options{
-			RootDir: c.KubeletRootDir, ConfigFile: c.KubeletConfigFile, Reread: reread, Clock: clock.RealClock{},
+			RootDir: c.KubeletRootDir, ConfigFile: c.KubeletConfigFile, Configz: configz, Reread: reread, Clock: clock.RealClock{},
 		}),
 		host:       hostcpu.NewWatcher(hostcpu.Options{SysfsDir: c.SysfsDir, Reread: reread, Clock: clock.RealClock{}}),
 		events:     record.NewBroadcaster(record.WithContext(ctx)),
-		eventsSink: &typedcorev1.EventSinkImpl{Interface: client.CoreV1().Events("")},
+		eventsSink: &typedcorev1.EventSinkImpl{Interface: client.Events("")},
 	}
 	recorder := a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: fieldManager, Host: nodeName})
 	a.publisher = report.New(report.Options{
 		FieldManager: fieldManager, Client: dynamicClient.Resource(v1alpha1.Resource), Node: a.informers.Node,
-		Kubelet: a.kubelet.State, Host: a.host.Reading, Recorder: recorder, Clock: clock.RealClock{},
+		Kubelet: a.kubelet.State, Host: a.host.Reading, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
+		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
+		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
+		Pins:     func() map[types.UID]string { return a.pinner.Pins() },
 	})
 	a.labeller = label.New(label.Options{
-		FieldManager: fieldManager, Nodes: client.CoreV1().Nodes(), Node: a.informers.Node,
+		FieldManager: fieldManager, Nodes: client.Nodes(), Node: a.informers.Node,
 		Gate: a.gate(c.FeatureGates.CPUManagerDefault), Static: func() label.Answer { return label.Static(a.kubelet.State()) },
-		Recorder: recorder, Clock: clock.RealClock{},
+		OverrideKubeVirt: c.Labels.OverrideKubeVirt, Changed: a.publisher.Trigger, Recorder: recorder, Clock: clock.RealClock{},
 	})
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
 		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
-		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning.LibvirtURI),
+		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
+		VMI: vmiReader{dynamicClient}.of, CPUSet: cgroup.New(c.Pinning.CgroupDir).CPUs, Node: a.nodeObject,
+		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)
 	return a, a.connect()
 }
 
-func (a *agent) gate(otherwise bool) func() label.Answer {
-	return func() label.Answer {
+func (a *agent) gate(otherwise bool) func() (label.Answer, string) {
+	return func() (label.Answer, string) {
 		configMap, known := a.informers.FeatureGates()
-		if !known {
-			return label.Unknown
+		object, knownToo := a.kubeVirt.Object()
+		if !known || !knownToo {
+			return label.Unknown, ""
 		}
-		return label.Gate(configMap, otherwise)
+		return label.Gate(label.Gates{ConfigMap: configMap, KubeVirt: object, Default: otherwise})
 	}
+}
+
+// compact is for Kubernetes' own types: protobuf takes a fraction of JSON's memory and time to read.
+func compact(rc *rest.Config) *rest.Config {
+	c := rest.CopyConfig(rc)
+	c.ContentType = runtime.ContentTypeProtobuf
+	c.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	return c
 }
 
 // connect makes each change at the API server trigger the loops that it concerns.
@@ -107,11 +136,30 @@ func (a *agent) connect() error {
 	if err := onChange(a.informers.pods, a.pinner.Trigger); err != nil {
 		return err
 	}
-	if err := onChange(a.informers.node, func() { a.publisher.Trigger(); a.labeller.Trigger() }); err != nil {
+	if err := onArrival(a.informers.pods, a.publisher.Trigger); err != nil {
+		return err
+	}
+	if err := onChange(a.informers.node, a.nodeChanged()); err != nil {
 		return err
 	}
 	if err := onChange(a.informers.configMap, a.labeller.Trigger); err != nil {
 		return err
 	}
 	return onVersion(a.informers.report, a.publisher.Observed)
+}
+
+// nodeChanged is for every change of the Node. Its address and its kubelet's version tell that the kubelet
+// is another, and to be asked again.
+func (a *agent) nodeChanged() func() {
+	last := ""
+	return func() {
+		if node, err := a.informers.Node(); err == nil {
+			if now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion); now != last {
+				last = now
+				a.kubelet.Ask()
+			}
+		}
+		a.publisher.Trigger()
+		a.labeller.Trigger()
+	}
 }

@@ -26,7 +26,7 @@ func TestDefaults(t *testing.T) {
 		}
 		want := []any{
 			"/var/lib/kubelet", "/var/lib/kubelet/config.yaml", "/sys", ConfigMapRef{"kubevirt", "kubevirt-config"}, false,
-			PinningEnforce, "", 5 * time.Second, 30 * time.Second, ":10390",
+			PinningEnforce, "", 5 * time.Second, 4 * time.Second, ":10390",
 		}
 		for i := range want {
 			if got[i] != want[i] {
@@ -43,6 +43,8 @@ func TestDecodeKeepsWhatIsSet(t *testing.T) {
 	c, err := Decode([]byte(header + `
 kubeletRootDir: /var/lib/k0s/kubelet
 sysfsDir: /host/sys
+kubelet: {address: "127.0.0.1:10250", caFile: /etc/ca.crt}
+labels: {overrideKubeVirt: true}
 featureGates: {configMap: {namespace: vms}, cpuManagerDefault: true}
 pinning: {mode: observe, libvirtURI: "test:///default", deadline: 1s, verifyPeriod: 2m}
 serving: {address: ""}
@@ -52,6 +54,9 @@ serving: {address: ""}
 	}
 	if c.KubeletConfigFile != "/var/lib/k0s/kubelet/config.yaml" {
 		t.Errorf("kubeletConfigFile is %s, want it in the root directory that was set", c.KubeletConfigFile)
+	}
+	if want := (Kubelet{Address: "127.0.0.1:10250", CAFile: "/etc/ca.crt"}); c.Kubelet != want || !c.Labels.OverrideKubeVirt {
+		t.Errorf("kubelet is %+v, labels %+v", c.Kubelet, c.Labels)
 	}
 	if *c.Serving.Address != "" {
 		t.Errorf("serving.address is %q, want it off as set", *c.Serving.Address)
@@ -80,9 +85,17 @@ func TestDecodeRefuses(t *testing.T) {
 		"no duration":            {header + "pinning: {deadline: soon}\n", "soon"},
 		"a deadline too long":    {header + "pinning: {deadline: 1h}\n", "pinning.deadline: Invalid value"},
 		"a negative period":      {header + "pinning: {verifyPeriod: -1s}\n", "pinning.verifyPeriod: Invalid value"},
+		"an unknown libvirt":     {header + "pinning: {libvirtFrom: moon}\n", "pinning.libvirtFrom"},
+		"a relative socket":      {header + "pinning: {libvirtSockets: [a]}\n", "pinning.libvirtSockets[0]: Invalid value"},
+		"a relative /proc":       {header + "pinning: {procDir: proc}\n", "pinning.procDir: Invalid value"},
+		"one domain for all":     {header + "pinning: {domainName: vm}\n", "pinning.domainName: Invalid value"},
 		"no libvirt URI":         {header + "pinning: {libvirtURI: qemu}\n", "pinning.libvirtURI: Invalid value"},
 		"no address":             {header + "serving: {address: here}\n", "serving.address: Invalid value"},
 		"no port":                {header + "serving: {address: \":99999\"}\n", "serving.address: Invalid value"},
+		"no kubelet port":        {header + "kubelet: {address: 10.0.0.1}\n", "kubelet.address: Invalid value"},
+		"no kubelet host":        {header + "kubelet: {address: \":10250\"}\n", "kubelet.address: Invalid value"},
+		"a relative CA":          {header + "kubelet: {caFile: ca.crt}\n", "kubelet.caFile: Invalid value"},
+		"a CA for nothing":       {header + "kubelet: {caFile: /ca.crt, insecureSkipTLSVerify: true}\n", "kubelet.insecureSkipTLSVerify: Invalid value"},
 		"no namespace":           {header + "featureGates: {configMap: {namespace: A_B}}\n", "featureGates.configMap.namespace: Invalid value"},
 	} {
 		t.Run(name, func(t *testing.T) {

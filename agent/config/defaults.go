@@ -17,8 +17,15 @@ func SetDefaults(c *AgentConfiguration) {
 	setDefault(&c.FeatureGates.ConfigMap.Namespace, "kubevirt")
 	setDefault(&c.FeatureGates.ConfigMap.Name, "kubevirt-config")
 	setDefault(&c.Pinning.Mode, PinningEnforce)
+	setDefault(&c.Pinning.LibvirtFrom, FromPodDirectory)
+	if len(c.Pinning.LibvirtSockets) == 0 {
+		c.Pinning.LibvirtSockets = []string{"/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock"}
+	}
+	setDefault(&c.Pinning.DomainName, "{namespace}_{name}")
+	setDefault(&c.Pinning.ProcDir, "/proc")
+	setDefault(&c.Pinning.CgroupDir, "/host/sys/fs/cgroup")
 	setDefault(&c.Pinning.Deadline, metav1.Duration{Duration: 5 * time.Second})
-	setDefault(&c.Pinning.VerifyPeriod, metav1.Duration{Duration: 30 * time.Second})
+	setDefault(&c.Pinning.VerifyPeriod, metav1.Duration{Duration: 4 * time.Second})
 	if c.Serving.Address == nil {
 		address := ":10390"
 		c.Serving.Address = &address

@@ -6,14 +6,25 @@
 //	kubeletRootDir: /var/lib/kubelet
 //	kubeletConfigFile: /var/lib/kubelet/config.yaml
 //	sysfsDir: /sys
+//	kubelet:
+//	  address: ""
+//	  caFile: ""
+//	  insecureSkipTLSVerify: false
 //	featureGates:
 //	  configMap: {namespace: kubevirt, name: kubevirt-config}
 //	  cpuManagerDefault: false
+//	labels:
+//	  overrideKubeVirt: false
 //	pinning:
 //	  mode: enforce
+//	  libvirtFrom: podDirectory
+//	  libvirtSockets: [/run/libvirt/virtqemud-sock, /run/libvirt/libvirt-sock]
 //	  libvirtURI: ""
+//	  domainName: "{namespace}_{name}"
+//	  procDir: /proc
+//	  cgroupDir: /host/sys/fs/cgroup
 //	  deadline: 5s
-//	  verifyPeriod: 30s
+//	  verifyPeriod: 4s
 //	serving:
 //	  address: ":10390"
 //

@@ -24,20 +24,47 @@ type AgentConfiguration struct {
 	KubeletConfigFile string `json:"kubeletConfigFile,omitempty"`
 	// sysfsDir is where the host's sysfs is. Default /sys.
 	SysfsDir string `json:"sysfsDir,omitempty"`
+	// kubelet is how the kubelet is asked what it runs with.
+	Kubelet Kubelet `json:"kubelet,omitempty"`
 	// featureGates say where the agent reads whether it is to label its node.
 	FeatureGates FeatureGates `json:"featureGates,omitempty"`
+	// labels are how the node's labels are kept.
+	Labels Labels `json:"labels,omitempty"`
 	// pinning is how the vCPUs of virtual machines are kept on their CPUs.
 	Pinning Pinning `json:"pinning,omitempty"`
 	// serving is the agent's own HTTP endpoint.
 	Serving Serving `json:"serving,omitempty"`
 }
 
-// FeatureGates is where feature gate CPUManager is read.
+// Kubelet is how the kubelet is asked what it runs with. Its certificate is trusted if it lies in the pki
+// directory of kubeletRootDir, or if an authority below has signed it for the node.
+type Kubelet struct {
+	// address is host:port of the node's kubelet. Empty, the default, means the InternalIP and the port
+	// that the Node names.
+	Address string `json:"address,omitempty"`
+	// caFile has the certificates of the authorities that sign kubelets' serving certificates. Empty, the
+	// default, means the API server's own.
+	CAFile string `json:"caFile,omitempty"`
+	// insecureSkipTLSVerify takes any certificate. Then whoever answers at the address gets the token of
+	// the agent's service account.
+	InsecureSkipTLSVerify bool `json:"insecureSkipTLSVerify,omitempty"`
+}
+
+// Labels are how the node's labels are kept.
+type Labels struct {
+	// overrideKubeVirt makes the agent set labels also where KubeVirt's virt-handler does. Default false:
+	// the agent then leaves them to virt-handler, and reports a disagreement.
+	OverrideKubeVirt bool `json:"overrideKubeVirt,omitempty"`
+}
+
+// FeatureGates is where feature gate CPUManager is read: the ConfigMap, and the KubeVirt object where there
+// is one.
 type FeatureGates struct {
 	// configMap holds the gates that are on, as a comma separated list under the key feature-gates.
 	// Default kubevirt-config in namespace kubevirt.
 	ConfigMap ConfigMapRef `json:"configMap,omitempty"`
-	// cpuManagerDefault is the gate where the ConfigMap or its key does not exist. Default false.
+	// cpuManagerDefault is the gate where neither the ConfigMap nor a KubeVirt object says anything.
+	// Default false.
 	CPUManagerDefault bool `json:"cpuManagerDefault,omitempty"`
 }
 
@@ -51,22 +78,55 @@ type ConfigMapRef struct {
 type PinningMode string
 
 const (
-	// PinningEnforce pins it.
+	// PinningEnforce pins it, for the first time too.
 	PinningEnforce PinningMode = "enforce"
+	// PinningRepair leaves the first pins to KubeVirt, and mends them when they are wrong or drift.
+	PinningRepair PinningMode = "repair"
 	// PinningObserve only reports it.
 	PinningObserve PinningMode = "observe"
 )
 
+// LibvirtFrom says where the libvirt of a virtual machine is found.
+type LibvirtFrom string
+
+const (
+	// FromPodDirectory is the launcher pod's volume libvirt-runtime in the kubelet's pods directory. It
+	// needs CAP_DAC_OVERRIDE, and neither hostPID nor any privilege over other processes.
+	FromPodDirectory LibvirtFrom = "podDirectory"
+	// FromProcess is the file system of a process of the launcher pod, by <procDir>/<pid>/root: for
+	// launchers whose libvirt-runtime is no emptyDir. It needs the host's /proc, CAP_SYS_PTRACE and
+	// CAP_DAC_OVERRIDE.
+	FromProcess LibvirtFrom = "process"
+	// FromHost is one libvirt of the host for all its guests. It needs the host's /run/libvirt and
+	// CAP_DAC_OVERRIDE or membership in the group that may write to the socket.
+	FromHost LibvirtFrom = "host"
+)
+
 // Pinning is how the vCPUs of virtual machines are kept on the CPUs that the kubelet granted.
 type Pinning struct {
-	// mode is enforce or observe. Default enforce.
+	// mode is enforce, repair or observe. Default enforce.
 	Mode PinningMode `json:"mode,omitempty"`
-	// libvirtURI is the driver to open in each launcher pod's libvirt. Empty, the default, means
-	// qemu:///system or qemu:///session by the owner of the socket.
+	// libvirtFrom is podDirectory, process or host. Default podDirectory.
+	LibvirtFrom LibvirtFrom `json:"libvirtFrom,omitempty"`
+	// libvirtSockets are the paths that are tried in turn where libvirtFrom is process, within the launcher's
+	// file system, or host. Default /run/libvirt/virtqemud-sock and /run/libvirt/libvirt-sock.
+	LibvirtSockets []string `json:"libvirtSockets,omitempty"`
+	// libvirtURI is the driver to open in each libvirt. Empty, the default, means qemu:///system or
+	// qemu:///session by the owner of the socket.
 	LibvirtURI string `json:"libvirtURI,omitempty"`
+	// domainName is libvirt's name of a VM's domain, where {namespace} and {name} stand for the VM's.
+	// Default {namespace}_{name}, which is KubeVirt's.
+	DomainName string `json:"domainName,omitempty"`
+	// procDir is where the host's processes are seen. Default /proc.
+	ProcDir string `json:"procDir,omitempty"`
+	// cgroupDir is where the host's cgroups are mounted, to be read only; where there are none, the
+	// containers' cpusets are left out of what is compared. Default /host/sys/fs/cgroup, since a container sees
+	// its own cgroup at /sys/fs/cgroup.
+	CgroupDir string `json:"cgroupDir,omitempty"`
 	// deadline bounds one conversation with one libvirt. Default 5s.
 	Deadline metav1.Duration `json:"deadline,omitempty"`
-	// verifyPeriod is the time between two full checks of all pins, a net under the events. Default 30s.
+	// verifyPeriod is the time between two full checks of all pins, a net under the events. The kernel tells
+	// nobody that it moved a thread, so this bounds how long that goes unseen. Default 4s.
 	VerifyPeriod metav1.Duration `json:"verifyPeriod,omitempty"`
 }
 

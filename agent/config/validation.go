@@ -4,7 +4,9 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -33,9 +35,28 @@ func Validate(c *AgentConfiguration) field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath(dir.name), dir.path, "must be an absolute path"))
 		}
 	}
+	errs = append(errs, validateKubelet(field.NewPath("kubelet"), c.Kubelet)...)
 	errs = append(errs, validateConfigMap(field.NewPath("featureGates", "configMap"), c.FeatureGates.ConfigMap)...)
 	errs = append(errs, validatePinning(field.NewPath("pinning"), c.Pinning)...)
 	return append(errs, validateAddress(field.NewPath("serving", "address"), *c.Serving.Address)...)
+}
+
+func validateKubelet(path *field.Path, k Kubelet) field.ErrorList {
+	var errs field.ErrorList
+	if k.Address != "" {
+		if host, _, err := net.SplitHostPort(k.Address); err != nil || host == "" {
+			errs = append(errs, field.Invalid(path.Child("address"), k.Address, "must be host:port"))
+		} else {
+			errs = append(errs, validateAddress(path.Child("address"), k.Address)...)
+		}
+	}
+	if k.CAFile != "" && !filepath.IsAbs(k.CAFile) {
+		errs = append(errs, field.Invalid(path.Child("caFile"), k.CAFile, "must be an absolute path"))
+	}
+	if k.CAFile != "" && k.InsecureSkipTLSVerify {
+		errs = append(errs, field.Invalid(path.Child("insecureSkipTLSVerify"), true, "must not be set together with caFile"))
+	}
+	return errs
 }
 
 func validateConfigMap(path *field.Path, ref ConfigMapRef) field.ErrorList {
@@ -51,8 +72,24 @@ func validateConfigMap(path *field.Path, ref ConfigMapRef) field.ErrorList {
 
 func validatePinning(path *field.Path, p Pinning) field.ErrorList {
 	var errs field.ErrorList
-	if p.Mode != PinningEnforce && p.Mode != PinningObserve {
-		errs = append(errs, field.NotSupported(path.Child("mode"), p.Mode, []PinningMode{PinningEnforce, PinningObserve}))
+	if modes := []PinningMode{PinningEnforce, PinningRepair, PinningObserve}; !slices.Contains(modes, p.Mode) {
+		errs = append(errs, field.NotSupported(path.Child("mode"), p.Mode, modes))
+	}
+	if places := []LibvirtFrom{FromPodDirectory, FromProcess, FromHost}; !slices.Contains(places, p.LibvirtFrom) {
+		errs = append(errs, field.NotSupported(path.Child("libvirtFrom"), p.LibvirtFrom, places))
+	}
+	for i, socket := range p.LibvirtSockets {
+		if !filepath.IsAbs(socket) {
+			errs = append(errs, field.Invalid(path.Child("libvirtSockets").Index(i), socket, "must be an absolute path"))
+		}
+	}
+	for _, dir := range []struct{ name, path string }{{"procDir", p.ProcDir}, {"cgroupDir", p.CgroupDir}} {
+		if !filepath.IsAbs(dir.path) {
+			errs = append(errs, field.Invalid(path.Child(dir.name), dir.path, "must be an absolute path"))
+		}
+	}
+	if !strings.Contains(p.DomainName, "{name}") {
+		errs = append(errs, field.Invalid(path.Child("domainName"), p.DomainName, "must contain {name}, or every VM would have the same domain"))
 	}
 	if p.LibvirtURI != "" {
 		if uri, err := url.Parse(p.LibvirtURI); err != nil || uri.Scheme == "" {

@@ -15,6 +15,13 @@
 //   - On a kernel without NUMA nodes, each socket is one.
 //   - NUMA nodes without CPUs exist.
 //
+// It reads sysfs itself rather than calling cadvisor, for three reasons. cadvisor's reader has the paths of
+// this host built in, so nothing but this host could be read; it opens everything, memory, huge pages and
+// distances of each NUMA node, each time; and it comes in one version, while the kubelets to agree with have
+// four. That the two agree is not taken on trust: a test runs cadvisor's own code over every machine that
+// Read is tested with. And what a kubelet grants is held against what was read here, in package report: a
+// mismatch is reported, not hidden.
+//
 // The package reads an fs.FS, the root of a sysfs, so that a directory tree, or a map in a test, can stand
 // for a machine.
 package hostcpu

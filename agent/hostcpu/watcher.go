@@ -70,6 +70,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	if err != nil {
 		err = fmt.Errorf("reading sysfs in %s: %w", w.options.SysfsDir, err)
 	}
+	source.Observe("topology", err)
 	after := before.Next(topology, err, w.options.Clock.Now())
 	unchanged := before.Known == after.Known && (!after.Known || before.Value.Equal(after.Value))
 	if unchanged && before.SameError(after) {

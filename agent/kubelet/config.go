@@ -25,6 +25,10 @@ func ParseConfig(data []byte) (Config, error) {
 		return Config{}, fmt.Errorf("this is apiVersion %.40q, kind %.40q, want a %s of %s; set kubeletConfigFile to the file that the kubelet is started with",
 			file.APIVersion, file.Kind, kubeletConfigKind, kubeletconfig.SchemeGroupVersion)
 	}
+	return configOf(&file)
+}
+
+func configOf(file *kubeletconfig.KubeletConfiguration) (Config, error) {
 	c := Config{
 		CPUManagerPolicy:       or(file.CPUManagerPolicy, kubeletcpu.CPUManagerNone),
 		CPUManagerOptions:      file.CPUManagerPolicyOptions,
@@ -33,8 +37,9 @@ func ParseConfig(data []byte) (Config, error) {
 		TopologyManagerOptions: file.TopologyManagerPolicyOptions,
 		MemoryManagerPolicy:    or(file.MemoryManagerPolicy, kubeletconfig.NoneMemoryManagerPolicy),
 		PodLevelResources:      file.FeatureGates["PodLevelResourceManagers"],
+		CertFile:               file.TLSCertFile,
 	}
-	return c, c.parseReserved(&file)
+	return c, c.parseReserved(file)
 }
 
 // parseReserved follows the kubelet (cmd/kubelet/app/server.go and pkg/kubelet/cm/cpumanager/

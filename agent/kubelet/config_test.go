@@ -34,10 +34,11 @@ topologyManagerScope: pod
 topologyManagerPolicyOptions: {prefer-closest-numa-nodes: "true"}
 memoryManagerPolicy: Static
 reservedSystemCPUs: 0,64
+tlsCertFile: /etc/kubelet.crt
 featureGates: {PodLevelResourceManagers: true, Other: false}
 `, Config{
 				"static", map[string]string{"full-pcpus-only": "true"}, "single-numa-node", "pod",
-				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static", true, cpuset.Of(0, 64), 0,
+				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static", true, cpuset.Of(0, 64), 0, "/etc/kubelet.crt",
 			},
 		},
 		"a fraction is rounded up": {"kubeReserved: {cpu: 500m}\n", with(func(c *Config) { c.ReservedCount = 1 })},

@@ -1,18 +1,33 @@
 // Package kubelet reads the node's kubelet: how it decides about CPUs, and what it has decided.
 //
-// Two files tell it. cpu_manager_state in the kubelet's root directory is the CPU manager's own memory:
-// the policy it runs with, the shared pool, and the CPUs granted to each container. The kubelet's
-// configuration file says the rest: the options of the CPU manager policy, the topology manager, the
-// memory manager, the reserved CPUs.
+// It is asked, and its files are read:
 //
-// Which of the two says what matters. The policy is taken from cpu_manager_state, because that is what
+//	cpu_manager_state     the CPU manager's own memory: the policy it runs with, the shared pool, the CPUs
+//	                      granted to each container
+//	memory_manager_state  the memory manager's, which is reported and decides nothing
+//	/configz              what the kubelet runs with: the options of the policies, the reserved CPUs
+//	its configuration     what it will run with when it starts again, and what it runs with, probably, where
+//	file                  it cannot be asked: flags and drop-in files stand above it
+//	podresources          which CPUs it may grant: so which it keeps, and whether the policy is static
+//
+// Each is a Reading of its own, and each may be missing: older kubelets do not let the agent read /configz, for
+// they ask for the right to run commands in pods, which the agent is not given.
+//
+// Which of them says what matters. The policy is taken from cpu_manager_state, because that is what
 // runs: the kubelet refuses to start where the two differ (restoreState, pkg/kubelet/cm/cpumanager/state/
 // state_checkpoint.go, v1.36.3), so a difference means that somebody edited the configuration and has
 // not restarted the kubelet yet. Used CPUs are the online CPUs without the shared pool, never the sum of
 // the entries: the kubelet writes twice for each admission, first the smaller shared pool and then the
 // entry, and between the two writes the CPUs stand in neither.
 //
-// The file is replaced by rename, so its directory is watched, not the file; a slow re-read stands under
+// What a kubelet says of itself it says once, when it starts. So it is asked when one may have started (its
+// podresources socket is a new one, its policy or its configuration file has changed), and until it
+// answers; every ten minutes besides.
+//
+// The agent's token goes to the kubelet's port, so who listens there has to prove that it is this node's
+// kubelet: see Trust.
+//
+// Files are replaced by rename, so their directories are watched, not the files; a slow re-read stands under
 // the watch, for file systems that do not notify. A read that fails (no file, half a file, garbage, a
 // version this agent does not know) changes nothing but the error that the Reading carries: see package
 // source.

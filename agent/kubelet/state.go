@@ -1,6 +1,9 @@
 package kubelet
 
 import (
+	"reflect"
+	"time"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/agent/source"
@@ -12,8 +15,61 @@ import (
 type State struct {
 	// Checkpoint is cpu_manager_state.
 	Checkpoint source.Reading[Checkpoint]
-	// Config is the kubelet's configuration file.
-	Config source.Reading[Config]
+	// Memory is memory_manager_state.
+	Memory source.Reading[Memory]
+	// File is the kubelet's configuration file: what it will run with, unless flags or drop-in files say
+	// otherwise.
+	File source.Reading[Config]
+	// Modified is when the file was last changed; zero where that is not known.
+	Modified time.Time
+	// Started is when the kubelet started, by the age of its podresources socket; zero where that is not
+	// known.
+	Started time.Time
+	// Configz is what the kubelet says itself that it runs with.
+	Configz source.Reading[Config]
+	// Allocatable are the CPUs that the kubelet may grant, granted ones included, as it says itself;
+	// empty where its CPU manager does not run with policy static.
+	Allocatable source.Reading[cpuset.Set]
+}
+
+// Asked tells whether the kubelet was asked at all, with or without success.
+func (s *State) Asked() bool { return s.Configz.Known || s.Configz.Err != nil }
+
+// Origin says where a configuration comes from.
+type Origin string
+
+// Origins.
+const (
+	// Nowhere: nothing is known.
+	Nowhere Origin = ""
+	// FromKubelet: the kubelet said so, now.
+	FromKubelet Origin = "kubelet"
+	// FromKubeletEarlier: the kubelet said so, and cannot be asked now; its configuration file says the
+	// same.
+	FromKubeletEarlier Origin = "kubelet, earlier"
+	// FromFile: its configuration file says so, and the kubelet could never be asked.
+	FromFile Origin = "file"
+	// Outdated: the last that is known of it. It may be something else by now.
+	Outdated Origin = "outdated"
+)
+
+// Config is the configuration that the kubelet runs with, and how that is known.
+func (s *State) Config() (Config, Origin) {
+	fileSpeaks := s.File.Known && s.File.Err == nil
+	switch {
+	case s.Configz.Known && s.Configz.Err == nil:
+		return s.Configz.Value, FromKubelet
+	case s.Configz.Known && fileSpeaks && s.File.Value.sameDecisions(s.Configz.Value):
+		return s.Configz.Value, FromKubeletEarlier
+	case s.Configz.Known:
+		return s.Configz.Value, Outdated
+	case fileSpeaks:
+		return s.File.Value, FromFile
+	case s.File.Known:
+		return s.File.Value, Outdated
+	default:
+		return Config{}, Nowhere
+	}
 }
 
 // Checkpoint is what cpu_manager_state says.
@@ -30,7 +86,7 @@ type Checkpoint struct {
 	PodLevel bool
 }
 
-// Config is what the kubelet's configuration file says, with the kubelet's defaults.
+// Config is a kubelet's configuration, with the kubelet's defaults.
 type Config struct {
 	CPUManagerPolicy       string
 	CPUManagerOptions      map[string]string
@@ -45,6 +101,38 @@ type Config struct {
 	// ReservedCount is the number of CPUs that kubeReserved and systemReserved come to, rounded up. It
 	// counts only where ReservedCPUs is empty.
 	ReservedCount int
+	// CertFile is tlsCertFile: the certificate that the kubelet serves with; empty where it makes its own.
+	CertFile string
+}
+
+// sameDecisions tells whether a kubelet decides the same about CPUs with either configuration.
+func (c Config) sameDecisions(other Config) bool {
+	c.CertFile, other.CertFile = "", ""
+	for _, options := range []*map[string]string{
+		&c.CPUManagerOptions, &c.TopologyManagerOptions, &other.CPUManagerOptions, &other.TopologyManagerOptions,
+	} {
+		if len(*options) == 0 {
+			*options = nil
+		}
+	}
+	return reflect.DeepEqual(c, other)
+}
+
+// Next is the configuration that the kubelet will have when it starts again, as far as its configuration
+// file tells, and whether that is another than it has now. A file that differs but was there before the
+// kubelet started is no news: flags or drop-in files stand above it, and will again.
+func (s *State) Next() (next Config, changed bool) {
+	running, origin := s.Config()
+	if origin == FromKubelet && s.File.Known && s.File.Err == nil && s.FileIsNewer() && !s.File.Value.sameDecisions(running) {
+		return s.File.Value, true
+	}
+	return running, origin == FromFile && s.FileIsNewer()
+}
+
+// FileIsNewer tells whether the configuration file was changed after the kubelet started, as far as that is
+// known.
+func (s *State) FileIsNewer() bool {
+	return !s.Started.IsZero() && s.Modified.After(s.Started)
 }
 
 // Granted are the exclusive CPUs of each container by pod, as last read; nil before the first good read.

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +29,9 @@ type Options struct {
 	RootDir string
 	// ConfigFile is the path of the kubelet's configuration file.
 	ConfigFile string
-	// Reread is the time between two reads that nothing has asked for.
+	// Configz is how the kubelet is asked for its configuration.
+	Configz ConfigzOptions
+	// Reread is the time between two reads of files that nothing has asked for.
 	Reread time.Duration
 	// Clock is the time; tests have their own.
 	Clock clock.WithTicker
@@ -39,11 +42,15 @@ type Watcher struct {
 	options Options
 	state   atomic.Pointer[State]
 	changed source.Bell
+	// ask holds a token when the kubelet is to be asked.
+	ask chan struct{}
+	// storing serializes those who change the state: the files' side and the kubelet's.
+	storing sync.Mutex
 }
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
-	w := &Watcher{options: options}
+	w := &Watcher{options: options, ask: make(chan struct{}, 1)}
 	w.state.Store(&State{})
 	return w
 }
@@ -54,9 +61,12 @@ func (w *Watcher) State() *State { return w.state.Load() }
 // Subscribe gives a channel that receives whenever State has changed.
 func (w *Watcher) Subscribe() <-chan struct{} { return w.changed.Subscribe() }
 
-// Run keeps the State up to date until ctx ends: by the notifications of the directories, and every
-// Options.Reread without them.
+// Run keeps the State up to date until ctx ends: the files by the notifications of the directories, and
+// every Options.Reread without them; what the kubelet itself says by asking it.
 func (w *Watcher) Run(ctx context.Context) error {
+	var asking sync.WaitGroup
+	asking.Go(func() { w.keepAsking(ctx) })
+	defer asking.Wait()
 	logger := klog.FromContext(ctx)
 	var events chan fsnotify.Event
 	var failures chan error
@@ -80,9 +90,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 			case <-ticker.C():
 				again = true
 			case event := <-events:
-				if w.concerns(event) {
-					w.Refresh(ctx)
-				}
+				again = w.seen(ctx, event)
 			case err := <-failures: // events were lost
 				logger.V(2).Info("watching files failed, reading them again", "err", err)
 				again = true
@@ -91,52 +99,93 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// watchDirectories watches the directories of both files, again and again: a directory that was replaced
+// seen acts on what happened in a directory, and tells whether the directories are to be watched anew.
+func (w *Watcher) seen(ctx context.Context, event fsnotify.Event) (again bool) {
+	switch name := filepath.Base(event.Name); {
+	case event.Op == fsnotify.Chmod:
+	case name == podResourcesDir:
+		return true
+	case name == podResourcesSocket:
+		if event.Op.Has(fsnotify.Create) { // a kubelet has started
+			w.Refresh(ctx)
+			w.Ask()
+		}
+	case w.concerns(name):
+		w.Refresh(ctx)
+	}
+	return false
+}
+
+// watchDirectories watches the directories of all files, again and again: a directory that was replaced
 // is another directory, and watching one twice costs nothing.
 func (w *Watcher) watchDirectories(logger klog.Logger, notifier *fsnotify.Watcher) {
 	if notifier == nil {
 		return
 	}
-	for _, dir := range []string{w.options.RootDir, filepath.Dir(w.options.ConfigFile)} {
+	for _, dir := range []string{w.options.RootDir, filepath.Dir(w.options.ConfigFile), filepath.Join(w.options.RootDir, podResourcesDir)} {
 		if err := notifier.Add(dir); err != nil {
 			logger.V(2).Info("watching a directory is not possible, trying again later", "dir", dir, "err", err)
 		}
 	}
 }
 
-// concerns tells whether an event is about one of the two files, or about the link through which mounted
+// concerns tells whether a name is that of one of the files, or of the link through which mounted
 // ConfigMaps and Secrets are replaced.
-func (w *Watcher) concerns(event fsnotify.Event) bool {
-	switch filepath.Base(event.Name) {
-	case checkpointFile, filepath.Base(w.options.ConfigFile), "..data":
-		return event.Op != fsnotify.Chmod
+func (w *Watcher) concerns(name string) bool {
+	switch name {
+	case checkpointFile, memoryFile, filepath.Base(w.options.ConfigFile), "..data":
+		return true
 	}
 	return false
 }
 
-// Refresh reads both files now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
+// Refresh reads the files now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
 func (w *Watcher) Refresh(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	before, now := w.State(), w.options.Clock.Now()
-	after := &State{
-		Checkpoint: next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now),
-		Config:     next(before.Config, w.options.ConfigFile, ParseConfig, now),
-	}
-	observe("checkpoint", after.Checkpoint.Err)
-	observe("config", after.Config.Err)
-	if same(before.Checkpoint, after.Checkpoint) && same(before.Config, after.Config) {
+	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now)
+	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), ParseMemory, now)
+	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
+	modified := modifiedAt(w.options.ConfigFile)
+	started := modifiedAt(filepath.Join(w.options.RootDir, podResourcesDir, podResourcesSocket))
+	source.Observe("checkpoint", checkpoint.Err)
+	source.Observe("memory", memory.Err)
+	source.Observe("config", file.Err)
+	if same(before.Checkpoint, checkpoint) && same(before.Memory, memory) && same(before.File, file) &&
+		before.Modified.Equal(modified) && before.Started.Equal(started) {
 		return
 	}
-	w.state.Store(after)
+	if checkpoint.Value.Policy != before.Checkpoint.Value.Policy || !same(before.File, file) {
+		w.Ask() // the kubelet may have started with something else
+	}
+	w.change(func(s *State) {
+		s.Checkpoint, s.Memory, s.File, s.Modified, s.Started = checkpoint, memory, file, modified, started
+	})
+	if err := errors.Join(checkpoint.Err, file.Err); err != nil {
+		logger.Info("reading the kubelet's files failed, keeping what was read before", "err", err)
+	}
+	if checkpoint.Err == nil {
+		logger.V(2).Info("read the kubelet's files", "policy", checkpoint.Value.Policy, "shared", checkpoint.Value.Shared.String(), "pods", len(checkpoint.Value.Granted))
+	}
+}
+
+// change makes the next State of the present one, and tells everybody.
+func (w *Watcher) change(f func(*State)) {
+	w.storing.Lock()
+	after := *w.State()
+	f(&after)
+	w.state.Store(&after)
+	w.storing.Unlock()
 	w.changed.Ring()
-	if err := errors.Join(after.Checkpoint.Err, after.Config.Err); err != nil {
-		logger.Info("reading the kubelet failed, keeping what was read before", "err", err)
+}
+
+// modifiedAt is when a file was last written, or a socket made; zero where that cannot be told.
+func modifiedAt(path string) time.Time {
+	info, err := os.Stat(path)
+	if err != nil {
+		return time.Time{}
 	}
-	if after.Checkpoint.Err != nil {
-		return
-	}
-	checkpoint := after.Checkpoint.Value
-	logger.V(2).Info("read the kubelet", "policy", checkpoint.Policy, "shared", checkpoint.Shared.String(), "pods", len(checkpoint.Granted))
+	return info.ModTime()
 }
 
 func next[T any](before source.Reading[T], path string, parse func([]byte) (T, error), now time.Time) source.Reading[T] {

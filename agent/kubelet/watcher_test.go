@@ -17,6 +17,9 @@ import (
 
 const config = configHeader + "cpuManagerPolicy: static\nreservedSystemCPUs: \"0\"\n"
 
+// nobody is who there is to ask where only the files matter.
+var nobody = ConfigzOptions{Address: func() (string, []string, error) { return "", nil, ErrNotYet }}
+
 // replace writes a file as the kubelet does: beside its place, then by rename.
 func replace(t *testing.T, path, content string) {
 	t.Helper()
@@ -57,16 +60,16 @@ func TestWatcherSeesEveryReplacement(t *testing.T) {
 	dir := t.TempDir()
 	state, configFile := filepath.Join(dir, checkpointFile), filepath.Join(t.TempDir(), "config.yaml")
 	// The period is too long to have a part in this: only the notification brings the changes.
-	w := NewWatcher(Options{RootDir: dir, ConfigFile: configFile, Reread: time.Hour, Clock: clock.RealClock{}})
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: configFile, Reread: time.Hour, Clock: clock.RealClock{}, Configz: nobody})
 	changed := w.Subscribe()
 	start(t, w)
 	await(t, w, changed, "that no file is there", func(s *State) bool {
-		return errors.Is(s.Checkpoint.Err, fs.ErrNotExist) && errors.Is(s.Config.Err, fs.ErrNotExist) && !s.Checkpoint.Known
+		return errors.Is(s.Checkpoint.Err, fs.ErrNotExist) && errors.Is(s.File.Err, fs.ErrNotExist) && !s.Checkpoint.Known
 	})
 	replace(t, state, stateV2)
 	await(t, w, changed, "the first state", func(s *State) bool { return s.Checkpoint.Value.Granted["8f3b"]["c0"].Len() == 4 })
 	replace(t, configFile, config)
-	await(t, w, changed, "the configuration", func(s *State) bool { return s.Config.Err == nil && s.Config.Value.ReservedCPUs == cpuset.Of(0) })
+	await(t, w, changed, "the configuration", func(s *State) bool { return s.File.Err == nil && s.File.Value.ReservedCPUs == cpuset.Of(0) })
 	replace(t, state, stateBetween)
 	await(t, w, changed, "the second state", func(s *State) bool { return s.Checkpoint.Value.Shared == cpuset.Of(0, 1) })
 
@@ -84,7 +87,7 @@ func TestWatcherRereadsWithoutNotification(t *testing.T) {
 	parent := t.TempDir()
 	dir := filepath.Join(parent, "kubelet") // not there yet: nothing to be notified of
 	clock := testingclock.NewFakeClock(time.Unix(1000, 0))
-	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock})
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock, Configz: nobody})
 	changed := w.Subscribe()
 	start(t, w)
 	await(t, w, changed, "that there is no directory", func(s *State) bool { return s.Checkpoint.Err != nil })
@@ -100,7 +103,7 @@ func TestRefreshKeepsTheLastGoodState(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, checkpointFile)
 	clock := testingclock.NewFakeClock(time.Unix(1000, 0))
-	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock})
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Minute, Clock: clock, Configz: nobody})
 	changed := w.Subscribe()
 	rung := func() bool {
 		select {

@@ -1,11 +1,6 @@
 package label
 
 import (
-	"slices"
-	"strings"
-
-	corev1 "k8s.io/api/core/v1"
-
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
@@ -56,34 +51,18 @@ func Decide(gate, static Answer) Action {
 }
 
 // Static tells whether the CPU manager runs with policy static, by what was last read. What was read before
-// a failure is no evidence.
+// a failure is no evidence, and neither is a state file that the kubelet itself contradicts.
 func Static(s *kubelet.State) Answer {
+	static := s.Checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic
+	says := s.Allocatable
 	switch {
 	case !s.Checkpoint.Known || s.Checkpoint.Err != nil:
+		return Unknown
+	case says.Known && says.Err == nil && says.Value.IsEmpty() == static:
 		return Unknown
 	case s.Checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic:
 		return Yes
 	default:
 		return No
 	}
-}
-
-const (
-	gatesKey = "feature-gates"
-	gateName = "CPUManager"
-)
-
-// Gate tells whether the feature gate is on. The ConfigMap is nil where it does not exist; there, and where
-// it has no list of gates, the answer is otherwise.
-func Gate(configMap *corev1.ConfigMap, otherwise bool) Answer {
-	on := otherwise
-	if configMap != nil {
-		if list, ok := configMap.Data[gatesKey]; ok {
-			on = slices.ContainsFunc(strings.Split(list, ","), func(gate string) bool { return strings.TrimSpace(gate) == gateName })
-		}
-	}
-	if on {
-		return Yes
-	}
-	return No
 }

@@ -5,18 +5,30 @@
 // kills virtual machines: a kubelet that restarts checks the node selector of running pods, and fails those
 // whose label is gone. So a file that cannot be read, or a feature gate that is not known, changes nothing.
 //
-//	gate CPUManager   CPU manager runs    the labels are
-//	on                yes, static         set
-//	on                no, positively      given up
-//	on                not known           left as they are
-//	off               whatever            given up
-//	not known         whatever            left as they are
+//	KubeVirt's heartbeat   gate CPUManager   CPU manager runs    the labels are
+//	alive                  whatever          whatever            left to virt-handler
+//	none                   on                yes, static         set
+//	none                   on                no, positively      given up
+//	none                   on                not known           left as they are
+//	none                   off               whatever            given up
+//	none                   not known         whatever            left as they are
 //
 // "Given up" is not "removed". The agent sets labels by server-side apply under a field manager of its own,
 // and gives up what that field manager owns; the API server removes what nobody else owns. A label that a
 // person set stays, also where the agent had set it too. A label with another value than "true" is somebody
 // else's word: it is never overwritten, but told as an event (LabelConflict) and in the log.
 //
-// The gate is read live from a ConfigMap, as KubeVirt's first versions did: key feature-gates, a list
-// separated by commas.
+// A label that is theirs to set is not one of this agent's either: where a newer agent has set a third label
+// under the same field manager, an older one in a rollout keeps it.
+//
+// The gate is read live from two places. The ConfigMap is how KubeVirt's first versions had it: key
+// feature-gates, a list separated by commas. The KubeVirt object is how it is today:
+// spec.configuration.developerConfiguration, featureGates and disabledFeatureGates. What is disabled there is
+// off; otherwise the gate is on if either names it. Where neither says anything, a setting decides.
+//
+// virt-handler writes both labels every minute or two, and makes them "false" where it cannot read what it
+// needs. Two writers would fight, so where its heartbeat (annotation kubevirt.io/heartbeat) is alive, the
+// agent leaves the labels alone, unless it is told otherwise, and says where it would have set another value.
+//
+// What became of it all is in condition Labelled of the node's report.
 package label

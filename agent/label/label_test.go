@@ -64,33 +64,6 @@ func TestStatic(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
-	list := func(list string) *corev1.ConfigMap {
-		return &corev1.ConfigMap{Data: map[string]string{"feature-gates": list, "other": "CPUManager"}}
-	}
-	for name, tc := range map[string]struct {
-		configMap       *corev1.ConfigMap
-		want, defaultOn Answer // defaultOn: with the default on
-	}{
-		"no ConfigMap":     {nil, No, Yes},
-		"no key":           {&corev1.ConfigMap{Data: map[string]string{"x": "CPUManager"}}, No, Yes},
-		"an empty list":    {list(""), No, No},
-		"alone":            {list("CPUManager"), Yes, Yes},
-		"among others":     {list("DataVolumes,CPUManager,LiveMigration"), Yes, Yes},
-		"with blanks":      {list(" DataVolumes , CPUManager\n"), Yes, Yes},
-		"others only":      {list("DataVolumes,LiveMigration"), No, No},
-		"part of a name":   {list("CPUManagerX,XCPUManager"), No, No},
-		"another spelling": {list("cpumanager"), No, No},
-	} {
-		if got := Gate(tc.configMap, false); got != tc.want {
-			t.Errorf("%s: %s, want %s", name, got, tc.want)
-		}
-		if got := Gate(tc.configMap, true); got != tc.defaultOn {
-			t.Errorf("%s, default on: %s, want %s", name, got, tc.defaultOn)
-		}
-	}
-}
-
 // world is a Node at an API server that keeps book of who set what.
 type world struct {
 	t            *testing.T
@@ -117,7 +90,7 @@ func (w *world) restart() {
 		Node: func() (*corev1.Node, error) {
 			return w.client.CoreV1().Nodes().Get(w.t.Context(), "n1", metav1.GetOptions{})
 		},
-		Gate: func() Answer { return w.gate }, Static: func() Answer { return w.static },
+		Gate: func() (Answer, string) { return w.gate, "a test" }, Static: func() Answer { return w.static },
 	})
 }
 

@@ -3,6 +3,7 @@ package label
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,8 +17,11 @@ import (
 	"corepin.dev/corepin/agent/loop"
 )
 
-// EventConflict is the reason of the event on the Node that tells of a label with another value.
-const EventConflict = "LabelConflict"
+// Reasons of the events on the Node: a label that has another value, set by a person or by KubeVirt.
+const (
+	EventConflict     = "LabelConflict"
+	EventDisagreement = "LabelDisagreement"
+)
 
 // fold is how long further changes are waited for after the first.
 const fold = 100 * time.Millisecond
@@ -35,10 +39,14 @@ type Options struct {
 	Nodes Nodes
 	// Node is the agent's own Node; an error of NotFound where there is none (yet).
 	Node func() (*corev1.Node, error)
-	// Gate tells whether feature gate CPUManager is on.
-	Gate func() Answer
+	// Gate tells whether feature gate CPUManager is on, and who says so.
+	Gate func() (on Answer, by string)
 	// Static tells whether the CPU manager runs with policy static.
 	Static func() Answer
+	// OverrideKubeVirt makes the Labeller set labels also where KubeVirt does.
+	OverrideKubeVirt bool
+	// Changed is called when Condition is another.
+	Changed func()
 	// Recorder tells events on the Node.
 	Recorder record.EventRecorder
 	// Clock is the time; tests have their own.
@@ -48,8 +56,9 @@ type Options struct {
 // Labeller keeps the node's labels as they should be.
 type Labeller struct {
 	*loop.Loop
-	options Options
-	// told are the conflicts that were told last. Run's own.
+	options   Options
+	condition atomic.Pointer[metav1.Condition]
+	// told is what was told last. Run's own.
 	told string
 }
 
@@ -79,14 +88,16 @@ func (l *Labeller) sync(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	gate, static := l.options.Gate(), l.options.Static()
-	action := Decide(gate, static)
-	plan := planFor(node, action, l.options.FieldManager)
-	observe(action, len(plan.conflicts))
-	if action == Leave {
-		return nil
+	v := verdict{manager: l.options.FieldManager, static: l.options.Static()}
+	v.gate, v.gateBy = l.options.Gate()
+	v.kubevirt = !l.options.OverrideKubeVirt && leftToKubeVirt(node, l.options.Clock.Now())
+	v.action = Decide(v.gate, v.static)
+	if v.kubevirt {
+		v.action = Leave
 	}
-	l.tell(ctx, node, plan.conflicts)
+	plan := planFor(node, v.action, l.options.FieldManager)
+	observe(v.action, len(plan.conflicts))
+	l.say(ctx, node, condition(node, v, plan), plan.conflicts)
 	if !plan.write {
 		return nil
 	}
@@ -96,22 +107,39 @@ func (l *Labeller) sync(ctx context.Context) error {
 	if _, err := l.options.Nodes.Apply(ctx, apply, metav1.ApplyOptions{FieldManager: l.options.FieldManager}); err != nil {
 		return err
 	}
-	klog.FromContext(ctx).Info("changed the labels that this agent sets", "node", node.Name, "action", action, "labels", plan.labels,
-		"gate", gate, "static", static)
+	klog.FromContext(ctx).Info("changed the labels that this agent sets", "node", node.Name, "action", v.action, "labels", plan.labels,
+		"gate", v.gate, "by", v.gateBy, "static", v.static)
 	return nil
 }
 
-// tell tells conflicts when they are others than before.
-func (l *Labeller) tell(ctx context.Context, node *corev1.Node, conflicts []conflict) {
-	if now := fmt.Sprint(conflicts); now != l.told {
-		l.told = now
-		for _, c := range conflicts {
-			message := fmt.Sprintf("label %s=%s was set by %s and is left alone, although the CPU manager runs with policy static here; to leave the label to corepin: kubectl label node %s %s-",
-				c.label, c.value, c.by(), node.Name, c.label)
-			l.options.Recorder.Event(node, corev1.EventTypeWarning, EventConflict, message)
-			klog.FromContext(ctx).Info("somebody else set a label to another value, leaving it alone",
-				"node", node.Name, "label", c.label, "value", c.value, "manager", c.manager)
-		}
+// Condition is what there is to say about the labels in the node's report; nil where nothing is known.
+func (l *Labeller) Condition() *metav1.Condition { return l.condition.Load() }
+
+// say keeps the condition, and tells conflicts and disagreements when they are others than before.
+func (l *Labeller) say(ctx context.Context, node *corev1.Node, c *metav1.Condition, conflicts []conflict) {
+	if c == nil {
+		return
+	}
+	if before := l.condition.Swap(c); (before == nil || *before != *c) && l.options.Changed != nil {
+		l.options.Changed()
+	}
+	now := ""
+	if len(conflicts) > 0 || c.Reason == ReasonKubeVirtDisagrees {
+		now = c.Message
+	}
+	if now == l.told {
+		return
+	}
+	l.told = now
+	if c.Reason == ReasonKubeVirtDisagrees {
+		l.options.Recorder.Event(node, corev1.EventTypeWarning, EventDisagreement, c.Message)
+	}
+	for _, conflict := range conflicts {
+		message := fmt.Sprintf("label %s=%s was set by %s and is left alone, although the CPU manager runs with policy static here; to leave the label to corepin: kubectl label node %s %s-",
+			conflict.label, conflict.value, conflict.by(), node.Name, conflict.label)
+		l.options.Recorder.Event(node, corev1.EventTypeWarning, EventConflict, message)
+		klog.FromContext(ctx).Info("somebody else set a label to another value, leaving it alone",
+			"node", node.Name, "label", conflict.label, "value", conflict.value, "manager", conflict.manager)
 	}
 }
 

@@ -37,6 +37,11 @@ func planFor(node *corev1.Node, action Action, fieldManager string) plan {
 		}
 	}
 	owned := ownedLabels(node, fieldManager)
+	for _, label := range owned {
+		if label != CPUManager && label != KubeVirtCPUManager {
+			p.labels[label] = node.Labels[label] // a newer agent's
+		}
+	}
 	p.write = !slices.Equal(owned, slices.Sorted(maps.Keys(p.labels)))
 	return p
 }

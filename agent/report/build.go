@@ -5,8 +5,10 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"corepin.dev/corepin/agent/kubelet"
@@ -24,6 +26,15 @@ type Facts struct {
 	Host    source.Reading[*cputopology.Topology]
 	// KubeletVersion is as the Node says; empty where it does not yet.
 	KubeletVersion string
+	// Pods are those of the node that the API server knows; what they ask for decides what a restart of
+	// the kubelet does to them.
+	Pods []*corev1.Pod
+	// Labelled is what is to be said about the labels; nil where nothing is known yet.
+	Labelled *metav1.Condition
+	// Drifted is what is to be said about the pins of the node's guests; nil where nothing is known yet.
+	Drifted *metav1.Condition
+	// Pins are those of the node's guests, by pod; nil where nothing is known yet.
+	Pins map[types.UID]string
 }
 
 // Build gives the report of the facts over the last report. What is not known stays as it was. The
@@ -37,17 +48,21 @@ func Build(f Facts, last v1alpha1.NodeCPUStatus, now time.Time) v1alpha1.NodeCPU
 	if f.Host.Known {
 		nodereport.SetTopology(&s, f.Host.Value)
 	}
-	if config := f.Kubelet.Config; config.Known {
-		s.CPUManager.Options = config.Value.CPUManagerOptions
+	if config, origin := f.Kubelet.Config(); origin != kubelet.Nowhere {
+		s.CPUManager.Options = config.CPUManagerOptions
 		s.TopologyManager = v1alpha1.TopologyManager{
-			Policy: config.Value.TopologyManagerPolicy, Scope: config.Value.TopologyManagerScope, Options: config.Value.TopologyManagerOptions,
+			Policy: config.TopologyManagerPolicy, Scope: config.TopologyManagerScope, Options: config.TopologyManagerOptions,
 		}
-		s.MemoryManager = v1alpha1.MemoryManager{Policy: config.Value.MemoryManagerPolicy}
+		s.MemoryManager.Policy = config.MemoryManagerPolicy
 	}
 	if checkpoint := f.Kubelet.Checkpoint; checkpoint.Known {
 		s.CPUManager.Policy = checkpoint.Value.Policy
 		s.SharedCPUs = checkpoint.Value.Shared.String()
 		nodereport.SetGranted(&s, checkpoint.Value.Granted)
+	}
+	setPins(&s, f.Pins, last)
+	if f.Kubelet.Memory.Known {
+		setMemory(&s.MemoryManager, f.Kubelet.Memory.Value)
 	}
 	if cpus, known := reserved(f, s.CPUManager); known {
 		s.ReservedCPUs = cpus.String()
@@ -57,21 +72,45 @@ func Build(f Facts, last v1alpha1.NodeCPUStatus, now time.Time) v1alpha1.NodeCPU
 	return s
 }
 
-// reserved are the CPUs that the kubelet keeps for the system. An amount becomes CPUs by the static
-// policy's own allocator; policy none makes nothing of it.
+// setPins writes where guests are pinned beside what their pods were granted. Before anything is known of the
+// guests, as after a start, what the last report says of them stays.
+func setPins(s *v1alpha1.NodeCPUStatus, pins map[types.UID]string, last v1alpha1.NodeCPUStatus) {
+	if pins == nil {
+		pins = map[types.UID]string{}
+		for _, grant := range last.Granted {
+			pins[grant.PodUID] = grant.Pins
+		}
+	}
+	for i := range s.Granted {
+		s.Granted[i].Pins = pins[s.Granted[i].PodUID]
+	}
+}
+
+// reserved are the CPUs that the kubelet keeps for the system: those it does not say it may grant, or, where
+// it could never be asked that, those that its configuration comes to.
 func reserved(f Facts, manager v1alpha1.CPUManager) (cpus cpuset.Set, known bool) {
-	config := f.Kubelet.Config
-	if !config.Known {
+	allocatable := f.Kubelet.Allocatable
+	if allocatable.Known && f.Host.Known && manager.Policy == kubeletcpu.CPUManagerStatic && !allocatable.Value.IsEmpty() {
+		return f.Host.Value.CPUs().Minus(allocatable.Value), true
+	}
+	config, origin := f.Kubelet.Config()
+	if origin == kubelet.Nowhere {
 		return cpuset.Set{}, false
 	}
-	if !config.Value.ReservedCPUs.IsEmpty() || config.Value.ReservedCount == 0 || manager.Policy == kubeletcpu.CPUManagerNone {
-		return config.Value.ReservedCPUs, true
+	return reservedBy(config, f, manager)
+}
+
+// reservedBy are the CPUs that a kubelet with that configuration keeps. An amount becomes CPUs by the static
+// policy's own allocator; policy none makes nothing of it.
+func reservedBy(config kubelet.Config, f Facts, manager v1alpha1.CPUManager) (cpus cpuset.Set, known bool) {
+	if !config.ReservedCPUs.IsEmpty() || config.ReservedCount == 0 || manager.Policy == kubeletcpu.CPUManagerNone {
+		return config.ReservedCPUs, true
 	}
 	model, err := kubeletcpu.ParseCPUManager(manager.Policy, manager.Options)
 	if err != nil || manager.Policy == "" || !f.Host.Known {
 		return cpuset.Set{}, false
 	}
-	return kubeletcpu.ReservedByCount(f.Host.Value, model, minor(f.KubeletVersion), config.Value.ReservedCount), true
+	return kubeletcpu.ReservedByCount(f.Host.Value, model, minor(f.KubeletVersion), config.ReservedCount), true
 }
 
 // minor is 36 for "v1.36.3", and 0 where that is not known: then the report is not exact, whatever it says.
@@ -98,6 +137,7 @@ func normalized(s v1alpha1.NodeCPUStatus) *v1alpha1.NodeCPUStatus {
 	for _, pod := range n.Granted {
 		slices.SortFunc(pod.Containers, func(a, b v1alpha1.ContainerGrant) int { return cmp.Compare(a.Name, b.Name) })
 	}
+	normalizeMemory(&n.MemoryManager)
 	slices.SortFunc(n.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
 	return n
 }

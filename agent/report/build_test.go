@@ -34,11 +34,12 @@ func facts() Facts {
 				Policy: "static", Shared: cpuset.Of(0, 2, 3, 4, 6, 7),
 				Granted: map[types.UID]map[string]cpuset.Set{"uid": {"compute": cpuset.Of(1, 5)}},
 			}),
-			Config: known(kubelet.Config{
+			File: known(kubelet.Config{
 				CPUManagerPolicy: "static", CPUManagerOptions: map[string]string{"full-pcpus-only": "true"},
 				TopologyManagerPolicy: "single-numa-node", TopologyManagerScope: "container", MemoryManagerPolicy: "None",
 				ReservedCount: 2,
 			}),
+			Configz: source.Reading[kubelet.Config]{}.Next(kubelet.Config{}, errors.New("403"), noon),
 		},
 	}
 }
@@ -73,13 +74,13 @@ func TestBuildReserved(t *testing.T) {
 		want   string
 	}{
 		"an amount":              {func(*Facts) {}, "0,4"},
-		"a list wins":            {func(f *Facts) { f.Kubelet.Config.Value.ReservedCPUs = cpuset.Of(3) }, "3"},
-		"nothing":                {func(f *Facts) { f.Kubelet.Config.Value.ReservedCount = 0 }, ""},
+		"a list wins":            {func(f *Facts) { f.Kubelet.File.Value.ReservedCPUs = cpuset.Of(3) }, "3"},
+		"nothing":                {func(f *Facts) { f.Kubelet.File.Value.ReservedCount = 0 }, ""},
 		"an amount, policy none": {func(f *Facts) { f.Kubelet.Checkpoint.Value = kubelet.Checkpoint{Policy: "none"} }, ""},
 		"no topology yet":        {func(f *Facts) { never(&f.Host) }, "last"},
-		"no configuration yet":   {func(f *Facts) { never(&f.Kubelet.Config) }, "last"},
+		"no configuration yet":   {func(f *Facts) { never(&f.Kubelet.File) }, "last"},
 		"options that no one knows": {func(f *Facts) {
-			f.Kubelet.Config.Value.CPUManagerOptions = map[string]string{"full-pcpus-only": "maybe"}
+			f.Kubelet.File.Value.CPUManagerOptions = map[string]string{"full-pcpus-only": "maybe"}
 		}, "last"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -102,32 +103,32 @@ func TestConditions(t *testing.T) {
 		exact                 metav1.ConditionStatus
 		exactReason, contains string
 	}{
-		"all is well": {func(*Facts) {}, true, yes, ReasonPolicyStatic, yes, ReasonPredictable, "configuration file"},
+		"all is well": {func(*Facts) {}, true, yes, ReasonPolicyStatic, yes, ReasonPredictableByFile, "configuration file"},
 		"policy none": {func(f *Facts) {
 			f.Kubelet.Checkpoint.Value = kubelet.Checkpoint{Policy: "none"}
-			f.Kubelet.Config.Value.CPUManagerPolicy, f.Kubelet.Config.Value.CPUManagerOptions = "none", nil
-		}, true, no, ReasonPolicyNone, yes, ReasonPredictable, ""},
+			f.Kubelet.File.Value.CPUManagerPolicy, f.Kubelet.File.Value.CPUManagerOptions = "none", nil
+		}, true, no, ReasonPolicyNone, yes, ReasonPredictableByFile, ""},
 		"the state is unreadable": {func(f *Facts) { fail(&f.Kubelet.Checkpoint, "half written") }, false,
-			yes, ReasonStateUnreadable, no, ReasonStateUnreadable, "since 2026-11-23T12:01:00Z, and what is reported of it is from before: half written"},
+			yes, ReasonStateUnreadable, no, ReasonStateUnreadable, "since 2026-11-23T12:01:00Z, and what is reported of it, if anything, is from before: half written"},
 		"the state was never readable": {func(f *Facts) { never(&f.Kubelet.Checkpoint); fail(&f.Kubelet.Checkpoint, "garbage") }, true,
 			unknown, ReasonStateUnreadable, no, ReasonStateUnreadable, "garbage"},
 		"the state is not readable for this agent": {func(f *Facts) { never(&f.Kubelet.Checkpoint); fail(&f.Kubelet.Checkpoint, "garbage") }, false,
 			yes, ReasonStateUnreadable, no, ReasonStateUnreadable, "garbage"},
-		"the configuration is unreadable": {func(f *Facts) { fail(&f.Kubelet.Config, "no such file") }, false,
+		"the configuration is unreadable": {func(f *Facts) { fail(&f.Kubelet.File, "no such file") }, false,
 			yes, ReasonPolicyStatic, no, ReasonConfigUnreadable, "no such file"},
 		"the topology is unreadable": {func(f *Facts) { fail(&f.Host, "no sysfs") }, false, yes, ReasonPolicyStatic, no, ReasonTopologyUnreadable, "no sysfs"},
 		"nothing has been read":      {func(f *Facts) { *f = Facts{} }, true, unknown, ReasonStateUnreadable, no, ReasonStateUnreadable, "has not been read yet; the kubelet's configuration"},
 		"the policy was edited": {func(f *Facts) {
-			f.Kubelet.Config.Value.CPUManagerPolicy = "none"
-			f.Kubelet.Config.Value.CPUManagerOptions = nil
+			f.Kubelet.File.Value.CPUManagerPolicy = "none"
+			f.Kubelet.File.Value.CPUManagerOptions = nil
 		}, true,
-			yes, ReasonPolicyStatic, no, ReasonConfigPending, "says CPU manager policy none, but the kubelet runs with static"},
+			yes, ReasonPolicyStatic, no, ReasonConfigPending, "says CPU manager policy none, but its state file says static"},
 		"grants to whole pods":     {func(f *Facts) { f.Kubelet.Checkpoint.Value.PodLevel = true }, true, yes, ReasonPolicyStatic, no, ReasonPodLevelResources, ""},
-		"the gate for whole pods":  {func(f *Facts) { f.Kubelet.Config.Value.PodLevelResources = true }, true, yes, ReasonPolicyStatic, no, ReasonPodLevelResources, ""},
+		"the gate for whole pods":  {func(f *Facts) { f.Kubelet.File.Value.PodLevelResources = true }, true, yes, ReasonPolicyStatic, no, ReasonPodLevelResources, ""},
 		"a CPU has gone offline":   {func(f *Facts) { f.Host = known(cputopology.MustParse("1 sockets x 1 numa x 3 cores x 2 threads")) }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "CPUs 6-7 are in no core"},
 		"no kubelet version":       {func(f *Facts) { f.KubeletVersion = "" }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "kubeletVersion"},
 		"a kubelet not known":      {func(f *Facts) { f.KubeletVersion = "v1.99.0" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "1.99"},
-		"memory manager is Static": {func(f *Facts) { f.Kubelet.Config.Value.MemoryManagerPolicy = "Static" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "memory manager"},
+		"memory manager is Static": {func(f *Facts) { f.Kubelet.File.Value.MemoryManagerPolicy = "Static" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "memory manager"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var last v1alpha1.NodeCPUStatus
@@ -153,10 +154,10 @@ func TestReadErrorsNeverShrinkTheReport(t *testing.T) {
 	last := Build(facts(), v1alpha1.NodeCPUStatus{Generation: 3}, noon)
 	for name, change := range map[string]func(*Facts){
 		"state":                     func(f *Facts) { fail(&f.Kubelet.Checkpoint, "x") },
-		"configuration":             func(f *Facts) { fail(&f.Kubelet.Config, "x") },
+		"configuration":             func(f *Facts) { fail(&f.Kubelet.File, "x") },
 		"topology":                  func(f *Facts) { fail(&f.Host, "x") },
 		"state, agent new":          func(f *Facts) { never(&f.Kubelet.Checkpoint); fail(&f.Kubelet.Checkpoint, "x") },
-		"configuration, agent new":  func(f *Facts) { never(&f.Kubelet.Config); fail(&f.Kubelet.Config, "x") },
+		"configuration, agent new":  func(f *Facts) { never(&f.Kubelet.File); fail(&f.Kubelet.File, "x") },
 		"topology, agent new":       func(f *Facts) { never(&f.Host); fail(&f.Host, "x") },
 		"everything, agent new":     func(f *Facts) { *f = Facts{} },
 		"the node's version is not": func(f *Facts) { f.KubeletVersion = "" },
@@ -202,28 +203,30 @@ func TestSameMeaning(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	type conditions = []metav1.Condition
+	type status = v1alpha1.NodeCPUStatus
+	conditions := func(all ...metav1.Condition) status { return status{Conditions: all} }
+	nothing := status{}
 	condition := func(kind string, status metav1.ConditionStatus, reason string) metav1.Condition {
 		return metav1.Condition{Type: kind, Status: status, Reason: reason, Message: "m"}
 	}
 	static, none := condition(typeRunning, "True", ReasonPolicyStatic), condition(typeRunning, "False", ReasonPolicyNone)
 	unreadable := condition(typeRunning, "True", ReasonStateUnreadable)
 	for name, tc := range map[string]struct {
-		before, after conditions
+		before, after status
 		want          string
 	}{
-		"the first report, static":    {nil, conditions{static}, EventCPUManagerDetected},
-		"the first report, none":      {nil, conditions{none}, ""},
-		"nothing new":                 {conditions{static}, conditions{static}, ""},
-		"gone":                        {conditions{static}, conditions{none}, EventCPUManagerGone},
-		"come":                        {conditions{none}, conditions{static}, EventCPUManagerDetected},
-		"unreadable":                  {conditions{static}, conditions{unreadable}, EventStateUnreadable},
-		"still unreadable":            {conditions{unreadable}, conditions{unreadable}, ""},
-		"readable again":              {conditions{unreadable}, conditions{static}, ""},
-		"readable again, gone":        {conditions{unreadable}, conditions{none}, EventCPUManagerGone},
-		"exact no more":               {conditions{condition(typeExact, "True", "a")}, conditions{condition(typeExact, "False", "b")}, EventExactnessLost},
-		"exact no more, told already": {conditions{static, condition(typeExact, "True", "a")}, conditions{unreadable, condition(typeExact, "False", ReasonStateUnreadable)}, EventStateUnreadable},
-		"exact again":                 {conditions{condition(typeExact, "False", "b")}, conditions{condition(typeExact, "True", "a")}, ""},
+		"the first report, static":    {nothing, conditions(static), EventCPUManagerDetected},
+		"the first report, none":      {nothing, conditions(none), ""},
+		"nothing new":                 {conditions(static), conditions(static), ""},
+		"gone":                        {conditions(static), conditions(none), EventCPUManagerGone},
+		"come":                        {conditions(none), conditions(static), EventCPUManagerDetected},
+		"unreadable":                  {conditions(static), conditions(unreadable), EventStateUnreadable},
+		"still unreadable":            {conditions(unreadable), conditions(unreadable), ""},
+		"readable again":              {conditions(unreadable), conditions(static), ""},
+		"readable again, gone":        {conditions(unreadable), conditions(none), EventCPUManagerGone},
+		"exact no more":               {conditions(condition(typeExact, "True", "a")), conditions(condition(typeExact, "False", "b")), EventExactnessLost},
+		"exact no more, told already": {conditions(static, condition(typeExact, "True", "a")), conditions(unreadable, condition(typeExact, "False", ReasonStateUnreadable)), EventStateUnreadable},
+		"exact again":                 {conditions(condition(typeExact, "False", "b")), conditions(condition(typeExact, "True", "a")), ""},
 	} {
 		var got []string
 		for _, e := range eventsOf(tc.before, tc.after) {

@@ -11,13 +11,20 @@
 //     while that cannot be read it keeps its status, with reason StateUnreadable; Unknown where it never
 //     was.
 //   - Exact: True where the prediction in pkg/kubeletcpu holds for this node; otherwise its message lists
-//     all that stands against it, and its reason is the first of these.
+//     all that stands against it, and its reason is the first of these. Reason PredictableByFile marks a
+//     prediction that rests on the kubelet's configuration file alone.
+//   - SourcesComplete: True where every source is read; otherwise its message says of each that is missing
+//     why, since when, and what is done without it.
+//   - RestartSafe: False where the kubelet would not start again, or would fail pods that run, with the
+//     configuration it will have then. An event tells when a change of the configuration does that.
+//   - Labelled: what package label has to say.
 //
 // The API server hears from a Publisher only when the meaning of the report has changed: one write for
 // each burst of changes (a kubelet writes its state twice for each admission), none while nothing
 // happens. Every write raises status.generation by one. Writes carry the resource version that the report
 // was built over, so that no change by somebody else in between is lost; what was changed by somebody else
-// is then put right, since the report is the agent's alone.
+// is then put right, since the report is the agent's alone: at once the first time, then ever more slowly, for
+// it may be a second agent that thinks the same.
 //
 // One thing is not overwritten: a report with fields that this agent does not know. A newer agent wrote
 // it, in a rollout or before a rollback, and an older one would take those fields away. The Publisher then

@@ -1,6 +1,9 @@
 package report
 
 import (
+	"fmt"
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -12,8 +15,10 @@ import (
 const (
 	EventCPUManagerDetected = "CPUManagerDetected"
 	EventCPUManagerGone     = "CPUManagerGone"
+	EventPolicyChanged      = "CPUManagerPolicyChanged"
 	EventStateUnreadable    = "CPUManagerStateUnreadable"
 	EventExactnessLost      = "CPUPredictionInexact"
+	EventRestartUnsafe      = "KubeletRestartUnsafe"
 	EventReportRefused      = "ReportRefused"
 )
 
@@ -22,9 +27,9 @@ type event struct{ kind, reason, message string }
 
 // eventsOf are what became of a report. Both ends are what the API server has or will have, so an agent
 // that restarts tells nothing twice.
-func eventsOf(before, after []metav1.Condition) []event {
+func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 	var events []event
-	was, is := find(before, v1alpha1.ConditionCPUManagerRunning), find(after, v1alpha1.ConditionCPUManagerRunning)
+	was, is := find(before.Conditions, v1alpha1.ConditionCPUManagerRunning), find(after.Conditions, v1alpha1.ConditionCPUManagerRunning)
 	switch {
 	case is.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
 		events = append(events, event{corev1.EventTypeNormal, EventCPUManagerDetected, is.Message})
@@ -34,12 +39,35 @@ func eventsOf(before, after []metav1.Condition) []event {
 	if is.Reason == ReasonStateUnreadable && was.Reason != ReasonStateUnreadable {
 		events = append(events, event{corev1.EventTypeWarning, EventStateUnreadable, is.Message})
 	}
-	was, is = find(before, v1alpha1.ConditionExact), find(after, v1alpha1.ConditionExact)
+	policyWas, policyIs := policies(before), policies(after)
+	if before.CPUManager.Policy != "" && before.CPUManager.Policy == after.CPUManager.Policy && policyWas != policyIs {
+		events = append(events, event{corev1.EventTypeNormal, EventPolicyChanged, fmt.Sprintf("from %s to %s", policyWas, policyIs)})
+	}
+	was, is = find(before.Conditions, v1alpha1.ConditionExact), find(after.Conditions, v1alpha1.ConditionExact)
 	// That the state is unreadable has been told above.
 	if is.Status == metav1.ConditionFalse && was.Status == metav1.ConditionTrue && is.Reason != ReasonStateUnreadable {
 		events = append(events, event{corev1.EventTypeWarning, EventExactnessLost, is.Message})
 	}
+	was, is = find(before.Conditions, v1alpha1.ConditionRestartSafe), find(after.Conditions, v1alpha1.ConditionRestartSafe)
+	// Pods that come and go make a restart less and more safe by the hour; that is for the condition to say.
+	// An event is for what somebody has just done, and can undo.
+	isNews := is.Status == metav1.ConditionFalse && (was.Status != is.Status || was.Reason != is.Reason)
+	if isNews && (is.Reason == ReasonWouldNotStart || strings.HasPrefix(is.Message, changedConfig) || policyWas != policyIs) {
+		events = append(events, event{corev1.EventTypeWarning, EventRestartUnsafe, is.Message})
+	}
 	return events
+}
+
+// policies are what decides about CPUs, in words.
+func policies(s v1alpha1.NodeCPUStatus) string {
+	options := func(of map[string]string) string {
+		if len(of) == 0 {
+			return ""
+		}
+		return fmt.Sprint(" ", of) // in the order of the keys
+	}
+	return fmt.Sprintf("CPU manager %s%s, topology manager %s (scope %s)%s, memory manager %s", s.CPUManager.Policy, options(s.CPUManager.Options),
+		s.TopologyManager.Policy, s.TopologyManager.Scope, options(s.TopologyManager.Options), s.MemoryManager.Policy)
 }
 
 func find(conditions []metav1.Condition, kind string) metav1.Condition {

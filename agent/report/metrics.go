@@ -3,10 +3,12 @@ package report
 import (
 	"sync"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
 )
 
 // Results of a write.
@@ -34,7 +36,7 @@ var (
 	// cpus are the numbers of the summary. The states are not exclusive: free CPUs are online CPUs too.
 	cpus = metrics.NewGaugeVec(&metrics.GaugeOpts{
 		Namespace: "corepin", Subsystem: "agent", Name: "cpus",
-		Help:           "CPUs of the node by state: online, reserved, granted or free (the kubelet can still grant them).",
+		Help:           "CPUs of the node by state: online, reserved, shared (the kubelet's default CPU set), granted or free (the kubelet can still grant them).",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"state"})
 	// exactNode is 1 where the prediction holds for this node.
@@ -43,19 +45,38 @@ var (
 		Help:           "Whether the kubelet's decisions on this node are predicted exactly: 1 or 0.",
 		StabilityLevel: metrics.ALPHA,
 	})
+	// sourcesComplete is 1 where every source is read.
+	sourcesComplete = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "sources_complete",
+		Help:           "Whether every source that knows about the node's CPUs is read: 1 or 0.",
+		StabilityLevel: metrics.ALPHA,
+	})
 )
 
 // registerMetrics makes this package's metrics visible. Only the first call does anything.
-var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(writes, delay, cpus, exactNode) })
+var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(writes, delay, cpus, exactNode, sourcesComplete) })
 
-func observe(s *v1alpha1.NodeCPUStatus, exact bool) {
+func observe(s *v1alpha1.NodeCPUStatus) {
+	shared := int32(lenientLen(s.SharedCPUs))
 	for state, n := range map[string]int32{
-		"online": s.Summary.CPUs, "reserved": s.Summary.Reserved, "granted": s.Summary.Granted, "free": s.Summary.Free,
+		"online": s.Summary.CPUs, "reserved": s.Summary.Reserved, "shared": shared, "granted": s.Summary.Granted, "free": s.Summary.Free,
 	} {
 		cpus.WithLabelValues(state).Set(float64(n))
 	}
-	exactNode.Set(0)
-	if exact {
-		exactNode.Set(1)
+	for kind, gauge := range map[string]*metrics.Gauge{v1alpha1.ConditionExact: exactNode, v1alpha1.ConditionSourcesComplete: sourcesComplete} {
+		gauge.Set(0)
+		if meta.IsStatusConditionTrue(s.Conditions, kind) {
+			gauge.Set(1)
+		}
 	}
+}
+
+// lenientLen is the number of CPUs in a list; one that does not parse, which is the report's problem, has
+// none.
+func lenientLen(list string) int {
+	set, err := cpuset.Parse(list)
+	if err != nil {
+		return 0
+	}
+	return set.Len()
 }

@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/klog/v2"
@@ -39,6 +40,13 @@ type Options struct {
 	// Kubelet and Host are what was last read.
 	Kubelet func() *kubelet.State
 	Host    func() source.Reading[*cputopology.Topology]
+	// Pods are the node's pods as the API server knows them; nil means none.
+	Pods func() []*corev1.Pod
+	// Labelled is what there is to say about the node's labels; nil, or giving nil, means nothing.
+	Labelled func() *metav1.Condition
+	// Drifted and Pins are what there is to say about the node's guests; nil, or giving nil, means nothing.
+	Drifted func() *metav1.Condition
+	Pins    func() map[types.UID]string
 	// Recorder tells events on the Node.
 	Recorder record.EventRecorder
 	// Clock is the time; tests have their own.
@@ -57,8 +65,10 @@ type Publisher struct {
 
 	// Run's own.
 	last    *v1alpha1.NodeCPU
-	highest int64 // generation
+	highest int64  // generation
+	mine    string // resource version of what this agent wrote last; "" before that
 	refused string
+	truce   truce
 }
 
 // New gives a Publisher that has done nothing yet.
@@ -104,6 +114,9 @@ func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("reading node: %w", err)
 	}
+	if !p.options.Kubelet().Asked() {
+		return false, nil // it is being asked, and a report without its answer would be another in a moment
+	}
 	defer func() {
 		if err != nil {
 			p.last = nil // whatever the API server has by now is to be read again
@@ -141,17 +154,27 @@ func (p *Publisher) own(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return fmt.Errorf("applying node report: %w", err)
 	}
-	return p.remember(object)
+	if err := p.remember(object); err != nil {
+		return err
+	}
+	p.mine = p.last.ResourceVersion
+	return nil
 }
 
 func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written bool, err error) {
-	facts := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion}
+	facts := p.facts(node)
 	before := p.last.Status
 	status := Build(facts, before, p.options.Clock.Now())
-	observe(&status, find(status.Conditions, v1alpha1.ConditionExact).Status == metav1.ConditionTrue)
+	observe(&status)
 	if sameMeaning(status, before) {
+		p.mine = p.last.ResourceVersion // whoever wrote it
 		p.published.Store(true)
 		return false, nil
+	}
+	// What the API server has is not what this agent wrote last.
+	foreign := p.mine != "" && p.mine != p.last.ResourceVersion
+	if foreign && p.truce.holds(p.options.Clock.Now()) {
+		return false, errTruce
 	}
 	status.Generation = max(before.Generation, p.highest) + 1
 	object, err := statusOf(node.Name, p.last.ResourceVersion, &status)
@@ -159,21 +182,43 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, err
 	}
 	if object, err = p.options.Client.ApplyStatus(ctx, node.Name, object, p.applyOptions()); err != nil {
+		p.mine = "" // it may have been written all the same
 		return false, fmt.Errorf("applying status of node report: %w", err)
 	}
 	if err := p.remember(object); err != nil {
 		return false, err
 	}
+	p.mine = p.last.ResourceVersion
+	if foreign {
+		p.truce.corrected(p.options.Clock.Now())
+	}
 	p.published.Store(true)
 	p.refused = ""
 	writes.WithLabelValues(resultWritten).Inc()
-	for _, e := range eventsOf(before.Conditions, status.Conditions) {
+	for _, e := range eventsOf(before, status) {
 		p.options.Recorder.Event(node, e.kind, e.reason, e.message)
 	}
 	summary := status.Summary
 	klog.FromContext(ctx).V(2).Info("published the report", "generation", status.Generation,
 		"policy", status.CPUManager.Policy, "granted", summary.Granted, "free", summary.Free)
 	return true, nil
+}
+
+func (p *Publisher) facts(node *corev1.Node) Facts {
+	f := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion}
+	if p.options.Pods != nil {
+		f.Pods = p.options.Pods()
+	}
+	if p.options.Labelled != nil {
+		f.Labelled = p.options.Labelled()
+	}
+	if p.options.Drifted != nil {
+		f.Drifted = p.options.Drifted()
+	}
+	if p.options.Pins != nil {
+		f.Pins = p.options.Pins()
+	}
+	return f
 }
 
 // read reads the report that the API server has.
@@ -202,6 +247,9 @@ func (p *Publisher) remember(object *unstructured.Unstructured) error {
 
 // count counts a failure, and tells a refusal on the Node, once.
 func (p *Publisher) count(node *corev1.Node, err error) {
+	if errors.Is(err, errTruce) {
+		return // nothing has failed
+	}
 	if !errors.Is(err, errNewerReport) {
 		writes.WithLabelValues(resultFailed).Inc()
 		return

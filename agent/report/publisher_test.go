@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
@@ -129,6 +130,7 @@ func (s *server) change(f func(object *unstructured.Unstructured)) {
 // world is a node, its API server and what its agent reads.
 type world struct {
 	t        *testing.T
+	clock    clock.WithTicker
 	server   *server
 	recorder *record.FakeRecorder
 	node     *corev1.Node
@@ -138,7 +140,7 @@ type world struct {
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{t: t, server: &server{}, recorder: record.NewFakeRecorder(20), facts: facts()}
+	w := &world{t: t, clock: clock.RealClock{}, server: &server{}, recorder: record.NewFakeRecorder(20), facts: facts()}
 	w.node = &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node-uid"}}
 	w.node.Status.NodeInfo.KubeletVersion = "v1.36.3"
 	return w
@@ -152,7 +154,7 @@ func (w *world) read(f func(*Facts)) {
 
 func (w *world) publisher() *Publisher {
 	return New(Options{
-		FieldManager: "corepin-agent", Client: w.server, Recorder: w.recorder, Clock: clock.RealClock{},
+		FieldManager: "corepin-agent", Client: w.server, Recorder: w.recorder, Clock: w.clock,
 		Node: func() (*corev1.Node, error) {
 			if w.node == nil {
 				return nil, apierrors.NewNotFound(corev1.Resource("nodes"), "n1")
@@ -249,7 +251,7 @@ func TestPublisherPutsOthersChangesRight(t *testing.T) {
 	})
 
 	// Unaware of the change, the Publisher writes over an outdated version and is refused.
-	w.read(func(f *Facts) { f.Kubelet.Config.Value.ReservedCPUs = cpuset.Of(0) })
+	w.read(func(f *Facts) { f.Kubelet.File.Value.ReservedCPUs = cpuset.Of(0) })
 	w.sync(p, false, "is outdated")
 	w.sync(p, true, "")
 	if got := w.stored().Status; got.SharedCPUs != "0,2-4,6-7" || got.ReservedCPUs != "0" || got.Generation != 2 {
@@ -316,7 +318,7 @@ func TestPublisherLeavesANewerReportAlone(t *testing.T) {
 			w.events(EventCPUManagerDetected)
 			w.server.change(newer)
 			writes := w.server.writes
-			w.read(func(f *Facts) { f.Kubelet.Config.Value.ReservedCPUs = cpuset.Of(0) })
+			w.read(func(f *Facts) { f.Kubelet.File.Value.ReservedCPUs = cpuset.Of(0) })
 			p := w.publisher()
 			w.sync(p, false, "a newer agent wrote it")
 			w.sync(p, false, "a newer agent wrote it")
@@ -399,5 +401,58 @@ func TestPublisherRun(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+// An agent overlaps with its successor, which knows more and so words things differently. Neither gives up,
+// for either may be the one that stays; but they do not answer each other as fast as they can.
+func TestTwoAgentsDoNotFight(t *testing.T) {
+	clock := testingclock.NewFakeClock(noon)
+	older, newer := newWorld(t), newWorld(t)
+	newer.server, newer.facts = older.server, allFacts()
+	older.clock, newer.clock = clock, clock
+	agents := []*Publisher{older.publisher(), newer.publisher()}
+	minutes := func(n int) (writes int) {
+		before := older.server.writes
+		for range n * 600 { // a look every 100 ms
+			for _, p := range agents {
+				p.Observed(older.server.object.GetResourceVersion())
+				if _, err := p.sync(t.Context()); err != nil && !errors.Is(err, errTruce) {
+					t.Fatal(err)
+				}
+			}
+			clock.Step(100 * time.Millisecond)
+		}
+		return older.server.writes - before
+	}
+	older.sync(agents[0], true, "")
+	if got := minutes(10); got > 2*(7+10) {
+		t.Errorf("%d writes in ten minutes", got)
+	}
+	agents = agents[1:]
+	minutes(1)
+	if got := minutes(10); got != 0 {
+		t.Errorf("%d writes after the older one is gone", got)
+	}
+	if c := find(older.stored().Status.Conditions, typeExact); c.Reason != ReasonPredictable {
+		t.Errorf("in the end the report is the older agent's: %+v", c)
+	}
+}
+
+// The watch tells of each of the agent's own writes a moment later, when there may be a newer one. That is
+// nobody else.
+func TestOwnWritesSeenLateAreNobodyElses(t *testing.T) {
+	w := newWorld(t)
+	w.clock = testingclock.NewFakeClock(noon)
+	p := w.publisher()
+	w.sync(p, true, "")
+	earlier := w.server.object.GetResourceVersion()
+	for n := range 20 {
+		w.read(func(f *Facts) {
+			f.Kubelet.Checkpoint.Value.Shared = cpuset.Of(0, 2, 3, 4, 6, 7).Minus(cpuset.Of([]int{2, 3}[n%2]))
+		})
+		p.Observed(earlier)
+		earlier = w.server.object.GetResourceVersion()
+		w.sync(p, true, "")
 	}
 }

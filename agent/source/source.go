@@ -1,6 +1,6 @@
 // Package source is what the agent's loops share about anything read from the host: a Reading keeps the
 // last good value while reading fails, and says why and since when; a Bell tells loops that something
-// changed.
+// changed; and every failed read is counted under the name of its source.
 //
 // The rule that a read error never shrinks a report and never removes a label rests on this package:
 // there is no way to get at a value that a failed read has emptied, because a failed read leaves the

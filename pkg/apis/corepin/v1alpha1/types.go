@@ -125,7 +125,8 @@ type NodeCPUStatus struct {
 	// +optional
 	Summary Summary `json:"summary,omitempty"`
 
-	// conditions say how far this report can be relied on: CPUManagerRunning, Exact.
+	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, SourcesComplete,
+	// RestartSafe, Labelled, Drifted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -141,6 +142,18 @@ const (
 	// ConditionExact is True where corepin predicts this kubelet's decisions exactly; otherwise its
 	// message says why not.
 	ConditionExact = "Exact"
+	// ConditionSourcesComplete is True where the agent can ask everything that knows about the node's
+	// CPUs; otherwise its message says what is missing, and what stands in its place.
+	ConditionSourcesComplete = "SourcesComplete"
+	// ConditionRestartSafe is False where the kubelet, started again as it is configured now, would not
+	// start, would fail pods that run, or would take their CPUs from them.
+	ConditionRestartSafe = "RestartSafe"
+	// ConditionLabelled is True where the Node has both CPU manager labels with value true; its message
+	// says why, or why not, and whose word that is.
+	ConditionLabelled = "Labelled"
+	// ConditionDrifted is True while threads of a dedicated VM's guest are not on the CPUs that they were
+	// pinned to, or two VMs are on one CPU; its message names them.
+	ConditionDrifted = "Drifted"
 )
 
 // CPUManager is the configuration of the kubelet's CPU manager.
@@ -171,6 +184,79 @@ type MemoryManager struct {
 	// policy is "None" or "Static".
 	// +optional
 	Policy string `json:"policy,omitempty"`
+	// numaNodes is the memory of each NUMA node as in the kubelet's memory_manager_state; empty where the
+	// memory manager does not run.
+	// +optional
+	// +listType=map
+	// +listMapKey=id
+	NUMANodes []NUMAMemory `json:"numaNodes,omitempty"`
+	// granted is the memory that the memory manager has assigned, by pod, as in memory_manager_state.
+	// +optional
+	// +listType=map
+	// +listMapKey=podUID
+	Granted []PodMemory `json:"granted,omitempty"`
+}
+
+// NUMAMemory is the memory of one NUMA node, as the kubelet's memory manager counts it.
+type NUMAMemory struct {
+	// id is the kernel's id.
+	ID int32 `json:"id"`
+	// assignments is the number of assignments that take memory of this NUMA node.
+	Assignments int32 `json:"assignments"`
+	// group are the NUMA nodes that containers use together with this one, itself included.
+	// +optional
+	// +listType=atomic
+	Group []int32 `json:"group,omitempty"`
+	// resources are its kinds of memory.
+	// +listType=map
+	// +listMapKey=type
+	Resources []MemoryResource `json:"resources"`
+}
+
+// MemoryResource is one kind of memory of a NUMA node; all amounts are in bytes.
+type MemoryResource struct {
+	// type is "memory", or a page size: "hugepages-1Gi".
+	Type string `json:"type"`
+	// total is what there is.
+	Total int64 `json:"total"`
+	// systemReserved is kept for the system.
+	SystemReserved int64 `json:"systemReserved"`
+	// allocatable is what containers can get.
+	Allocatable int64 `json:"allocatable"`
+	// reserved is what containers have got.
+	Reserved int64 `json:"reserved"`
+	// free is what containers can still get.
+	Free int64 `json:"free"`
+}
+
+// PodMemory is the memory that one pod was granted.
+type PodMemory struct {
+	// podUID is the pod's UID.
+	PodUID types.UID `json:"podUID"`
+	// containers are the pod's containers with memory of their own.
+	// +listType=map
+	// +listMapKey=name
+	Containers []ContainerMemory `json:"containers"`
+}
+
+// ContainerMemory is the memory that one container was granted.
+type ContainerMemory struct {
+	// name is the container's name.
+	Name string `json:"name"`
+	// blocks are the assignments, one for each kind of memory.
+	// +listType=atomic
+	Blocks []MemoryBlock `json:"blocks"`
+}
+
+// MemoryBlock is one assignment of memory.
+type MemoryBlock struct {
+	// type is "memory", or a page size: "hugepages-1Gi".
+	Type string `json:"type"`
+	// numaNodes are the NUMA nodes that the memory is taken from.
+	// +listType=atomic
+	NUMANodes []int32 `json:"numaNodes"`
+	// size is its size in bytes.
+	Size int64 `json:"size"`
 }
 
 // NUMANode is one NUMA node.
@@ -205,6 +291,11 @@ type PodGrant struct {
 	// +listType=map
 	// +listMapKey=name
 	Containers []ContainerGrant `json:"containers"`
+	// pins is where the threads of the pod's guest were found pinned when the agent last looked, as
+	// "0=2 1=3 emulator=4 io1=4": vCPU 0 on CPU 2 and so on; empty before they are.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	Pins string `json:"pins,omitempty"`
 }
 
 // ContainerGrant is what one container was granted.

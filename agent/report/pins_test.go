@@ -1,0 +1,39 @@
+package report
+
+import (
+	"testing"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+)
+
+func TestPinsAreReportedBesideTheGrant(t *testing.T) {
+	f := facts()
+	first := Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	if first.Granted[0].Pins != "" || meta.FindStatusCondition(first.Conditions, v1alpha1.ConditionDrifted) != nil {
+		t.Errorf("said of pins before anything is known: %+v", first)
+	}
+	f.Pins = map[types.UID]string{"uid": "0=1 1=5", "gone": "0=2"}
+	f.Drifted = &metav1.Condition{Type: v1alpha1.ConditionDrifted, Status: metav1.ConditionFalse, Reason: "InPlace"}
+	second := Build(f, first, noon)
+	if len(second.Granted) != 1 || second.Granted[0].Pins != "0=1 1=5" {
+		t.Errorf("granted %+v", second.Granted)
+	}
+	if sameMeaning(first, second) {
+		t.Error("new pins would not be published")
+	}
+	if c := meta.FindStatusCondition(second.Conditions, v1alpha1.ConditionDrifted); c == nil || c.Status != metav1.ConditionFalse {
+		t.Errorf("condition %+v", c)
+	}
+	f.Pins, f.Drifted = nil, nil // the agent was started again and has not looked yet
+	if third := Build(f, second, noon); !sameMeaning(second, third) {
+		t.Errorf("an agent that starts takes back what its predecessor reported: %+v", third)
+	}
+	f.Pins = map[types.UID]string{}
+	if fourth := Build(f, second, noon); fourth.Granted[0].Pins != "" {
+		t.Errorf("pins of a guest that ended are still there: %+v", fourth.Granted)
+	}
+}

@@ -1,0 +1,130 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/agent/kubelet"
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
+)
+
+// Reasons of condition RestartSafe.
+const (
+	ReasonKeepsEverything = "KeepsEverything"
+	ReasonWouldNotStart   = "WouldNotStart"
+	ReasonWouldRefusePods = "WouldRefusePods"
+)
+
+// changedConfig begins a message about a configuration that waits for the kubelet's next start.
+const changedConfig = "the kubelet's configuration was changed"
+
+// namedPods is how many pods a message names; the others are counted.
+const namedPods = 5
+
+// restartSafe is about the day the kubelet is started again: with the configuration that it will have then,
+// would it start, and would every pod keep its CPUs? A kubelet that starts admits the pods that run once
+// more, and fails those that it would not admit. It is not known where a source is not.
+func restartSafe(s *v1alpha1.NodeCPUStatus, f Facts) (c metav1.Condition, known bool) {
+	if _, origin := f.Kubelet.Config(); origin == kubelet.Nowhere || !readable(f.Kubelet.Checkpoint) || !readable(f.Host) {
+		return c, false
+	}
+	c = metav1.Condition{
+		Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionTrue, Reason: ReasonKeepsEverything,
+		Message: "started again, the kubelet leaves every pod its CPUs",
+	}
+	next, changed := f.Kubelet.Next()
+	if p := restartProblem(s, f, next); p != nil {
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.reason, "started again, the kubelet "+p.message
+		if changed {
+			c.Message = changedConfig + ", and started again with it, the kubelet " + p.message
+		}
+	}
+	return c, true
+}
+
+func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *problem {
+	checkpoint := f.Kubelet.Checkpoint.Value
+	if next.CPUManagerPolicy != checkpoint.Policy {
+		return &problem{ReasonWouldNotStart, fmt.Sprintf(
+			"will not start: its CPU manager's policy will be %s, and cpu_manager_state was written with %s; drain the node and remove that file first, or the %d pods with CPUs of their own lose them",
+			next.CPUManagerPolicy, checkpoint.Policy, len(checkpoint.Granted))}
+	}
+	if checkpoint.Policy != kubeletcpu.CPUManagerStatic {
+		return nil
+	}
+	node, err := nodeAfterRestart(s, f, next)
+	if err != nil {
+		return &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
+	}
+	var all []kubeletcpu.Grant
+	for _, uid := range slices.Sorted(maps.Keys(checkpoint.Granted)) {
+		all = append(all, grantsOf(checkpoint.Granted[uid])...)
+	}
+	if why := node.Restarts(all); why != "" {
+		return &problem{ReasonWouldNotStart, fmt.Sprintf(
+			"will not start: %s; drain the node and remove cpu_manager_state first, or change the configuration back", why)}
+	}
+	if refused := refusedPods(node, f.Pods, checkpoint); len(refused) > 0 {
+		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(refused), shortened(refused))}
+	}
+	return nil
+}
+
+// nodeAfterRestart is the node with its next configuration and the state that it has now.
+func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) (*kubeletcpu.Node, error) {
+	status := s.DeepCopy()
+	status.CPUManager.Options = next.CPUManagerOptions
+	status.TopologyManager = v1alpha1.TopologyManager{
+		Policy: next.TopologyManagerPolicy, Scope: next.TopologyManagerScope, Options: next.TopologyManagerOptions,
+	}
+	if cpus, known := reservedBy(next, f, status.CPUManager); known {
+		status.ReservedCPUs = cpus.String()
+	}
+	return nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
+}
+
+func grantsOf(containers map[string]cpuset.Set) []kubeletcpu.Grant {
+	var grants []kubeletcpu.Grant
+	for _, name := range slices.Sorted(maps.Keys(containers)) {
+		grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name]})
+	}
+	return grants
+}
+
+// refusedPods are the pods that would be failed, each with the kubelet's reason, the oldest first.
+func refusedPods(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) []string {
+	pods = slices.Clone(pods)
+	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
+		if byAge := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); byAge != 0 {
+			return byAge
+		}
+		return strings.Compare(string(a.UID), string(b.UID))
+	})
+	var refused []string
+	for _, pod := range pods {
+		held := checkpoint.Granted[pod.UID]
+		if len(held) == 0 || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+			continue
+		}
+		demand := kubeletcpu.PodOf(pod)
+		if d := kubeletcpu.Readmit(node, &demand, grantsOf(held)); d.Verdict == kubeletcpu.Refused {
+			refused = append(refused, fmt.Sprintf("%s/%s (%s)", pod.Namespace, pod.Name, d.Reason))
+		}
+	}
+	return refused
+}
+
+func shortened(names []string) string {
+	if len(names) <= namedPods {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d others", strings.Join(names[:namedPods], ", "), len(names)-namedPods)
+}

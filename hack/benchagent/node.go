@@ -1,0 +1,180 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
+	kubecpuset "k8s.io/utils/cpuset"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/test/harness/simnode"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+// The node.
+const (
+	nodeName      = "bench"
+	machine       = "2 sockets x 1 numa x 64 cores x 2 threads"
+	cpus          = 256
+	pods          = 250
+	exclusivePods = 100 // with two CPUs each
+	settle        = time.Minute
+)
+
+// node is a node with its agent, and with the kubelet's own state code as its kubelet.
+type node struct {
+	bed   *testbed.Testbed
+	agent *testbed.Node
+	state state.State
+	free  kubecpuset.CPUSet // the shared pool while the pod of the rounds is not there
+	mine  kubecpuset.CPUSet // what that pod gets
+}
+
+func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", bed.AdminKubeconfig())
+	if err != nil {
+		return nil, err
+	}
+	sim, err := simnode.New(simnode.Options{ // makes the tree; no kubelet runs over it
+		Name: nodeName, Dir: filepath.Join(dir, "nodes", nodeName), Topology: cputopology.MustParse(machine), Config: config,
+		Kubelet: simnode.KubeletSettings{CPUManagerPolicy: "static", ReservedSystemCPUs: "0,128", TopologyManagerPolicy: "single-numa-node"},
+	})
+	if err != nil {
+		return nil, err
+	}
+	n := &node{bed: bed}
+	if n.state, err = state.NewCheckpointState(klog.Background(), sim.KubeletRootDir(), "cpu_manager_state", "static", nil); err != nil {
+		return nil, fmt.Errorf("making the kubelet's state: %w", err)
+	}
+	if err := n.fill(ctx); err != nil {
+		return nil, err
+	}
+	if n.agent, err = bed.AddAgent(ctx, testbed.Machine{Name: nodeName}, sim); err != nil {
+		return nil, err
+	}
+	return n, bed.AwaitReport(ctx, nodeName)
+}
+
+// fill makes the Node and its pods.
+func (n *node) fill(ctx context.Context) error {
+	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
+	made, err := n.bed.Client().CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{})
+	if err != nil {
+		return fmt.Errorf("making the node: %w", err)
+	}
+	made.Status.NodeInfo.KubeletVersion = "v1.36.3"
+	if _, err := n.bed.Client().CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("writing the node's status: %w", err)
+	}
+	assignments := state.ContainerCPUAssignments{}
+	shared := kubecpuset.New()
+	for id := range cpus {
+		shared = shared.Union(kubecpuset.New(id))
+	}
+	for i := range pods {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pod-%d", i), Namespace: testbed.VMNamespace},
+			Spec: corev1.PodSpec{
+				NodeName: nodeName, Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+				Containers: []corev1.Container{{Name: "compute", Image: "none.invalid/none"}},
+			},
+		}
+		made, err := n.bed.Client().CoreV1().Pods(testbed.VMNamespace).Create(ctx, pod, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("making a pod: %w", err)
+		}
+		if i < exclusivePods { // a core for each
+			core := kubecpuset.New(i+1, i+1+cpus/2)
+			assignments[string(made.UID)] = map[string]kubecpuset.CPUSet{"compute": core}
+			shared = shared.Difference(core)
+		}
+	}
+	n.state.SetCPUAssignments(assignments)
+	n.state.SetDefaultCPUSet(shared)
+	n.free, n.mine = shared, kubecpuset.New(exclusivePods+1, exclusivePods+1+cpus/2)
+	return nil
+}
+
+// podUID is the pod that starts in the even rounds and ends in the odd ones.
+const podUID = types.UID("00000000-0000-0000-0000-00000000beec")
+
+// toggle writes what a kubelet writes when a pod is admitted or removed: twice, in the same order.
+func (n *node) toggle(round int) {
+	if round%2 == 0 {
+		n.state.SetDefaultCPUSet(n.free.Difference(n.mine))
+		n.state.SetCPUSet(string(podUID), "compute", n.mine)
+		return
+	}
+	n.state.Delete(string(podUID), "compute")
+	n.state.SetDefaultCPUSet(n.free)
+}
+
+func (n *node) watchReport(ctx context.Context) (watch.Interface, error) {
+	w, err := n.bed.Dynamic().Resource(v1alpha1.Resource).Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + nodeName})
+	if err != nil {
+		return nil, fmt.Errorf("watching the report: %w", err)
+	}
+	return w, nil
+}
+
+// awaitSeen waits until the report says what the round has written.
+func (n *node) awaitSeen(ctx context.Context, w watch.Interface, round int) error {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("round %d was not reported within %s; the agent's log ends: %s", round, settle, n.agent.Agent.LogTail())
+		case event, open := <-w.ResultChan():
+			if !open {
+				return fmt.Errorf("the watch of the report ended in round %d", round)
+			}
+			report, err := testbed.DecodeReport(event.Object)
+			if err != nil {
+				return err
+			}
+			granted, want := false, round%2 == 0
+			for _, pod := range report.Status.Granted {
+				granted = granted || pod.PodUID == podUID
+			}
+			if granted == want && report.Status.SharedCPUs == n.state.GetDefaultCPUSet().String() {
+				return nil
+			}
+		}
+	}
+}
+
+// writes counts the requests that changed, or were to change, a report or a Node's labels, as the API
+// server does. Nobody but the agent makes such ones.
+func (n *node) writes(ctx context.Context) (int, error) {
+	text, err := n.bed.Client().Discovery().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("reading the API server's metrics: %w", err)
+	}
+	total := 0.0
+	for line := range strings.Lines(string(text)) {
+		reports := strings.Contains(line, `resource="nodecpus"`) && !strings.Contains(line, `verb="GET"`) &&
+			!strings.Contains(line, `verb="LIST"`) && !strings.Contains(line, `verb="WATCH"`)
+		labels := strings.Contains(line, `resource="nodes"`) && strings.Contains(line, `verb="APPLY"`)
+		if !strings.HasPrefix(line, "apiserver_request_total{") || !(reports || labels) {
+			continue
+		}
+		var count float64
+		if _, err := fmt.Sscan(line[strings.LastIndex(line, " ")+1:], &count); err != nil {
+			return 0, fmt.Errorf("reading the API server's metrics: %q: %w", line, err)
+		}
+		total += count
+	}
+	return int(total), nil
+}
