@@ -5,6 +5,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -27,13 +28,7 @@ var _ = ginkgo.Describe("the shipped identities", ginkgo.Ordered, func() {
 		ginkgo.GinkgoHelper()
 		path, err := bed.ServiceAccountKubeconfig(ctx, testbed.SystemNamespace, account)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		config, err := clientcmd.BuildConfigFromFlags("", path)
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		typed, err := kubernetes.NewForConfig(config)
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		untyped, err := dynamic.NewForConfig(config)
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		return typed, untyped
+		return clientsOf(path)
 	}
 	forbidden := gomega.Satisfy(apierrors.IsForbidden)
 
@@ -52,6 +47,19 @@ var _ = ginkgo.Describe("the shipped identities", ginkgo.Ordered, func() {
 		gomega.Expect(untyped.Resource(v1alpha1.Resource).Delete(ctx, "n", metav1.DeleteOptions{})).To(forbidden)
 	})
 
+	// The kubelet asks the API server just this when somebody wants its /configz, or to run a command in a pod.
+	ginkgo.It("let the agent read a kubelet's configuration and do nothing else with kubelets", func(ctx context.Context) {
+		for subresource, want := range map[string]bool{"configz": true, "proxy": false, "pods": false, "log": false, "metrics": false, "stats": false} {
+			review, err := bed.Client().AuthorizationV1().SubjectAccessReviews().Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+				User:               "system:serviceaccount:corepin-system:corepin-agent",
+				Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:corepin-system", "system:authenticated"},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{Verb: "get", Resource: "nodes", Subresource: subresource, Name: "n1"},
+			}}, metav1.CreateOptions{})
+			gomega.Expect(err).NotTo(gomega.HaveOccurred())
+			gomega.Expect(review.Status.Allowed).To(gomega.Equal(want), subresource)
+		}
+	})
+
 	ginkgo.It("do not let the scheduler write reports or nodes, or read secrets", func(ctx context.Context) {
 		typed, untyped := clients(ctx, "corepin-scheduler")
 		_, err := typed.CoreV1().Secrets("").List(ctx, metav1.ListOptions{})
@@ -65,3 +73,15 @@ var _ = ginkgo.Describe("the shipped identities", ginkgo.Ordered, func() {
 		gomega.Expect(untyped.Resource(v1alpha1.Resource).Delete(ctx, "n", metav1.DeleteOptions{})).To(forbidden)
 	})
 })
+
+// clientsOf act as whoever a kubeconfig is for.
+func clientsOf(kubeconfig string) (kubernetes.Interface, dynamic.Interface) {
+	ginkgo.GinkgoHelper()
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	typed, err := kubernetes.NewForConfig(config)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	untyped, err := dynamic.NewForConfig(config)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	return typed, untyped
+}

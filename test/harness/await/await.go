@@ -19,10 +19,13 @@ const Interval = 50 * time.Millisecond
 // limit, or when ctx ends first, For returns an error with what was waited for and the last state.
 // probe gets a context that ends with the limit. An error wrapped by Stop ends the wait at once.
 func For(ctx context.Context, what string, limit time.Duration, probe func(context.Context) error) error {
+	return Every(ctx, Interval, what, limit, probe)
+}
+
+// Every is For with a longer time between two looks, where a look is dear.
+func Every(ctx context.Context, interval time.Duration, what string, limit time.Duration, probe func(context.Context) error) error {
 	deadline, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(Interval)
-	defer tick.Stop()
 	start := time.Now()
 	var last error
 	for {
@@ -41,7 +44,7 @@ func For(ctx context.Context, what string, limit time.Duration, probe func(conte
 		select {
 		case <-deadline.Done():
 			return fmt.Errorf("waiting for %s: gave up after %s; last state: %w", what, time.Since(start).Round(time.Millisecond), last)
-		case <-tick.C:
+		case <-time.After(interval):
 		}
 	}
 }

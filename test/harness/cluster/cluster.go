@@ -7,10 +7,11 @@
 // its own service account. Every wait has a deadline and tells the last state; a server that does
 // not come up is reported with the end of its log. Nothing outlives the test.
 //
-// What it is not. There is no kubelet and no scheduler: nodes are test/harness/simnode, the
-// scheduler is ours. The controllers that make pods out of Deployments and DaemonSets do not run:
-// the manifests are applied as they are shipped, and the processes they stand for are started by
-// the test with StartProcess, which can kill them too.
+// What it is not. There is no kubelet and no scheduler: nodes are test/harness/simnode or
+// test/harness/machine, the scheduler is ours. The controllers that make pods out of Deployments and
+// DaemonSets run only where Options ask for them: elsewhere the manifests are applied as they are
+// shipped, and the processes they stand for are started by the test with StartProcess, which can kill
+// them too.
 //
 // The servers come from one binary, hack/clusterd, which must have been built before.
 package cluster
@@ -47,6 +48,9 @@ type Options struct {
 	Dir    string    // takes data, keys, kubeconfigs and logs; must not hold another cluster's
 	Binary string    // clusterd
 	Log    io.Writer // one line per step; nil = none
+	// Controllers are started beside the ones that every cluster gets, by their names in
+	// kube-controller-manager: where kubelets run, "daemonset-controller" has something to do.
+	Controllers []string
 }
 
 // Cluster is a running control plane. Stop must be called.
@@ -198,6 +202,9 @@ func (c *Cluster) Client() kubernetes.Interface { return c.client }
 
 // Dynamic is the admin's client for objects without Go types.
 func (c *Cluster) Dynamic() dynamic.Interface { return c.object }
+
+// Address is where the API server listens, host:port on loopback.
+func (c *Cluster) Address() string { return c.address }
 
 func (c *Cluster) path(elements ...string) string {
 	return filepath.Join(append([]string{c.options.Dir}, elements...)...)

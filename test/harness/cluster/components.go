@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,7 +68,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.path("pki", "sa.key"),
 		"--service-account-signing-key-file=" + c.path("pki", "sa.key"),
-		"--service-cluster-ip-range=10.96.0.0/16",
+		"--service-cluster-ip-range=10.96.0.0/16", // the first address is the API server's own: see keys.go
 		"--authorization-mode=Node,RBAC",
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
@@ -108,7 +109,7 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 	manager, err := c.run(process.Command{Name: "kube-controller-manager", Path: c.options.Binary, Args: []string{
 		"kube-controller-manager",
 		"--kubeconfig=" + c.path("controller-manager.kubeconfig"),
-		"--controllers=" + strings.Join(controllers, ","),
+		"--controllers=" + strings.Join(slices.Concat(controllers, c.options.Controllers), ","),
 		"--use-service-account-credentials=true",
 		"--root-ca-file=" + c.path("pki", "ca.crt"),
 		"--service-account-private-key-file=" + c.path("pki", "sa.key"),

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
@@ -20,13 +21,25 @@ func (c *Cluster) AdminKubeconfig() string { return c.path("admin.kubeconfig") }
 // and returns its path. Only its owner may read the file. The token comes from the TokenRequest API
 // and lives as long as the cluster's certificates: a kubelet would renew it, and there is none.
 func (c *Cluster) ServiceAccountKubeconfig(ctx context.Context, namespace, name string) (string, error) {
+	return c.tokenKubeconfig(ctx, namespace, name, namespace+"."+name, nil)
+}
+
+// PodKubeconfig is ServiceAccountKubeconfig for a pod, which must exist: the token is the one that the
+// kubelet would give it. It says which pod and which node it is for, and is good for nothing once the pod
+// is gone.
+func (c *Cluster) PodKubeconfig(ctx context.Context, pod *corev1.Pod) (string, error) {
+	bound := &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID}
+	return c.tokenKubeconfig(ctx, pod.Namespace, pod.Spec.ServiceAccountName, pod.Namespace+"."+pod.Name, bound)
+}
+
+func (c *Cluster) tokenKubeconfig(ctx context.Context, namespace, account, file string, bound *authenticationv1.BoundObjectReference) (string, error) {
 	seconds := int64(validity.Seconds())
-	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds}}
-	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, request, metav1.CreateOptions{})
+	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds, BoundObjectRef: bound}}
+	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if err != nil {
-		return "", fmt.Errorf("requesting a token for service account %s/%s: %w", namespace, name, err)
+		return "", fmt.Errorf("requesting a token for service account %s/%s: %w", namespace, account, err)
 	}
-	path := c.path(namespace + "." + name + ".kubeconfig")
+	path := c.path(file + ".kubeconfig")
 	return path, c.writeKubeconfig(path, clientcmdapi.AuthInfo{Token: answer.Status.Token})
 }
 

@@ -123,7 +123,8 @@ func newAuthority() (*authority, error) {
 	return &authority{certificate: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
 }
 
-// issue writes path.crt and path.key. Serving certificates are for loopback.
+// issue writes path.crt and path.key. Serving certificates are for loopback, and for the API server's
+// service address, where pods expect it.
 func (a *authority) issue(path string, subject pkix.Name, usage x509.ExtKeyUsage) error {
 	key, err := newKey()
 	if err != nil {
@@ -136,7 +137,7 @@ func (a *authority) issue(path string, subject pkix.Name, usage x509.ExtKeyUsage
 	cert.ExtKeyUsage = []x509.ExtKeyUsage{usage}
 	if usage == x509.ExtKeyUsageServerAuth {
 		cert.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default.svc"}
-		cert.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		cert.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}
 	}
 	der, err := x509.CreateCertificate(rand.Reader, cert, a.certificate, key.Public(), a.key)
 	if err != nil {

@@ -154,6 +154,12 @@ func (n *Node) observe(ctx context.Context, l *life, pods []*corev1.Pod) {
 	}
 	for uid, state := range n.pods {
 		state.gone = !bound[uid]
+		// A pod that the API server has no longer is no active one, though it may still run, and removals come
+		// before additions (HandlePodRemoves in pkg/kubelet/kubelet.go, merge in pkg/kubelet/config/config.go, v1.36.3).
+		if state.gone && !state.freed {
+			state.freed = true
+			l.kubelet.Remove(uid)
+		}
 	}
 	rejected := map[types.UID]Rejection{}
 	for _, rejection := range l.kubelet.Admit(unheard...) {

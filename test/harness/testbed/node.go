@@ -52,19 +52,26 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		Memory:      "64Gi",
 		Labels:      map[string]string{"kubevirt.io/schedulable": "true"},
 		Guests:      machine.Guests,
-		SpecOf:      t.specOf,
+		SpecOf:      t.GuestOf,
 		Config:      config,
 	})
 	if err != nil {
 		return fmt.Errorf("making node %s: %w", machine.Name, err)
 	}
 	t.goRun(inner, "node "+machine.Name, sim.Run)
+	_, err = t.AddAgent(ctx, machine, sim)
+	return err
+}
+
+// AddAgent starts the agent of a node, whose kubelet need not run.
+func (t *Testbed) AddAgent(ctx context.Context, machine Machine, sim *simnode.Node) (*Node, error) {
 	agent, err := t.startAgent(ctx, machine, sim)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t.Nodes[machine.Name] = &Node{Machine: machine, Sim: sim, Agent: agent}
-	return nil
+	node := &Node{Machine: machine, Sim: sim, Agent: agent}
+	t.Nodes[machine.Name] = node
+	return node, nil
 }
 
 // Report reads a node's NodeCPU from the API server.
@@ -73,9 +80,18 @@ func (t *Testbed) Report(ctx context.Context, node string) (*v1alpha1.NodeCPU, e
 	if err != nil {
 		return nil, err
 	}
+	return DecodeReport(object)
+}
+
+// DecodeReport gives a NodeCPU that came from the API server its Go type.
+func DecodeReport(object runtime.Object) (*v1alpha1.NodeCPU, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	if err != nil {
+		return nil, fmt.Errorf("decoding a NodeCPU: %w", err)
+	}
 	report := &v1alpha1.NodeCPU{}
-	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, report); err != nil {
-		return nil, fmt.Errorf("decoding NodeCPU %s: %w", node, err)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, report); err != nil {
+		return nil, fmt.Errorf("decoding a NodeCPU: %w", err)
 	}
 	return report, nil
 }

@@ -2,13 +2,16 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -49,53 +52,62 @@ func (t *Testbed) writeConfig(name string, config map[string]any) (string, error
 	return path, nil
 }
 
-// startScheduler runs corepin-scheduler with the shipped configuration as its service account.
-//
-// A leader that was killed keeps its lease until it expires, as in every cluster; the times are made
-// shorter here so that a test of that does not wait for 15 s.
+// startScheduler runs corepin-scheduler with the shipped configuration and waits until it leads.
 func (t *Testbed) startScheduler(ctx context.Context) error {
-	kubeconfig, err := t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-scheduler")
-	if err != nil {
-		return err
-	}
-	config, err := t.shippedConfig(ctx, "corepin-scheduler-config-")
-	if err != nil {
-		return err
-	}
-	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
-	election, _ := config["leaderElection"].(map[string]any)
-	if election == nil || election["leaderElect"] != true {
-		return fmt.Errorf("the shipped scheduler configuration has no leader election: %v", config["leaderElection"])
-	}
-	election["leaseDuration"], election["renewDeadline"], election["retryPeriod"] = "4s", "3s", "500ms"
-	path, err := t.writeConfig("corepin-scheduler", config)
-	if err != nil {
-		return err
-	}
-	ports, err := cluster.FreeAddresses(1)
-	if err != nil {
-		return err
-	}
-	t.Scheduler, err = t.StartProcess("corepin-scheduler", filepath.Join(t.options.Bin, "corepin-scheduler"),
-		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
-		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), "--v=4")
-	if err != nil {
+	var err error
+	if t.Scheduler, err = t.RunScheduler(ctx, "corepin-scheduler", nil); err != nil {
 		return err
 	}
 	return t.Scheduler.Await(ctx, "corepin-scheduler to lead", startDeadline, func(ctx context.Context) error {
-		name, _ := election["resourceName"].(string)
-		lease, err := t.Client().CoordinationV1().Leases(SystemNamespace).Get(ctx, name, metav1.GetOptions{})
+		lease, err := t.Client().CoordinationV1().Leases(SystemNamespace).Get(ctx, "corepin-scheduler", metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
 		if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" {
-			return fmt.Errorf("nobody holds lease %s", name)
+			return errors.New("nobody holds lease corepin-scheduler")
 		}
 		return nil
 	})
 }
 
-// startAgent runs corepin-agent for a node with the shipped configuration as its service account.
+// RunScheduler starts a corepin-scheduler process as its service account, with the shipped configuration;
+// change, where it is not nil, changes it first. Several may run at once, as replicas or with other leases.
+//
+// A leader that was killed keeps its lease until it expires, as in every cluster; the times are made
+// shorter here so that a test of that does not wait for 15 s.
+func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(config map[string]any)) (*process.Process, error) {
+	kubeconfig, err := t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-scheduler")
+	if err != nil {
+		return nil, err
+	}
+	config, err := t.shippedConfig(ctx, "corepin-scheduler-config-")
+	if err != nil {
+		return nil, err
+	}
+	config["clientConnection"] = map[string]any{"kubeconfig": kubeconfig}
+	election, _ := config["leaderElection"].(map[string]any)
+	if election == nil || election["leaderElect"] != true {
+		return nil, fmt.Errorf("the shipped scheduler configuration has no leader election: %v", config["leaderElection"])
+	}
+	election["leaseDuration"], election["renewDeadline"], election["retryPeriod"] = "4s", "3s", "500ms"
+	if change != nil {
+		change(config)
+	}
+	path, err := t.writeConfig(name, config)
+	if err != nil {
+		return nil, err
+	}
+	ports, err := cluster.FreeAddresses(1)
+	if err != nil {
+		return nil, err
+	}
+	return t.StartProcess(name, filepath.Join(t.options.Bin, "corepin-scheduler"),
+		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), "--v=4")
+}
+
+// startAgent runs corepin-agent for a node as the pod that the DaemonSet would have there: with the shipped
+// configuration, that pod's token, and the capabilities of its container.
 func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.Node) (*process.Process, error) {
 	config, err := t.shippedConfig(ctx, "corepin-agent-config-")
 	if err != nil {
@@ -118,14 +130,63 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	if err != nil {
 		return nil, err
 	}
-	agent, err := t.StartProcess(name, filepath.Join(t.options.Bin, "corepin-agent"),
-		"--config="+path, "--kubeconfig="+t.agent, "--node-name="+machine.Name, "--v=4")
+	pod, err := t.AgentPod(ctx, machine.Name)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := t.PodKubeconfig(ctx, pod)
+	if err != nil {
+		return nil, err
+	}
+	agent, err := t.StartProcess(name, "setpriv", append(privilegesOf(pod), filepath.Join(t.options.Bin, "corepin-agent"),
+		"--config="+path, "--kubeconfig="+kubeconfig, "--node-name="+machine.Name, "--v=4")...)
 	if err != nil {
 		return nil, err
 	}
 	return agent, agent.Await(ctx, name+" to be healthy", startDeadline, func(ctx context.Context) error {
 		return healthy(ctx, "http://"+ports[0]+"/healthz")
 	})
+}
+
+// privilegesOf makes setpriv give a process what the pod's container has: its capabilities and no others, and
+// no way to more. So whatever works here works with these.
+func privilegesOf(pod *corev1.Pod) []string {
+	capabilities := "-all"
+	for _, capability := range pod.Spec.Containers[0].SecurityContext.Capabilities.Add {
+		capabilities += ",+" + strings.ToLower(string(capability))
+	}
+	return []string{"--bounding-set=" + capabilities, "--no-new-privs", "--"}
+}
+
+// AgentPod is the pod of the DaemonSet on a node, made if there is none: the DaemonSet controller's part. The
+// agent needs it for what it is, a pod of its node; the process runs beside it.
+func (t *Testbed) AgentPod(ctx context.Context, node string) (*corev1.Pod, error) {
+	pods := t.Client().CoreV1().Pods(SystemNamespace)
+	set, err := t.Client().AppsV1().DaemonSets(SystemNamespace).Get(ctx, "corepin-agent", metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("reading the agents' DaemonSet: %w", err)
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: set.Name + "-" + node, Labels: set.Spec.Template.Labels,
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(set, appsv1.SchemeGroupVersion.WithKind("DaemonSet"))},
+		},
+		Spec: *set.Spec.Template.Spec.DeepCopy(),
+	}
+	pod.Spec.NodeName = node
+	// The process runs beside the node, so the pod takes no room on it: nodes here are as large as the VMs
+	// that are to fill them.
+	for i := range pod.Spec.Containers {
+		pod.Spec.Containers[i].Resources = corev1.ResourceRequirements{}
+	}
+	made, err := pods.Create(ctx, pod, metav1.CreateOptions{})
+	if apierrors.IsAlreadyExists(err) {
+		made, err = pods.Get(ctx, pod.Name, metav1.GetOptions{})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the agent's pod of node %s: %w", node, err)
+	}
+	return made, nil
 }
 
 func healthy(ctx context.Context, url string) error {

@@ -20,8 +20,9 @@ var VMIs = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Reso
 // guestMemoryMiB is what a guest on a simulated node gets, whatever its VMI asks: it has nothing to run.
 const guestMemoryMiB = 64
 
-// specOf is virt-handler's part: the guest that a launcher pod runs is described in its VMI.
-func (t *Testbed) specOf(pod *corev1.Pod) (guest.Spec, bool) {
+// GuestOf is virt-handler's part: the guest that a launcher pod runs is described in its VMI. It is false
+// for a pod that is no launcher, or whose VMI is gone.
+func (t *Testbed) GuestOf(pod *corev1.Pod) (guest.Spec, bool) {
 	l, ok := launcher.Of(pod)
 	if !ok || l.VMI.Name == "" {
 		return guest.Spec{}, false
@@ -59,8 +60,6 @@ func shapeOf(machine *vmi.VMI, domain string) guest.Spec {
 		MemoryMiB: guestMemoryMiB,
 	}
 	spec.VCPUs = spec.Sockets * spec.Cores * spec.Threads
-	if threads := machine.Spec.Domain.IOThreads; threads != nil && threads.SupplementalPoolThreadCount != nil {
-		spec.IOThreads = int(*threads.SupplementalPoolThreadCount)
-	}
+	spec.IOThreads = int(machine.CountIOThreads())
 	return spec
 }

@@ -55,6 +55,8 @@ type Options struct {
 	Bin string
 	// Machines are the nodes.
 	Machines []Machine
+	// Controllers are controllers beside the ones that every test cluster gets; see test/harness/cluster.
+	Controllers []string
 	// Log is told of each start; nil = nobody.
 	Log io.Writer
 }
@@ -66,7 +68,6 @@ type Testbed struct {
 	Nodes     map[string]*Node
 
 	options Options
-	agent   string // kubeconfig of the agents
 	cancel  context.CancelFunc
 	group   sync.WaitGroup
 
@@ -81,6 +82,8 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 		Dir:    filepath.Join(options.Dir, "cluster"),
 		Binary: filepath.Join(options.Bin, "clusterd"),
 		Log:    options.Log,
+
+		Controllers: options.Controllers,
 	})
 	if err != nil {
 		return nil, err
@@ -101,10 +104,6 @@ func (t *Testbed) start(ctx, inner context.Context) error {
 		return err
 	}
 	if err := t.startScheduler(ctx); err != nil {
-		return err
-	}
-	var err error
-	if t.agent, err = t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-agent"); err != nil {
 		return err
 	}
 	for _, machine := range t.options.Machines {
@@ -192,15 +191,24 @@ func (t *Testbed) AwaitReported(ctx context.Context, name string) error {
 		if err := ready(node); err != nil {
 			return err
 		}
-		report, err := t.Report(ctx, name)
-		if err != nil {
-			return err
-		}
-		if report.Status.CPUManager.Policy == "" {
-			return fmt.Errorf("NodeCPU %s names no CPU manager policy yet: %+v", name, report.Status.Conditions)
-		}
-		return nil
+		return t.reported(ctx, name)
 	})
+}
+
+// AwaitReport is AwaitReported for a node that need not be ready.
+func (t *Testbed) AwaitReport(ctx context.Context, name string) error {
+	return await.For(ctx, "node "+name+" to be reported", startDeadline, func(ctx context.Context) error { return t.reported(ctx, name) })
+}
+
+func (t *Testbed) reported(ctx context.Context, name string) error {
+	report, err := t.Report(ctx, name)
+	if err != nil {
+		return err
+	}
+	if report.Status.CPUManager.Policy == "" {
+		return fmt.Errorf("NodeCPU %s names no CPU manager policy yet: %+v", name, report.Status.Conditions)
+	}
+	return nil
 }
 
 func ready(node *corev1.Node) error {

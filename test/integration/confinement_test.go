@@ -1,0 +1,127 @@
+package integration
+
+import (
+	"context"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+// Who steals the token of one node's agent has that node. Here: and no other.
+var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
+	var (
+		bed     *testbed.Testbed
+		typed   kubernetes.Interface
+		untyped dynamic.Interface
+	)
+	forbidden := func(what string) gomega.OmegaMatcher {
+		return gomega.And(gomega.Satisfy(apierrors.IsForbidden), gomega.MatchError(gomega.ContainSubstring(what)))
+	}
+	reportOf := func(node, owner string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.Kind,
+			"metadata": map[string]any{"name": node, "ownerReferences": []any{
+				map[string]any{"apiVersion": "v1", "kind": "Node", "name": owner, "uid": "00000000-0000-0000-0000-000000000001"},
+			}},
+		}}
+	}
+	statusOf := func(node string) *unstructured.Unstructured {
+		return &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.Kind, "metadata": map[string]any{"name": node},
+			"status": map[string]any{"kubeletVersion": "v1.36.3"},
+		}}
+	}
+	options := metav1.ApplyOptions{FieldManager: "corepin-agent", Force: true}
+	patch := func(ctx context.Context, node, body string) error {
+		_, err := typed.CoreV1().Nodes().Patch(ctx, node, types.ApplyYAMLPatchType, []byte(body), metav1.PatchOptions{FieldManager: "corepin-agent"})
+		return err
+	}
+	merge := func(ctx context.Context, body string) error {
+		_, err := typed.CoreV1().Nodes().Patch(ctx, "n1", types.MergePatchType, []byte(body), metav1.PatchOptions{FieldManager: "thief"})
+		return err
+	}
+
+	ginkgo.BeforeAll(func(ctx context.Context) {
+		bed = startTestbed(ctx, nil)
+		for _, name := range []string{"n1", "n2"} {
+			node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"zone": "a"}}}
+			_, err := bed.Client().CoreV1().Nodes().Create(ctx, node, metav1.CreateOptions{})
+			gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		}
+		pod, err := bed.AgentPod(ctx, "n1")
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		path, err := bed.PodKubeconfig(ctx, pod)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		typed, untyped = clientsOf(path)
+		// A new policy takes a moment to be enforced.
+		gomega.Eventually(ctx, func() error {
+			_, err := untyped.Resource(v1alpha1.Resource).Apply(ctx, "n2", reportOf("n2", "n2"), metav1.ApplyOptions{FieldManager: "x", Force: true, DryRun: []string{"All"}})
+			return err
+		}).WithTimeout(deadline).Should(forbidden("its own node's objects only"))
+	})
+
+	ginkgo.It("writes its own node's report, and no other's", func(ctx context.Context) {
+		reports := untyped.Resource(v1alpha1.Resource)
+		_, err := reports.Apply(ctx, "n1", reportOf("n1", "n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.ApplyStatus(ctx, "n1", statusOf("n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+
+		_, err = reports.Apply(ctx, "n2", reportOf("n2", "n2"), options)
+		gomega.Expect(err).To(forbidden("the corepin-agent of node n1 writes its own node's objects only, not n2"))
+		_, err = bed.Dynamic().Resource(v1alpha1.Resource).Apply(ctx, "n2", reportOf("n2", "n2"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.ApplyStatus(ctx, "n2", statusOf("n2"), options)
+		gomega.Expect(err).To(forbidden("not n2"))
+		_, err = reports.Apply(ctx, "n1", reportOf("n1", "n2"), options)
+		gomega.Expect(err).To(forbidden("owned by the Node of its name"))
+	})
+
+	ginkgo.It("sets the two labels of its own Node to true, and nothing else", func(ctx context.Context) {
+		const head = "apiVersion: v1\nkind: Node\nmetadata:\n  labels: "
+		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "true", kubevirt.io/cpumanager: "true"}`)).To(gomega.Succeed())
+		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "true"}`)).To(gomega.Succeed())
+		gomega.Expect(patch(ctx, "n2", head+`{cpumanager: "true"}`)).To(forbidden("not n2"))
+		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "maybe"}`)).To(forbidden("to true, and to nothing else"))
+		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "true", role: "db"}`)).To(forbidden("no labels of a Node but"))
+		for body, why := range map[string]string{
+			`{"metadata":{"labels":{"zone":"b"}}}`:                                     "no labels of a Node but",
+			`{"metadata":{"labels":{"zone":null}}}`:                                    "no labels of a Node but",
+			`{"metadata":{"annotations":{"a":"b"}}}`:                                   "nothing of a Node but its labels",
+			`{"metadata":{"finalizers":["a.example/b"]}}`:                              "nothing of a Node but its labels",
+			`{"spec":{"unschedulable":true}}`:                                          "nothing of a Node but its labels",
+			`{"spec":{"taints":[{"key":"a","effect":"NoExecute"}]}}`:                   "nothing of a Node but its labels",
+			`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`: "no labels of a Node but",
+		} {
+			gomega.Expect(merge(ctx, body)).To(forbidden(why), body)
+		}
+		node, err := bed.Client().CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(node.Labels).To(gomega.Equal(map[string]string{"zone": "a", "cpumanager": "true"}))
+	})
+
+	ginkgo.It("is worth nothing when it is bound to no pod, or when its pod is gone", func(ctx context.Context) {
+		path, err := bed.ServiceAccountKubeconfig(ctx, testbed.SystemNamespace, "corepin-agent")
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, unbound := clientsOf(path)
+		_, err = unbound.Resource(v1alpha1.Resource).ApplyStatus(ctx, "n1", statusOf("n1"), options)
+		gomega.Expect(err).To(forbidden("bound to no node"))
+
+		none := int64(0)
+		gomega.Expect(bed.Client().CoreV1().Pods(testbed.SystemNamespace).Delete(ctx, "corepin-agent-n1", metav1.DeleteOptions{GracePeriodSeconds: &none})).To(gomega.Succeed())
+		gomega.Eventually(ctx, func() error { // tokens are cached for ten seconds
+			_, err := untyped.Resource(v1alpha1.Resource).ApplyStatus(ctx, "n1", statusOf("n1"), options)
+			return err
+		}).WithTimeout(deadline).Should(gomega.Satisfy(apierrors.IsUnauthorized))
+	})
+})

@@ -1,0 +1,143 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/test/harness/process"
+	"corepin.dev/corepin/test/harness/simnode"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+// alignedMachine is a node that gives whole cores of one NUMA node.
+func alignedMachine(name, topology, reserved string) testbed.Machine {
+	return testbed.Machine{Name: name, Topology: cputopology.MustParse(topology), Kubelet: simnode.KubeletSettings{
+		CPUManagerPolicy:        "static",
+		CPUManagerPolicyOptions: map[string]string{"full-pcpus-only": "true"},
+		TopologyManagerPolicy:   "single-numa-node",
+		ReservedSystemCPUs:      reserved,
+	}}
+}
+
+// launcherPod is the launcher pod of a dedicated VM whose guest is of no interest: compute with so many CPUs, and
+// a sidecar of 200m. Nobody makes a failed one again.
+func launcherPod(name string, cpus int, changes ...func(*corev1.Pod)) *corev1.Pod {
+	container := func(name, cpu string) corev1.Container {
+		list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("64Mi")}
+		return corev1.Container{Name: name, Image: "none", Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}
+	}
+	none := int64(0)
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: testbed.VMNamespace, Name: name, Labels: map[string]string{"kubevirt.io": "virt-launcher"}},
+		Spec: corev1.PodSpec{
+			SchedulerName:                 "corepin",
+			NodeSelector:                  map[string]string{"cpumanager": "true"},
+			TerminationGracePeriodSeconds: &none,
+			Containers:                    []corev1.Container{container("compute", fmt.Sprint(cpus)), container("hook", "200m")},
+		},
+	}
+	for _, change := range changes {
+		change(pod)
+	}
+	return pod
+}
+
+// quick is a client that does not hold itself back.
+func quick(bed *testbed.Testbed) kubernetes.Interface {
+	ginkgo.GinkgoHelper()
+	config := rest.CopyConfig(bed.AdminConfig())
+	config.QPS = -1
+	client, err := kubernetes.NewForConfig(config)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	return client
+}
+
+func create(ctx context.Context, bed *testbed.Testbed, pods ...*corev1.Pod) {
+	ginkgo.GinkgoHelper()
+	client := quick(bed)
+	for _, pod := range pods {
+		_, err := client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	}
+}
+
+func remove(ctx context.Context, bed *testbed.Testbed, names ...string) {
+	ginkgo.GinkgoHelper()
+	for _, name := range names {
+		gomega.Expect(quick(bed).CoreV1().Pods(testbed.VMNamespace).Delete(ctx, name, metav1.DeleteOptions{})).To(gomega.Succeed())
+	}
+}
+
+// podsOf lists the VMs' pods.
+func podsOf(ctx context.Context, bed *testbed.Testbed) ([]corev1.Pod, error) {
+	list, err := quick(bed).CoreV1().Pods(testbed.VMNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// census counts the VMs' pods by phase; those bound and not admitted yet are "Bound".
+func census(pods []corev1.Pod) map[string]int {
+	count := map[string]int{}
+	for i := range pods {
+		phase := string(pods[i].Status.Phase)
+		if phase == string(corev1.PodPending) && pods[i].Spec.NodeName != "" {
+			phase = "Bound"
+		}
+		count[phase]++
+	}
+	return count
+}
+
+// eventuallyRunning waits until the pods run, each on one of the nodes if any are named.
+func eventuallyRunning(ctx context.Context, bed *testbed.Testbed, names []string, nodes ...string) {
+	ginkgo.GinkgoHelper()
+	gomega.Eventually(ctx, func(g gomega.Gomega) {
+		for _, name := range names {
+			pod, err := bed.Client().CoreV1().Pods(testbed.VMNamespace).Get(ctx, name, metav1.GetOptions{})
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+			g.Expect(string(pod.Status.Phase)).To(gomega.Equal("Running"), "%s: %v", name, pod.Status.Conditions)
+			if len(nodes) > 0 {
+				g.Expect(nodes).To(gomega.ContainElement(pod.Spec.NodeName), name)
+			}
+		}
+	}).WithTimeout(deadline).Should(gomega.Succeed())
+}
+
+// described is what kubectl describe tells of a pod's events, once want is in it.
+func described(ctx context.Context, bed *testbed.Testbed, pod, want string) string {
+	ginkgo.GinkgoHelper()
+	var events string
+	gomega.Eventually(ctx, func(g gomega.Gomega) {
+		output, err := bed.Kubectl(ctx, "describe", "pod", "--namespace="+testbed.VMNamespace, pod)
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		_, events, _ = strings.Cut(string(output), "Events:")
+		g.Expect(events).To(gomega.ContainSubstring(want))
+	}).WithTimeout(deadline).Should(gomega.Succeed())
+	return events
+}
+
+// neverMispredicted holds that no scheduler has seen a kubelet decide otherwise than predicted.
+func neverMispredicted(schedulers ...*process.Process) {
+	ginkgo.GinkgoHelper()
+	for _, scheduler := range schedulers {
+		log, err := os.ReadFile(scheduler.LogFile())
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		for line := range strings.Lines(string(log)) {
+			gomega.Expect(line).NotTo(gomega.Or(gomega.ContainSubstring("the kubelet granted other CPUs than predicted"),
+				gomega.ContainSubstring("the kubelet refused a pod that was predicted to be admitted")))
+		}
+	}
+}
