@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 20m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test verify conformance conformance-long update images bench clean
+.PHONY: help setup build demo up down test test-system verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -37,8 +37,13 @@ test: setup build ## Run all tests
 conformance: ## Compare 50,000 predictions with each kubelet's own code
 	@hack/conformance.sh 50000 1
 
-conformance-long: ## Compare 1,000,000, other ones each time; takes an hour or two
+conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 	@hack/conformance.sh 1000000 0
+
+# The machines' folder is not of the repository: what is in it is made once and kept.
+test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes half an hour
+	@hack/machine.sh
+	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=60m -v ./test/system
 
 verify: ## Check format, lint, generated files, go.mod and manifests
 	@hack/verify-all.sh
@@ -52,6 +57,19 @@ images: ## Build the OCI images of scheduler and agent into bin/images/
 # The last package times the kubelet's own code beside ours.
 bench: ## Run the benchmarks
 	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubeletcpu
+
+bench-agent: setup build ## Measure the agent: latency, idle CPU and memory, writes
+	@go run ./hack/benchagent -bin $(BINARIES)
+
+bench-pin: setup ## Start 50 guests at once: time until they are pinned, the agent's CPU and memory
+	@go test -vet=off ./agent/libvirt -run '^$$' -bench FiftyGuests -benchtime 1x -v
+
+bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/
+	@go run ./test/perf/packing -out $(BINARIES)/bench
+
+bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes half an hour
+	@go run ./test/perf/scale -out $(BINARIES)/bench
+	@go run ./test/perf/scale -out $(BINARIES)/bench -changes -nodes 5000 -bin $(BINARIES)
 
 clean: ## Remove bin/
 	@rm -rf bin

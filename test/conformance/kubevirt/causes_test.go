@@ -41,6 +41,8 @@ var causeRules = []struct {
 	{"spec.domain.resources.requests.cpu", "is greater than", []string{"cpu-requests-above-limits", "cpu-requests-limits-differ", "cpu-requests-whole"}},
 	{"spec.domain.resources.requests.memory", "is greater than", []string{"memory-requests-above-limits", "memory-requests-limits-differ"}},
 	{"spec.domain.resources.requests.memory", "or equal to 1M", []string{"memory-requests-too-small"}},
+	{"spec.domain.memory.guest", "less than the memory limit", []string{"memory-guest-above-limits-staged"}},
+	{"metadata.annotations", "sidecar feature gate", []string{"hook-sidecars-off"}},
 	{"spec.domain.memory.hugepages.pageSize", "quantities must match", []string{"hugepages-page-size"}},
 	{"spec.domain.resources.requests.memory", "page size", []string{"hugepages-do-not-fit"}},
 }

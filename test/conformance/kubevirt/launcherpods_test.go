@@ -12,6 +12,7 @@ import (
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
@@ -65,6 +66,37 @@ func comparePod(t *testing.T, record renderedPod) string {
 	}
 	if problems := launcher.Problems(&pod); l.Dedicated && (len(problems) == 0) != (want > 0) {
 		return fmt.Sprintf("%d exclusive CPUs, and problems %q", want, problems)
+	}
+	if needs := launcher.NeedsOf(&pod); needs.Milli < int64(1000*want) || want > 0 && needs.ExclusiveCPUs < want {
+		return fmt.Sprintf("%d exclusive CPUs, and the node is to be charged %+v", want, needs)
+	}
+	return compareGuest(t, record, &l)
+}
+
+// compareGuest tells how the CPUs that we think the guest needs differ from those that its pod asks for.
+func compareGuest(t *testing.T, record renderedPod, l *launcher.Launcher) string {
+	t.Helper()
+	v := readVMI(t, record.Name+".mutated-vmi.yaml")
+	if l.CPUs == 0 || !v.Dedicated() {
+		return ""
+	}
+	guest, err := placement.GuestOf(v)
+	if err != nil {
+		return err.Error()
+	}
+	unused := 0 // CPUs that the pod asks for, and no thread of the guest will use
+	for _, finding := range vmi.Check(v, vmi.Strict) {
+		switch finding.Rule {
+		case "iothreads-pool-unused":
+			unused = int(*v.Spec.Domain.IOThreads.SupplementalPoolThreadCount)
+		case "parity-pool-odd":
+			unused = 1
+		case "parity-pool-clash":
+			unused = -1 // one too few: the VM never starts
+		}
+	}
+	if guest.CPUs()+unused != l.CPUs {
+		return fmt.Sprintf("the guest needs %d CPUs, %d are unused, and the pod asks for %d", guest.CPUs(), unused, l.CPUs)
 	}
 	return ""
 }

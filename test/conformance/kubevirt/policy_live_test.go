@@ -35,11 +35,19 @@ func TestPolicyInAPIServer(t *testing.T) {
 	if _, err := c.Client().CoreV1().Namespaces().Create(t.Context(), vms, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	awaitPolicy(t, c)
+	awaitPolicyIn(t, c, "vms")
 
 	for _, tc := range policyCases(t) {
 		object := tc.object(t)
 		expectDenial(t, c, tc.Name, object)
+	}
+	for _, file := range glob(t, filepath.Join(examples, "rejected", "*.yaml")) {
+		text, _ := readExample(t, file)
+		_, err := c.Kubectl(t.Context(), "apply", "--filename="+file)
+		if err == nil || !strings.Contains(err.Error(), wantMessage(t, parse(t, text))) {
+			t.Errorf("%s is applied as if nothing were wrong, or is told something else: %v", file, err)
+		}
+		t.Logf("$ kubectl apply -f rejected/%s\n%v", filepath.Base(file), err)
 	}
 	files := append(glob(t, filepath.Join(examples, "*.yaml")), glob(t, filepath.Join(examples, "rejected", "*.yaml"))...)
 	for _, file := range files {
@@ -52,12 +60,12 @@ func TestPolicyInAPIServer(t *testing.T) {
 	}
 }
 
-// awaitPolicy waits until the API server applies the policy, which it learns of some time after its creation.
-func awaitPolicy(t *testing.T, c *cluster.Cluster) {
+// awaitPolicyIn waits until the API server applies the policy, which it learns of some time after its creation.
+func awaitPolicyIn(t *testing.T, c *cluster.Cluster, namespace string) {
 	t.Helper()
 	text, _ := readExample(t, filepath.Join(examples, "rejected", "no-memory.yaml"))
 	err := await.For(t.Context(), "the policy to take effect", 60*time.Second, func(context.Context) error {
-		message, err := denial(t, c, parse(t, text))
+		message, err := denialIn(t, c, namespace, parse(t, text))
 		if err == nil && message == "" {
 			return errors.New("a VMI without memory is accepted")
 		}
@@ -71,23 +79,23 @@ func awaitPolicy(t *testing.T, c *cluster.Cluster) {
 func expectDenial(t *testing.T, c *cluster.Cluster, name string, object map[string]any) {
 	t.Helper()
 	want := wantMessage(t, object)
-	if got, err := denial(t, c, object); err != nil || got != want {
+	if got, err := denialIn(t, c, "vms", object); err != nil || got != want {
 		t.Errorf("%s:\nAPI server %s (%v)\npkg/vmi    %s", name, got, err, want)
 	}
 }
 
-// denial is what the API server says when the policy refuses to create an object, "" when it would create it.
-func denial(t *testing.T, c *cluster.Cluster, object map[string]any) (string, error) {
+// denialIn is what the API server says when the policy refuses to create an object, "" when it would create it.
+func denialIn(t *testing.T, c *cluster.Cluster, namespace string, object map[string]any) (string, error) {
 	t.Helper()
-	now := &unstructured.Unstructured{Object: object}
-	now.SetNamespace("vms")
+	now := (&unstructured.Unstructured{Object: object}).DeepCopy()
+	now.SetNamespace(namespace)
 	resource := schema.GroupVersionResource{Group: "kubevirt.io", Resource: "virtualmachineinstances"}
 	resource.Version = strings.TrimPrefix(now.GetAPIVersion(), "kubevirt.io/")
 	if now.GetKind() == vmi.KindVM {
 		resource.Resource = "virtualmachines"
 	}
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-	_, err := c.Dynamic().Resource(resource).Namespace("vms").Create(t.Context(), now, dryRun)
+	_, err := c.Dynamic().Resource(resource).Namespace(namespace).Create(t.Context(), now, dryRun)
 	if err == nil {
 		return "", nil
 	}

@@ -1,6 +1,7 @@
 package kubevirt
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -81,6 +83,12 @@ func readManifest(t *testing.T, name string, into any) {
 // object was old before, or is created where old is nil.
 func (p policy) refuse(t *testing.T, object, old map[string]any) string {
 	t.Helper()
+	return p.refuseIn(t, &corev1.Namespace{}, object, old)
+}
+
+// refuseIn is refuse in a namespace.
+func (p policy) refuseIn(t *testing.T, namespace *corev1.Namespace, object, old map[string]any) string {
+	t.Helper()
 	operation := admission.Create
 	var before runtime.Object
 	if old != nil {
@@ -95,7 +103,7 @@ func (p policy) refuse(t *testing.T, object, old map[string]any) string {
 		VersionedObject:    now,
 		VersionedOldObject: before,
 	}
-	result := p.Validate(t.Context(), resource, attributes, nil, &corev1.Namespace{}, celconfig.RuntimeCELCostBudget, nil)
+	result := p.Validate(t.Context(), resource, attributes, nil, namespace, celconfig.RuntimeCELCostBudget, nil)
 	for _, decision := range result.Decisions {
 		if decision.Action == validating.ActionDeny {
 			return decision.Message
@@ -106,10 +114,10 @@ func (p policy) refuse(t *testing.T, object, old map[string]any) string {
 
 // policyCase is a case of pkg/vmi/testdata/cases.yaml.
 type policyCase struct {
-	Name, Kind, Architecture string
-	Annotations              map[string]any
-	Domain                   map[string]any
-	Want                     []string
+	Name, Kind, Architecture, Instancetype string
+	Annotations                            map[string]any
+	Domain                                 map[string]any
+	Want                                   []string
 }
 
 func policyCases(t *testing.T) []policyCase {
@@ -133,13 +141,14 @@ func (c policyCase) object(t *testing.T) map[string]any {
 	}
 	object := map[string]any{"apiVersion": "kubevirt.io/v1alpha2", "kind": vmi.KindVMI, "metadata": metadata, "spec": spec}
 	if c.Kind == vmi.KindVM {
-		object["kind"], object["spec"] = vmi.KindVM, map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+		outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+		object["kind"], object["spec"] = vmi.KindVM, outer
+		if c.Instancetype != "" {
+			outer["instancetype"] = map[string]any{"name": c.Instancetype}
+		}
 	}
 	return toJSONNumbers(t, object)
 }
-
-// notInPolicy are the rules of pkg/vmi that the policy does not carry; its comment tells why.
-var notInPolicy = []string{"hugepages-page-size", "hugepages-do-not-fit"}
 
 // wantMessage is what pkg/vmi has to say about an object, as the policy says it.
 func wantMessage(t *testing.T, object map[string]any) string {
@@ -153,11 +162,52 @@ func wantMessage(t *testing.T, object map[string]any) string {
 	}
 	var messages []string
 	for _, finding := range vmi.Errors(vmi.Check(v, vmi.Strict)) {
-		if !slices.Contains(notInPolicy, finding.Rule) {
-			messages = append(messages, finding.String())
-		}
+		messages = append(messages, finding.String())
 	}
 	return strings.Join(messages, "; ")
+}
+
+// In a namespace that asks for it, only that is refused which KubeVirt refuses.
+func TestPolicyStrictness(t *testing.T) {
+	p := loadPolicy(t)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "vms", Labels: map[string]string{"corepin.dev/strictness": vmi.KubeVirt.String()}}}
+	refused, differs := 0, 0
+	compare := func(name string, object map[string]any) {
+		v, err := vmi.FromUnstructured(object)
+		if err != nil || !v.Dedicated() {
+			return
+		}
+		if cpu := v.Spec.Domain.Resources.Limits.CPU; cpu != nil && cpu.Count() > math.MaxInt32 && v.VCPUs() == 0 {
+			return // KubeVirt's defaulting wraps around, and on its clusters the policy sees what that makes of it
+		}
+		strict, got, want := p.refuse(t, object, nil), p.refuseIn(t, namespace, object, nil), ""
+		for _, finding := range vmi.Errors(vmi.Judge(v, vmi.KubeVirt)) {
+			if finding.Rule != "sockets-too-many" { // nobody can write so many; KubeVirt's defaulting can
+				want += finding.String() + "; "
+			}
+		}
+		if (got == "") != (want == "") {
+			t.Errorf("%s:\npolicy  %q\npkg/vmi %q", name, got, want)
+		}
+		if got != "" {
+			refused++
+		}
+		if (got == "") != (strict == "") {
+			differs++
+		}
+	}
+	for _, c := range policyCases(t) {
+		compare(c.Name, c.object(t))
+	}
+	if refused < 10 || differs < 5 {
+		t.Errorf("%d refused, and %d otherwise than under Strict: too few to tell anything", refused, differs)
+	}
+	for _, record := range lines[recordedVMI](t, "admission.jsonl") {
+		if record.VMI["spec"] != nil {
+			compare(record.ID, record.VMI)
+		}
+	}
+	t.Logf("%d refused, %d otherwise than under Strict", refused, differs)
 }
 
 func TestPolicyAgreesWithTheTable(t *testing.T) {
@@ -259,7 +309,8 @@ func TestPolicyOnOddObjects(t *testing.T) {
 		{"huge exponent", vmiHead + "{cpu: {dedicatedCpuPlacement: true}, memory: {guest: '1e2147483647'}}}}", "spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
 		{"not objects", vmiHead + "{cpu: {dedicatedCpuPlacement: true, numa: []}, memory: 2Gi, resources: {limits: [cpu]}}}}",
 			"spec.domain.memory: must be an object; spec.domain.resources.limits: must be an object; spec.domain.cpu.numa: must be an object"},
-		{"an instancetype", strings.Replace(badVM, "running: true", "instancetype: {name: cx1.large}", 1), ""},
+		{"an instancetype", strings.Replace(badVM, "running: true", "instancetype: {name: cx1.large}", 1),
+			"spec.template.spec.domain.cpu: cores beside an instancetype, which gives the number of CPUs; remove one of the two"},
 		{"a new VM", badVM, "spec.template.spec.domain.resources.limits.memory: no memory is given; set limits.memory, for example 2Gi"},
 	} {
 		if got := p.refuse(t, parse(t, tc.object), nil); got != tc.want {

@@ -1,0 +1,246 @@
+package kubevirt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"corepin.dev/corepin/pkg/cli"
+	"corepin.dev/corepin/pkg/vmi"
+	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/dedicatedcpu"
+	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/cluster"
+	"corepin.dev/corepin/test/harness/cluster/clustertest"
+	"corepin.dev/corepin/test/harness/crd"
+)
+
+// judge gives one of the three verdicts on an object: what is wrong with it, "" for nothing.
+type judge func(t *testing.T, object map[string]any) (string, error)
+
+// TestThreeJudgesAgree has every case judged by the policy in a real API server, by the plugin's PreFilter, which
+// reads the VMI from that API server, and by kubectl-corepin check, and demands the same verdict, and under Strict
+// the same words, of all three.
+func TestThreeJudgesAgree(t *testing.T) {
+	c := clustertest.Start(t, "")
+	if err := c.Apply(t.Context(), crd.KubeVirt); err != nil {
+		t.Fatal(err)
+	}
+	for _, strictness := range []vmi.Strictness{vmi.Strict, vmi.KubeVirt} {
+		labels := map[string]string{"corepin.dev/strictness": strictness.String()}
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceOf(strictness), Labels: labels}}
+		if _, err := c.Client().CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cases := dedicatedCases(t)
+	for i, object := range cases { // before there is a policy, as VMs that were there when corepin came
+		create(t, c, vmiOf(object, i))
+	}
+	for _, name := range []string{"policy.yaml", "binding.yaml"} {
+		if err := c.Apply(t.Context(), readFile(t, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitPolicyIn(t, c, namespaceOf(vmi.Strict))
+	for _, strictness := range []vmi.Strictness{vmi.Strict, vmi.KubeVirt} {
+		t.Run(strictness.String(), func(t *testing.T) {
+			refused := 0
+			plugin := startPlugin(t, c, strictness)
+			for i, object := range cases {
+				if compareVerdicts(t, i, object, strictness, plugin, policyIn(c, strictness)) {
+					refused++
+				}
+			}
+			t.Logf("%d cases, %d of them refused", len(cases), refused)
+		})
+	}
+}
+
+func namespaceOf(strictness vmi.Strictness) string {
+	return "vms-" + strings.ToLower(strictness.String())
+}
+
+// dedicatedCases are the cases of pkg/vmi and the examples, those that ask for dedicated CPUs: others are only check's
+// to judge.
+func dedicatedCases(t *testing.T) []map[string]any {
+	t.Helper()
+	var objects []map[string]any
+	add := func(object map[string]any) {
+		v, err := vmi.FromUnstructured(object)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v.Dedicated() {
+			objects = append(objects, object)
+		}
+	}
+	for _, tc := range policyCases(t) {
+		add(tc.object(t))
+	}
+	for _, pattern := range []string{examples + "/*.yaml", examples + "/rejected/*.yaml"} {
+		for _, file := range glob(t, pattern) {
+			text, _ := readExample(t, file)
+			add(parse(t, text))
+		}
+	}
+	return objects
+}
+
+// compareVerdicts tells whether the case was refused.
+func compareVerdicts(t *testing.T, i int, object map[string]any, strictness vmi.Strictness, plugin func(i int) (string, error), policy judge) bool {
+	t.Helper()
+	want, err := checkJudges(t, object, strictness)
+	if err != nil {
+		t.Errorf("case %d: %v", i, err)
+	}
+	got, err := policy(t, object)
+	if err != nil {
+		t.Errorf("case %d: %v", i, err)
+	}
+	if (got == "") != (want == "") || strictness == vmi.Strict && got != want {
+		t.Errorf("case %d:\npolicy %s\ncheck  %s", i, got, want)
+	}
+	if v, _ := vmi.FromUnstructured(object); v.Kind == vmi.KindVM {
+		return want != "" // no pod is made of it
+	}
+	got, err = plugin(i)
+	if err != nil {
+		t.Errorf("case %d: %v", i, err)
+	}
+	if got != want {
+		t.Errorf("case %d:\nplugin %s\ncheck  %s", i, got, want)
+	}
+	return want != ""
+}
+
+// checkJudges is kubectl-corepin check.
+func checkJudges(t *testing.T, object map[string]any, strictness vmi.Strictness) (string, error) {
+	t.Helper()
+	input, err := json.Marshal(object)
+	if err != nil {
+		return "", err
+	}
+	var out, errs bytes.Buffer
+	host := cli.Host{In: bytes.NewReader(input), Out: &out, Err: &errs}
+	cli.Run(t.Context(), host, []string{"check", "-f", "-", "-o", "json", "--strictness", strictness.String()})
+	var verdict struct {
+		Allowed  bool
+		Findings []struct{ Severity, Field, Message string }
+	}
+	if err := json.Unmarshal(out.Bytes(), &verdict); err != nil {
+		return "", fmt.Errorf("reading the answer %q, %s: %w", out.String(), errs.String(), err)
+	}
+	var messages []string
+	for _, f := range verdict.Findings {
+		if f.Severity == "error" {
+			messages = append(messages, f.Field+": "+f.Message)
+		}
+	}
+	if verdict.Allowed != (len(messages) == 0) {
+		return "", fmt.Errorf("allowed: %t, with findings %q", verdict.Allowed, messages)
+	}
+	return strings.Join(messages, "; "), nil
+}
+
+// policyIn is the policy in the namespace of a strictness.
+func policyIn(c *cluster.Cluster, strictness vmi.Strictness) judge {
+	return func(t *testing.T, object map[string]any) (string, error) {
+		return denialIn(t, c, namespaceOf(strictness), object)
+	}
+}
+
+// handle is as much of kube-scheduler as PreFilter needs.
+type handle struct {
+	fwk.Handle
+	cluster *cluster.Cluster
+	pods    informers.SharedInformerFactory
+}
+
+func (h handle) KubeConfig() *rest.Config                               { return h.cluster.AdminConfig() }
+func (h handle) ClientSet() kubernetes.Interface                        { return h.cluster.Client() }
+func (h handle) SharedInformerFactory() informers.SharedInformerFactory { return h.pods }
+func (h handle) EventRecorder() events.EventRecorderLogger              { return events.NewFakeRecorder(1) }
+func (h handle) Activate(klog.Logger, map[string]*corev1.Pod)           {} // the test asks again by itself
+func (h handle) ProfileName() string                                    { return "corepin" }
+
+// startPlugin gives the verdict of PreFilter on the launcher pod of case i.
+func startPlugin(t *testing.T, c *cluster.Cluster, strictness vmi.Strictness) func(i int) (string, error) {
+	t.Helper()
+	args := &runtime.Unknown{Raw: []byte(fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"strictness":%q}`, config.APIVersion, config.Kind, strictness))}
+	started, err := dedicatedcpu.New(t.Context(), args, handle{cluster: c, pods: informers.NewSharedInformerFactory(c.Client(), 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := started.(fwk.PreFilterPlugin)
+	return func(i int) (message string, err error) {
+		err = await.For(t.Context(), "the VMs to be listed", 30*time.Second, func(ctx context.Context) error {
+			_, status := plugin.PreFilter(ctx, framework.NewCycleState(), launcherPodOf(i), nil)
+			switch status.Code() {
+			case fwk.Pending:
+				return errors.New(status.Message())
+			case fwk.Success:
+				message = ""
+				return nil
+			case fwk.UnschedulableAndUnresolvable:
+				_, message, _ = strings.Cut(status.Message(), "no node is looked at: ")
+				return nil
+			}
+			return await.Stop(fmt.Errorf("%s: %s", status.Code(), status.Message()))
+		})
+		return message, err
+	}
+}
+
+func nameOf(i int) string { return fmt.Sprintf("case-%d", i) }
+
+// vmiOf is the VMI of a case; of a VirtualMachine, one that is never asked for.
+func vmiOf(object map[string]any, i int) *unstructured.Unstructured {
+	copied := (&unstructured.Unstructured{Object: object}).DeepCopy()
+	copied.SetName(nameOf(i))
+	copied.SetNamespace("default")
+	return copied
+}
+
+func create(t *testing.T, c *cluster.Cluster, object *unstructured.Unstructured) {
+	t.Helper()
+	resource := schema.GroupVersionResource{Group: "kubevirt.io", Version: object.GroupVersionKind().Version, Resource: strings.ToLower(object.GetKind()) + "s"}
+	if _, err := c.Dynamic().Resource(resource).Namespace(object.GetNamespace()).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// launcherPodOf is a sound pod, so that only the VMI can be to blame: it asks for as many CPUs as any case could.
+func launcherPodOf(i int) *corev1.Pod {
+	amounts := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("1024"), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: "virt-launcher-" + nameOf(i),
+			Labels: map[string]string{"kubevirt.io": "virt-launcher"}, Annotations: map[string]string{"kubevirt.io/domain": nameOf(i)},
+		},
+		Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{"kubevirt.io/cpumanager": "true"},
+			Containers:   []corev1.Container{{Name: "compute", Resources: corev1.ResourceRequirements{Requests: amounts, Limits: amounts}}},
+		},
+		Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed},
+	}
+}
