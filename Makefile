@@ -41,7 +41,7 @@ conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 	@hack/conformance.sh 1000000 0
 
 # The machines' folder is not of the repository: what is in it is made once and kept.
-test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes half an hour
+test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes ten minutes once they are built
 	@hack/machine.sh
 	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=60m -v ./test/system
 

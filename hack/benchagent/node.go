@@ -69,12 +69,12 @@ func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, erro
 // fill makes the Node and its pods.
 func (n *node) fill(ctx context.Context) error {
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
-	made, err := n.bed.Client().CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{})
-	if err != nil {
+	if _, err := n.bed.Client().CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("making the node: %w", err)
 	}
-	made.Status.NodeInfo.KubeletVersion = "v1.36.3"
-	if _, err := n.bed.Client().CoreV1().Nodes().UpdateStatus(ctx, made, metav1.UpdateOptions{}); err != nil {
+	// A patch, since the controllers write the Node as well.
+	version := []byte(`{"status":{"nodeInfo":{"kubeletVersion":"v1.36.3"}}}`)
+	if _, err := n.bed.Client().CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, version, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("writing the node's status: %w", err)
 	}
 	assignments := state.ContainerCPUAssignments{}

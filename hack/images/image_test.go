@@ -201,11 +201,14 @@ func TestSameSourceGivesSameBytes(t *testing.T) {
 }
 
 func TestFailuresLeaveNoArchive(t *testing.T) {
-	if err := run(t.TempDir(), "v1", []string{"linux/amd64"}); err == nil {
+	if err := run(t.TempDir(), "v1", []string{"linux/amd64"}, components); err == nil {
 		t.Error("run outside the root of the repository succeeded")
 	}
 	if _, err := assemble(components[0], v1.Platform{OS: "linux", Architecture: "amd64"}, "v1", "no-such-file"); err == nil {
 		t.Error("an image of no binary was made")
+	}
+	if _, err := choose("corepin-agent,no-such-component"); err == nil {
+		t.Error("a component that is not there was chosen")
 	}
 	dir := t.TempDir()
 	archive := filepath.Join(dir, "image.tar")

@@ -5,7 +5,7 @@
 // An image is one static binary and nothing else: no shell, no package to patch, no base to fetch. The
 // same commit gives the same bytes: paths are trimmed and every time is the epoch.
 //
-//	go run ./hack/images -out bin/images -version dev -platforms linux/amd64,linux/arm64
+//	go run ./hack/images -out bin/images -version dev -platforms linux/amd64,linux/arm64 -components corepin-agent
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -40,15 +41,36 @@ func main() {
 	out := flag.String("out", "bin/images", "directory to write the archives to")
 	version := flag.String("version", "dev", "tag of the images and their version label")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for, comma separated")
+	only := flag.String("components", "", "components to build, comma separated; empty means all")
 	flag.Parse()
-	if err := run(*out, *version, strings.Split(*platforms, ",")); err != nil {
+	chosen, err := choose(*only)
+	if err == nil {
+		err = run(*out, *version, strings.Split(*platforms, ","), chosen)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
 		os.Exit(1)
 	}
 }
 
-// run builds every component for every platform and writes one archive each into directory out.
-func run(out, version string, platforms []string) error {
+// choose finds components by their names, comma separated; none are all.
+func choose(names string) ([]component, error) {
+	if names == "" {
+		return components, nil
+	}
+	var chosen []component
+	for _, name := range strings.Split(names, ",") {
+		i := slices.IndexFunc(components, func(c component) bool { return c.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("reading -components: there is no %q", name)
+		}
+		chosen = append(chosen, components[i])
+	}
+	return chosen, nil
+}
+
+// run builds the components for every platform and writes one archive each into directory out.
+func run(out, version string, platforms []string, components []component) error {
 	ldflags, err := exec.Command("hack/ldflags.sh").Output()
 	if err != nil {
 		return fmt.Errorf("running hack/ldflags.sh (start this in the root of the repository): %w", err)

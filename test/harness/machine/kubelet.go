@@ -1,0 +1,141 @@
+package machine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+)
+
+// Where the kubelet keeps its files in a machine.
+const (
+	KubeletRoot  = "/var/lib/kubelet"
+	CPUStateFile = KubeletRoot + "/cpu_manager_state"
+
+	configFile     = KubeletRoot + "/config.yaml"
+	kubeconfigFile = "/etc/kubernetes/kubelet.kubeconfig"
+	caFile         = "/etc/kubernetes/ca.crt"
+	kubeletLog     = "/var/log/kubelet.log"
+)
+
+// Settings are what differs between kubelets. The CPU manager's policy is static always: without it there
+// is nothing to predict.
+type Settings struct {
+	// Version is the kubelet's minor: "1.36" or "1.37".
+	Version string
+	// Reserved are the CPUs kept for system and kubelet, as a list of the kernel: "0-1".
+	Reserved string
+	// CPUOptions are the options of policy static, for example full-pcpus-only: "true".
+	CPUOptions map[string]string
+	// TopologyPolicy and TopologyScope are the topology manager's; "" is the kubelet's default.
+	TopologyPolicy, TopologyScope string
+	// TopologyOptions are the topology manager's options.
+	TopologyOptions map[string]string
+}
+
+// config is the kubelet's configuration file.
+func (s Settings) config() *kubeletconfig.KubeletConfiguration {
+	return &kubeletconfig.KubeletConfiguration{
+		TypeMeta: metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
+		Authentication: kubeletconfig.KubeletAuthentication{
+			Anonymous: kubeletconfig.KubeletAnonymousAuthentication{Enabled: ptr.To(false)},
+			Webhook:   kubeletconfig.KubeletWebhookAuthentication{Enabled: ptr.To(true)},
+			X509:      kubeletconfig.KubeletX509Authentication{ClientCAFile: caFile},
+		},
+		Authorization:                kubeletconfig.KubeletAuthorization{Mode: kubeletconfig.KubeletAuthorizationModeWebhook},
+		ContainerRuntimeEndpoint:     "unix:///run/containerd/containerd.sock",
+		CgroupDriver:                 "cgroupfs",
+		FailSwapOn:                   ptr.To(false),
+		ResolverConfig:               ptr.To(""),
+		CPUManagerPolicy:             "static",
+		CPUManagerPolicyOptions:      s.CPUOptions,
+		ReservedSystemCPUs:           s.Reserved,
+		TopologyManagerPolicy:        s.TopologyPolicy,
+		TopologyManagerScope:         s.TopologyScope,
+		TopologyManagerPolicyOptions: s.TopologyOptions,
+		// The root file system of a machine does not tell what the kubelet wants to know of it.
+		LocalStorageCapacityIsolation: ptr.To(false),
+		// Emulated CPUs take long over what a real machine does at once.
+		RuntimeRequestTimeout: metav1.Duration{Duration: 10 * time.Minute},
+		FeatureGates:          s.gates(),
+	}
+}
+
+// gates lets all options of policy static be used, whichever state of ripeness they are in.
+func (s Settings) gates() map[string]bool {
+	return map[string]bool{"CPUManagerPolicyAlphaOptions": true, "CPUManagerPolicyBetaOptions": true}
+}
+
+// Join prepares the machine to be a node with the identity of a kubeconfig of this host, and starts
+// containerd.
+func (m *Machine) Join(ctx context.Context, kubeconfig string) error {
+	config, ca, err := insideKubeconfig(kubeconfig, m.options.APIServer)
+	if err != nil {
+		return err
+	}
+	if err := m.WriteFile(ctx, caFile, 0o644, ca); err != nil {
+		return err
+	}
+	if err := m.WriteFile(ctx, kubeconfigFile, 0o600, config); err != nil {
+		return err
+	}
+	return m.StartContainerd(ctx)
+}
+
+// insideKubeconfig makes a kubeconfig of this host one that is whole in itself and finds the API server
+// from inside a machine; and the certificate of the authority in it.
+func insideKubeconfig(path, apiserver string) (config, ca []byte, err error) {
+	loaded, err := clientcmd.LoadFromFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the kubeconfig of a machine: %w", err)
+	}
+	for _, cluster := range loaded.Clusters {
+		cluster.Server = "https://10.0.2.2:" + port(apiserver)
+		cluster.TLSServerName = "kubernetes"
+		ca = cluster.CertificateAuthorityData
+	}
+	if err := clientcmdapi.FlattenConfig(loaded); err != nil {
+		return nil, nil, fmt.Errorf("reading the keys of %s: %w", path, err)
+	}
+	config, err = clientcmd.Write(*loaded)
+	return config, ca, err
+}
+
+// StartContainerd starts containerd and waits until it answers.
+func (m *Machine) StartContainerd(ctx context.Context) error {
+	if err := m.start(ctx, "containerd", "containerd"); err != nil {
+		return err
+	}
+	return m.await(ctx, "containerd in machine "+m.options.Name, func(ctx context.Context) error {
+		_, err := m.Run(ctx, "ctr", "version")
+		return err
+	})
+}
+
+// StartKubelet writes the configuration and starts the kubelet. That it is ready is seen at its Node.
+func (m *Machine) StartKubelet(ctx context.Context, settings Settings) error {
+	data, err := yaml.Marshal(settings.config())
+	if err != nil {
+		return fmt.Errorf("encoding the kubelet's configuration: %w", err)
+	}
+	if err := m.WriteFile(ctx, configFile, 0o644, data); err != nil {
+		return err
+	}
+	return m.start(ctx, "kubelet", fmt.Sprintf("kubelet-%s --config=%s --kubeconfig=%s --hostname-override=%s --root-dir=%s --v=2",
+		settings.Version, configFile, kubeconfigFile, m.options.Name, KubeletRoot))
+}
+
+// start runs a service in the background: its log is /var/log/NAME.log, its process id in /run/NAME.pid.
+func (m *Machine) start(ctx context.Context, name, command string) error {
+	script := fmt.Sprintf("setsid %s >>/var/log/%s.log 2>&1 </dev/null & echo $! >/run/%[2]s.pid", command, name)
+	if _, err := m.Shell(ctx, script); err != nil {
+		return fmt.Errorf("starting %s in machine %s: %w", name, m.options.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,177 @@
+package machine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/cluster"
+	"corepin.dev/corepin/test/harness/process"
+)
+
+// bootDeadline is for a boot, which takes seconds on an idle host and minutes on one that is shared.
+const bootDeadline = 5 * time.Minute
+
+// Shape is what a machine's hardware looks like. Each NUMA node is a socket.
+type Shape struct {
+	NUMANodes int
+	Cores     int // of each NUMA node
+	Threads   int // of each core
+}
+
+// CPUs is the number of CPUs in all.
+func (s Shape) CPUs() int { return s.NUMANodes * s.Cores * s.Threads }
+
+// Options says what machine is to be.
+type Options struct {
+	// Name is the machine's host name and that of its Node.
+	Name string
+	// Dir takes the disk, the console and the logs of this machine alone.
+	Dir string
+	// Parts is the folder that hack/machine.sh filled.
+	Parts string
+	// Shape is the hardware.
+	Shape Shape
+	// MemoryMiB is the memory, of which every NUMA node has the same part.
+	MemoryMiB int
+	// APIServer is the address of the API server, host:port on loopback.
+	APIServer string
+}
+
+// Machine is a machine that runs. Stop must be called.
+type Machine struct {
+	options  Options
+	qemu     *process.Process
+	commands string // address of machined, on loopback
+	kubelet  string // address of the kubelet, on loopback
+}
+
+// Start boots a machine and returns when it takes commands.
+func Start(ctx context.Context, options Options) (*Machine, error) {
+	dir, err := filepath.Abs(options.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("finding the folder of machine %s: %w", options.Name, err)
+	}
+	options.Dir = dir
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making the folder of machine %s: %w", options.Name, err)
+	}
+	m := &Machine{options: options}
+	for _, disk := range disks {
+		if err := copySparse(m.path(disk), m.part(disk)); err != nil {
+			return nil, fmt.Errorf("copying a disk of machine %s, which hack/machine.sh makes: %w", options.Name, err)
+		}
+	}
+	addresses, err := cluster.FreeAddresses(2)
+	if err != nil {
+		return nil, err
+	}
+	m.commands, m.kubelet = addresses[0], addresses[1]
+	if m.qemu, err = process.Start(m.command()); err != nil {
+		return nil, err
+	}
+	if err := m.awaitBoot(ctx); err != nil {
+		return nil, errors.Join(err, m.Stop())
+	}
+	return m, nil
+}
+
+// disks are those that a machine writes to: its root and what containerd keeps.
+var disks = []string{"root.ext4", "store.ext4"}
+
+// awaitBoot waits until machined answers.
+func (m *Machine) awaitBoot(ctx context.Context) error {
+	err := m.await(ctx, "machine "+m.options.Name+" to boot", func(ctx context.Context) error {
+		_, err := m.Run(ctx, "true")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%w; its console %s ends:\n%s", err, m.path("console.log"), m.consoleTail())
+	}
+	return nil
+}
+
+// pause is the time between two looks into a machine: each costs emulated CPUs a process or more.
+const pause = time.Second
+
+// await waits for something in the machine, and no longer than QEMU runs.
+func (m *Machine) await(ctx context.Context, what string, probe func(context.Context) error) error {
+	return await.Every(ctx, pause, what, bootDeadline, func(ctx context.Context) error {
+		if !m.qemu.Running() {
+			return await.Stop(fmt.Errorf("QEMU has ended; %s ends:\n%s", m.qemu.LogFile(), m.qemu.LogTail()))
+		}
+		return probe(ctx)
+	})
+}
+
+// Name is the machine's name, and its Node's.
+func (m *Machine) Name() string { return m.options.Name }
+
+// Shape is the machine's hardware.
+func (m *Machine) Shape() Shape { return m.options.Shape }
+
+// KubeletAddress is where the kubelet's port 10250 is on this host.
+func (m *Machine) KubeletAddress() string { return m.kubelet }
+
+// Stop ends the machine at once, as pulling the plug does. It may be called again.
+func (m *Machine) Stop() error { return m.qemu.Kill() }
+
+func (m *Machine) path(elements ...string) string {
+	return filepath.Join(append([]string{m.options.Dir}, elements...)...)
+}
+
+// port is the port of a loopback address.
+func port(address string) string {
+	_, port, _ := net.SplitHostPort(address) // FreeAddresses made it
+	return port
+}
+
+// consoleTail is the end of what the machine wrote on its serial console.
+func (m *Machine) consoleTail() string {
+	data, err := os.ReadFile(m.path("console.log"))
+	if err != nil {
+		return fmt.Sprintf("(%v)", err)
+	}
+	return string(data[max(0, len(data)-4096):])
+}
+
+// copySparse copies a file and leaves out its holes: a disk is mostly that.
+func copySparse(to, from string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	for end := int64(0); ; {
+		start, err := in.Seek(end, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) { // nothing but a hole to the end
+			return out.Truncate(info.Size())
+		}
+		if err != nil {
+			return err
+		}
+		if end, err = in.Seek(start, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start)); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,43 @@
+package machine
+
+import (
+	"fmt"
+	"path/filepath"
+	"strconv"
+
+	"corepin.dev/corepin/test/harness/process"
+)
+
+// processor is QEMU's plainest one, with what makes it pass for an Intel: Linux reads the hardware threads
+// of others in a way that QEMU does not give them. The rest is the instructions that Go and Debian expect.
+const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+sse4.2,+popcnt"
+
+// command is the QEMU of this machine. The disks appear in the order in which they are given: vda is the
+// root, vdb the binaries, vdc what containerd keeps.
+func (m *Machine) command() process.Command {
+	s := m.options.Shape
+	kernel := fmt.Sprintf("root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 init=/sbin/corepin-init corepin.name=%s corepin.apiserver=10.0.2.2:%s",
+		m.options.Name, port(m.options.APIServer))
+	arguments := []string{
+		"-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", processor,
+		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=%d", s.CPUs(), s.NUMANodes, s.Cores, s.Threads),
+		"-m", strconv.Itoa(m.options.MemoryMiB),
+		"-kernel", m.part("vmlinuz"), "-initrd", m.part("initrd"), "-append", kernel,
+		"-display", "none", "-monitor", "none", "-no-reboot", "-serial", "file:" + m.path("console.log"),
+		"-drive", "if=virtio,format=raw,cache=unsafe,file=" + m.path("root.ext4"),
+		"-drive", "if=virtio,format=raw,readonly=on,file=" + m.part("payload.ext4"),
+		"-drive", "if=virtio,format=raw,cache=unsafe,file=" + m.path("store.ext4"),
+		"-netdev", fmt.Sprintf("user,id=net,hostfwd=tcp:%s-:7000,hostfwd=tcp:%s-:10250", m.commands, m.kubelet),
+		"-device", "virtio-net-pci,netdev=net", "-device", "virtio-rng-pci",
+	}
+	for node := range s.NUMANodes {
+		first := node * s.Cores * s.Threads
+		memory := fmt.Sprintf("mem%d", node)
+		arguments = append(arguments,
+			"-object", fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", memory, m.options.MemoryMiB/s.NUMANodes),
+			"-numa", fmt.Sprintf("node,nodeid=%d,cpus=%d-%d,memdev=%s", node, first, first+s.Cores*s.Threads-1, memory))
+	}
+	return process.Command{Name: "qemu-" + m.options.Name, Path: "qemu-system-x86_64", Args: arguments, Logs: m.options.Dir}
+}
+
+func (m *Machine) part(name string) string { return filepath.Join(m.options.Parts, name) }

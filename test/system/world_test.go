@@ -1,0 +1,220 @@
+//go:build system
+
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/machine"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+// limit is for anything that takes seconds on hardware: CPUs are emulated, and the host may be busy.
+const limit = 5 * time.Minute
+
+// pause is the time between two looks: most cost the machines' CPUs more than a moment.
+const pause = 2 * time.Second
+
+// Names of the machines.
+const (
+	numaMachine = "numa"
+	flatMachine = "flat"
+)
+
+// world is the control plane, the schedulers, and the machines.
+type world struct {
+	*testbed.Testbed
+	dir      string
+	machines map[string]*machine.Machine
+}
+
+// kubelets are what the machines run at first.
+var kubelets = map[string]machine.Settings{
+	numaMachine: {Version: "1.36", Reserved: "0,1", TopologyPolicy: "best-effort",
+		CPUOptions: map[string]string{"full-pcpus-only": "true"}},
+	flatMachine: {Version: "1.37", Reserved: "0"},
+}
+
+var shapes = map[string]machine.Shape{
+	numaMachine: {NUMANodes: 2, Cores: 4, Threads: 2},
+	flatMachine: {NUMANodes: 1, Cores: 6, Threads: 1},
+}
+
+// start starts everything and returns when both kubelets are ready and reported.
+func (w *world) start(ctx context.Context) {
+	ginkgo.GinkgoHelper()
+	var err error
+	w.dir, err = os.MkdirTemp("", "corepin-system-")
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	gomega.Expect(os.Chmod(w.dir, 0o755)).To(gomega.Succeed())
+	ginkgo.DeferCleanup(w.stop)
+	w.Testbed, err = testbed.Start(ctx, testbed.Options{
+		Dir: filepath.Join(w.dir, "host"), Bin: os.Getenv("COREPIN_BIN"), Log: ginkgo.GinkgoWriter,
+		// The agent is made into pods here, as on a cluster.
+		Controllers: []string{"daemonset-controller"},
+	})
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	gomega.Expect(w.startStockScheduler(ctx)).To(gomega.Succeed())
+	gomega.Expect(w.boot(ctx)).To(gomega.Succeed())
+}
+
+// boot starts the machines side by side.
+func (w *world) boot(ctx context.Context) error {
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var errs []error
+	for name := range shapes {
+		group.Go(func() {
+			m, err := w.bootOne(ctx, name)
+			mu.Lock()
+			defer mu.Unlock()
+			if m != nil {
+				w.machines[name] = m
+			}
+			errs = append(errs, err)
+		})
+	}
+	group.Wait()
+	return errors.Join(errs...)
+}
+
+func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, error) {
+	start := time.Now()
+	m, err := machine.Start(ctx, machine.Options{
+		Name: name, Dir: filepath.Join(w.dir, name), Parts: os.Getenv("COREPIN_MACHINE"),
+		Shape: shapes[name], MemoryMiB: 8192, APIServer: w.Address(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	say("%s: booted after %s", name, since(start))
+	kubeconfig, err := w.NodeKubeconfig(name)
+	if err != nil {
+		return m, err
+	}
+	if err := m.Join(ctx, kubeconfig); err != nil {
+		return m, err
+	}
+	say("%s: containerd runs after %s", name, since(start))
+	if err := w.startKubelet(ctx, m, kubelets[name]); err != nil {
+		return m, err
+	}
+	say("%s: kubelet %s is ready after %s", name, kubelets[name].Version, since(start))
+	if err := w.awaitAgent(ctx, name); err != nil {
+		return m, err
+	}
+	say("%s: reported by its agent after %s", name, since(start))
+	return m, nil
+}
+
+// startKubelet starts a kubelet and waits until its node is ready for VMs.
+func (w *world) startKubelet(ctx context.Context, m *machine.Machine, settings machine.Settings) error {
+	start := time.Now()
+	if err := m.StartKubelet(ctx, settings); err != nil {
+		return err
+	}
+	if err := w.awaitReady(ctx, m.Name(), start); err != nil {
+		return err
+	}
+	return w.schedulable(ctx, m.Name())
+}
+
+// awaitReady waits until the kubelet says that its node is ready, and has said so after a time: what an
+// earlier kubelet said stays for a while.
+func (w *world) awaitReady(ctx context.Context, name string, after time.Time) error {
+	return await.Every(ctx, pause, "node "+name+" to be ready", limit, func(ctx context.Context) error {
+		node, err := w.Client().CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status == corev1.ConditionTrue &&
+				!condition.LastHeartbeatTime.Time.Before(after.Truncate(time.Second)) {
+				return nil
+			}
+		}
+		return fmt.Errorf("conditions: %v", node.Status.Conditions)
+	})
+}
+
+// schedulable is virt-handler's part: the node's label, and the devices that launcher pods ask for. Their
+// plugin would tell the kubelet of no NUMA node, so that writing them down changes nothing else.
+func (w *world) schedulable(ctx context.Context, name string) error {
+	nodes := w.Client().CoreV1().Nodes()
+	label := `{"metadata":{"labels":{"kubevirt.io/schedulable":"true"}}}`
+	if _, err := nodes.Patch(ctx, name, types.StrategicMergePatchType, []byte(label), metav1.PatchOptions{}); err != nil {
+		return fmt.Errorf("labelling node %s: %w", name, err)
+	}
+	// Kubelets that do not account for local storage tell of none.
+	amounts := map[string]string{"ephemeral-storage": "50Gi"}
+	for _, device := range []string{"kvm", "tun", "vhost-net"} {
+		amounts["devices.kubevirt.io/"+device] = "110"
+	}
+	patch, err := yaml.Marshal(map[string]any{"status": map[string]any{"capacity": amounts, "allocatable": amounts}})
+	if err != nil {
+		return err
+	}
+	patch, err = yaml.YAMLToJSON(patch)
+	if err != nil {
+		return err
+	}
+	_, err = nodes.Patch(ctx, name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status")
+	return err
+}
+
+// awaitAgent waits until the pod that the DaemonSet made for the node is ready and the report is there.
+func (w *world) awaitAgent(ctx context.Context, name string) error {
+	return await.Every(ctx, pause, "the agent on "+name+" to be ready and to report", limit, func(ctx context.Context) error {
+		pod, err := w.agentPod(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodReady && condition.Status != corev1.ConditionTrue {
+				return fmt.Errorf("pod %s is %s and not ready: %s; containers %v", pod.Name, pod.Status.Phase, condition.Message, pod.Status.ContainerStatuses)
+			}
+		}
+		report, err := w.Report(ctx, name)
+		if err != nil {
+			return err
+		}
+		if report.Status.CPUManager.Policy != "static" {
+			return fmt.Errorf("NodeCPU %s: %+v", name, report.Status)
+		}
+		return nil
+	})
+}
+
+// agentPod is the pod of the agent on a node.
+func (w *world) agentPod(ctx context.Context, node string) (*corev1.Pod, error) {
+	pods, err := w.Client().CoreV1().Pods(testbed.SystemNamespace).List(ctx, metav1.ListOptions{LabelSelector: "app.kubernetes.io/name=corepin-agent"})
+	if err != nil {
+		return nil, err
+	}
+	for i, pod := range pods.Items {
+		if pod.Spec.NodeName == node && pod.DeletionTimestamp == nil {
+			return &pods.Items[i], nil
+		}
+	}
+	return nil, fmt.Errorf("no agent among %d pods is bound to node %s", len(pods.Items), node)
+}
+
+func say(format string, arguments ...any) {
+	fmt.Fprintf(ginkgo.GinkgoWriter, format+"\n", arguments...)
+}
+
+func since(start time.Time) time.Duration { return time.Since(start).Round(time.Second) }
