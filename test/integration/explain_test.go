@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -90,9 +91,12 @@ var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 		remove(ctx, bed, "second")
 		create(ctx, bed, launcherPod("second-smaller", 3, on("counted")), launcherPod("even", 4, on("threads")))
 		eventuallyRunning(ctx, bed, []string{"second-smaller", "even"}, "counted", "threads")
-		out, code := corepin(ctx, bed, "corepin-explainer", "", "explain", "pod", "even", "--namespace", testbed.VMNamespace)
-		gomega.Expect(code).To(gomega.Equal(0))
-		gomega.Expect(out).To(gomega.Equal("pod vms/even is on node threads: compute 2-3,6-7\n"))
+		// The pod may run a moment before its node has reported what it got.
+		gomega.Eventually(ctx, func(g gomega.Gomega) {
+			out, code := corepin(ctx, bed, "corepin-explainer", "", "explain", "pod", "even", "--namespace", testbed.VMNamespace)
+			g.Expect(code).To(gomega.Equal(0))
+			g.Expect(out).To(gomega.Equal("pod vms/even is on node threads: compute 2-3,6-7\n"))
+		}).WithTimeout(time.Minute).Should(gomega.Succeed())
 	})
 
 	ginkgo.It("and the maps need no more rights than ClusterRole corepin-explain", func(ctx context.Context) {

@@ -25,6 +25,9 @@ func (s *Story) pinned(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return facts, err
 		}
+		if len(vm.Pins) == 0 {
+			return facts, fmt.Errorf("%s is on node %s, which has no guests: nothing was pinned", name, vm.Node)
+		}
 		facts = append(facts, fmt.Sprintf("%-10s %s (%s)", name, vm.pinText(), vm.Guest))
 	}
 	return facts, nil

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/pkg/cpuset"
@@ -52,12 +54,31 @@ func (s *Story) create(ctx context.Context) ([]string, error) {
 		if err != nil {
 			return facts, fmt.Errorf("reading the example: %w", err)
 		}
+		fact := "applied manifests/examples/" + name + ".yaml"
+		if name != VMLocal {
+			if example, err = bindTo(example, Small); err != nil {
+				return facts, fmt.Errorf("reading the example %s: %w", name, err)
+			}
+			fact += ", with a node selector: guests live on node " + Small
+		}
 		if err := s.bed.Apply(ctx, example); err != nil {
 			return facts, err
 		}
-		facts = append(facts, "applied manifests/examples/"+name+".yaml")
+		facts = append(facts, fact)
 	}
 	return facts, nil
+}
+
+// bindTo gives a VMI a node selector: of the simulated nodes only one has guests, whose pins are to be seen.
+func bindTo(vmi []byte, node string) ([]byte, error) {
+	var object map[string]any
+	if err := yaml.Unmarshal(vmi, &object); err != nil {
+		return nil, err
+	}
+	if err := unstructured.SetNestedField(object, node, "spec", "nodeSelector", corev1.LabelHostname); err != nil {
+		return nil, err
+	}
+	return yaml.Marshal(object)
 }
 
 func (s *Story) placed(ctx context.Context) ([]string, error) {
