@@ -37,7 +37,10 @@ func (a *admission) grant(c *Container, aligned *cpuset.Set) refusal {
 // takeAligned takes need CPUs out of the shared pool, or of those that may be reused.
 func (a *admission) takeAligned(need int, aligned *cpuset.Set) (cpus cpuset.Set, r refusal) {
 	allowed := a.free().Union(a.reusable)
-	if aligned != nil {
+	// Of a machine with one NUMA node, single-numa-node names none (Merge in
+	// pkg/kubelet/cm/topologymanager/policy_single_numa_node.go, v1.36.3): too few CPUs are told otherwise then.
+	unnamed := a.node.TopologyManager.Policy == TopologySingleNUMANode && len(a.node.Topology.NUMANodes()) == 1
+	if aligned != nil && !unnamed {
 		from := allowed.Intersect(*aligned)
 		if cpus, r = a.takeCPUs(from, min(need, a.m.count(&from))); r.reason != "" {
 			return cpus, r
