@@ -4,13 +4,13 @@
 # with containerd's images, the agent's among them. The package test/harness/machine boots them.
 #
 # What comes from Debian is made once and kept in ${XDG_CACHE_HOME:-~/.cache}/corepin, by the content of
-# the functions that make it and of hack/machine/. Wants root: debootstrap does.
+# the functions that make it and of hack/machine/. DEBIAN_MIRROR names another mirror than debootstrap's own.
+# Wants root: debootstrap does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export CGO_ENABLED=${CGO_ENABLED:-0} PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 suite=bookworm
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 packages=kmod,iproute2,udev,runc,tini,busybox-static,containernetworking-plugins
 packages+=,libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,linux-image-cloud-amd64
 
@@ -64,7 +64,7 @@ disk() { rm -f "$3" && mke2fs -q -F -t ext4 -E lazy_itable_init=1,root_owner=0:0
 debian() {
 	local dir=$1 root=$work/root launcher=$work/launcher
 	mkdir -p "$dir" "$root"
-	debootstrap --variant=minbase --include=$packages $suite "$root" "$mirror" >"$work/debootstrap.log" 2>&1 ||
+	debootstrap --variant=minbase --include=$packages $suite "$root" ${DEBIAN_MIRROR:+"$DEBIAN_MIRROR"} >"$work/debootstrap.log" 2>&1 ||
 		{ tail -n 30 "$work/debootstrap.log" >&2; echo "debootstrap failed" >&2; exit 1; }
 	cp "$root"/boot/vmlinuz-* "$dir/vmlinuz"
 	cp "$root"/boot/initrd.img-* "$dir/initrd"

@@ -2,7 +2,7 @@
 //
 // The system suite runs it inside its machines. It is built here, and not downloaded, so that nothing but
 // the Go module proxy is wanted, and so that its version is the one that pkg/kubeletcpu claims to predict.
-// Build it with hack/build-machine.sh, which stamps that version: the agent reports what the kubelet says
+// Build it with hack/machine.sh, which stamps that version: the agent reports what the kubelet says
 // of itself.
 package main
 
