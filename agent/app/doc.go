@@ -38,7 +38,8 @@
 //	                                      VMIs (in theirs), so in all namespaces; patch counts repeats
 //
 // The token must be that of a pod: manifests/base/agent/confinement.yaml lets it write the objects of the
-// node that it names, and no others. Everything else the agent reads is on the host.
+// node that it names, and no others, and events in that node's name only. Everything else the agent reads is on the
+// host.
 //
 // # What it needs of the host
 //

@@ -123,7 +123,8 @@ type Pinning struct {
 	// containers' cpusets are left out of what is compared. Default /host/sys/fs/cgroup, since a container sees
 	// its own cgroup at /sys/fs/cgroup.
 	CgroupDir string `json:"cgroupDir,omitempty"`
-	// deadline bounds one conversation with one libvirt. Default 5s.
+	// deadline bounds one look at one guest: connecting to its libvirt, reading, pinning, reading back. After one that
+	// was missed the next has twice the time, up to a minute. Default 5s.
 	Deadline metav1.Duration `json:"deadline,omitempty"`
 	// verifyPeriod is the time between two full checks of all pins, a net under the events. The kernel tells
 	// nobody that it moved a thread, so this bounds how long that goes unseen. Default 4s.

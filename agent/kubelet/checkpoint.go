@@ -97,8 +97,9 @@ func (s checkpointState) parse() (Checkpoint, error) {
 		return Checkpoint{}, fmt.Errorf("defaultCpuSet: %w", err)
 	}
 	c := Checkpoint{
-		Policy: *s.PolicyName, Shared: shared, PodLevel: len(s.PodEntries) > 0,
+		Policy: *s.PolicyName, Shared: shared,
 		Granted: make(map[types.UID]map[string]cpuset.Set, len(s.Entries)),
+		Pods:    make(map[types.UID]cpuset.Set, len(s.PodEntries)),
 	}
 	for uid, entry := range s.Entries {
 		if c.Granted[uid], err = parseEntry(entry); err != nil {
@@ -106,7 +107,7 @@ func (s checkpointState) parse() (Checkpoint, error) {
 		}
 	}
 	for uid, pod := range s.PodEntries {
-		if _, err := cpuset.Parse(pod.CPUSet); err != nil {
+		if c.Pods[uid], err = cpuset.Parse(pod.CPUSet); err != nil {
 			return Checkpoint{}, fmt.Errorf("entry of pod %.40q: %w", uid, err)
 		}
 	}

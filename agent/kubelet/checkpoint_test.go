@@ -49,8 +49,8 @@ func TestParseCheckpoint(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.Policy != tc.policy || got.Shared != shared || got.PodLevel != tc.podLevel {
-				t.Errorf("got policy %s, shared %s, podLevel %t", got.Policy, got.Shared, got.PodLevel)
+			if got.Policy != tc.policy || got.Shared != shared || len(got.Pods) > 0 != tc.podLevel {
+				t.Errorf("got policy %s, shared %s, CPUs of whole pods %v", got.Policy, got.Shared, got.Pods)
 			}
 			if len(got.Granted) != len(tc.granted) {
 				t.Errorf("granted to pods %v, want %v", got.Granted, tc.granted)

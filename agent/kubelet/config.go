@@ -36,10 +36,52 @@ func configOf(file *kubeletconfig.KubeletConfiguration) (Config, error) {
 		TopologyManagerScope:   or(file.TopologyManagerScope, kubeletconfig.ContainerTopologyManagerScope),
 		TopologyManagerOptions: file.TopologyManagerPolicyOptions,
 		MemoryManagerPolicy:    or(file.MemoryManagerPolicy, kubeletconfig.NoneMemoryManagerPolicy),
-		PodLevelResources:      file.FeatureGates["PodLevelResourceManagers"],
+		Gates:                  gatesOf(file.FeatureGates),
 		CertFile:               file.TLSCertFile,
 	}
 	return c, c.parseReserved(file)
+}
+
+// The feature gates that decide here: the one, and those that stand for it where it is not set
+// (k8s.io/component-base/featuregate, v0.36.3).
+const (
+	gatePodLevel = "PodLevelResourceManagers"
+	gateAllAlpha = "AllAlpha"
+	gateAllBeta  = "AllBeta"
+)
+
+var gatesRead = []string{gatePodLevel, gateAllAlpha, gateAllBeta}
+
+// alphaMinor is the kubelet's version 1.36, where PodLevelResourceManagers came as alpha; it is beta, and off, in 1.37
+// (pkg/features/kube_features.go, v1.36.3 and v1.37.2).
+const alphaMinor = 36
+
+func gatesOf(set map[string]bool) map[string]bool {
+	var gates map[string]bool
+	for _, name := range gatesRead {
+		if on, is := set[name]; is {
+			if gates == nil {
+				gates = map[string]bool{}
+			}
+			gates[name] = on
+		}
+	}
+	return gates
+}
+
+// PodLevelResourceManagers tells whether that feature gate is on in a kubelet of version 1.<minor>.
+func (c Config) PodLevelResourceManagers(minor int) bool {
+	on, set := c.Gates[gatePodLevel]
+	switch {
+	case minor < alphaMinor:
+		return false
+	case set:
+		return on
+	case minor == alphaMinor:
+		return c.Gates[gateAllAlpha]
+	default:
+		return c.Gates[gateAllBeta]
+	}
 }
 
 // parseReserved follows the kubelet (cmd/kubelet/app/server.go and pkg/kubelet/cm/cpumanager/

@@ -38,7 +38,8 @@ tlsCertFile: /etc/kubelet.crt
 featureGates: {PodLevelResourceManagers: true, Other: false}
 `, Config{
 				"static", map[string]string{"full-pcpus-only": "true"}, "single-numa-node", "pod",
-				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static", true, cpuset.Of(0, 64), 0, "/etc/kubelet.crt",
+				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static",
+				map[string]bool{"PodLevelResourceManagers": true}, cpuset.Of(0, 64), 0, "/etc/kubelet.crt",
 			},
 		},
 		"a fraction is rounded up": {"kubeReserved: {cpu: 500m}\n", with(func(c *Config) { c.ReservedCount = 1 })},
@@ -54,6 +55,39 @@ featureGates: {PodLevelResourceManagers: true, Other: false}
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}
 		})
+	}
+}
+
+func TestPodLevelResourceManagers(t *testing.T) {
+	for _, tc := range []struct {
+		gates      string
+		on36, on37 bool
+	}{
+		{"{}", false, false},
+		{"{Other: true}", false, false},
+		{"{PodLevelResourceManagers: true}", true, true},
+		{"{PodLevelResourceManagers: false, AllAlpha: true, AllBeta: true}", false, false},
+		{"{AllAlpha: true}", true, false},
+		{"{AllBeta: true}", false, true},
+		{"{PodLevelResourceManagers: true, AllAlpha: false, AllBeta: false}", true, true},
+	} {
+		c, err := ParseConfig([]byte(configHeader + "featureGates: " + tc.gates + "\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got36, got37 := c.PodLevelResourceManagers(36), c.PodLevelResourceManagers(37); got36 != tc.on36 || got37 != tc.on37 {
+			t.Errorf("%s: on in 1.36: %t, in 1.37: %t; want %t, %t", tc.gates, got36, got37, tc.on36, tc.on37)
+		}
+		if c.PodLevelResourceManagers(35) {
+			t.Errorf("%s: on in a kubelet that does not know it", tc.gates)
+		}
+		without, err := ParseConfig([]byte(configHeader))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if same := c.sameDecisions(without); same == (tc.on36 || tc.on37) {
+			t.Errorf("%s decides the same as no gates: %t", tc.gates, same)
+		}
 	}
 }
 

@@ -81,9 +81,10 @@ type Checkpoint struct {
 	// Granted are the exclusive CPUs, by pod and container. A container that has ended may stand here
 	// until the kubelet next looks, 10 s at most.
 	Granted map[types.UID]map[string]cpuset.Set
-	// PodLevel tells that the kubelet has granted CPUs to whole pods (feature gate
-	// PodLevelResourceManagers), which is not modelled; Granted then also holds containers that share.
-	PodLevel bool
+	// Pods are the CPUs that pods with pod-level resources were granted as a whole, which a kubelet does only with
+	// its feature gate PodLevelResourceManagers on. Granted has the parts of these that their containers have,
+	// and containers of one pod may share a part.
+	Pods map[types.UID]cpuset.Set
 }
 
 // Config is a kubelet's configuration, with the kubelet's defaults.
@@ -94,8 +95,8 @@ type Config struct {
 	TopologyManagerScope   string
 	TopologyManagerOptions map[string]string
 	MemoryManagerPolicy    string
-	// PodLevelResources tells whether feature gate PodLevelResourceManagers is set on.
-	PodLevelResources bool
+	// Gates are the feature gates of gatesRead, as far as they are set.
+	Gates map[string]bool
 	// ReservedCPUs are reservedSystemCPUs; empty where only an amount is reserved.
 	ReservedCPUs cpuset.Set
 	// ReservedCount is the number of CPUs that kubeReserved and systemReserved come to, rounded up. It
@@ -115,6 +116,13 @@ func (c Config) sameDecisions(other Config) bool {
 			*options = nil
 		}
 	}
+	// By both meanings that AllAlpha and AllBeta can have.
+	for _, minor := range []int{alphaMinor, alphaMinor + 1} {
+		if c.PodLevelResourceManagers(minor) != other.PodLevelResourceManagers(minor) {
+			return false
+		}
+	}
+	c.Gates, other.Gates = nil, nil
 	return reflect.DeepEqual(c, other)
 }
 

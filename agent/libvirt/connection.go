@@ -79,8 +79,10 @@ type connection struct {
 	rpc    *golibvirt.Libvirt
 	shared bool // by guests of others, so that a guest is known by its name only
 
+	deaf     bool    // libvirt does not tell all changes
 	lastText string  // the XML that was read last
 	last     *domain // what it says; not to be changed
+	look     look    // the last one at which the XML was read
 }
 
 // Changed implements pinning.Connection.
@@ -107,6 +109,7 @@ func (c *connection) subscribe(ctx context.Context) error {
 		})
 		var refused golibvirt.Error
 		if errors.As(err, &refused) || errors.Is(err, golibvirt.ErrUnsupported) {
+			c.deaf = true
 			klog.FromContext(ctx).Info("libvirt does not tell changes, so they are seen later", "event", int32(event), "err", err)
 			continue
 		}
@@ -148,6 +151,7 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 
 // Pin implements pinning.Connection.
 func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinning.Thread, cpus cpuset.Set) error {
+	c.look = look{}
 	dom, cpuMap, id := handle(guest), toMap(cpus), uint32(thread.ID)
 	_, err := call(ctx, c, func() (struct{}, error) {
 		switch thread.Kind {

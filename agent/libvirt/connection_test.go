@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	golibvirt "github.com/digitalocean/go-libvirt"
+
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
@@ -74,6 +76,7 @@ func TestGuestIsFoundByName(t *testing.T) {
 		t.Errorf("with one domain running, got %+v, %v; want that one", guest, err)
 	}
 	dom := l.create(t, testDomain("vms_other"))
+	received(t, c, "a domain started")
 	if _, err := c.Guest(ctx, "vms_db"); !errors.Is(err, pinning.ErrNoGuest) || !strings.Contains(err.Error(), "vms_db") {
 		t.Errorf("with two domains of other names, got %v; want ErrNoGuest with the name", err)
 	}
@@ -92,6 +95,54 @@ func TestGuestIsFoundByName(t *testing.T) {
 	}
 	if _, err := c.Guest(ctx, "vms_other"); !errors.Is(err, pinning.ErrNoGuest) {
 		t.Errorf("with no domain running, got %v; want ErrNoGuest", err)
+	}
+}
+
+// A guest's configuration is read when libvirt tells that it changed, or the threads tell; else only the threads are.
+func TestMostLooksReadTheThreadsOnly(t *testing.T) {
+	l := startLibvirtd(t, testDriver)
+	dom := l.create(t, testDomain("vms_db"))
+	c := l.connect(t, testDriver).(*connection)
+	read := func(what string, vcpus, uses int, pinned cpuset.Set) {
+		t.Helper()
+		guest, err := c.Guest(shortly(t), "vms_db")
+		if err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if len(guest.VCPUs) != vcpus || c.look.uses != uses || guest.VCPUs[0].Pinned != pinned || guest.Domain != "vms_db" || guest.ThreadsPerCore != 2 {
+			t.Errorf("%s: %+v by a configuration that was used %d times; want %d vCPUs, the first pinned to %q, and %d", what, guest, c.look.uses, vcpus, pinned, uses)
+		}
+	}
+	read("the first look", 4, 0, cpuset.Set{})
+	for n := range fullEvery {
+		read("a later look", 4, n+1, cpuset.Set{})
+	}
+	read("the look after these", 4, 0, cpuset.Set{})
+	read("one more", 4, 1, cpuset.Set{})
+
+	if err := l.rpc.DomainSetVcpusFlags(dom, 6, uint32(golibvirt.DomainVCPULive)); err != nil {
+		t.Fatal(err)
+	}
+	read("after a vCPU was plugged", 6, 0, cpuset.Set{})
+	guest, err := c.Guest(shortly(t), "vms_db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Pin(shortly(t), guest, pinning.Thread{Kind: pinning.VCPU}, cpuset.Of(3)); err != nil {
+		t.Fatal(err)
+	}
+	read("after a pin of our own", 6, 0, cpuset.Of(3))
+	if err := l.rpc.DomainSuspend(dom); err != nil {
+		t.Fatal(err)
+	}
+	received(t, c, "a domain was paused")
+	read("after an event", 6, 0, cpuset.Of(3))
+	if err := l.rpc.DomainDestroy(dom); err != nil {
+		t.Fatal(err)
+	}
+	l.crowd(t) // else the one domain that is left would be taken for the pod's
+	if _, err := c.Guest(shortly(t), "vms_db"); !errors.Is(err, pinning.ErrNoGuest) {
+		t.Errorf("after the guest ended: %v, want ErrNoGuest", err)
 	}
 }
 

@@ -27,11 +27,20 @@
 //   - Frames are checked before go-libvirt sees them: it trusts lengths and counts, and would make the
 //     agent allocate or panic on bad ones.
 //   - Events carry no data that is used. Any event only means "look again".
-//   - Every call runs under a deadline. go-libvirt has none, so the connection is closed when time is up.
+//   - Every call runs under a deadline. go-libvirt has none, so the connection is closed when time is up. A call
+//     that waits in libvirt for another on the same domain, as DomainGetIothreadInfo may during a migration, ends so
+//     too; what else it holds up is the one worker of that VM. The deadline grows beyond libvirt's own: package
+//     pinning has it.
 //
 // What libvirt 9.0 cannot do: a live emulatorpin moves QEMU's main thread and what that starts later,
 // where libvirt has no cgroup of its own, as in a launcher pod. QEMU's helper threads that run already (RCU,
 // monitor) stay on the container's CPUs. A pin that is in the XML when the guest starts has them all.
+//
+// What libvirt cannot tell: where the emulator's threads really run. DomainGetEmulatorPinInfo answers with the
+// configuration, not with what the kernel says, so a taskset of QEMU's main thread alone is no drift that is seen here.
+// To see it the agent would have to see the host's processes, which the shipped one does not (no hostPID). What such
+// a thread can do is bounded: the container's cpuset, which is the grant, holds for it too, so it takes time from
+// its own VM's vCPUs, never from another's.
 //
 // Domain XML is read with types of our own that hold only what pinning needs.
 package libvirt

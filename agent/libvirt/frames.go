@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 )
 
 // The frame of libvirt's RPC (libvirt docs/kbase/internals/rpc.html and src/rpc/virnetprotocol.x, 9.0): the
@@ -39,6 +40,7 @@ var arrayReplies = map[uint32]uint32{
 type frames struct {
 	net.Conn
 	changed chan struct{}
+	events  atomic.Uint64 // told so far
 
 	// Only the reading goroutine, which is go-libvirt's, uses these.
 	pending []byte // the rest of the frame that is being passed on
@@ -84,6 +86,7 @@ func (f *frames) next() ([]byte, error) {
 		return nil, err
 	}
 	if program == remoteProgram && kind == typeMessage {
+		f.events.Add(1)
 		select {
 		case f.changed <- struct{}{}:
 		default:

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
@@ -10,29 +11,79 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
+// fullEvery is how many looks at most are made by one XML. Every change of it is told by an event, so this is a net
+// under a net.
+const fullEvery = 5
+
+// look is what was read of a guest's configuration, and when.
+type look struct {
+	name   string // as it was asked for; "" for none
+	dom    golibvirt.Domain
+	domain *domain
+	events uint64 // told before it was read
+	uses   int
+}
+
+// errOutdated says that the guest's threads are others than its configuration says.
+var errOutdated = errors.New("the guest's threads changed while they were read")
+
 // Guest implements pinning.Connection. libvirt's pins come from the live XML, which is one consistent
 // answer; where the threads may really run comes from the calls that make libvirt ask the kernel.
+//
+// A call costs what it costs to wake two programs, whatever it carries, and most looks find nothing new. libvirt tells
+// when a guest starts, ends or is pinned otherwise; it is the kernel that tells nobody. So where libvirt has told
+// nothing since the XML was read, only the threads are looked at.
 func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
+	if l := c.look; !c.deaf && l.name == name && name != "" && l.uses < fullEvery && c.frames.events.Load() == l.events {
+		c.look.uses++
+		// With room for one vCPU more than there should be. Whatever is wrong, the full look sorts it.
+		if guest, err := c.threadsOf(ctx, l.dom, l.domain, len(l.domain.vcpus)+1); err == nil {
+			return guest, nil
+		}
+	}
+	l := look{name: name, events: c.frames.events.Load()}
+	c.look = look{}
+	var err error
+	if l.dom, l.domain, err = c.configuration(ctx, name); err != nil {
+		return nil, err
+	}
+	guest, err := c.threadsOf(ctx, l.dom, l.domain, len(l.domain.vcpus))
+	if err == nil {
+		c.look = l
+	}
+	return guest, err
+}
+
+// configuration finds the guest and reads its XML.
+func (c *connection) configuration(ctx context.Context, name string) (golibvirt.Domain, *domain, error) {
 	dom, err := c.find(ctx, name)
 	if err != nil {
-		return nil, err
+		return dom, nil, err
 	}
 	text, err := call(ctx, c, func() (string, error) { return c.rpc.DomainGetXMLDesc(dom, 0) })
 	if err != nil {
-		return nil, c.gone(dom, "reading the XML", err)
+		return dom, nil, c.gone(dom, "reading the XML", err)
 	}
 	d, err := c.parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("%w: domain %s: %w", pinning.ErrUnreadable, dom.Name, err)
+		return dom, nil, fmt.Errorf("%w: domain %s: %w", pinning.ErrUnreadable, dom.Name, err)
 	}
+	return dom, d, nil
+}
+
+// threadsOf reads where the threads may run, of no more vCPUs than most.
+func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *domain, most int) (*pinning.Guest, error) {
 	guest := &pinning.Guest{
 		Domain: dom.Name, UUID: dom.UUID, Run: dom.ID,
 		ThreadsPerCore: d.threadsPerCore,
 		Emulator:       d.emulatorPin,
 	}
-	vcpus, err := c.vcpuAffinities(ctx, dom, d)
+	vcpus, err := c.vcpuAffinities(ctx, dom, most)
 	if err != nil {
 		return nil, c.gone(dom, "reading the vCPUs", err)
+	}
+	if len(vcpus) > len(d.vcpus) {
+		return nil, fmt.Errorf("domain %s: %w", dom.Name, errOutdated)
 	}
 	if guest.VCPUs, err = threads("vCPU", d.vcpus, d.vcpuPins, vcpus); err != nil {
 		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
@@ -40,6 +91,9 @@ func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, er
 	ioThreads, err := c.ioThreadAffinities(ctx, dom, d)
 	if err != nil {
 		return nil, c.gone(dom, "reading the IO threads", err)
+	}
+	if len(ioThreads) > len(d.ioThreads) {
+		return nil, fmt.Errorf("domain %s: %w", dom.Name, errOutdated)
 	}
 	if guest.IOThreads, err = threads("IO thread", d.ioThreads, d.ioThreadPins, ioThreads); err != nil {
 		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
@@ -93,9 +147,9 @@ func (c *connection) gone(dom golibvirt.Domain, what string, err error) error {
 	return fmt.Errorf("%s of domain %s: %w", what, dom.Name, err)
 }
 
-func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, d *domain) (map[int]cpuset.Set, error) {
+func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, most int) (map[int]cpuset.Set, error) {
 	return call(ctx, c, func() (map[int]cpuset.Set, error) {
-		infos, maps, err := c.rpc.DomainGetVcpus(dom, int32(len(d.vcpus)), mapLength)
+		infos, maps, err := c.rpc.DomainGetVcpus(dom, int32(most), mapLength)
 		if err != nil {
 			return nil, err
 		}
@@ -130,7 +184,7 @@ func threads(what string, ids []int, pins, affinities map[int]cpuset.Set) ([]pin
 	for _, id := range ids {
 		affinity, ok := affinities[id]
 		if !ok {
-			return nil, fmt.Errorf("%s %d changed while it was read", what, id)
+			return nil, fmt.Errorf("%s %d: %w", what, id, errOutdated)
 		}
 		all = append(all, pinning.GuestThread{ID: id, Pinned: pins[id], Affinity: affinity})
 	}

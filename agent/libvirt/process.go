@@ -19,8 +19,16 @@ import (
 	"corepin.dev/corepin/agent/pinning"
 )
 
-// scanEvery is the least time between two looks at all processes, however many guests are waited for.
-const scanEvery = 250 * time.Millisecond
+const (
+	// scanEvery is the least time between two looks at all processes, however many guests are waited for.
+	scanEvery = 250 * time.Millisecond
+	// scanShare is the part of a CPU that looking at all processes may take, as a divisor: on a host with many
+	// thousands of them the looks are further apart.
+	scanShare = 100
+)
+
+// scanPause is the time between the ends of two looks at all processes, of which the last took so long.
+func scanPause(took time.Duration) time.Duration { return max(scanEvery, scanShare*took) }
 
 // dialProcess connects to the first of the sockets that a process of the pod sees in its own file system.
 // The sockets are looked up as the process would, so that /var/run may be a link to /run, and no link leads out.
@@ -59,18 +67,19 @@ func (h *Hypervisor) dialProcess(ctx context.Context, pod types.UID) (net.Conn, 
 type processes struct {
 	dir string
 
-	mu      sync.Mutex
-	scanned time.Time
-	byPod   map[types.UID][]int
+	mu    sync.Mutex
+	next  time.Time // when to look again
+	byPod map[types.UID][]int
 }
 
 func newProcesses(procDir string) *processes { return &processes{dir: procDir} }
 
-// of gives the processes of a pod, ascending, as they were at most scanEvery ago.
+// of gives the processes of a pod, ascending, as they were at the last look, which was as long ago as scanPause
+// allows.
 func (p *processes) of(pod types.UID) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.scanned) >= scanEvery {
+	if start := time.Now(); start.After(p.next) {
 		entries, err := os.ReadDir(p.dir)
 		if err != nil {
 			return nil, fmt.Errorf("looking for the pod's processes: %w", err)
@@ -85,7 +94,8 @@ func (p *processes) of(pod types.UID) ([]int, error) {
 				p.byPod[uid] = append(p.byPod[uid], pid)
 			}
 		}
-		p.scanned = time.Now()
+		end := time.Now()
+		p.next = end.Add(scanPause(end.Sub(start)))
 	}
 	return slices.Sorted(slices.Values(p.byPod[pod])), nil
 }

@@ -161,3 +161,36 @@ func TestCapabilities(t *testing.T) {
 		})
 	}
 }
+
+// However many processes a host has, looking at all of them takes a small part of a CPU.
+func TestLookingAtProcessesCostsLittle(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{
+		0: scanEvery, time.Millisecond: scanEvery, 10 * time.Millisecond: time.Second, 200 * time.Millisecond: 20 * time.Second,
+	} {
+		if got := scanPause(took); got != want {
+			t.Errorf("after a look of %s the next is %s later, want %s", took, got, want)
+		}
+	}
+	dir := t.TempDir()
+	p := newProcesses(dir)
+	process := func(pid, uid string) {
+		if err := os.Mkdir(filepath.Join(dir, pid), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, pid, "cgroup"), []byte("0::/kubepods/pod"+uid+"/x\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	process("11", "a")
+	if pids, err := p.of("a"); err != nil || len(pids) != 1 {
+		t.Fatalf("processes %v, error %v", pids, err)
+	}
+	process("12", "a")
+	if pids, err := p.of("a"); err != nil || len(pids) != 1 {
+		t.Errorf("processes %v, error %v: looked again at once", pids, err)
+	}
+	p.next = time.Now()
+	if pids, err := p.of("a"); err != nil || len(pids) != 2 {
+		t.Errorf("processes %v, error %v: want both after the pause", pids, err)
+	}
+}

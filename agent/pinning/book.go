@@ -1,12 +1,10 @@
 package pinning
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -28,10 +26,6 @@ const (
 
 var states = []state{stateWaiting, statePinned, stateDrifted, stateFailing, stateNotExclusive}
 
-// conflictGrace is how long two VMs must have been on one CPU before it is told: while the kubelet's grants
-// change, the one VM may be looked at before the other.
-const conflictGrace = time.Second
-
 // entry is what the last look at one guest found.
 type entry struct {
 	vm    types.NamespacedName
@@ -45,20 +39,16 @@ type entry struct {
 	held cpuset.Set
 }
 
-// conflict is CPUs that a VM has in common with others.
-type conflict struct {
-	text  string
-	since time.Time
-	told  bool
-}
-
 // book is what all workers know together. It is safe for use by many goroutines.
 type book struct {
 	mu        sync.Mutex
 	entries   map[types.UID]entry // by pod
-	conflicts map[types.UID]*conflict
+	conflicts map[types.UID]conflict
 	lastDrift string // that was repaired
-	told      bool   // whether Changed was called for lastDrift
+	// shown is what the report is told of each guest, and shownDrift of lastDrift: see show.
+	shown      map[types.UID]*shown
+	shownDrift string
+	repairs    brake
 	// unseen are the pods that no look has been made at yet; complete tells that all pods are known, and ready
 	// that all of them have been looked at once.
 	unseen          map[types.UID]bool
@@ -66,20 +56,18 @@ type book struct {
 }
 
 func newBook() *book {
-	return &book{entries: map[types.UID]entry{}, conflicts: map[types.UID]*conflict{}, unseen: map[types.UID]bool{}}
+	return &book{
+		entries: map[types.UID]entry{}, conflicts: map[types.UID]conflict{}, shown: map[types.UID]*shown{}, unseen: map[types.UID]bool{},
+	}
 }
 
-// put notes a look at the guest of a pod, and tells whether anything that is reported is now otherwise.
-func (b *book) put(pod types.UID, e entry) (changed bool) {
+// put notes a look at the guest of a pod.
+func (b *book) put(pod types.UID, e entry) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	was, known := b.entries[pod]
-	repaired := !b.told
-	b.told = true
 	b.entries[pod] = e
 	b.seen(pod)
 	b.count()
-	return repaired || !known || was.state != e.state || was.pins != e.pins || was.drift != e.drift
 }
 
 // drop forgets a pod.
@@ -88,6 +76,7 @@ func (b *book) drop(pod types.UID) {
 	defer b.mu.Unlock()
 	delete(b.entries, pod)
 	delete(b.conflicts, pod)
+	delete(b.shown, pod)
 	b.seen(pod)
 	b.count()
 }
@@ -120,51 +109,7 @@ func (b *book) all() (ready bool) {
 func (b *book) repaired(vm types.NamespacedName, drift string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	text := "VM " + vm.String() + ": " + drift
-	b.told = b.told && b.lastDrift == text
-	b.lastDrift = text
-}
-
-// conflictOf tells which other VMs are on CPUs of this pod's: news is the text to tell now, once for each
-// conflict; pending is true while there is one that has not lasted long enough to be told; over is true once
-// where there is none any more.
-func (b *book) conflictOf(pod types.UID, now time.Time) (news string, pending, over bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	defer b.count()
-	text, c := b.overlaps(pod), b.conflicts[pod]
-	if text == "" {
-		delete(b.conflicts, pod)
-		return "", false, c != nil && c.told
-	}
-	if c == nil || c.text != text {
-		c = &conflict{text: text, since: now}
-		b.conflicts[pod] = c
-	}
-	if c.told {
-		return "", false, false
-	}
-	if now.Sub(c.since) < conflictGrace {
-		return "", true, false
-	}
-	c.told = true
-	return text, false, false
-}
-
-// overlaps names the VMs that hold CPUs of this pod's.
-func (b *book) overlaps(pod types.UID) string {
-	mine := b.entries[pod]
-	if mine.held.IsEmpty() {
-		return ""
-	}
-	var texts []string
-	for _, other := range slices.Sorted(maps.Keys(b.entries)) {
-		e := b.entries[other]
-		if shared := e.held.Intersect(mine.held); other != pod && !shared.IsEmpty() {
-			texts = append(texts, fmt.Sprintf("CPU %s with VM %s", shared, e.vm))
-		}
-	}
-	return strings.Join(texts, ", ")
+	b.lastDrift = "VM " + vm.String() + ": " + drift
 }
 
 // count sets the gauges.
@@ -178,7 +123,7 @@ func (b *book) count() {
 	}
 	told := 0
 	for _, c := range b.conflicts {
-		if c.told {
+		if c.told() {
 			told++
 		}
 	}
@@ -193,9 +138,9 @@ func (b *book) pins() map[types.UID]string {
 		return nil
 	}
 	all := map[types.UID]string{}
-	for pod, e := range b.entries {
-		if e.pins != "" {
-			all[pod] = e.pins
+	for pod, s := range b.shown {
+		if s.pins != "" {
+			all[pod] = s.pins
 		}
 	}
 	return all
@@ -212,20 +157,20 @@ func (b *book) condition() *metav1.Condition {
 		Type: v1alpha1.ConditionDrifted, Status: metav1.ConditionFalse, Reason: ReasonInPlace,
 		Message: "the threads of every dedicated VM that was pinned are where they were pinned",
 	}
-	if b.lastDrift != "" {
-		c.Reason, c.Message = ReasonRepaired, shorten("the last drift is repaired: "+b.lastDrift)
+	if b.shownDrift != "" {
+		c.Reason, c.Message = ReasonRepaired, shorten("the last drift is repaired: "+b.shownDrift)
 	}
 	var texts []string
-	for _, pod := range slices.Sorted(maps.Keys(b.entries)) {
-		e := b.entries[pod]
-		if e.drift != "" {
-			texts = append(texts, "VM "+e.vm.String()+": "+e.drift)
+	pods := slices.Sorted(maps.Keys(b.shown))
+	for _, pod := range pods {
+		if s := b.shown[pod]; s.drift != "" {
+			texts = append(texts, "VM "+s.vm.String()+": "+s.drift)
 			c.Reason = ReasonMisplaced
 		}
 	}
-	for _, pod := range slices.Sorted(maps.Keys(b.conflicts)) {
-		if conflict := b.conflicts[pod]; conflict.told {
-			texts = append(texts, "VM "+b.entries[pod].vm.String()+" shares "+conflict.text)
+	for _, pod := range pods {
+		if s := b.shown[pod]; s.shares != "" {
+			texts = append(texts, "VM "+s.vm.String()+" shares "+s.shares)
 			c.Reason = ReasonConflict
 		}
 	}

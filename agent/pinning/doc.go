@@ -20,7 +20,8 @@
 //   - A dedicated VM without exclusive CPUs is said out loud, with the cause. So are two VMs on one CPU,
 //     whatever the cause, on both of them and on the Node.
 //   - One VM never delays another. Each has its own worker, connection, deadline and backoff, so a
-//     libvirt that hangs costs its own VM only.
+//     libvirt that hangs costs its own VM only. The deadline is for one look; after one that was missed the next is
+//     given twice the time, up to maxDeadline, so that a libvirt on a slow host gets there too.
 //   - No state of its own. What is pinned is what libvirt and the threads say, so killing the agent at any
 //     instant and starting it again ends in the same pins.
 //
@@ -28,7 +29,9 @@
 // grant (Pins; at most placement.MaxText bytes a guest, and about ten bytes a granted CPU). It is not an annotation
 // of the launcher pod: that would take the right to patch pods, any pod's image included, on every node. Who may
 // read it is who may get nodecpus; the VM's owner, who may not, has the Events of the pod, which name the pins too.
-// Condition Drifted says in the same place what is not as it should be, or the last drift that was repaired.
+// Condition Drifted says in the same place what is not as it should be, or the last drift that was repaired. A guest
+// for which either changes again and again is shown less and less often, down to once a minute: each change is a
+// write at the API server.
 //
 // Workers look again when the controller is triggered (pods or grants changed), when libvirt tells that
 // something about a domain changed, and, as a net under both, every verify period. The kernel tells nobody that a

@@ -22,6 +22,7 @@ import (
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/launcher"
 )
 
 // bench is a node for a Controller: pods, grants and one libvirt for each pod, all in memory, so that
@@ -44,7 +45,8 @@ type fakeLibvirt struct {
 	guest   *Guest // nil while none runs
 	err     error  // of every call
 	hangs   bool
-	ignores bool // takes pins and does nothing
+	slow    time.Duration // each call takes so long
+	ignores bool          // takes pins and does nothing
 	changed []chan struct{}
 	pins    []string
 	open    int
@@ -112,6 +114,16 @@ func (b *bench) vm(name, granted, guest string) *fakeLibvirt {
 		b.grants[pod.UID] = map[string]cpuset.Set{"compute": mustParse(granted)}
 	}
 	return l
+}
+
+// launcherOf is what the controller reads off the pod.
+func (b *bench) launcherOf(name string) launcher.Launcher {
+	b.t.Helper()
+	of, ok := launcher.Of(launcherPod(name, 1))
+	if !ok {
+		b.t.Fatal("the pod is no launcher")
+	}
+	return of
 }
 
 func launcherPod(name string, cpus int) *corev1.Pod {
@@ -204,12 +216,19 @@ func (b *bench) Connect(ctx context.Context, place Place) (Connection, error) {
 // answer waits as long as libvirt takes, and fails as it does.
 func (l *fakeLibvirt) answer(ctx context.Context) error {
 	l.bench.mu.Lock()
-	err, hangs := l.err, l.hangs
+	err, hangs, slow := l.err, l.hangs, l.slow
 	l.asked++
 	l.bench.mu.Unlock()
 	if hangs {
 		<-ctx.Done()
 		return ctx.Err()
+	}
+	if slow > 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(slow):
+		}
 	}
 	return err
 }

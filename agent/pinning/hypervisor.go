@@ -41,7 +41,8 @@ type Hypervisor interface {
 type Connection interface {
 	// Guest reads the running domain of that name. In a libvirt of the launcher pod's own, where there is
 	// none of that name but exactly one domain runs, it is that one. The error wraps ErrNoGuest where no
-	// such domain runs.
+	// such domain runs. Where the threads run is asked each time; what libvirt is told to do with them may be as
+	// libvirt last told a change of it.
 	Guest(ctx context.Context, domain string) (*Guest, error)
 	// Pin lets a thread of the guest run on these CPUs only, until the guest stops.
 	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error

@@ -40,6 +40,9 @@ func (w *worker) pass(ctx context.Context) *problem {
 	case guest == nil:
 		return unread
 	}
+	if unknown := granted.Minus(host.CPUs()); !unknown.IsEmpty() { // it has come online since the agent looked
+		return &problem{reasonTopology, fmt.Errorf("the kubelet granted CPUs %s, and CPUs %s of these are not seen online", granted, unknown)}
+	}
 	early, late := w.compareCPUSet(granted)
 	if early != nil {
 		return early
@@ -58,6 +61,9 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 	}
 	if len(todo.steps) == 0 {
 		w.settle(todo, guest, granted)
+		if w.current.unread != nil {
+			w.pinned(ctx, applied{plan{todo.pins, w.current.unread.steps}, w.current.unread.drift}, guest, granted)
+		}
 		w.current.timed = true
 		w.moved = time.Time{}
 		if w.clock.Since(w.mended) > calm {
@@ -80,14 +86,24 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 		w.tellMisplaced(todo, granted)
 		return nil
 	}
-	if p := w.apply(ctx, guest, todo); p != nil {
+	switch current, p := w.apply(ctx, guest, todo, granted, drift); {
+	case p != nil:
 		return p
+	case !current:
+		w.wake()
+		return nil
 	}
 	w.settle(todo, guest, granted)
-	w.observeTime(drift)
-	w.tellPinned(todo, guest, granted, drift)
-	klog.FromContext(ctx).V(2).Info("pinned guest", "cpus", granted.String(), "pins", pinMap(todo.pins, guest), "drift", drift)
+	w.pinned(ctx, applied{todo, drift}, guest, granted)
 	return nil
+}
+
+// pinned tells and counts pins that were read back.
+func (w *worker) pinned(ctx context.Context, a applied, guest *Guest, granted cpuset.Set) {
+	w.current.unread = nil
+	w.observeTime(a.drift)
+	w.tellPinned(a.plan, guest, granted, a.drift)
+	klog.FromContext(ctx).V(2).Info("pinned guest", "cpus", granted.String(), "pins", pinMap(a.pins, guest), "drift", a.drift)
 }
 
 // compareCPUSet compares the container's cpuset with the grant. CPUs that are granted and not in it cannot be
@@ -161,10 +177,15 @@ func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
 	return guest, nil
 }
 
-// apply takes all steps, also when one fails, and reads back whether the threads are there.
-func (w *worker) apply(ctx context.Context, guest *Guest, todo plan) *problem {
+// apply takes all steps, also when one fails, and reads back whether the threads are there. libvirt may have taken
+// long to get here, and may take long for each step, so it stops where these CPUs are not the VM's any more: then
+// current is false.
+func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpuset.Set, drift bool) (current bool, p *problem) {
 	var errs []error
 	for _, s := range todo.steps {
+		if now, _ := w.grant(); now != granted {
+			return false, nil
+		}
 		if err := w.connection.Pin(ctx, guest, s.thread, s.to); err != nil {
 			errs = append(errs, fmt.Errorf("pinning %s to CPU %s: %w", s.thread, s.to, err))
 			continue
@@ -172,16 +193,18 @@ func (w *worker) apply(ctx context.Context, guest *Guest, todo plan) *problem {
 		pinsApplied.WithLabelValues(string(s.thread.Kind)).Inc()
 	}
 	if len(errs) > 0 {
-		return w.problemOf(errors.Join(errs...))
+		return true, w.problemOf(errors.Join(errs...))
 	}
+	w.current.unread = &applied{todo, drift}
 	after, err := w.connection.Guest(ctx, guest.Domain)
 	if err != nil {
-		return w.problemOf(fmt.Errorf("reading the pins back: %w", err))
+		return true, w.problemOf(fmt.Errorf("reading the pins back: %w", err))
 	}
+	w.current.unread = nil
 	if left := diff(renumber(todo.pins, guest.numbers(), after), after); len(left) > 0 {
-		return &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
+		return true, &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
 	}
-	return nil
+	return true, nil
 }
 
 func (w *worker) problemOf(err error) *problem {

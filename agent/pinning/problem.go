@@ -20,6 +20,7 @@ const (
 	reasonNotVerified reason = "unverified"  // libvirt took the pins, and yet the threads are elsewhere
 	reasonCPUSet      reason = "cpuset"      // the container's cpuset is not what the kubelet granted
 	reasonUnpinned    reason = "unpinned"    // nobody has pinned the guest, and the first pin is not ours
+	reasonTopology    reason = "topology"    // CPUs are granted that are not known to be online
 )
 
 // problem is why a look at a guest did not end with valid pins, in words for the operator.
@@ -65,6 +66,8 @@ func (p *problem) patience() time.Duration {
 	switch {
 	case p.reason == reasonCPUSet:
 		return 3 // the kubelet looks at the cpusets every ten seconds (pkg/kubelet/cm/cpumanager, reconcilePeriod)
+	case p.reason == reasonTopology:
+		return 3 // the agent looks which CPUs are online every ten seconds
 	case p.passing():
 		return 1
 	default:
@@ -89,6 +92,8 @@ func (p *problem) nextStep() string {
 		return "the kubelet writes a container's cpuset within ten seconds; if it stays so, see the kubelet's log"
 	case reasonUnpinned:
 		return "see the log of the compute container, or set pinning.mode of the agent to enforce"
+	case reasonTopology:
+		return "compare the online CPUs with the kubelet's grant; the kubelet knows those that were online when it started"
 	case reasonLibvirt, reasonNotVerified:
 		return "see the log of libvirt in the compute container; retrying"
 	}

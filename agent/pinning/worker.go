@@ -27,6 +27,11 @@ const (
 	// maxGap is the longest wait between two looks at a guest whose threads somebody moves again and again:
 	// the gap doubles with each repair, so that two programs that disagree cost little.
 	maxGap = 4 * time.Second
+	// maxDeadline is how long a libvirt that did not answer in time is given in the end: each time twice as long, so
+	// that one on a slow host gets there at all. It is longer than the 30 s for which libvirt lets a call wait for
+	// another on the same domain, such as a migration (QEMU_JOB_WAIT_TIME, src/qemu/qemu_domainjob.c, 9.0): a call
+	// that is given up keeps one of libvirt's few threads until then, and calls must not pile up.
+	maxDeadline = time.Minute
 	// calm is how long a guest must have stayed in place for the gap to be the shortest again.
 	calm = 3 * maxGap
 )
@@ -47,10 +52,11 @@ type worker struct {
 	current    guestRun
 	failing    time.Time // when the row of failures began; zero when the last look did not fail
 	retry      time.Duration
-	told       string    // the last complaint that was told, "" once all is well
-	seen       entry     // what the look that is under way has found
-	moved      time.Time // when the threads were first seen off their pins; zero while they are not
-	mended     time.Time // when that was repaired last
+	deadline   time.Duration // for the next look
+	told       string        // the last complaint that was told, "" once all is well
+	seen       entry         // what the look that is under way has found
+	moved      time.Time     // when the threads were first seen off their pins; zero while they are not
+	mended     time.Time     // when that was repaired last
 	gap        time.Duration
 }
 
@@ -62,9 +68,16 @@ type guestRun struct {
 	seen    time.Time
 	settled placement.Pins // the last valid pins, the zero value before there were any
 	vcpus   []int          // the numbers of the vCPUs that they are of
+	unread  *applied       // pins that libvirt took, when it did not answer what became of them
 	timed   bool           // seen to settled was observed, or was not ours to observe
 	asked   asked
 	pins    string // as last reported: a libvirt that does not answer for a while takes nothing back
+}
+
+// applied is what libvirt was told.
+type applied struct {
+	plan
+	drift bool
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
@@ -73,7 +86,8 @@ func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
 		name = strings.NewReplacer("{namespace}", of.VMI.Namespace, "{name}", of.VMI.Name).Replace(pattern)
 	}
 	return &worker{
-		Controller: c, pod: pod, vm: vmiOf(pod, of), launcher: of, domain: name, woken: make(chan struct{}, 1), gap: minGap,
+		Controller: c, pod: pod, vm: vmiOf(pod, of), launcher: of, domain: name, woken: make(chan struct{}, 1),
+		gap: minGap, deadline: c.Config.Deadline.Duration,
 	}
 }
 
@@ -139,11 +153,18 @@ func (w *worker) look(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	within, cancel := context.WithTimeout(ctx, w.Config.Deadline.Duration)
+	within, cancel := context.WithTimeout(ctx, w.deadline)
 	defer cancel()
+	start := w.clock.Now()
 	p := w.pass(within)
 	if ctx.Err() != nil {
 		return 0
+	}
+	switch {
+	case p != nil && p.reason == reasonTimeout:
+		w.deadline = max(min(2*w.deadline, maxDeadline), w.deadline)
+	case w.clock.Since(start) < w.Config.Deadline.Duration:
+		w.deadline = w.Config.Deadline.Duration
 	}
 	next := wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
 	if p == nil {
@@ -172,12 +193,13 @@ func (w *worker) account(p *problem) (pending bool) {
 	default:
 		w.seen.state = stateFailing
 	}
-	changed := w.book.put(w.pod.UID, w.seen)
-	news, pending, over := w.book.conflictOf(w.pod.UID, w.clock.Now())
+	now := w.clock.Now()
+	w.book.put(w.pod.UID, w.seen)
+	news, pending := w.book.conflictOf(w.pod.UID, now)
 	if news != "" {
 		w.tellConflict(news)
 	}
-	if changed || over || news != "" {
+	if w.book.show(w.pod.UID, now) {
 		w.changed()
 	}
 	return pending

@@ -54,6 +54,8 @@ func Build(f Facts, last v1alpha1.NodeCPUStatus, now time.Time) v1alpha1.NodeCPU
 			Policy: config.TopologyManagerPolicy, Scope: config.TopologyManagerScope, Options: config.TopologyManagerOptions,
 		}
 		s.MemoryManager.Policy = config.MemoryManagerPolicy
+		// Only a kubelet with the gate on grants CPUs to whole pods, whatever its configuration file shows.
+		s.PodLevelResourceManagers = config.PodLevelResourceManagers(minor(s.KubeletVersion)) || len(f.Kubelet.Checkpoint.Value.Pods) > 0
 	}
 	if checkpoint := f.Kubelet.Checkpoint; checkpoint.Known {
 		s.CPUManager.Policy = checkpoint.Value.Policy

@@ -15,6 +15,7 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -65,6 +66,41 @@ func TestBuild(t *testing.T) {
 	}
 	if want := (v1alpha1.Summary{CPUs: 8, NUMANodes: 1, Reserved: 2, Granted: 2, Free: 4}); s.Summary != want {
 		t.Errorf("summary %+v, want %+v", s.Summary, want)
+	}
+}
+
+var (
+	podLevelGate = map[string]bool{"PodLevelResourceManagers": true}
+	wholePod     = map[types.UID]cpuset.Set{"uid": cpuset.Of(1, 5)}
+)
+
+// TestBuildPodLevel: the scheduler must read the gate from the report as the kubelet has it.
+func TestBuildPodLevel(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(*Facts)
+		want   bool
+	}{
+		"off":                              {func(*Facts) {}, false},
+		"on by the file":                   {func(f *Facts) { f.Kubelet.File.Value.Gates = podLevelGate }, true},
+		"on by the kubelet's word":         {func(f *Facts) { f.Kubelet.Configz = known(kubelet.Config{Gates: podLevelGate}) }, true},
+		"on by AllAlpha":                   {func(f *Facts) { f.Kubelet.File.Value.Gates = map[string]bool{"AllAlpha": true} }, true},
+		"on by a flag, as the state shows": {func(f *Facts) { f.Kubelet.Checkpoint.Value.Pods = wholePod }, true},
+		"in a kubelet before":              {func(f *Facts) { f.Kubelet.File.Value.Gates, f.KubeletVersion = podLevelGate, "v1.35.2" }, false},
+	} {
+		f := facts()
+		tc.change(&f)
+		s := Build(f, v1alpha1.NodeCPUStatus{}, noon)
+		if s.PodLevelResourceManagers != tc.want {
+			t.Errorf("%s: the report says %t", name, s.PodLevelResourceManagers)
+		}
+		node, err := nodereport.Node(&v1alpha1.NodeCPU{Status: s})
+		if err != nil || node.PodLevelResourceManagers != tc.want {
+			t.Errorf("%s: read back as %v, error %v", name, node, err)
+		}
+		f.KubeletVersion = ""
+		if again := Build(f, s, noon); again.PodLevelResourceManagers != tc.want {
+			t.Errorf("%s: another with the node's version unknown", name)
+		}
 	}
 }
 
@@ -123,8 +159,11 @@ func TestConditions(t *testing.T) {
 			f.Kubelet.File.Value.CPUManagerOptions = nil
 		}, true,
 			yes, ReasonPolicyStatic, no, ReasonConfigPending, "says CPU manager policy none, but its state file says static"},
-		"grants to whole pods":     {func(f *Facts) { f.Kubelet.Checkpoint.Value.PodLevel = true }, true, yes, ReasonPolicyStatic, no, ReasonPodLevelResources, ""},
-		"the gate for whole pods":  {func(f *Facts) { f.Kubelet.File.Value.PodLevelResources = true }, true, yes, ReasonPolicyStatic, no, ReasonPodLevelResources, ""},
+		"grants to whole pods":    {func(f *Facts) { f.Kubelet.Checkpoint.Value.Pods = wholePod }, true, yes, ReasonPolicyStatic, yes, ReasonPredictableByFile, ""},
+		"the gate for whole pods": {func(f *Facts) { f.Kubelet.File.Value.Gates = podLevelGate }, true, yes, ReasonPolicyStatic, yes, ReasonPredictableByFile, ""},
+		"whole pods, no gate": {func(f *Facts) {
+			f.Kubelet.Configz, f.Kubelet.Checkpoint.Value.Pods = f.Kubelet.File, wholePod
+		}, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "PodLevelResourceManagers is off"},
 		"a CPU has gone offline":   {func(f *Facts) { f.Host = known(cputopology.MustParse("1 sockets x 1 numa x 3 cores x 2 threads")) }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "CPUs 6-7 are in no core"},
 		"no kubelet version":       {func(f *Facts) { f.KubeletVersion = "" }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "kubeletVersion"},
 		"a kubelet not known":      {func(f *Facts) { f.KubeletVersion = "v1.99.0" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "1.99"},

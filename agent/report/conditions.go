@@ -29,7 +29,6 @@ const (
 	ReasonConfigUnreadable   = "ConfigUnreadable"
 	ReasonTopologyUnreadable = "TopologyUnreadable"
 	ReasonConfigPending      = "ConfigPending"
-	ReasonPodLevelResources  = "PodLevelResources"
 	ReasonContradiction      = "Contradiction"
 	ReasonNotModelled        = "NotModelled"
 )
@@ -147,8 +146,9 @@ func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, f Facts) []problem {
 		problems = append(problems, problem{ReasonConfigPending,
 			"the kubelet's configuration file was changed after the kubelet started, and the kubelet cannot be asked which of the two it runs with; restart it"})
 	}
-	if checkpoint.PodLevel || config.PodLevelResources {
-		problems = append(problems, problem{ReasonPodLevelResources, "the kubelet's feature gate PodLevelResourceManagers is on, which is not modelled"})
+	if origin == kubelet.FromKubelet && len(checkpoint.Pods) > 0 && !config.PodLevelResourceManagers(minor(f.KubeletVersion)) {
+		problems = append(problems, problem{ReasonContradiction,
+			"the kubelet's state file has CPUs of whole pods, but the kubelet says that its feature gate PodLevelResourceManagers is off; restart the kubelet as the Kubernetes documentation tells for a change of the policy"})
 	}
 	problems = append(problems, contradictions(s, f, config)...)
 	// The report as the scheduler will read it.

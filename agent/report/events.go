@@ -66,8 +66,12 @@ func policies(s v1alpha1.NodeCPUStatus) string {
 		}
 		return fmt.Sprint(" ", of) // in the order of the keys
 	}
-	return fmt.Sprintf("CPU manager %s%s, topology manager %s (scope %s)%s, memory manager %s", s.CPUManager.Policy, options(s.CPUManager.Options),
+	text := fmt.Sprintf("CPU manager %s%s, topology manager %s (scope %s)%s, memory manager %s", s.CPUManager.Policy, options(s.CPUManager.Options),
 		s.TopologyManager.Policy, s.TopologyManager.Scope, options(s.TopologyManager.Options), s.MemoryManager.Policy)
+	if s.PodLevelResourceManagers {
+		text += ", CPUs for pods as a whole"
+	}
+	return text
 }
 
 func find(conditions []metav1.Condition, kind string) metav1.Condition {

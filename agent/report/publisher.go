@@ -65,8 +65,11 @@ type Publisher struct {
 
 	// Run's own.
 	last    *v1alpha1.NodeCPU
-	highest int64  // generation
-	mine    string // resource version of what this agent wrote last; "" before that
+	highest int64 // generation
+	// said is what this agent wrote last, or found to be right; nil while it cannot know that. Whatever else the
+	// report says is somebody else's. Resource versions do not tell: they change with annotations too, and with a
+	// write of this agent's whose answer was lost.
+	said    *v1alpha1.NodeCPUStatus
 	refused string
 	truce   truce
 }
@@ -136,7 +139,7 @@ func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 	owner := nodereport.Owner(p.last)
 	if owner != "" && owner != node.UID {
 		// What an earlier Node's report says is not known of this Node, which may be another machine.
-		p.last.Status = v1alpha1.NodeCPUStatus{Generation: p.last.Status.Generation}
+		p.last.Status, p.said = v1alpha1.NodeCPUStatus{Generation: p.last.Status.Generation}, nil
 	}
 	if written, err = p.writeStatus(ctx, node); err != nil || owner == node.UID {
 		return written, err
@@ -154,11 +157,7 @@ func (p *Publisher) own(ctx context.Context, node *corev1.Node) error {
 	if err != nil {
 		return fmt.Errorf("applying node report: %w", err)
 	}
-	if err := p.remember(object); err != nil {
-		return err
-	}
-	p.mine = p.last.ResourceVersion
-	return nil
+	return p.remember(object)
 }
 
 func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written bool, err error) {
@@ -167,12 +166,11 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 	status := Build(facts, before, p.options.Clock.Now())
 	observe(&status)
 	if sameMeaning(status, before) {
-		p.mine = p.last.ResourceVersion // whoever wrote it
+		p.said = &p.last.Status // whoever wrote it
 		p.published.Store(true)
 		return false, nil
 	}
-	// What the API server has is not what this agent wrote last.
-	foreign := p.mine != "" && p.mine != p.last.ResourceVersion
+	foreign := p.said != nil && !sameMeaning(*p.said, before)
 	if foreign && p.truce.holds(p.options.Clock.Now()) {
 		return false, errTruce
 	}
@@ -182,13 +180,13 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, err
 	}
 	if object, err = p.options.Client.ApplyStatus(ctx, node.Name, object, p.applyOptions()); err != nil {
-		p.mine = "" // it may have been written all the same
+		p.said = nil // it may have been written all the same
 		return false, fmt.Errorf("applying status of node report: %w", err)
 	}
 	if err := p.remember(object); err != nil {
 		return false, err
 	}
-	p.mine = p.last.ResourceVersion
+	p.said = &p.last.Status
 	if foreign {
 		p.truce.corrected(p.options.Clock.Now())
 	}
@@ -225,7 +223,7 @@ func (p *Publisher) facts(node *corev1.Node) Facts {
 func (p *Publisher) read(ctx context.Context, name string) error {
 	object, err := p.options.Client.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		p.last = &v1alpha1.NodeCPU{}
+		p.last, p.said = &v1alpha1.NodeCPU{}, nil
 		return nil
 	}
 	if err != nil {

@@ -35,9 +35,13 @@ type server struct {
 	writes  int
 	down    int // number of requests that fail before the server is up again
 	up      int // number of requests that it answers before it goes down for one; 0: any number
+	lost    int // number of writes that it makes and whose answers are lost
 }
 
-var errDown = errors.New("connection refused")
+var (
+	errDown = errors.New("connection refused")
+	errLost = errors.New("no answer came")
+)
 
 func (s *server) request(ctx context.Context) error {
 	if s.up > 0 {
@@ -101,6 +105,10 @@ func (s *server) stored(options metav1.ApplyOptions) (*unstructured.Unstructured
 	s.version++
 	s.writes++
 	s.object.SetResourceVersion(fmt.Sprint(s.version))
+	if s.lost > 0 {
+		s.lost--
+		return nil, errLost
+	}
 	return s.object.DeepCopy(), nil
 }
 
@@ -454,5 +462,58 @@ func TestOwnWritesSeenLateAreNobodyElses(t *testing.T) {
 		p.Observed(earlier)
 		earlier = w.server.object.GetResourceVersion()
 		w.sync(p, true, "")
+	}
+}
+
+// A write whose answer is lost is this agent's own all the same, and what people hang on a report is no quarrel
+// about what it says.
+func TestNobodyIsAccusedWrongly(t *testing.T) {
+	for name, meanwhile := range map[string]func(w *world, p *Publisher){
+		"a lost answer": func(w *world, p *Publisher) {
+			w.server.lost = 1
+			w.sync(p, false, errLost.Error())
+		},
+		"a lost answer to the first request": func(w *world, p *Publisher) {
+			w.server.object = nil
+			p.Observed("")
+			w.server.lost = 1
+			w.sync(p, false, errLost.Error())
+		},
+		"a lost answer about the owner": func(w *world, p *Publisher) {
+			w.node = w.node.DeepCopy()
+			w.node.UID = "new-uid"
+			w.sync(p, true, "")
+			w.node = w.node.DeepCopy()
+			w.node.UID = "newer-uid"
+			w.server.change(func(o *unstructured.Unstructured) { o.SetOwnerReferences(nil) })
+			p.Observed("9")
+			w.server.lost = 1
+			w.sync(p, false, errLost.Error())
+		},
+		"an annotation": func(w *world, p *Publisher) {
+			w.server.change(func(o *unstructured.Unstructured) { o.SetAnnotations(map[string]string{"note": "ours"}) })
+			p.Observed(w.server.object.GetResourceVersion())
+		},
+		"a removal": func(w *world, p *Publisher) {
+			w.server.object = nil
+			p.Observed("")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.clock = testingclock.NewFakeClock(noon)
+			p := w.publisher()
+			w.sync(p, true, "")
+			for _, shared := range []int{2, 3, 6} {
+				w.read(func(f *Facts) { f.Kubelet.Checkpoint.Value.Shared = cpuset.Of(0, 4, shared) })
+				meanwhile(w, p)
+				if _, err := p.sync(t.Context()); err != nil {
+					t.Fatalf("at once after its own or no change: %v", err)
+				}
+				if got := w.stored().Status.SharedCPUs; got != cpuset.Of(0, 4, shared).String() {
+					t.Errorf("the report says %s", got)
+				}
+			}
+		})
 	}
 }

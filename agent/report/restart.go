@@ -8,10 +8,10 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/nodereport"
 )
@@ -21,6 +21,7 @@ const (
 	ReasonKeepsEverything = "KeepsEverything"
 	ReasonWouldNotStart   = "WouldNotStart"
 	ReasonWouldRefusePods = "WouldRefusePods"
+	ReasonWouldMovePods   = "WouldMovePods"
 )
 
 // changedConfig begins a message about a configuration that waits for the kubelet's next start.
@@ -66,14 +67,18 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *pr
 	}
 	var all []kubeletcpu.Grant
 	for _, uid := range slices.Sorted(maps.Keys(checkpoint.Granted)) {
-		all = append(all, grantsOf(checkpoint.Granted[uid])...)
+		all = append(all, grantsOf(checkpoint, uid)...)
 	}
 	if why := node.Restarts(all); why != "" {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: %s; drain the node and remove cpu_manager_state first, or change the configuration back", why)}
 	}
-	if refused := refusedPods(node, f.Pods, checkpoint); len(refused) > 0 {
+	refused, moved := readmitted(node, f.Pods, checkpoint)
+	if len(refused) > 0 {
 		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(refused), shortened(refused))}
+	}
+	if len(moved) > 0 {
+		return &problem{ReasonWouldMovePods, fmt.Sprintf("will give %d pods other CPUs than they have: %s", len(moved), shortened(moved))}
 	}
 	return nil
 }
@@ -85,22 +90,30 @@ func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) (
 	status.TopologyManager = v1alpha1.TopologyManager{
 		Policy: next.TopologyManagerPolicy, Scope: next.TopologyManagerScope, Options: next.TopologyManagerOptions,
 	}
+	status.PodLevelResourceManagers = next.PodLevelResourceManagers(minor(f.KubeletVersion))
 	if cpus, known := reservedBy(next, f, status.CPUManager); known {
 		status.ReservedCPUs = cpus.String()
 	}
 	return nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
 }
 
-func grantsOf(containers map[string]cpuset.Set) []kubeletcpu.Grant {
+// grantsOf is what a pod holds: CPUs as a whole, where it has any as such, and those of its containers.
+func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []kubeletcpu.Grant {
 	var grants []kubeletcpu.Grant
+	whole, asOne := checkpoint.Pods[uid]
+	if asOne {
+		grants = append(grants, kubeletcpu.Grant{CPUs: whole})
+	}
+	containers := checkpoint.Granted[uid]
 	for _, name := range slices.Sorted(maps.Keys(containers)) {
-		grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name]})
+		grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name], Part: asOne})
 	}
 	return grants
 }
 
-// refusedPods are the pods that would be failed, each with the kubelet's reason, the oldest first.
-func refusedPods(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) []string {
+// readmitted are the pods that would be failed, each with the kubelet's reason, and those that would be given
+// other CPUs, as pods are that were given CPUs as a whole; the oldest first.
+func readmitted(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
 		if byAge := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); byAge != 0 {
@@ -108,18 +121,21 @@ func refusedPods(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.C
 		}
 		return strings.Compare(string(a.UID), string(b.UID))
 	})
-	var refused []string
 	for _, pod := range pods {
-		held := checkpoint.Granted[pod.UID]
+		held := grantsOf(checkpoint, pod.UID)
 		if len(held) == 0 || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
 		demand := kubeletcpu.PodOf(pod)
-		if d := kubeletcpu.Readmit(node, &demand, grantsOf(held)); d.Verdict == kubeletcpu.Refused {
+		d := kubeletcpu.Readmit(node, &demand, held)
+		switch {
+		case d.Verdict == kubeletcpu.Refused:
 			refused = append(refused, fmt.Sprintf("%s/%s (%s)", pod.Namespace, pod.Name, d.Reason))
+		case d.Granted() != (kubeletcpu.Decision{Grants: held}).Granted():
+			moved = append(moved, pod.Namespace+"/"+pod.Name)
 		}
 	}
-	return refused
+	return refused, moved
 }
 
 func shortened(names []string) string {

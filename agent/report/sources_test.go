@@ -162,6 +162,15 @@ func TestRestartWarnings(t *testing.T) {
 			f.Kubelet.Checkpoint.Value.Shared = cpuset.Of(0, 3, 4, 7)
 			f.Pods = []*corev1.Pod{podOf("big", "4")}
 		}, ReasonWouldRefusePods, "started again, the kubelet will fail 1 pods", false},
+		"a pod with CPUs as a whole": {func(f *Facts) {
+			for _, c := range []*kubelet.Config{&f.Kubelet.Configz.Value, &f.Kubelet.File.Value} {
+				c.Gates, c.CPUManagerOptions, c.TopologyManagerPolicy, c.TopologyManagerScope = podLevelGate, nil, "best-effort", "pod"
+			}
+			f.Kubelet.Checkpoint.Value.Pods = wholePod
+			whole := podOf("uid", "2")
+			whole.Spec.Resources = whole.Spec.Containers[0].Resources.DeepCopy()
+			f.Pods = []*corev1.Pod{whole}
+		}, ReasonWouldMovePods, "will give 1 pods other CPUs than they have: vms/vm-uid", true},
 		"a CPU is gone": {func(f *Facts) { f.Host = known(cputopology.MustParse("1 sockets x 1 numa x 3 cores x 2 threads")) },
 			ReasonWouldNotStart, "may not start", true},
 	} {

@@ -67,7 +67,9 @@ func decode(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := &kubeletcpu.Node{Topology: topology, MemoryManager: status.MemoryManager.Policy}
+	node := &kubeletcpu.Node{
+		Topology: topology, MemoryManager: status.MemoryManager.Policy, PodLevelResourceManagers: status.PodLevelResourceManagers,
+	}
 	if node.Minor, err = minor(status.KubeletVersion); err != nil {
 		return nil, err
 	}

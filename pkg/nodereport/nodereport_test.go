@@ -25,8 +25,11 @@ func report() *v1alpha1.NodeCPU {
 		},
 		TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "pod"},
 		MemoryManager:   v1alpha1.MemoryManager{Policy: "None"},
-		ReservedCPUs:    "0,4",
-		SharedCPUs:      "0,2-4,6-7",
+
+		PodLevelResourceManagers: true,
+
+		ReservedCPUs: "0,4",
+		SharedCPUs:   "0,2-4,6-7",
 	}}
 	nc.Name = "n1"
 	SetTopology(&nc.Status, cputopology.MustParse("1 sockets x 2 numa x 2 cores x 2 threads"))
@@ -49,6 +52,14 @@ func TestNode(t *testing.T) {
 	}
 	if node.CPUManager.Policy != kubeletcpu.CPUManagerStatic || !node.CPUManager.Options.FullPCPUsOnly {
 		t.Errorf("CPU manager is %v", node.CPUManager)
+	}
+	if !node.PodLevelResourceManagers {
+		t.Error("the gate PodLevelResourceManagers is off")
+	}
+	without := report()
+	without.Status.PodLevelResourceManagers = false
+	if node, err := Node(without); err != nil || node.PodLevelResourceManagers {
+		t.Errorf("a report without the gate: %v, error %v; want it off", node, err)
 	}
 	if manager := node.TopologyManager; manager.Policy != kubeletcpu.TopologySingleNUMANode || manager.Scope != kubeletcpu.ScopePod {
 		t.Errorf("topology manager is %v", manager)

@@ -2,10 +2,12 @@ package integration
 
 import (
 	"context"
+	"strings"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -16,6 +18,17 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/test/harness/testbed"
 )
+
+// eventOf is an event as the agent of a node tells it.
+func eventOf(node string, about corev1.ObjectReference) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "told-", Namespace: metav1.NamespaceDefault}, InvolvedObject: about,
+		Reason: "Test", Message: "a test", Type: corev1.EventTypeNormal, Count: 1,
+		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(),
+		Source:              corev1.EventSource{Component: "corepin-agent", Host: node},
+		ReportingController: "corepin-agent", ReportingInstance: node,
+	}
+}
 
 // Who steals the token of one node's agent has that node. Here: and no other.
 var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
@@ -108,6 +121,53 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 		node, err := bed.Client().CoreV1().Nodes().Get(ctx, "n1", metav1.GetOptions{})
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		gomega.Expect(node.Labels).To(gomega.Equal(map[string]string{"zone": "a", "cpumanager": "true"}))
+	})
+
+	ginkgo.It("tells events in its own name, about its own Node, pods and VMs", func(ctx context.Context) {
+		node := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Name: "n1"}
+		own := eventOf("n1", node)
+		told, err := typed.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, own, metav1.CreateOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		patched, err := typed.CoreV1().Events(metav1.NamespaceDefault).Patch(ctx, told.Name, types.MergePatchType, []byte(`{"count":2}`), metav1.PatchOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(patched.Count).To(gomega.BeEquivalentTo(2))
+		for _, kind := range []string{"Pod", "VirtualMachineInstance"} {
+			about := corev1.ObjectReference{Kind: kind, Name: "a", Namespace: metav1.NamespaceDefault}
+			_, err = typed.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, eventOf("n1", about), metav1.CreateOptions{})
+			gomega.Expect(err).NotTo(gomega.HaveOccurred(), kind)
+		}
+		const name, about = "in its own name and that of its own node only", "about its own Node, pods and virtual machine instances only"
+		for why, spoil := range map[string]func(*corev1.Event){
+			name + " (source.host)":         func(e *corev1.Event) { e.Source.Host = "n2" },
+			name + " (no source)":           func(e *corev1.Event) { e.Source = corev1.EventSource{} },
+			name + " (component)":           func(e *corev1.Event) { e.Source.Component = "kubelet" },
+			name + " (reportingInstance)":   func(e *corev1.Event) { e.ReportingInstance = "n2" },
+			name + " (reportingController)": func(e *corev1.Event) { e.ReportingController = "kubelet" },
+			about + " (another Node)":       func(e *corev1.Event) { e.InvolvedObject.Name = "n2" },
+			about + " (another kind)":       func(e *corev1.Event) { e.InvolvedObject.Kind = "Secret" },
+		} {
+			event := eventOf("n1", node)
+			spoil(event)
+			_, err = typed.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, event, metav1.CreateOptions{})
+			want, _, _ := strings.Cut(why, " (")
+			gomega.Expect(err).To(forbidden(want), why)
+		}
+
+		// The kubelet's events, and those of other agents, are nothing to it; and the policy is nothing to others.
+		foreign := eventOf("n1", node)
+		foreign.Source.Component, foreign.ReportingController = "kubelet", "kubelet"
+		others, err := bed.Client().CoreV1().Events(metav1.NamespaceDefault).Create(ctx, foreign, metav1.CreateOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		taken := `{"source":{"component":"corepin-agent"},"reportingComponent":"corepin-agent"}`
+		_, err = typed.CoreV1().Events(metav1.NamespaceDefault).Patch(ctx, others.Name, types.MergePatchType, []byte(taken), metav1.PatchOptions{})
+		gomega.Expect(err).To(forbidden("its own node's events only"))
+		_, err = typed.CoreV1().Events(metav1.NamespaceDefault).Patch(ctx, told.Name, types.MergePatchType,
+			[]byte(`{"involvedObject":{"kind":"Pod","name":"b"}}`), metav1.PatchOptions{})
+		gomega.Expect(err).To(gomega.HaveOccurred())
+		_, err = typed.EventsV1().Events(metav1.NamespaceDefault).Create(ctx, &eventsv1.Event{
+			ObjectMeta: metav1.ObjectMeta{GenerateName: "e"}, Regarding: node, Reason: "Test", Action: "Test", EventTime: metav1.NowMicro(),
+			Type: corev1.EventTypeNormal, ReportingController: "corepin-agent", ReportingInstance: "n1"}, metav1.CreateOptions{})
+		gomega.Expect(err).To(gomega.Satisfy(apierrors.IsForbidden))
 	})
 
 	ginkgo.It("is worth nothing when it is bound to no pod, or when its pod is gone", func(ctx context.Context) {

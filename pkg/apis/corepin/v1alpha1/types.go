@@ -94,6 +94,12 @@ type NodeCPUStatus struct {
 	// +optional
 	MemoryManager MemoryManager `json:"memoryManager,omitempty"`
 
+	// podLevelResourceManagers tells whether the kubelet's feature gate of that name is on (alpha in 1.36, beta
+	// in 1.37, off by default in both): whether pods with pod-level resources (spec.resources) get CPUs of their
+	// own too.
+	// +optional
+	PodLevelResourceManagers bool `json:"podLevelResourceManagers,omitempty"`
+
 	// numaNodes are the node's NUMA nodes, those without CPUs included.
 	// +optional
 	// +listType=map
