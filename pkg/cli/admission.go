@@ -18,6 +18,7 @@ const (
 	reasonNotExact    = "NotExact"         // what the kubelet will do cannot be promised
 	reasonNoExclusive = "NoExclusiveCPUs"  // the kubelet would admit the pod, and give it no CPUs of its own
 	reasonNoNode      = "NoNode"           // several nodes, for several reasons
+	reasonBadInput    = "BadInput"         // so that no kubelet is asked
 )
 
 // demand is a pod that wants to be admitted.

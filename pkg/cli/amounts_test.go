@@ -80,8 +80,8 @@ func TestBadNodes(t *testing.T) {
 		objects []any
 		want    string
 	}{
-		{[]any{bare}, "-:1: node n1: status.allocatable is missing"},
-		{[]any{nodeOffering("8", "1Gi", "1"), nodeOffering("8", "1Gi", "1")}, "-:2: node n1: a second Node of this name"},
+		{[]any{bare}, "-:1: Node n1: status.allocatable is missing"},
+		{[]any{nodeOffering("8", "1Gi", "1"), nodeOffering("8", "1Gi", "1")}, "-:2: Node n1: a second Node of this name"},
 		{[]any{nodeOffering("8", "1Gi", "1"), podAsking("a", "", "2")}, "no NodeCPU objects; add them"},
 	} {
 		code, _, errs := run(t, stream(t, test.objects...), "fit", "-f", "-")

@@ -79,10 +79,7 @@ func (c *call) check(args []string, strictness string) error {
 		encoder.SetEscapeHTML(false)
 		tell = func(v *verdict) error { return encoder.Encode(v) }
 	}
-	var objects []object
-	for _, document := range documents {
-		objects = append(objects, document.objects()...)
-	}
+	objects := objectsOf(documents)
 	court := newCourt(rules, objects)
 	refused := 0
 	for i := range objects {

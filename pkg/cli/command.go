@@ -94,7 +94,7 @@ func (c *call) rootCommand() *cobra.Command {
 
 func (c *call) inputFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&c.files.names, "filename", "f", nil,
-		"A file or folder of YAML or JSON, or - for standard input; may be given again, and further names may follow.")
+		"A file or folder of YAML or JSON, or - for standard input; may be given again.")
 	cmd.Flags().BoolVarP(&c.files.recursive, "recursive", "R", false, "Read the folders within folders too.")
 }
 

@@ -140,12 +140,20 @@ func (o *object) foreign() bool {
 }
 
 // machine reads a VirtualMachineInstance or a VirtualMachine.
-func (o *object) machine() (*vmi.VMI, error) { return read(o, vmi.FromUnstructured) }
+func (o *object) machine() (*vmi.VMI, error) {
+	machine, err := read(o, vmi.FromUnstructured)
+	if err == nil {
+		machine.Name = o.name
+	}
+	return machine, err
+}
+
+var errKindless = errors.New("apiVersion or kind is missing, so it is not known what this is")
 
 // read decodes an object into what one of pkg/vmi's functions makes of it.
 func read[T any](o *object, of func(map[string]any) (T, error)) (out T, err error) {
 	if o.apiVersion == "" || o.kind == "" {
-		return out, errors.New("apiVersion or kind is missing, so it is not known what this is")
+		return out, errKindless
 	}
 	var fields map[string]any
 	faults, err := k8sjson.UnmarshalStrict(o.json, &fields)

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+
+	goyaml "sigs.k8s.io/yaml/goyaml.v3"
 )
 
 // place is where something stands in the input.
@@ -19,6 +21,7 @@ type document struct {
 	at   place
 	text []byte
 	json bool
+	root *goyaml.Node // its fields and their lines, once they were asked for
 }
 
 // cut finds the documents of a file without decoding them, so that a broken one does not take others with
@@ -68,7 +71,7 @@ func appendDocuments(documents []document, at place, text []byte) []document {
 		if len(text) == 0 {
 			return documents
 		}
-		values = values || text[0] == '{'
+		values = values || opens(text[0])
 		if !values {
 			return append(documents, document{at: at, text: text})
 		}
@@ -93,7 +96,7 @@ func skipBare(at *place, text []byte) []byte {
 		switch content := bytes.TrimLeft(text, " \t\r"); {
 		case len(content) == 0:
 			return nil
-		case content[0] == '{' && len(content) < len(text):
+		case opens(content[0]) && len(content) < len(text):
 			return content
 		case content[0] != '\n' && content[0] != '#' && content[0] != '%':
 			return text
@@ -104,10 +107,13 @@ func skipBare(at *place, text []byte) []byte {
 	return nil
 }
 
-// valueEnd is where the JSON object at the beginning of text ends, by its brackets; -1 where there is none,
-// or no end of it.
+// opens tells whether a JSON object or list begins with c.
+func opens(c byte) bool { return c == '{' || c == '[' }
+
+// valueEnd is where the JSON object or list at the beginning of text ends, by its brackets; -1 where there is
+// none, or no end of it.
 func valueEnd(text []byte) int {
-	if text[0] != '{' {
+	if !opens(text[0]) {
 		return -1
 	}
 	depth, quoted := 0, false
@@ -118,7 +124,7 @@ func valueEnd(text []byte) int {
 		case c == '"':
 			quoted = !quoted
 		case quoted:
-		case c == '{' || c == '[':
+		case opens(c):
 			depth++
 		case c == '}' || c == ']':
 			if depth--; depth == 0 {

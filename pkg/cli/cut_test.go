@@ -31,7 +31,8 @@ func TestCut(t *testing.T) {
 		"a torn JSON value":           {"{\"a\":1}\n{\"b\":\n{\"c\":3}\n", []string{`1 json "{\"a\":1}"`, `2 yaml "{\"b\":\n"`, `3 json "{\"c\":3}"`}},
 		"a bracket too many":          {"{\"a\":1}}\n{\"c\":3}\n", []string{`1 json "{\"a\":1}"`, `1 yaml "}\n"`, `2 json "{\"c\":3}"`}},
 		"a text that never ends":      {"{\"a\":\"\n", []string{`1 yaml "{\"a\":\"\n"`}},
-		"a JSON list is no object":    {"[{}]\n", []string{`1 yaml "[{}]\n"`}},
+		"a JSON list":                 {"[{},\n{}]\n{}", []string{`1 json "[{},\n{}]"`, `3 json "{}"`}},
+		"a YAML list in flow style":   {"[a, b]\n", []string{`1 yaml "[a, b]\n"`}},
 		"something after JSON values": {"{}\nhello\n", []string{`1 json "{}"`, `2 yaml "hello\n"`}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -14,15 +14,17 @@
 // # Promises
 //
 // Input is YAML or JSON, in any number of documents and lists, from files, folders or standard input.
-// Nothing that was given is passed over in silence: what cannot be read is told with its file and line.
-// Answers come in the order of the input, and the same input gives the same bytes. The exit code is 0
-// where all is well, 1 where something is refused, 2 where the command or its input is at fault.
+// Nothing that was given is passed over in silence: what cannot be used is told in its place, with its
+// file and line, and the rest is answered; only explain answers nothing then, since who is missing may be
+// a neighbour. Answers come in the order of the input, and the same input gives the same bytes. The exit
+// code is 0 where all is well, 1 where something is refused, 2 where the command or its input is at fault;
+// only to check, a document that cannot be read is a refused one.
 //
 // # How it is built
 //
 // Everything that touches the world (streams, files, the API server) is in Host and is passed in by the
-// program, pkg/kubectl-corepin. Below the commands everything is a function of values: cut.go and
-// object.go make objects of bytes, situation.go makes nodes and pods of objects, admission.go decides (and
-// scene.go looks as corepin-scheduler does, for package explain to decide), and the *_text.go files find the
-// words.
+// program, pkg/kubectl-corepin. Below the commands everything is a function of values: cut.go, plain.go and
+// object.go make objects of bytes, situation.go and report.go make pods and nodes of objects, admission.go
+// decides (and scene.go looks as corepin-scheduler does, for package explain to decide), and the *_text.go
+// files find the words.
 package cli

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -20,8 +21,13 @@ var fieldPath = regexp.MustCompile(`\b(?:spec|status|metadata)(?:\.[A-Za-z]\w*|\
 // faulty is an error about the object that begins with its place: the line of the first field that the
 // message names, if there is one in the object.
 func (o *object) faulty(err error) error {
+	return o.faultyAt(fieldPath.FindString(err.Error()), err)
+}
+
+// faultyAt is an error about a field of the object that begins with its place.
+func (o *object) faultyAt(path string, err error) error {
 	at := *o
-	if line := o.lineOf(fieldPath.FindString(err.Error())); line > 0 {
+	if line := o.lineOf(path); line > 0 {
 		at.at.line = line
 	}
 	return fmt.Errorf("%s: %w", at.where(), err)
@@ -30,16 +36,22 @@ func (o *object) faulty(err error) error {
 // lineOf is the line of a field in the file; 0 where it is not known. Where the last parts of the path are
 // not in the object, because something is missing, it is the line of what is there of it.
 func (o *object) lineOf(path string) int {
-	var root goyaml.Node
-	if path == "" || goyaml.Unmarshal(o.source.text, &root) != nil || len(root.Content) == 0 {
+	path = strings.Trim(o.path+"."+path, ".")
+	if path == "" {
 		return 0
 	}
-	if o.item > 0 {
-		path = fmt.Sprintf("items[%d].%s", o.item-1, path)
+	if o.source.root == nil {
+		o.source.root = &goyaml.Node{}
+		if goyaml.Unmarshal(o.source.text, o.source.root) != nil {
+			o.source.root = &goyaml.Node{}
+		}
+	}
+	if len(o.source.root.Content) == 0 {
+		return 0
 	}
 	line := 0
-	node := root.Content[0]
-	for part := range strings.SplitSeq(strings.ReplaceAll(path, "[", ".["), ".") {
+	node := o.source.root.Content[0]
+	for part := range strings.SplitSeq(strings.TrimPrefix(strings.ReplaceAll(path, "[", ".["), "."), ".") {
 		key, value := child(node, part)
 		if key == nil {
 			break
@@ -70,6 +82,31 @@ func child(node *goyaml.Node, part string) (key, value *goyaml.Node) {
 		}
 	}
 	return nil, nil
+}
+
+// wrongType is how the JSON decoder refuses a value.
+var wrongType = regexp.MustCompile(`json: cannot unmarshal (\w+)(.*) into Go (?:struct field \w+\.(\S+)|value) of type \**(\S+)`)
+
+// The decoder's words for what it found, and for what it wants, by how they begin, in those of YAML.
+var (
+	found = map[string]string{"number": "a number", "string": "a text", "bool": "true or false", "array": "a list", "object": "fields (name: value)"}
+	wants = []struct{ begins, want string }{
+		{"[]", "a list"}, {"string", "a text, in quotes"}, {"types.", "a text, in quotes"}, {"bool", "true or false"},
+		{"int", "a whole number"}, {"uint", "a whole number"}, {"float", "a number"}, {"", "fields (name: value)"},
+	}
+)
+
+// plain says what the JSON decoder says in the words of whoever wrote the object.
+func plain(err error) error {
+	if err == nil {
+		return nil
+	}
+	m := wrongType.FindStringSubmatch(err.Error())
+	if m == nil {
+		return err
+	}
+	i := slices.IndexFunc(wants, func(w struct{ begins, want string }) bool { return strings.HasPrefix(m[4], w.begins) })
+	return fmt.Errorf("%s is %s%s; want %s", cmp.Or(m[3], "the object"), cmp.Or(found[m[1]], m[1]), m[2], wants[i].want)
 }
 
 // oneLine joins errors with semicolons.

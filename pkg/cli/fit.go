@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
@@ -27,12 +26,21 @@ A pod with spec.nodeName, or named by --bind, is tried on that node. Any other i
 the order of the input, and goes to the first that admits it; if it asks for exclusive CPUs, to the first
 that gives it some. It is what kubelets decide that is looked at: not the scheduler's scores, and no phase,
 so that a pod which was refused can be asked about as it is. A pod that its node's report has already is not
-admitted twice.
+admitted twice. A pod with a generateName only is called by that and a number: web-1, web-2.
 
 The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). Where their Node objects are
 there, too, so is what the kubelet checks after it has granted CPUs: OutOfcpu, OutOfmemory and so on, node
 affinity, host ports and taints, beside the pods of the input that came before. If there are no NodeCPU
 objects, all that is taken from the cluster, with the pods that are there or on their way.
+
+A machine that does not exist yet can be written by hand. This is all that a NodeCPU has to say, and a policy
+that is left out is none; a core's id is its lowest CPU, and where there are several, it has a socket and an
+uncoreCache beside its numaNode:
+
+` + indented(minimalReport) + `
+With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. What
+cannot be used is left out and told in its place, by a line with "error" (file, line, and what to write
+instead); the rest is answered as if it were not there.
 
 Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at fault.`,
 		Example: `  kubectl corepin fit -f vm-pod.yaml
@@ -46,6 +54,11 @@ Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at 
 	return cmd
 }
 
+// indented is a text as it stands in a help.
+func indented(text string) string {
+	return "    " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n    ") + "\n"
+}
+
 func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	asJSON, err := c.json()
 	if err != nil {
@@ -57,61 +70,92 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 		return err
 	}
 	if len(s.pods) == 0 {
-		return errors.New("reading input: there is no Pod in it, so there is nothing to fit")
+		return cmp.Or(s.flawed(), errors.New("reading input: there is no Pod in it, so there is nothing to fit"))
 	}
 	bound, err := s.bindings(bindings)
 	if err != nil {
 		return err
 	}
-	tell := func(a *answer) error { return c.tellAnswer(s, a) }
+	tell := teller{func(a *answer) error { return c.tellAnswer(s, a) }, c.tellFlaw}
 	if asJSON {
 		encoder := json.NewEncoder(c.out)
 		encoder.SetEscapeHTML(false)
-		tell = func(a *answer) error { return encoder.Encode(lineOf(a)) }
+		tell = teller{func(a *answer) error { return encoder.Encode(lineOf(a)) }, func(f *flaw) error { return encoder.Encode(f.line()) }}
 	}
-	concerned := map[string]bool{}
-	for _, pod := range s.pods {
-		d := demandOf(pod)
-		a := s.place(d, cmp.Or(bound[d.name], pod.Spec.NodeName))
+	concerned, err := c.judge(s, bound, tell)
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	if !asJSON {
+		s.tellMaps(c.out, concerned)
+	}
+	return s.flawed()
+}
+
+// teller writes the answers, and what is left out.
+type teller struct {
+	answer func(*answer) error
+	flaw   func(*flaw) error
+}
+
+// judge answers for every pod, in the order of the input, and gives the names of the nodes that the answers are
+// about.
+func (c *call) judge(s *situation, bound map[string]string, tell teller) (concerned map[string]bool, err error) {
+	concerned = map[string]bool{}
+	flaws := s.flaws
+	for i := range len(s.pods) + 1 {
+		for ; err == nil && len(flaws) > 0 && flaws[0].after == i; flaws = flaws[1:] {
+			err = tell.flaw(&flaws[0])
+		}
+		if err != nil || i == len(s.pods) {
+			return concerned, err
+		}
+		d := demandOf(s.pods[i])
+		a := s.place(d, cmp.Or(bound[d.name], s.pods[i].Spec.NodeName))
 		if a.admitted() == nil {
 			c.refuse()
-		}
-		if err := tell(a); err != nil {
-			return fmt.Errorf("writing the answer: %w", err)
 		}
 		for i := range a.trials {
 			if len(a.trials) == 1 || a.trials[i].admitted {
 				concerned[a.trials[i].machine.name] = true
 			}
 		}
+		err = tell.answer(a)
 	}
-	if !asJSON {
-		s.tellMaps(c.out, func(m *machine) bool { return concerned[m.name] })
-	}
-	return nil
+	return concerned, err
 }
 
 // situation reads the input, and takes the nodes from the cluster if it has none.
 func (c *call) situation(ctx context.Context) (*situation, error) {
-	s := newSituation()
+	s, asksCluster, err := c.input()
+	if err == nil && asksCluster {
+		err = s.fromCluster(ctx, c.host, c.access)
+	}
+	return s, err
+}
+
+// input reads the files, and tells whether the nodes are those of the cluster, since the files have none.
+func (c *call) input() (s *situation, asksCluster bool, err error) {
+	s = newSituation()
 	if len(c.files.names) > 0 {
 		documents, err := c.files.documents(c.host)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
-		if s, err = situationOf(documents); err != nil {
-			return nil, err
-		}
+		s = situationOf(documents)
 	}
+	maybeNode := func(f flaw) bool { return f.kind != podKind.Kind }
 	switch fromCluster := c.access != (Access{}); {
-	case len(s.machines) == 0 && len(s.nodes) > 0:
-		return nil, errNodesOnly
-	case len(s.machines) == 0:
-		return s, s.fromCluster(ctx, c.host, c.access)
-	case fromCluster:
-		return nil, errBothSources
+	case len(s.machines) > 0 && fromCluster:
+		return nil, false, errBothSources
+	case len(s.machines) > 0:
+		return s, false, nil
+	case slices.ContainsFunc(s.flaws, maybeNode):
+		return nil, false, s.flawed()
+	case len(s.nodes) > 0:
+		return nil, false, errNodesOnly
 	}
-	return s, nil
+	return s, true, nil
 }
 
 // bindings reads the values of --bind, by the names of the pods.
@@ -128,7 +172,7 @@ func (s *situation) bindings(values []string) (map[string]string, error) {
 		case bound[name] != "" && bound[name] != node:
 			return nil, fmt.Errorf("--bind %s: the pod is bound to %s already", value, bound[name])
 		}
-		if !slices.ContainsFunc(s.pods, func(p *corev1.Pod) bool { return nameOf(p) == name }) {
+		if !s.listed[name] && !slices.ContainsFunc(s.flaws, func(f flaw) bool { return f.name == name }) {
 			return nil, fmt.Errorf("--bind %s: there is no pod %s; a pod of a namespace other than default is named NAMESPACE/NAME", value, name)
 		}
 		bound[name] = node
@@ -144,6 +188,19 @@ type fitLine struct {
 	CPUs     map[string]string `json:"cpus"`
 	Reason   string            `json:"reason"`
 	Message  string            `json:"message"`
+	Error    string            `json:"error,omitempty"` // why it is not judged
+}
+
+// line is the flaw's; one that is no Pod's is about no pod.
+func (f *flaw) line() fitLine {
+	line := fitLine{CPUs: map[string]string{}, Reason: reasonBadInput, Error: f.err.Error()}
+	switch f.kind {
+	case podKind.Kind:
+		line.Pod = f.name
+	case reportKind.Kind:
+		line.Node = f.name
+	}
+	return line
 }
 
 func lineOf(a *answer) fitLine {

@@ -41,6 +41,12 @@ func (c *call) tellAnswer(s *situation, a *answer) error {
 	return nil
 }
 
+// tellFlaw writes for people what is left out of the input.
+func (c *call) tellFlaw(f *flaw) error {
+	_, err := fmt.Fprintf(c.out, "left out: %v\n", f.err)
+	return err
+}
+
 // tellWhy tells what stands against the pod, and what would help. Where the kubelet's other checks are made too
 // (kubeletfit), what helps is left to the command explain, which looks at those as well.
 func (c *call) tellWhy(s *situation, t *trial, d *demand, indent string) {
@@ -75,9 +81,9 @@ func (s *situation) neighbours(m *machine, d *demand) []explain.Neighbour {
 }
 
 // tellMaps draws the nodes that are wanted, as the pods leave them.
-func (s *situation) tellMaps(out io.Writer, wanted func(*machine) bool) {
+func (s *situation) tellMaps(out io.Writer, wanted map[string]bool) {
 	for _, m := range s.machines {
-		if wanted(m) && m.node != nil {
+		if wanted[m.name] && m.node != nil {
 			fmt.Fprintf(out, "\n%s\n%s", m.name, s.draw(m))
 		}
 	}

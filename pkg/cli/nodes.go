@@ -53,5 +53,5 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 		}
 		fmt.Fprintf(c.out, "\n%s", s.draw(m))
 	}
-	return nil
+	return s.flawed()
 }

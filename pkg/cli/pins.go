@@ -31,6 +31,9 @@ Without -f, it tells of every dedicated VM in the cluster where the agent of its
 threads. With -f, it computes where they would go: for each VirtualMachineInstance or VirtualMachine of the
 input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
+With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
+"error"}; an emulator without a place of its own ("") runs on any of the granted CPUs.
+
 Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is at fault.`,
 		Example: `  kubectl corepin pins
   kubectl corepin pins -f nodecpu.yaml -f vmi.yaml --cpus 2-5`,
@@ -55,6 +58,7 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 // pinning is where a VM's threads are or would be.
 type pinning struct {
 	vm, node string
+	machine  *vmi.VMI // where it is that of the input
 	granted  cpuset.Set
 	host     *cputopology.Topology // nil where it is not known
 	reserved cpuset.Set
@@ -106,7 +110,7 @@ func (c *call) pinsOfInput(granted string) error {
 	if err != nil {
 		return err
 	}
-	report, machines, err := readPinsInput(documents)
+	report, all, err := readPinsInput(documents)
 	if err != nil {
 		return fmt.Errorf("reading input: %w", err)
 	}
@@ -115,19 +119,24 @@ func (c *call) pinsOfInput(granted string) error {
 	if err != nil {
 		return fmt.Errorf("reading input: NodeCPU %s: reservedCPUs: %w", report.Name, err)
 	}
-	all := make([]*pinning, 0, len(machines))
-	for _, machine := range machines {
-		p := &pinning{vm: qualified(machine.Namespace, machine.Name), node: report.Name, granted: cpus, host: host, reserved: reserved}
-		if p.err = hostErr; p.err == nil {
-			p.place(machine)
+	var flawed error
+	for _, p := range all {
+		p.node, p.granted, p.host, p.reserved = report.Name, cpus, host, reserved
+		switch {
+		case p.err != nil:
+			flawed = cmp.Or(flawed, fmt.Errorf("reading input: %w", p.err))
+		case hostErr != nil:
+			p.err = hostErr
+		default:
+			p.place()
 		}
-		all = append(all, p)
 	}
-	return c.tellPins(all)
+	return cmp.Or(c.tellPins(all), flawed)
 }
 
 // place computes the pins of a VM's guest.
-func (p *pinning) place(machine *vmi.VMI) {
+func (p *pinning) place() {
+	machine := p.machine
 	if !machine.Dedicated() {
 		p.err = errors.New("the VM asks no dedicated CPUs (spec.domain.cpu.dedicatedCpuPlacement), so nothing is pinned")
 		return
@@ -148,41 +157,46 @@ func (p *pinning) place(machine *vmi.VMI) {
 	}
 }
 
-// readPinsInput finds the one NodeCPU and the VMs.
-func readPinsInput(documents []document) (*v1alpha1.NodeCPU, []*vmi.VMI, error) {
+// readPinsInput finds the one NodeCPU and the VMs; what cannot be used is a VM with an error.
+func readPinsInput(documents []document) (*v1alpha1.NodeCPU, []*pinning, error) {
 	var report *v1alpha1.NodeCPU
-	var machines []*vmi.VMI
-	for _, document := range documents {
-		for _, o := range document.objects() {
-			switch kind := (metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}); {
-			case o.fault != nil:
-				return nil, nil, o.fault
-			case kind == reportKind && report != nil:
-				return nil, nil, fmt.Errorf("%s: a second NodeCPU; the CPUs of --cpus are those of one machine", o.where())
-			case kind == reportKind:
-				report = &v1alpha1.NodeCPU{}
-				if _, err := o.decode(report); err != nil {
-					return nil, nil, o.faulty(fmt.Errorf("NodeCPU %s: %w", o.name, err))
-				}
-			case o.foreign():
-				return nil, nil, fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s) and virtual machines (kubevirt.io) can be used here",
-					o.where(), cmp.Or(o.apiVersion, "no apiVersion,"), o.kind, reportKind.APIVersion)
-			default:
-				machine, err := o.machine()
-				if err != nil {
-					return nil, nil, o.faulty(err)
-				}
-				machines = append(machines, machine)
+	var all []*pinning
+	objects := objectsOf(documents)
+	for i := range objects {
+		o := &objects[i]
+		p := &pinning{vm: qualified(o.namespace, o.name)}
+		switch kind := (metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}); {
+		case o.fault != nil:
+			p.err = o.fault
+		case kind == reportKind && report != nil:
+			return nil, nil, fmt.Errorf("%s: a second NodeCPU; the CPUs of --cpus are those of one machine", o.where())
+		case kind == reportKind:
+			report = &v1alpha1.NodeCPU{}
+			if _, err := o.decode(report); err != nil {
+				return nil, nil, o.faulty(fmt.Errorf("%s: %w", o.called(), err))
+			}
+			continue
+		case o.foreign():
+			p.err = fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s) and virtual machines (kubevirt.io) can be used here",
+				o.where(), o.apiVersion, o.kind, reportKind.APIVersion)
+		default:
+			if p.machine, p.err = o.machine(); p.err != nil {
+				p.err = o.faulty(p.err)
 			}
 		}
+		all = append(all, p)
 	}
-	if report == nil {
+	sound := slices.ContainsFunc(all, func(p *pinning) bool { return p.err == nil })
+	flawed := slices.IndexFunc(all, func(p *pinning) bool { return p.err != nil })
+	switch {
+	case flawed >= 0 && (report == nil || !sound):
+		return nil, nil, all[flawed].err
+	case report == nil:
 		return nil, nil, errors.New("there is no NodeCPU in it, so the machine is not known (kubectl get nodecpu NAME -o yaml)")
-	}
-	if len(machines) == 0 {
+	case !sound:
 		return nil, nil, errors.New("there is no virtual machine in it")
 	}
-	return report, machines, nil
+	return report, all, nil
 }
 
 // pinsOfCluster tells what the agents of the cluster report.

@@ -133,11 +133,7 @@ func TestArrival(t *testing.T) {
 func brief(t *testing.T, out string) string {
 	t.Helper()
 	var parts []string
-	for line := range strings.Lines(out) {
-		var l fitLine
-		if err := json.Unmarshal([]byte(line), &l); err != nil {
-			t.Fatalf("%v: %s", err, line)
-		}
+	for _, l := range linesOf(t, out) {
 		if !l.Admitted {
 			parts = append(parts, l.Reason)
 			continue
@@ -146,6 +142,19 @@ func brief(t *testing.T, out string) string {
 		parts = append(parts, strings.TrimSpace(l.Node+cpus+" "+l.Message))
 	}
 	return strings.Join(parts, " ")
+}
+
+// linesOf reads what fit -o json has written.
+func linesOf(t *testing.T, out string) (lines []fitLine) {
+	t.Helper()
+	for text := range strings.Lines(out) {
+		var line fitLine
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 func TestNodesFromTheCluster(t *testing.T) {

@@ -43,23 +43,16 @@ type scene struct {
 
 // scene reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
 func (c *call) scene(ctx context.Context) (*scene, error) {
-	s := &scene{situation: newSituation()}
-	if len(c.files.names) > 0 {
-		documents, err := c.files.documents(c.host)
-		if err != nil {
-			return nil, err
-		}
-		if s.situation, err = situationOf(documents); err != nil {
-			return nil, err
-		}
+	input, asksCluster, err := c.input()
+	if err == nil {
+		err = input.flawed() // who is left out would be a neighbour
 	}
-	switch fromCluster := c.access != (Access{}); {
-	case len(s.machines) > 0 && fromCluster:
-		return nil, errBothSources
-	case len(s.machines) > 0:
+	if err != nil {
+		return nil, err
+	}
+	s := &scene{situation: input}
+	if !asksCluster {
 		return s, nil
-	case len(s.nodes) > 0:
-		return nil, errNodesOnly
 	}
 	cluster, err := s.readCluster(ctx, c.host, c.access)
 	if err != nil {

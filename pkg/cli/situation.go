@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
@@ -19,7 +18,6 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/kubeletfit"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // situation is nodes, the pods that are to come to them, and the names of those that are there.
@@ -28,7 +26,16 @@ type situation struct {
 	byName   map[string]*machine
 	nodes    map[string]*corev1.Node // Node objects, which some machines have
 	pods     []*corev1.Pod
+	listed   map[string]bool // the pods of the input, by name
 	names    map[types.UID]string
+	flaws    []flaw // in the order of the input
+}
+
+// flaw is an object of the input that cannot be used, and is left out.
+type flaw struct {
+	kind, name string // as far as they are known
+	err        error  // begins with the place
+	after      int    // the number of pods that stand before it
 }
 
 // machine is a node and who holds its CPUs.
@@ -58,61 +65,95 @@ var (
 	reportKind = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind}
 )
 
-// situationOf makes sense of NodeCPU, Node and Pod objects; it refuses all others.
-func situationOf(documents []document) (*situation, error) {
+// situationOf makes sense of NodeCPU, Node and Pod objects; all others are flaws.
+func situationOf(documents []document) *situation {
 	s := newSituation()
-	for _, document := range documents {
-		for _, o := range document.objects() {
-			err := o.fault
-			switch kind := (metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}); {
-			case err != nil:
-			case kind == podKind:
-				err = s.addPod(&o)
-			case kind == nodeKind:
-				err = s.addNode(&o)
-			case kind == reportKind:
-				err = s.addReport(&o)
-			default:
-				err = fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s), Node and Pod (v1) can be used here",
-					o.where(), cmp.Or(o.apiVersion, "no apiVersion,"), o.kind, reportKind.APIVersion)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("reading input: %w", err)
-			}
+	objects := objectsOf(documents)
+	for i := range objects {
+		o := &objects[i]
+		if err := s.add(o); err != nil {
+			s.flaws = append(s.flaws, flaw{o.kind, qualified(o.namespace, o.name), err, len(s.pods)})
 		}
 	}
 	s.joinNodes()
-	return s, nil
+	return s
+}
+
+func (s *situation) add(o *object) error {
+	kind := metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}
+	switch {
+	case o.fault != nil:
+		return o.fault
+	case kind == podKind:
+		return s.addPod(o)
+	case kind == nodeKind:
+		return s.addNode(o)
+	case kind == reportKind:
+		return s.addReport(o)
+	}
+	if o.apiVersion == "" || o.kind == "" {
+		return o.faulty(errKindless)
+	}
+	hint := ""
+	if o.group() == kubevirtGroup {
+		hint = "; a virtual machine's launcher pod can, and for the virtual machine itself there are check and pins"
+	}
+	return o.faulty(fmt.Errorf("this is %s %q, and only NodeCPU (%s), Node and Pod (v1) can be used here%s",
+		o.apiVersion, o.kind, reportKind.APIVersion, hint))
+}
+
+// flawed is the error of an input of which something cannot be used; nil where all can.
+func (s *situation) flawed() error {
+	switch n := len(s.flaws); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("reading input: %w", s.flaws[0].err)
+	default:
+		return fmt.Errorf("reading input: %w; and %d more objects that cannot be used", s.flaws[0].err, n-1)
+	}
 }
 
 func newSituation() *situation {
-	return &situation{byName: map[string]*machine{}, nodes: map[string]*corev1.Node{}, names: map[types.UID]string{}}
+	return &situation{byName: map[string]*machine{}, nodes: map[string]*corev1.Node{}, listed: map[string]bool{}, names: map[types.UID]string{}}
 }
 
 func (s *situation) addPod(o *object) error {
-	if err := o.vast(); err != nil {
-		return o.faulty(fmt.Errorf("pod %s: %w", qualified(o.namespace, o.name), err))
-	}
-	pod := &corev1.Pod{}
-	unknown, err := o.decode(pod)
-	unknown = slices.DeleteFunc(unknown, func(err error) bool {
-		return strings.HasPrefix(err.Error(), `unknown field "status.`) // of a newer API server
-	})
-	switch {
-	case err != nil:
-		err = o.withField(err)
-	case len(unknown) > 0:
-		err = oneLine(unknown)
-	default:
-		err = invalid(pod)
+	pod, err := o.pod()
+	if err == nil && s.listed[nameOf(pod)] {
+		err = errors.New("a second Pod of this name; rename it, or leave one out")
 	}
 	if err != nil {
-		return o.faulty(fmt.Errorf("pod %s: %w", qualified(o.namespace, o.name), err))
+		return o.faulty(fmt.Errorf("%s: %w", o.called(), err))
 	}
-	defaultRequests(pod)
+	s.listed[nameOf(pod)] = true
 	s.pods = append(s.pods, pod)
 	s.name(pod)
 	return nil
+}
+
+// pod reads a Pod as a kubelet would get it.
+func (o *object) pod() (*corev1.Pod, error) {
+	if err := o.vast(); err != nil {
+		return nil, err
+	}
+	pod := &corev1.Pod{}
+	unknown, err := o.decode(pod)
+	if err != nil {
+		return nil, o.withField(err)
+	}
+	unknown = slices.DeleteFunc(unknown, func(err error) bool {
+		return strings.HasPrefix(err.Error(), `unknown field "status.`) // of a newer API server
+	})
+	if err := oneLine(unknown); err != nil {
+		return nil, err
+	}
+	pod.Name = o.name
+	if err := invalid(pod); err != nil {
+		return nil, err
+	}
+	defaultRequests(pod)
+	return pod, nil
 }
 
 // name remembers who a UID in a report is.
@@ -194,7 +235,7 @@ func (s *situation) addNode(o *object) error {
 		err = errors.New("status.allocatable is missing; take the Node as kubectl get nodes -o yaml gives it")
 	}
 	if err != nil {
-		return o.faulty(fmt.Errorf("node %s: %w", o.name, err))
+		return o.faulty(fmt.Errorf("%s: %w", o.called(), err))
 	}
 	s.nodes[node.Name] = node
 	return nil
@@ -207,55 +248,6 @@ func (s *situation) joinNodes() {
 			m.fit = kubeletfit.New(node)
 		}
 	}
-}
-
-func (s *situation) addReport(o *object) error {
-	report := &v1alpha1.NodeCPU{}
-	unknown, err := o.decode(report)
-	if err == nil && report.Status.Format <= v1alpha1.FormatVersion { // else what nodereport says of it is clearer
-		err = oneLine(unknown)
-	}
-	if err != nil {
-		return o.faulty(fmt.Errorf("NodeCPU %s: %w", o.name, err))
-	}
-	m := machineOf(report)
-	if m.why != "" {
-		return o.faulty(errors.New(m.why))
-	}
-	if err := s.addMachine(m); err != nil {
-		return o.faulty(err)
-	}
-	return nil
-}
-
-func (s *situation) addMachine(m *machine) error {
-	if m.name == "" {
-		return errors.New("a NodeCPU's metadata.name is missing; it is the name of the node")
-	}
-	if s.byName[m.name] != nil {
-		return fmt.Errorf("a second NodeCPU of node %s; leave one out", m.name)
-	}
-	s.machines = append(s.machines, m)
-	s.byName[m.name] = m
-	return nil
-}
-
-// machineOf reads a report; one that cannot be read makes a machine that says why.
-func machineOf(report *v1alpha1.NodeCPU) *machine {
-	m := &machine{name: report.Name}
-	if exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact); exact != nil && exact.Status != metav1.ConditionTrue {
-		m.inexact = cmp.Or(exact.Message, "its report says that it is not exact")
-	}
-	node, err := nodereport.Node(report)
-	if err == nil {
-		m.granted, err = nodereport.Granted(report)
-	}
-	if err != nil {
-		m.why = err.Error()
-		return m
-	}
-	m.node = node
-	return m
 }
 
 // fromCluster puts a cluster's nodes into the situation, and admits the pods that are bound to them and

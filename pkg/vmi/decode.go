@@ -98,8 +98,8 @@ func FromUnstructured(object map[string]any) (*VMI, error) {
 	}
 	v.Spec = decodeSpec(spec)
 	if len(r.problems) > 0 {
-		return nil, fmt.Errorf("reading %s %s: %s", kindOrObject(v.Kind), types.NamespacedName{Namespace: v.Namespace, Name: v.Name},
-			strings.Join(r.problems, "; "))
+		name := types.NamespacedName{Namespace: v.Namespace, Name: v.Name}.String()
+		return nil, fmt.Errorf("reading %s %s: %s", kindOrObject(v.Kind), strings.TrimPrefix(name, "/"), strings.Join(r.problems, "; "))
 	}
 	return v, nil
 }

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
+)
+
+// minimalReport is the least that a NodeCPU has to say; what is not there means none, or false.
+const minimalReport = `apiVersion: corepin.dev/v1alpha1
+kind: NodeCPU
+metadata: {name: n1}
+status:
+  kubeletVersion: v1.36.3
+  cpuManager: {policy: static}
+  topologyManager: {policy: restricted}
+  reservedCPUs: "0,4"
+  sharedCPUs: "0-7"
+  numaNodes: [{id: 0}]
+  cores:
+  - {id: 0, cpus: "0,4", numaNode: 0}
+  - {id: 1, cpus: "1,5", numaNode: 0}
+  - {id: 2, cpus: "2,6", numaNode: 0}
+  - {id: 3, cpus: "3,7", numaNode: 0}
+`
+
+// addReport adds a node; one whose report is flawed is added too, as one of which nothing is known.
+func (s *situation) addReport(o *object) error {
+	report := &v1alpha1.NodeCPU{}
+	unknown, err := o.decode(report)
+	if err == nil && report.Status.Format <= v1alpha1.FormatVersion { // else what nodereport says of it is clearer
+		err = oneLine(unknown)
+	}
+	m := &machine{name: o.name}
+	if err == nil {
+		m = machineOf(report)
+		err = m.complete(report)
+	}
+	if err != nil {
+		m.node, m.why = nil, cmp.Or(m.why, err.Error())
+		err = o.faultyAt(reportPath(report, err), fmt.Errorf("%s: %w", o.called(), err))
+	}
+	if failed := s.addMachine(m); failed != nil {
+		return o.faulty(failed)
+	}
+	return err
+}
+
+// complete tells why the report of a machine cannot be used, if it cannot. To leave sharedCPUs out is a mistake
+// that is easily made by hand: no CPU would be free, and nobody would have them.
+func (m *machine) complete(report *v1alpha1.NodeCPU) error {
+	status := &report.Status
+	switch {
+	case m.node == nil && len(status.Cores) == 0 && status.Format <= v1alpha1.FormatVersion:
+		return errors.New("status.cores is missing; kubectl corepin fit --help shows what a NodeCPU has to say")
+	case m.node == nil:
+		return errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": "))
+	case m.node.CPUManager.Policy != kubeletcpu.CPUManagerStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
+		return nil
+	case m.node.Topology.CPUs().Minus(m.node.Reserved).IsEmpty():
+		return nil
+	}
+	return fmt.Errorf("status.sharedCPUs is missing: the CPUs that no container has for its own, those reserved included; if they are all, %q", m.node.Topology.CPUs())
+}
+
+// reportField is a field as nodereport's messages name it.
+var reportField = regexp.MustCompile(`\b(?:core (\d+)|kubeletVersion|cpuManager|topologyManager|reservedCPUs|sharedCPUs|granted)\b`)
+
+// reportPath is the field that a message about a report means; "" where it is not known.
+func reportPath(report *v1alpha1.NodeCPU, err error) string {
+	if path := fieldPath.FindString(err.Error()); path != "" {
+		return path
+	}
+	m := reportField.FindStringSubmatch(err.Error())
+	switch {
+	case m == nil:
+		return ""
+	case m[1] == "":
+		return "status." + m[0]
+	}
+	i := slices.IndexFunc(report.Status.Cores, func(c v1alpha1.Core) bool { return fmt.Sprint(c.ID) == m[1] })
+	return fmt.Sprintf("status.cores[%d]", max(i, 0))
+}
+
+func (s *situation) addMachine(m *machine) error {
+	if m.name == "" {
+		return errors.New("a NodeCPU's metadata.name is missing; it is the name of the node")
+	}
+	if s.byName[m.name] != nil {
+		return fmt.Errorf("a second NodeCPU of node %s; leave one out", m.name)
+	}
+	s.machines = append(s.machines, m)
+	s.byName[m.name] = m
+	return nil
+}
+
+// machineOf reads a report; one that cannot be read makes a machine that says why.
+func machineOf(report *v1alpha1.NodeCPU) *machine {
+	m := &machine{name: report.Name}
+	if exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact); exact != nil && exact.Status != metav1.ConditionTrue {
+		m.inexact = cmp.Or(exact.Message, "its report says that it is not exact")
+	}
+	node, err := nodereport.Node(report)
+	if err == nil {
+		m.granted, err = nodereport.Granted(report)
+	}
+	if err != nil {
+		m.why = err.Error()
+		return m
+	}
+	m.node = node
+	return m
+}
