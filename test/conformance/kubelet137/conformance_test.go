@@ -12,6 +12,7 @@ func TestRandomScenarios(t *testing.T) { kubelet.TestRandom(t) }
 func TestScenarios(t *testing.T)       { kubelet.TestFiles(t) }
 func TestQOS(t *testing.T)             { kubelet.TestQOS(t) }
 func TestShrink(t *testing.T)          { kubelet.TestShrink(t) }
+func TestCommand(t *testing.T)         { kubelet.TestCommand(t) }
 func TestFit(t *testing.T)             { kubelet.TestFit(t) }
 func TestPodLevel(t *testing.T)        { kubelet.TestPodLevel(t) }
 func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }

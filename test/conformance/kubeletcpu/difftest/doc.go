@@ -22,7 +22,10 @@
 // made "burstable", or be given "pod-level 10", ten CPUs as a whole. A line PodLevelResourceManagers turns that
 // gate on. The result of a restart is why the kubelet does not start.
 //
-// TestShrink proves on a kubelet that lies that a failure becomes a few lines. TestQOS, TestExclusive and
+// A failure comes with the command that meets it again, and only it: its seed, and whether that gate was on.
+//
+// TestShrink proves on a kubelet that lies that a failure becomes a few lines, and TestCommand that the command
+// meets it again. TestQOS, TestExclusive and
 // TestPodLevel hold the reading of pods to the kubelet's, and TestFit does so with pkg/kubeletfit.
 //
 // make conformance and make conformance-long run it for long, against every kubelet that is in the tree. The

@@ -23,17 +23,26 @@ type hunt struct {
 	seed   uint64 // of the next scenario
 	seen   coverage
 	told   int
-	failed uint64 // seed of a scenario with a mismatch
-	found  bool   // there is one
+	failed plan // of a scenario with a mismatch
+	found  bool // there is one
 }
 
-// run goes on until so many admissions have been seen; it gives the seed of a mismatch, if it finds one.
-func (h *hunt) run(podLevel bool, until int) (failed uint64, found bool) {
+// follow makes up the scenarios of a plan, those with the gate PodLevelResourceManagers last; it gives the plan
+// of one with a mismatch, if it finds one.
+func (h *hunt) follow(p plan) (failed plan, found bool) {
+	if failed, found = h.run(false, p.steps-p.steps*p.podLevel/100); !found {
+		failed, found = h.run(true, p.steps)
+	}
+	return failed, found
+}
+
+// run goes on until so many admissions have been seen.
+func (h *hunt) run(podLevel bool, until int) (failed plan, found bool) {
 	var workers sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range min(runtime.GOMAXPROCS(0), 1+until/stepsPerScenario) {
 		workers.Go(func() {
 			for seed, more := h.next(until); more; seed, more = h.next(until) {
-				h.try(seed, podLevel)
+				h.try(planOf(seed, podLevel))
 			}
 		})
 	}
@@ -51,17 +60,18 @@ func (h *hunt) next(until int) (seed uint64, more bool) {
 	return h.seed - 1, true
 }
 
-func (h *hunt) try(seed uint64, podLevel bool) {
+// try runs the one scenario of a plan.
+func (h *hunt) try(p plan) {
 	defer func() {
 		if r := recover(); r != nil {
-			fmt.Fprintf(os.Stderr, "seed %d panics\n", seed)
+			fmt.Fprintf(os.Stderr, "seed %d panics; once more:\n%s\n", p.seed, h.kubelet.command(p))
 			panic(r)
 		}
 	}()
-	bad, notStarted := h.kubelet.run(newDice(seed).scenario(podLevel), func(s scenario, p kubeletcpu.Pod, d kubeletcpu.Decision, again bool) {
+	bad, notStarted := h.kubelet.run(newDice(p.seed).scenario(p.podLevel > 0), func(s scenario, pod kubeletcpu.Pod, d kubeletcpu.Decision, again bool) {
 		h.lock.Lock()
 		defer h.lock.Unlock()
-		h.seen.count(s, p, d, again)
+		h.seen.count(s, pod, d, again)
 	})
 	h.lock.Lock()
 	defer h.lock.Unlock()
@@ -70,7 +80,7 @@ func (h *hunt) try(seed uint64, podLevel bool) {
 		h.seen.notStarted++
 	}
 	if bad != nil {
-		h.failed, h.found = seed, true
+		h.failed, h.found = p, true
 	}
 	if h.seen.admissions/progressEvery > h.told {
 		h.told = h.seen.admissions / progressEvery

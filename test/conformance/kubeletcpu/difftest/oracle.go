@@ -12,6 +12,8 @@ import (
 // Kubelet is one version of the kubelet's packages.
 type Kubelet struct {
 	Minor int
+	// Folder is that of the package that tests it, in the repository.
+	Folder string
 	// Start gives a kubelet's CPU manager and topology manager on an empty node, or why a kubelet of this
 	// version does not start there.
 	Start func(Config) (Oracle, error)

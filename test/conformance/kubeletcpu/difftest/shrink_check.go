@@ -1,9 +1,14 @@
 package difftest
 
 import (
+	"flag"
+	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
@@ -17,11 +22,11 @@ func (k Kubelet) TestShrink(t *testing.T) {
 		return &liar{Oracle: honest}, err
 	}
 	h := hunt{kubelet: lying, seed: 1}
-	seed, found := h.run(false, 5000)
+	failed, found := h.run(false, 5000)
 	if !found {
 		t.Fatal("the lie was not found")
 	}
-	before := newDice(seed).scenario(false)
+	before := newDice(failed.seed).scenario(false)
 	small, bad := lying.shrink(before)
 	again, err := parseScenario(small.String())
 	if err != nil || bad == nil {
@@ -35,9 +40,44 @@ func (k Kubelet) TestShrink(t *testing.T) {
 	}
 	last := small.steps[len(small.steps)-1]
 	if len(small.steps) != 2 || len(small.cpuOptions)+len(small.topologyOptions) != 0 || len(last.wants) != 1 || last.wants[0].CPUs != lieFrom {
-		t.Errorf("seed %d, %d steps, was shrunk to this only:\n%s", seed, len(before.steps), small)
+		t.Errorf("seed %d, %d steps, was shrunk to this only:\n%s", failed.seed, len(before.steps), small)
 	}
-	t.Logf("seed %d, %d steps, shrunk to\n%s\n%s", seed, len(before.steps), small, bad.text)
+	t.Logf("seed %d, %d steps, shrunk to\n%s\n%s", failed.seed, len(before.steps), small, bad.text)
+}
+
+// TestCommand makes the kubelet lie where the gate PodLevelResourceManagers is on, and gives the command that
+// is printed to a process of its own, as far as its flags go: it finds the same lie at once, and not without them.
+func (k Kubelet) TestCommand(t *testing.T) {
+	lying := k
+	lying.Start = func(c Config) (Oracle, error) {
+		honest, err := k.Start(c)
+		if utilfeature.DefaultFeatureGate.Enabled(podLevelGate) {
+			honest = &liar{Oracle: honest}
+		}
+		return honest, err
+	}
+	find := func(p plan) (plan, bool) { return (&hunt{kubelet: lying, seed: p.seed}).follow(p) }
+	found, ok := find(plan{steps: 1000, seed: 1, podLevel: 90})
+	if !ok {
+		t.Fatal("the lie was not found")
+	}
+	command := strings.Fields(k.command(found))
+	var again plan
+	flags := flag.NewFlagSet("again", flag.ContinueOnError)
+	again.flags(flags)
+	if err := flags.Parse(command[slices.Index(command, "-steps"):]); err != nil {
+		t.Fatalf("%q: %v", command, err)
+	}
+	if once, ok := find(again); !ok || once != found {
+		t.Errorf("%q finds %v, want %v", command, once, found)
+	}
+	again.podLevel = 0
+	if once, ok := find(again); ok {
+		t.Errorf("%v is found without the gate", once)
+	}
+	if here, err := os.Getwd(); err != nil || !strings.HasSuffix(here, k.Folder) {
+		t.Errorf("%q is not for this folder, %s (%v)", command, here, err)
+	}
 }
 
 // lieFrom is how many CPUs a pod asks for of which a liar tells another message.

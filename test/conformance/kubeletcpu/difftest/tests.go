@@ -2,7 +2,6 @@ package difftest
 
 import (
 	"embed"
-	"flag"
 	"fmt"
 	"os"
 	"testing"
@@ -16,11 +15,6 @@ import (
 //go:embed testdata/*.txt
 var testdata embed.FS
 
-var (
-	steps = flag.Int("steps", 3000, "admissions to compare")
-	seed  = flag.Uint64("seed", 1, "seed of the first scenario; 0 takes one from the clock")
-)
-
 // Main is for the TestMain of a package that tests a Kubelet.
 func Main(m *testing.M) {
 	klog.SetLogger(logr.Discard())
@@ -32,30 +26,25 @@ func Main(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// podLevelShare is the part of the steps that is made with the gate PodLevelResourceManagers on.
-const podLevelShare = 10
-
 // TestRandom compares both sides step by step in scenarios that are made up.
 func (k Kubelet) TestRandom(t *testing.T) {
-	first := *seed
-	if first == 0 {
-		first = uint64(time.Now().UnixNano())
+	p := *asked
+	if p.podLevel < 0 || p.podLevel > 100 {
+		t.Fatalf("-podlevel is %d; want 0 to 100", p.podLevel)
 	}
-	h := hunt{kubelet: k, seed: first, began: time.Now()}
-	for _, part := range []struct {
-		podLevel bool
-		until    int
-	}{{false, *steps - *steps/podLevelShare}, {true, *steps}} {
-		if failed, found := h.run(part.podLevel, part.until); found {
-			small, bad := k.shrink(newDice(failed).scenario(part.podLevel))
-			if bad == nil {
-				t.Fatalf("seed %d: the two sides differed once, and not again", failed)
-			}
-			t.Fatalf("seed %d: at the end of this scenario\n\n%s\n%s", failed, small, bad.text)
+	if p.seed == 0 {
+		p.seed = uint64(time.Now().UnixNano())
+	}
+	h := hunt{kubelet: k, seed: p.seed, began: time.Now()}
+	if failed, found := h.follow(p); found {
+		small, bad := k.shrink(newDice(failed.seed).scenario(failed.podLevel > 0))
+		if bad == nil {
+			t.Fatalf("seed %d: the two sides differed once, and not again", failed.seed)
 		}
+		t.Fatalf("seed %d: at the end of this scenario\n\n%s\n%s\n\nonce more:\n%s", failed.seed, small, bad.text, k.command(failed))
 	}
-	t.Logf("kubelet 1.%d: %d steps, seeds %d to %d, 0 mismatches\n%s", k.Minor, h.seen.admissions, first, h.seed-1, &h.seen)
-	if missing := h.seen.missing(); len(missing) > 0 && *steps >= 20_000 {
+	t.Logf("kubelet 1.%d: %d steps, seeds %d to %d, 0 mismatches\n%s", k.Minor, h.seen.admissions, p.seed, h.seed-1, &h.seen)
+	if missing := h.seen.missing(); len(missing) > 0 && p.steps >= 20_000 && p.podLevel == podLevelShare {
 		t.Errorf("never met: %q", missing)
 	}
 }

@@ -1,0 +1,45 @@
+package difftest
+
+import (
+	"flag"
+	"fmt"
+)
+
+// plan says which scenarios are made up.
+type plan struct {
+	steps    int    // admissions to see
+	seed     uint64 // of the first scenario; each next one has the next
+	podLevel int    // of 100 steps, how many are made with the gate PodLevelResourceManagers on; they come last
+}
+
+// podLevelShare is the podLevel of a plan that is not asked for another; the coverage table counts on it.
+const podLevelShare = 10
+
+// asked is the plan of the command line.
+var asked = askedFor()
+
+func askedFor() *plan {
+	p := &plan{}
+	p.flags(flag.CommandLine)
+	return p
+}
+
+func (p *plan) flags(set *flag.FlagSet) {
+	set.IntVar(&p.steps, "steps", 3000, "admissions to compare")
+	set.Uint64Var(&p.seed, "seed", 1, "seed of the first scenario; 0 takes one from the clock")
+	set.IntVar(&p.podLevel, "podlevel", podLevelShare, "of 100 steps, how many are made with the gate PodLevelResourceManagers on; they come last")
+}
+
+// planOf is the plan of the scenario of a seed alone.
+func planOf(seed uint64, podLevel bool) plan {
+	p := plan{steps: 1, seed: seed}
+	if podLevel {
+		p.podLevel = 100
+	}
+	return p
+}
+
+// command is what to type, in the repository, to follow a plan.
+func (k Kubelet) command(p plan) string {
+	return fmt.Sprintf("go -C %s test -vet=off -count=1 -run TestRandomScenarios . -steps %d -seed %d -podlevel %d", k.Folder, p.steps, p.seed, p.podLevel)
+}
