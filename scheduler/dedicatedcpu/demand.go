@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 
@@ -21,8 +22,7 @@ type demand struct {
 	launcher bool
 	// guest is what the VM needs of its CPUs; nil where that is not known.
 	guest *guest
-
-	// beside is the CPU, in millicores, that the pod requests besides its exclusive CPUs; set at PreScore.
+	// beside is the CPU, in millicores, that a VM's pod requests besides its exclusive CPUs; set at PreFilter.
 	beside int64
 
 	// waits puts the pod among those that a report can wake, once in a scheduling cycle.
@@ -35,6 +35,27 @@ type demand struct {
 	anyEstimated atomic.Bool
 }
 
+// shape is equal for demands that this plugin answers alike on every node, and rates alike.
+func (d *demand) shape() string {
+	return fmt.Sprintf("%t%s;%s;%d", d.launcher, d.Key, d.guest.key(), d.beside)
+}
+
+// cycle is a demand in the state of its scheduling cycle.
+type cycle struct {
+	*demand
+	// simulated tells that nodes are not asked about as they are: preemption and nominated pods get a copy of the
+	// state and of the node, and change the latter's pods. So does the cycle of a pod group, with the snapshot itself, of which
+	// it leaves the generations as they were (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
+	simulated bool
+	// evictsInFlight tells of a simulated eviction that it would take a pod in flight.
+	evictsInFlight bool
+}
+
+// Clone is called for a simulation. What a pod asks for is the same in it, and whether it waits is for all copies to know.
+func (c *cycle) Clone() fwk.StateData {
+	return &cycle{demand: c.demand, simulated: true, evictsInFlight: c.evictsInFlight}
+}
+
 // estimate notes that a node was let through on something less than an exact prediction.
 func (d *demand) estimate(nodeName string, e estimated) {
 	d.estimatedAt.Store(nodeName, e)
@@ -42,9 +63,9 @@ func (d *demand) estimate(nodeName string, e estimated) {
 }
 
 // exact notes that a node was predicted exactly. With nominated pods on it, it may have been estimated just before.
-func (d *demand) exact(nodeName string) {
+func (d *demand) exact(nodeInfo fwk.NodeInfo) {
 	if d.anyEstimated.Load() {
-		d.estimatedAt.Delete(nodeName)
+		d.estimatedAt.Delete(nodeInfo.Node().Name)
 	}
 }
 
@@ -53,10 +74,6 @@ type estimated struct {
 	standing nodeview.Standing
 	why      string
 }
-
-// Clone returns the demand itself: what a pod asks for is the same whatever preemption simulates, and
-// whether it waits is for all copies to know.
-func (d *demand) Clone() fwk.StateData { return d }
 
 // demandOf reads a pod; nil for one that asks for no exclusive CPUs, and that nobody meant to.
 func demandOf(pod *corev1.Pod) *demand {
@@ -72,12 +89,20 @@ func demandOf(pod *corev1.Pod) *demand {
 	return d
 }
 
-// read gives the demand that PreFilter wrote; nil for a pod that PreFilter skipped.
-func read(state fwk.CycleState) *demand {
+// read gives what PreFilter wrote; nil for a pod that PreFilter skipped.
+func read(state fwk.CycleState) *cycle {
 	data, err := state.Read(stateKey)
 	if err != nil {
 		return nil
 	}
-	d, _ := data.(*demand)
-	return d
+	c, _ := data.(*cycle)
+	return c
+}
+
+// predict asks the view about a node.
+func (pl *DedicatedCPU) predict(c *cycle, nodeInfo fwk.NodeInfo) *nodeview.Prediction {
+	if c.simulated {
+		return pl.view.Simulate(&c.Demand, nodeInfo)
+	}
+	return pl.view.Predict(&c.Demand, nodeInfo)
 }

@@ -33,8 +33,9 @@
 // compared with what the kubelet then does (reality.go): metric corepin_prediction_total, and for a
 // mismatch a log entry with the scenario, which package kubeletcpu's differential tests take as it is.
 //
-// Preemption is kube-scheduler's own. It asks Filter about copies of the node without the victims, which
-// nodeview answers like any other set of pods, so the victims are those whose CPUs, cores and NUMA node make the
+// Preemption is kube-scheduler's own. It asks Filter about copies of the node without the victims, with a copy of the
+// cycle's state, by which Filter knows (demand.go). Nodeview answers like for any other set of pods and remembers nothing,
+// so the victims are those whose CPUs, cores and NUMA node make the
 // place. Only where a victim is itself in flight nobody can tell what would be free without it, nor who could
 // be spared: that node waits for its report (preempt.go).
 //

@@ -35,8 +35,8 @@ const (
 // plugin refused, for anything but the count of CPUs, are not looked at.
 func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	nothing := fwk.NewStatus(fwk.Unschedulable)
-	d := read(state)
-	if d == nil || pl.explainer == nil || !pl.explainer.due(pod.UID) {
+	c := read(state)
+	if c == nil || pl.explainer == nil || !pl.explainer.due(pod.UID) {
 		return nil, nothing
 	}
 	nodes, err := pl.explainer.snapshot().NodeInfos().List()
@@ -44,13 +44,13 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 		klog.FromContext(ctx).Error(err, "nodes are not explained", "pod", klog.KObj(pod))
 		return nil, nothing
 	}
-	near, refused := pl.nearest(d, nodes, statuses)
+	near, refused := pl.nearest(c, nodes, statuses)
 	if refused == 0 {
 		return nil, nothing
 	}
-	q := question{pod: pod, demand: d.Pod, refused: refused}
+	q := question{pod: pod, demand: c.Pod, refused: refused}
 	for _, info := range near {
-		q.cases = append(q.cases, pl.caseOf(pod, d, info))
+		q.cases = append(q.cases, pl.caseOf(pod, c.demand, info))
 	}
 	pl.explainer.ask(q)
 	return nil, nothing
@@ -58,14 +58,14 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 
 // nearest are the nodes that lack the fewest CPUs, and how many were refused for CPUs in all. Nodes that wait
 // for a report are among neither: they will be asked again in a moment.
-func (pl *DedicatedCPU) nearest(d *demand, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader) (near []fwk.NodeInfo, refused int) {
+func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader) (near []fwk.NodeInfo, refused int) {
 	type ranked struct {
 		info    fwk.NodeInfo
 		missing int
 	}
 	best := make([]ranked, 0, mostExplained+1)
 	for _, info := range nodes {
-		missing, ours := pl.missing(d, info, statuses.Get(info.Node().Name))
+		missing, ours := pl.missing(c, info, statuses.Get(info.Node().Name))
 		if !ours {
 			continue
 		}
@@ -84,26 +84,26 @@ func (pl *DedicatedCPU) nearest(d *demand, nodes []fwk.NodeInfo, statuses fwk.No
 }
 
 // missing is how many CPUs a refused node lacks, about; ours tells whether CPUs are what it was refused for.
-func (pl *DedicatedCPU) missing(d *demand, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
+func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
 	switch {
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
 		left := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
 		own := 0
-		for _, container := range d.Pod.Containers {
+		for _, container := range c.Pod.Containers {
 			own += container.CPUs
 		}
 		return max(1, own-int(left/1000)), true
 	case status.Plugin() != Name || status.Code() == fwk.Pending:
 		return 0, false
 	}
-	p := pl.view.Predict(&d.Demand, info)
+	p := pl.predict(c, info)
 	if p.Standing != nodeview.Exact {
 		return math.MaxInt, true
 	}
 	if p.Decision.Verdict != kubeletcpu.Refused {
 		return 1, true // the CPUs would not do for the VM
 	}
-	return explain.Missing(p.Node, &d.Pod, &p.Decision), true
+	return explain.Missing(p.Node, &c.Pod, &p.Decision), true
 }
 
 // caseOf is a node as package explain wants it.

@@ -15,35 +15,35 @@ import (
 // Filter is called for each node that the plugins before found fit: it refuses the node if its kubelet
 // would refuse the pod.
 func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) *fwk.Status {
-	d := read(state)
-	if d == nil {
+	c := read(state)
+	if c == nil {
 		return fwk.AsStatus(fmt.Errorf("filtering nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
 	// Before the prediction, so that a report which comes just after it finds the pod waiting.
-	d.waits.Do(func() { pl.wait(pod, d) })
-	prediction := pl.view.Predict(&d.Demand, nodeInfo)
-	if d.launcher && !prediction.Labelled && pl.args.CPUManagerNodes == config.Required {
+	c.waits.Do(func() { pl.wait(pod, c.demand) })
+	prediction := pl.predict(c, nodeInfo)
+	if c.launcher && !prediction.Labelled && pl.args.CPUManagerNodes == config.Required {
 		return refusedNoLabel.status()
 	}
-	r := pl.judge(d, prediction)
+	r := pl.judge(c.demand, prediction)
 	if prediction.Standing == nodeview.Exact {
-		d.exact(nodeInfo.Node().Name)
+		c.exact(nodeInfo)
 	} else if r == nil {
-		if d.launcher {
+		if c.launcher {
 			r = estimate(pod, prediction.Standing, nodeInfo)
 		}
 		if r == nil {
-			d.estimate(nodeInfo.Node().Name, estimated{prediction.Standing, prediction.Why})
+			c.estimate(nodeInfo.Node().Name, estimated{prediction.Standing, prediction.Why})
 		}
 	}
-	if r == nil && evictsPodInFlight(state) {
+	if r == nil && c.evictsInFlight {
 		r = &refusedInFlight
 	}
 	if r == nil {
 		return nil
 	}
 	if r == &refusedInFlight {
-		d.heldAt.Store(nodeInfo.Node().Name, nil)
+		c.heldAt.Store(nodeInfo.Node().Name, nil)
 	}
 	if logger := klog.FromContext(ctx).V(4); logger.Enabled() {
 		why := prediction.Why
@@ -55,18 +55,24 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 	return r.status()
 }
 
-// judge says why a node is refused; nil if it is not.
+// judge says why a node is refused; nil if it is not. That is remembered with the prediction: it takes as long as the
+// prediction itself, where the VM is known.
 func (pl *DedicatedCPU) judge(d *demand, p *nodeview.Prediction) *refusal {
-	if p.Standing == nodeview.Exact {
-		if r := refused(p, &d.Pod); r != nil {
-			return r
+	if p.Standing != nodeview.Exact {
+		if pl.estimates(d, p.Standing) {
+			return nil
 		}
-		return refusedGuest(d, p)
+		return refusedStanding[p.Standing]
 	}
-	if pl.estimates(d, p.Standing) {
-		return nil
+	if known, ok := p.Verdict.Load().(*refusal); ok {
+		return known
 	}
-	return refusedStanding[p.Standing]
+	r := refused(p, &d.Pod)
+	if r == nil {
+		r = refusedGuest(d, p)
+	}
+	p.Verdict.Store(r)
+	return r
 }
 
 // eligible tells whether a VM may go to a node, as far as labels are concerned.

@@ -194,6 +194,7 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 			b.view.Predict(&read(state).Demand, info)
 			b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "inFlight": "4-7,12-15"})
 		}
+		state = state.Clone()
 		if err := simulated.RemovePod(logger(t), test.victim); err != nil {
 			t.Fatal(err)
 		}
@@ -208,5 +209,39 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 			t.Errorf("without %s: refused for %q, want %q", test.victim.Name, got, test.want)
 		}
 		b.report(t, "n1", map[string]string{"reported": "0-3,8-11"})
+	}
+}
+
+// What preemption and nominated pods make of a copy of a node is not believed: the node itself answers as if nobody had
+// asked about the copies.
+func TestSimulationsLeaveNoTrace(t *testing.T) {
+	b, pod, large := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "2"), launcherPod("large", "8")
+	b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "other": "4-5,12-13"})
+	reported, inFlight := onNode(launcherPod("reported", "8")), onNode(launcherPod("inFlight", "2"))
+	info := b.node(t, "n1", reported, inFlight, onNode(launcherPod("other", "4")))
+	for round := range 3 {
+		state := b.preFilter(t, pod)
+		ask := func(about string, state fwk.CycleState, info fwk.NodeInfo, want string) {
+			t.Helper()
+			if got := b.Filter(t.Context(), state, pod, info).Message(); got != want {
+				t.Errorf("round %d, %s: refused for %q, want %q", round, about, got, want)
+			}
+		}
+		nominated := info.SnapshotConcrete()
+		nominated.AddPod(launcherPod("nominated", "2"))
+		ask("beside a nominated pod", state.Clone(), nominated, ReasonInFlight)
+		ask("as it is", state, info, "")
+		for _, victim := range []*corev1.Pod{reported, inFlight} {
+			without := info.SnapshotConcrete()
+			if err := without.RemovePod(logger(t), victim); err != nil {
+				t.Fatal(err)
+			}
+			b.Filter(t.Context(), state.Clone(), pod, without)
+		}
+		ask("as it still is", state, info, "")
+		if fits, _ := b.view.CouldFit(info.Node(), &read(b.preFilter(t, large)).Demand); fits {
+			t.Errorf("round %d: a pod is believed to be gone that was evicted in a simulation only", round)
+		}
+		info.SetNode(info.Node()) // another generation, as after any event
 	}
 }

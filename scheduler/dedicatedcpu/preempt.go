@@ -7,14 +7,6 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 )
 
-// evictsKey is in the state of a simulated eviction that would take a pod in flight.
-const evictsKey fwk.StateKey = Name + "/evictsInFlight"
-
-type evictsInFlight struct{}
-
-// Clone returns the same: there is nothing in it.
-func (e evictsInFlight) Clone() fwk.StateData { return e }
-
 // AddPod is called when a pod is put into a copy of a node, by preemption or as a nominated one: Filter finds it
 // there.
 func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk.PodInfo, fwk.NodeInfo) *fwk.Status {
@@ -26,14 +18,8 @@ func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk
 // puts back whom it can spare, so it would then evict more than it has to. Such a node has to wait for its
 // report.
 func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, victim fwk.PodInfo, nodeInfo fwk.NodeInfo) *fwk.Status {
-	if pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod()) {
-		state.Write(evictsKey, evictsInFlight{})
+	if c := read(state); c != nil && pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod()) {
+		c.evictsInFlight = true
 	}
 	return nil
-}
-
-// evictsPodInFlight tells whether a state is that of such an eviction.
-func evictsPodInFlight(state fwk.CycleState) bool {
-	_, err := state.Read(evictsKey)
-	return err == nil
 }

@@ -2,7 +2,6 @@ package dedicatedcpu
 
 import (
 	"context"
-	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -36,7 +35,8 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	if role := launcher.RoleOf(pod); role == launcher.MigrationTarget {
 		klog.FromContext(ctx).V(2).Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
 	}
-	state.Write(stateKey, d)
+	pl.view.Remember(&d.Demand, d.shape())
+	state.Write(stateKey, &cycle{demand: d, simulated: state.IsPodGroupSchedulingCycle()})
 	return nil, nil
 }
 
@@ -51,6 +51,7 @@ func (pl *DedicatedCPU) demandOf(pod *corev1.Pod) (d *demand, problems []string)
 		l, _ := launcher.Of(pod)
 		// A user's own node selector makes a pod look dedicated; the VMI knows better.
 		if d.guest, d.launcher, problems = pl.machineOf(&l); d.launcher {
+			d.beside = besideExclusive(pod, &d.Pod)
 			return d, problems
 		}
 	}
@@ -73,5 +74,5 @@ func (pl *DedicatedCPU) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignF
 	if d.launcher && misfit(pod, problems) != "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable, noExclusiveCPUs+"it is refused on its own")
 	}
-	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: fmt.Sprintf("%t%s;%s", d.launcher, d.Key, d.guest.key())}}, nil
+	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: d.shape()}}, nil
 }

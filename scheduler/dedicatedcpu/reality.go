@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,9 +54,14 @@ func (pl *DedicatedCPU) left(ctx context.Context, pod *corev1.Pod) {
 	go pl.inquire(ctx, pod)
 }
 
-// inquire asks the API server how a pod ended.
+// answerWithin is how long the API server has to say how a pod ended.
+const answerWithin = 10 * time.Second
+
+// inquire asks the API server how a pod ended. The node waits for reports as soon as there is an answer or none comes.
 func (pl *DedicatedCPU) inquire(ctx context.Context, pod *corev1.Pod) {
 	defer pl.view.Unexpect(pod.Spec.NodeName, pod.UID)
+	ctx, stop := context.WithTimeout(ctx, answerWithin)
+	defer stop()
 	logger := klog.FromContext(ctx)
 	now, err := pl.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 	if err != nil || now.UID != pod.UID {

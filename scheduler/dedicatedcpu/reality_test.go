@@ -1,11 +1,16 @@
 package dedicatedcpu
 
 import (
+	"context"
+	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
+	"k8s.io/client-go/rest"
 	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/component-base/metrics/testutil"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -66,6 +71,35 @@ corepin_prediction_total{result="mismatch"} 2
 `
 	if err := testutil.GatherAndCompare(legacyregistry.DefaultGatherer, strings.NewReader(want), "corepin_prediction_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// silent is an API server of which no answer is to be expected. It notes how long it was given.
+type silent struct{ given chan time.Duration }
+
+func (s silent) RoundTrip(request *http.Request) (*http.Response, error) {
+	until, _ := request.Context().Deadline()
+	s.given <- time.Until(until)
+	return nil, context.DeadlineExceeded
+}
+
+// A node is not held up for ever by an API server that does not say how a pod ended.
+func TestInquireHasAnEnd(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	pod, server := launcherPod("ended", "2"), silent{make(chan time.Duration, 1)}
+	b.bound(t, pod, b.node(t, "n1"))
+	client, err := kubernetes.NewForConfigAndClient(&rest.Config{Host: "http://nobody.invalid"}, &http.Client{Transport: server})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.client = client
+	b.inquire(t.Context(), pod)
+	if given := <-server.given; given <= 0 || given > answerWithin {
+		t.Errorf("the API server was given %s", given)
+	}
+	if b.view.Expects(pod) {
+		t.Error("the pod is expected still")
 	}
 }
 

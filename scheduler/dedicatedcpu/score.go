@@ -19,12 +19,10 @@ const MinExactScore = 60
 const estimatedRating = math.MinInt64
 
 // PreScore is called once, when the nodes that fit are known: only VMs have a say in which is best.
-func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
-	d := read(state)
-	if d == nil || !d.launcher {
+func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
+	if c := read(state); c == nil || !c.launcher {
 		return fwk.NewStatus(fwk.Skip)
 	}
-	d.beside = besideExclusive(pod, &d.Pod)
 	return nil
 }
 
@@ -32,18 +30,18 @@ func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, pod *c
 // the VM, of any size; NormalizeScore brings it onto the framework's scale. A rating costs microseconds, and between
 // two cycles only the node that got a pod, or a report, changes: it is remembered with the prediction.
 func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
-	d := read(state)
-	if d == nil {
+	c := read(state)
+	if c == nil {
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
-	p := pl.view.Predict(&d.Demand, nodeInfo)
+	p := pl.predict(c, nodeInfo)
 	if p.Standing != nodeview.Exact || !p.Labelled {
 		return estimatedRating, nil
 	}
-	known, ok := p.Memo.Load(d.beside)
+	known, ok := p.Rating.Load()
 	if !ok {
-		known = rating(pl.args.ScoringStrategy, d, p, nodeInfo)
-		p.Memo.Store(d.beside, known)
+		known = rating(pl.args.ScoringStrategy, c.demand, p, nodeInfo)
+		p.Rating.Store(known)
 	}
 	return known, nil
 }

@@ -254,7 +254,7 @@ func TestRatingsAreThoseOfTheNodeAsItIs(t *testing.T) {
 		f.PreScore(t.Context(), state, pod, nil)
 		for range 2 {
 			got, _ := f.Score(t.Context(), state, pod, info)
-			d := read(state)
+			d := read(state).demand
 			prediction := f.view.Predict(&d.Demand, info)
 			if want := rating(config.LeastFragmentation, d, prediction, info); got != want {
 				t.Fatalf("step %d: remembered %d, computed %d", step, got, want)
@@ -281,7 +281,7 @@ func BenchmarkRating(b *testing.B) {
 		s.SharedCPUs = machine.CPUs().String()
 	})
 	info, state := f.node(b, "n1"), f.preFilter(b, pod)
-	d := read(state)
+	d := read(state).demand
 	prediction := f.view.Predict(&d.Demand, info)
 	for b.Loop() {
 		rating(config.LeastFragmentation, d, prediction, info)

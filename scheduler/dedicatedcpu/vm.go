@@ -62,16 +62,18 @@ func guestOf(machine *vmi.VMI, l *launcher.Launcher) (g *guest, dedicated bool, 
 	return &guest{Guest: asked, compute: l.Compute}, true, nil
 }
 
-// key is equal for guests that fit the same CPUs; "" where the guest is not known.
+// key is equal for guests that fit the same CPUs; "" where the guest is not known. Everything that package placement may
+// look at is in it.
 func (g *guest) key() string {
 	if g == nil {
 		return ""
 	}
-	key := fmt.Sprintf("%s %d %d %d", g.compute, g.VCPUs, g.ThreadsPerCore, g.CPUs())
+	plain, numa := g.Guest, placement.NUMA{}
 	if g.NUMA != nil {
-		key += fmt.Sprintf(" %d/%d", g.NUMA.Memory, g.NUMA.PageSize)
+		numa = *g.NUMA
 	}
-	return key
+	plain.NUMA = nil
+	return fmt.Sprintf("%s %+v %t%+v", g.compute, plain, g.NUMA != nil, numa)
 }
 
 // misfit tells what is wrong with a launcher pod, or with the VMI behind it, wherever it goes; "" if nothing.

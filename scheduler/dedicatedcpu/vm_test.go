@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/vmiview"
@@ -145,6 +147,41 @@ func TestFilterAsksWhetherTheGuestFits(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Guests that need the same number of CPUs, in another shape, are not answered alike: whatever package placement may look
+// at tells them apart.
+func TestKeysTellGuestsApart(t *testing.T) {
+	var none *guest
+	seen := map[string]string{none.key(): "no guest"}
+	add := func(what string, g guest) {
+		t.Helper()
+		if other, known := seen[g.key()]; known {
+			t.Errorf("%s and %s have the key %q", what, other, g.key())
+		}
+		seen[g.key()] = what
+	}
+	add("a plain guest", guest{})
+	add("another container", guest{compute: "compute"})
+	fields := reflect.TypeFor[placement.Guest]()
+	for i := range fields.NumField() {
+		var g guest
+		switch field := reflect.ValueOf(&g.Guest).Elem().Field(i); field.Kind() {
+		case reflect.Int:
+			field.SetInt(2)
+		case reflect.Bool:
+			field.SetBool(true)
+		case reflect.Slice:
+			field.Set(reflect.ValueOf([]int{1, 2}))
+		case reflect.Pointer:
+			field.Set(reflect.ValueOf(&placement.NUMA{}))
+		default:
+			t.Fatalf("field %s is of a new kind: see that it is in the key", fields.Field(i).Name)
+		}
+		add(fields.Field(i).Name, g)
+	}
+	add("NUMA with memory", guest{Guest: placement.Guest{NUMA: &placement.NUMA{Memory: 1}}})
+	add("NUMA with pages", guest{Guest: placement.Guest{NUMA: &placement.NUMA{PageSize: 1}}})
 }
 
 // Until the VMs are listed a launcher pod waits; the end of the listing, whatever it brought, wakes it.

@@ -24,7 +24,7 @@ func (v *View) Case(pod *corev1.Pod, demand *Demand, nodeInfo fwk.NodeInfo, name
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p, ok := unknown(n.report, nodeInfo.Node().UID, demand); !ok {
+	if p := unknown(n.report, nodeInfo.Node().UID, demand); p != nil {
 		c.Unknown = unknownText[p.Standing]
 		switch p.Standing {
 		case NoCPUManager:

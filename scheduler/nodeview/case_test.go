@@ -24,7 +24,7 @@ func TestCaseIsWhatPredictGoesBy(t *testing.T) {
 		for range 300 {
 			[]func(){l.schedule, l.schedule, l.admit, l.deliver, l.end}[l.random.IntN(5)]()
 			pod := vm("asked", []string{"2", "3", "6", "8", "10"}[l.random.IntN(5)])
-			info, d := nodeInfo(slices.Collect(mapsValues(l.known))...), demand(pod)
+			info, d := nodeInfo(slices.Collect(mapsValues(l.known))...), remembered(l.view, pod)
 			p := l.view.Predict(d, info)
 			c := l.view.Case(pod, d, info, called)
 			c.Dedicated, c.Count = true, nil

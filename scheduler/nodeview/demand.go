@@ -14,6 +14,8 @@ type Demand struct {
 	// Key is equal for demands that every node answers alike. Container names are in it, since they are in
 	// the answer too.
 	Key string
+
+	memory *memory // of predictions; nil where they are not remembered
 }
 
 // DemandOf reads a pod.

@@ -28,7 +28,9 @@
 // pods were in flight, and when one of them goes unreported, the others have to be reported before the node is
 // judged again (node.settle). A view that begins, in a scheduler that was restarted, does not know what it
 // missed, and waits likewise for the reports of pods that do not run yet. TestNoBoundPodIsEverRefused holds all of
-// it against late, repeated and skipped reports, restarts, and kubelets that hear of pods in any order.
+// it against late, repeated and skipped reports, restarts, and kubelets that hear of pods in any order. That is
+// also why there are two questions: Predict believes that the NodeInfo is true, and remembers; Simulate, for the copies that
+// preemption and nominated pods make, does neither.
 //
 // # Predictions and what came of them
 //
@@ -44,10 +46,10 @@
 // # The view
 //
 // A View holds the reports, decoded when they arrive and not kept as objects; nodes that are the same machine share
-// its Topology. It remembers for each node
-// the predictions for each demand, by NodeInfo generation and report, because a scheduling cycle asks about each
-// node several times (Filter with and without nominated pods, Score), pods come in few sizes, and most nodes do not
-// change between cycles. What a pod asks for is read from its object once. Reports may come late, twice, or for nodes that do not exist; each replaces the one before. A
+// its Topology. It remembers predictions by demand and by the generation of the NodeInfo (memory.go), and takes
+// them back when the report changes: a scheduling cycle asks about each node twice (Filter and Score), pods come in few
+// sizes, and most nodes do not change between cycles. What a pod asks for is read from its object once. Reports may come
+// late, twice, or for nodes that do not exist; each replaces the one before. A
 // report that is of a newer version, cannot be read or is not exact is kept as that, with the reason: it is
 // never as good as no report, and no report is never as good as a free node. A report names its Node by UID:
 // one of an earlier Node of that name, which may have been another machine, is no report.

@@ -47,7 +47,7 @@ func (l *life) schedule() {
 	l.serial++
 	pod := vm(fmt.Sprintf("p%d", l.serial), []string{"2", "4", "6", "8"}[l.random.IntN(4)])
 	info := nodeInfo(slices.Collect(mapsValues(l.known))...)
-	switch p := l.view.Predict(demand(pod), info); {
+	switch p := l.view.Predict(remembered(l.view, pod), info); {
 	case p.Standing != Exact:
 	case p.Decision.Verdict == kubeletcpu.Admitted:
 		l.binds++
@@ -186,7 +186,7 @@ func TestNominatedPodsCount(t *testing.T) {
 	}
 	beside := info.Snapshot()
 	beside.(interface{ AddPod(*corev1.Pod) }).AddPod(nominated)
-	if got := v.Predict(demand(vm("new", "8")), beside).Decision.Verdict; got != kubeletcpu.Wait {
+	if got := v.Simulate(demand(vm("new", "8")), beside).Decision.Verdict; got != kubeletcpu.Wait {
 		t.Errorf("beside one that is nominated for the same CPUs: %s", got)
 	}
 }

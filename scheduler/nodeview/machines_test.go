@@ -75,7 +75,7 @@ func BenchmarkMemoryOf5000Nodes(b *testing.B) {
 			info := nodeInfo()
 			info.SetNode(st.MakeNode().Name(nc.Name).Obj())
 			for _, size := range []string{"2", "4", "8"} {
-				v.Predict(demand(vm("new", size)), info)
+				v.Predict(remembered(v, vm("new", size)), info)
 			}
 		}
 		used := float64(inUse() - before)

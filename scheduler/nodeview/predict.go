@@ -10,39 +10,47 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
 
-// Prediction is what a kubelet will do with a pod, as far as that can be known.
+// Prediction is what a kubelet will do with a pod, as far as that can be known. What is read for every node in every
+// scheduling cycle comes first, to lie together in memory.
 type Prediction struct {
+	generation int64 // of the NodeInfo
+
 	// Standing is what is known of the node; Decision and Node are set only where it is Exact.
 	Standing Standing
 	// Labelled tells whether the Node says by its label that the kubelet's CPU manager runs.
 	Labelled bool
+	// Verdict and Rating are for what a user computes from the prediction and the NodeInfo. Where the prediction is Exact
+	// they are there again the next time, until the NodeInfo or the report changes; any goroutine may use them.
+	Verdict atomic.Value
+	Rating  Number
+
 	// Why tells of every other standing how it came about.
 	Why string
 	// Decision is the kubelet's, with the pods in flight admitted before.
 	Decision kubeletcpu.Decision
 	// Node is the node without the pods in flight and without the pod. It must not be changed.
 	Node *kubeletcpu.Node
-	// Memo is for what a user of the prediction computes from it, the NodeInfo and a number of his own.
-	Memo *Memo
 }
 
-// Memo remembers one number for as long as a prediction holds, that is, until the NodeInfo or the report changes. Any
-// goroutine may use it.
-type Memo struct{ last atomic.Pointer[noted] }
+// Number is a number that may be known.
+type Number struct {
+	known atomic.Bool
+	value atomic.Int64
+}
 
-type noted struct{ key, value int64 }
-
-// Load gives what was last stored, if that was under the same key.
-func (m *Memo) Load(key int64) (value int64, ok bool) {
-	last := m.last.Load()
-	if last == nil || last.key != key {
+// Load gives the number, if it is known.
+func (n *Number) Load() (value int64, known bool) {
+	if !n.known.Load() {
 		return 0, false
 	}
-	return last.value, true
+	return n.value.Load(), true
 }
 
-// Store remembers a value in place of the one before.
-func (m *Memo) Store(key, value int64) { m.last.Store(&noted{key, value}) }
+// Store makes the number known. It must always be the same.
+func (n *Number) Store(value int64) {
+	n.value.Store(value)
+	n.known.Store(true)
+}
 
 // Possible gives what a container of the pod may be granted where the pod is admitted: one set of CPUs, or
 // one for each outcome of the orders in which the pods in flight may be admitted; nothing for a container that
@@ -73,20 +81,20 @@ func granted(grants []kubeletcpu.Grant, container string, yield func(cpuset.Set)
 const noReport = "there is no report"
 
 // unknown is the prediction for a Node, given by its UID, or a pod, that cannot be predicted exactly
-// whatever pods are there; ok is true for one that may be.
-func unknown(r *Report, node types.UID, demand *Demand) (p Prediction, ok bool) {
+// whatever pods are there; nil for one that may be.
+func unknown(r *Report, node types.UID, demand *Demand) *Prediction {
 	switch {
 	case r == nil:
-		return Prediction{Standing: Missing, Why: noReport}, false
+		return &Prediction{Standing: Missing, Why: noReport}
 	case r.owner != "" && r.owner != node:
-		return Prediction{Standing: Missing, Why: "the report is of an earlier Node of that name"}, false
+		return &Prediction{Standing: Missing, Why: "the report is of an earlier Node of that name"}
 	case r.standing != Exact:
-		return Prediction{Standing: r.standing, Why: r.why}, false
+		return &Prediction{Standing: r.standing, Why: r.why}
 	}
 	if why := r.node.Inexact(demand.Pod); why != "" {
-		return Prediction{Standing: Inexact, Why: why}, false
+		return &Prediction{Standing: Inexact, Why: why}
 	}
-	return Prediction{}, true
+	return nil
 }
 
 // overlaid is a report laid together with the pods of a NodeInfo.
@@ -136,14 +144,14 @@ func (o *overlaid) overlay(r *Report, pods []resident) {
 	o.node = &node
 }
 
-func (o *overlaid) predict(pod *kubeletcpu.Pod) Prediction {
+func (o *overlaid) predict(pod *kubeletcpu.Pod) *Prediction {
 	if o.inexact != "" {
-		return Prediction{Standing: Inexact, Why: "a pod in flight: " + o.inexact}
+		return &Prediction{Standing: Inexact, Why: "a pod in flight: " + o.inexact}
 	}
 	d := kubeletcpu.AdmitAll(o.node, o.inFlight, pod)
 	if o.unsettled && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
 		d = kubeletcpu.Decision{Verdict: kubeletcpu.Wait, Shared: d.Shared,
 			Message: "the pods in flight may have been admitted before or after other pods left the node"}
 	}
-	return Prediction{Standing: Exact, Decision: d, Node: o.node}
+	return &Prediction{Standing: Exact, Decision: d, Node: o.node}
 }

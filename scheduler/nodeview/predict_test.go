@@ -44,9 +44,16 @@ func demand(pod *corev1.Pod) *Demand {
 	return &d
 }
 
-// fits is the package comment's rule as a pure function: what View.Predict, with its cache, must agree with.
-func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) Prediction {
-	if p, ok := unknown(r, node, demand); !ok {
+// remembered is a demand whose predictions the view remembers.
+func remembered(v *View, pod *corev1.Pod) *Demand {
+	d := demand(pod)
+	v.Remember(d, d.Key)
+	return d
+}
+
+// fits is the package comment's rule as a pure function: what View.Predict, with its memory, must agree with.
+func fits(r *Report, node types.UID, pods []fwk.PodInfo, demand *Demand) *Prediction {
+	if p := unknown(r, node, demand); p != nil {
 		return p
 	}
 	var o overlaid

@@ -60,7 +60,8 @@ func (v *View) Unexpect(nodeName string, uid types.UID) {
 	if _, expected := n.expected[uid]; expected {
 		delete(n.expected, uid)
 		// It may have held CPUs in the meantime, which no report has told.
-		n.unsure, n.disturbed, n.laid = true, true, false
+		n.unsure, n.disturbed = true, true
+		n.unlay()
 	}
 }
 

@@ -1,6 +1,7 @@
 package nodeview
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -12,8 +13,7 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 )
 
-// maxRemembered bounds the decisions remembered for one state of one node: so many different demands
-// are asked about before the node changes.
+// maxRemembered bounds the keys of Remember for which predictions are remembered, and those of one node.
 const maxRemembered = 32
 
 // patience is how many reports may come without a pod that runs before it is believed that none ever has it:
@@ -24,7 +24,8 @@ const patience = 2
 // methods may be called from any goroutine.
 type View struct {
 	mu       sync.RWMutex
-	nodes    map[string]*node // by name, for nodes that have a report
+	nodes    map[string]*node   // by name, for nodes that have a report
+	memories map[string]*memory // by the key that Remember is given
 	listed   atomic.Bool
 	unlisted atomic.Bool
 }
@@ -33,7 +34,7 @@ type View struct {
 type node struct {
 	mu sync.Mutex
 
-	report *Report
+	report *Report // nil once it is deleted
 	// laid tells that labelled, pods, overlay and decided belong to generation and report.
 	laid       bool
 	generation int64
@@ -52,9 +53,9 @@ type node struct {
 	known, disturbed bool
 }
 
-// decided is the prediction for a demand, by Demand.Key.
+// decided is a prediction and the memory that it was given to.
 type decided struct {
-	key        string
+	memory     *memory
 	prediction *Prediction
 }
 
@@ -69,10 +70,39 @@ func absentPredictions(labelled bool) map[Standing]*Prediction {
 	return predictions
 }
 
+// Remember lets predictions for the demand be remembered together with those of all demands that were given the
+// same key: they, and what their Verdict and Rating stand for, must be the same on every node. It is for a demand that
+// many nodes are asked about, before the first.
+func (v *View) Remember(demand *Demand, key string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	known := v.memories[key]
+	if known == nil || !known.holds(len(v.nodes)) {
+		if v.memories == nil {
+			v.memories = map[string]*memory{}
+		}
+		for other := range v.memories {
+			if len(v.memories) < maxRemembered {
+				break
+			}
+			delete(v.memories, other)
+		}
+		known = newMemory(len(v.nodes))
+		v.memories[key] = known
+	}
+	demand.memory = known
+}
+
 // Predict says what the kubelet of a node will do with a pod that comes in addition to the pods in
-// nodeInfo, whose generation must change whenever its pods do, as it does in kube-scheduler. The prediction
-// must not be changed.
+// nodeInfo, whose generation must change whenever its pods do, as it does in kube-scheduler. The NodeInfo must be
+// what the scheduler takes for true, each newer than the one before: of pods that go from one to the next the view
+// believes that they are gone. The prediction must not be changed.
 func (v *View) Predict(demand *Demand, nodeInfo fwk.NodeInfo) *Prediction {
+	if demand.memory != nil {
+		if p := demand.memory.load(nodeInfo.GetGeneration()); p != nil {
+			return p
+		}
+	}
 	n := v.node(nodeInfo.Node().Name)
 	if n == nil {
 		return absent[Labelled(nodeInfo.Node())][v.absent()]
@@ -82,35 +112,87 @@ func (v *View) Predict(demand *Demand, nodeInfo fwk.NodeInfo) *Prediction {
 	if !n.laid || n.generation != nodeInfo.GetGeneration() {
 		n.lay(nodeInfo)
 	}
+	if demand.memory == nil {
+		return n.predict(demand, nodeInfo, &n.overlay)
+	}
 	for i := range n.decided {
-		if n.decided[i].key == demand.Key {
-			return n.decided[i].prediction
+		if p := n.decided[i].prediction; n.decided[i].memory == demand.memory {
+			n.remember(n.decided[i])
+			return p
 		}
 	}
 	if len(n.decided) >= maxRemembered {
-		n.decided = n.decided[:0]
+		n.decided[0].memory.forget(n.decided[0].prediction)
+		n.decided = slices.Delete(n.decided, 0, 1)
 	}
-	p, ok := unknown(n.report, nodeInfo.Node().UID, demand)
-	if ok {
-		p = n.overlay.predict(&demand.Pod)
+	d := decided{demand.memory, n.predict(demand, nodeInfo, &n.overlay)}
+	n.decided = append(n.decided, d)
+	n.remember(d)
+	return d.prediction
+}
+
+// remember gives a prediction to its memory. One that is not exact may change with what the view knows of no node
+// in particular.
+func (n *node) remember(d decided) {
+	if d.prediction.Standing == Exact {
+		d.memory.store(d.prediction)
 	}
-	p.Labelled, p.Memo = n.labelled, &Memo{}
-	n.decided = append(n.decided, decided{demand.Key, &p})
-	return &p
+}
+
+// Simulate is Predict for a NodeInfo that is not true: a copy that preemption has taken victims out of, or into which
+// nominated pods were put, under whatever generation. It leaves no trace. Pods in flight that were taken out of
+// it are believed to have gone unreported.
+func (v *View) Simulate(demand *Demand, nodeInfo fwk.NodeInfo) *Prediction {
+	n := v.node(nodeInfo.Node().Name)
+	if n == nil {
+		return absent[Labelled(nodeInfo.Node())][v.absent()]
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var o overlaid
+	if n.report != nil && n.report.standing == Exact {
+		pods := residents(n.pods, nodeInfo.GetPods())
+		unsettle(pods, n.disturbed || n.lost(n.pods, pods), !n.known)
+		o.overlay(n.report, pods)
+	}
+	p := n.predict(demand, nodeInfo, &o)
+	p.Labelled = Labelled(nodeInfo.Node())
+	return p
+}
+
+// predict makes a prediction from the report and what was laid over it for a NodeInfo.
+func (n *node) predict(demand *Demand, nodeInfo fwk.NodeInfo, o *overlaid) *Prediction {
+	p := unknown(n.report, nodeInfo.Node().UID, demand)
+	if p == nil {
+		p = o.predict(&demand.Pod)
+	}
+	p.generation, p.Labelled = nodeInfo.GetGeneration(), n.labelled
+	return p
 }
 
 // lay makes the node what predictions for a NodeInfo are made from.
 func (n *node) lay(nodeInfo fwk.NodeInfo) {
-	n.laid, n.generation, n.decided = true, nodeInfo.GetGeneration(), n.decided[:0]
-	n.labelled = Labelled(nodeInfo.Node())
+	n.unlay()
+	n.laid, n.generation, n.labelled = true, nodeInfo.GetGeneration(), Labelled(nodeInfo.Node())
 	if n.report == nil || n.report.standing != Exact {
 		return
 	}
 	before := n.pods
 	n.pods = residents(before, nodeInfo.GetPods())
-	n.settle(before)
+	unsettle(n.pods, n.disturbed || n.lost(before, n.pods), !n.known)
+	maps.DeleteFunc(n.expected, func(uid types.UID, _ *kubeletcpu.Pod) bool { return find(n.pods, uid) < 0 })
+	n.known, n.disturbed = true, false
 	n.overlay.overlay(n.report, n.pods)
 	n.gone = n.overlay.gone
+}
+
+// unlay takes back what was predicted: it holds no longer.
+func (n *node) unlay() {
+	for _, d := range n.decided {
+		d.memory.forget(d.prediction)
+	}
+	clear(n.decided)
+	n.laid, n.decided = false, n.decided[:0]
 }
 
 // InFlight tells whether a pod of a node asks for exclusive CPUs and is not in the node's exact report.
@@ -125,27 +207,32 @@ func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
 	return n.report != nil && n.report.standing == Exact && n.report.node.Exclusive(&asks) && !n.report.covers(uidOnNode(pod), &asks)
 }
 
-// settle finds out whether pods have gone, since the node was last laid, that no report has ever had: what
-// the kubelet gave to the pods in flight depends on whether it admitted them before. That is not known either
-// of pods in flight that were there when this view began.
-func (n *node) settle(before []resident) {
-	disturbed := n.disturbed
+// lost tells whether pods that are not there any more, and were or were expected, have gone before any report had them:
+// what the kubelet gave to the pods in flight depends on whether it admitted them before.
+func (n *node) lost(before, now []resident) bool {
 	for i := range before {
-		disturbed = disturbed || !before[i].reported && n.report.node.Exclusive(before[i].asks) && find(n.pods, before[i].uid) < 0
-	}
-	for uid := range n.expected {
-		if find(n.pods, uid) < 0 {
-			delete(n.expected, uid)
-			disturbed = true
+		if !before[i].reported && n.report.node.Exclusive(before[i].asks) && find(now, before[i].uid) < 0 {
+			return true
 		}
 	}
-	for i := range n.pods {
-		r := &n.pods[i]
-		if disturbed || !n.known && r.pod.Status.Phase != corev1.PodRunning {
+	for uid := range n.expected {
+		if find(now, uid) < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// unsettle notes of pods whose CPUs may depend on others that have gone unreported that their own report has to come
+// first: of all, when some have gone since the node was last laid, and of those in flight when the view began. A pod
+// that is only nominated has no CPUs yet.
+func unsettle(pods []resident, disturbed, begins bool) {
+	for i := range pods {
+		r := &pods[i]
+		if r.pod.Spec.NodeName != "" && (disturbed || begins && r.pod.Status.Phase != corev1.PodRunning) {
 			r.unsettled = patience
 		}
 	}
-	n.known, n.disturbed = true, false
 }
 
 // Left tells that a pod has left its node for good, before any NodeInfo shows it.
@@ -161,7 +248,9 @@ func (v *View) Left(pod *corev1.Pod) {
 		asks := kubeletcpu.PodOf(pod)
 		_, reported := n.reported(uid)
 		n.disturbed = n.disturbed || !reported && mayHold(pod) && (asks.Exclusive() || asks.PodLevel != nil)
-		n.laid = n.laid && !n.disturbed
+		if n.disturbed {
+			n.unlay()
+		}
 	}
 	if _, reported := n.reported(uid); reported && !slices.Contains(n.gone, uid) {
 		n.gone = append(slices.Clone(n.gone), uid)
@@ -179,7 +268,7 @@ func (v *View) CouldFit(on *corev1.Node, demand *Demand) (fits bool, standing St
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p, ok := unknown(n.report, on.UID, demand); !ok {
+	if p := unknown(n.report, on.UID, demand); p != nil {
 		return false, p.Standing
 	}
 	free := *n.report.node
@@ -201,7 +290,8 @@ func (v *View) Set(report *Report) (changed bool, compared Comparison) {
 		return false, Comparison{}
 	}
 	compared = n.compare(report)
-	n.report, n.laid = report, false
+	n.report = report
+	n.unlay()
 	for i := range n.pods {
 		if r := &n.pods[i]; r.unsettled > 0 && r.pod.Status.Phase == corev1.PodRunning {
 			r.unsettled--
@@ -217,10 +307,17 @@ func (v *View) Set(report *Report) (changed bool, compared Comparison) {
 // Delete forgets a node's report. It tells whether there was one.
 func (v *View) Delete(name string) (changed bool) {
 	v.mu.Lock()
-	defer v.mu.Unlock()
-	_, changed = v.nodes[name]
+	n := v.nodes[name]
 	delete(v.nodes, name)
-	return changed
+	v.mu.Unlock()
+	if n == nil {
+		return false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.report = nil
+	n.unlay()
+	return true
 }
 
 func (v *View) node(name string) *node {

@@ -14,10 +14,11 @@ import (
 )
 
 func TestViewBeforeTheReportsAreListed(t *testing.T) {
-	v, d := &View{}, demand(vm("new", "2"))
+	v := &View{}
+	d, info := remembered(v, vm("new", "2")), nodeInfo()
 	check := func(want Standing) {
 		t.Helper()
-		if got := v.Predict(d, nodeInfo()).Standing; got != want {
+		if got := v.Predict(d, info).Standing; got != want {
 			t.Errorf("predicted %s, want %s", got, want)
 		}
 	}
@@ -35,7 +36,7 @@ func TestViewBeforeTheReportsAreListed(t *testing.T) {
 func TestViewAnswersForWhatItIsGiven(t *testing.T) {
 	v := &View{}
 	v.Set(reportOf(t, nil))
-	info, d := nodeInfo(), demand(vm("new", "8"))
+	info, d := nodeInfo(), remembered(v, vm("new", "8"))
 	expect := func(when, want string) {
 		t.Helper()
 		if got := v.Predict(d, info).Decision.String(); got != want {
@@ -54,7 +55,7 @@ func TestViewAnswersForWhatItIsGiven(t *testing.T) {
 	if err := simulated.RemovePod(logger(t), victim); err != nil {
 		t.Fatal(err)
 	}
-	if got := v.Predict(d, simulated).Decision.Verdict; got != kubeletcpu.Admitted {
+	if got := v.Simulate(d, simulated).Decision.Verdict; got != kubeletcpu.Admitted {
 		t.Errorf("without the victim: %s", got)
 	}
 	expect("the victim is still there", "refused: TopologyAffinityError: Resources cannot be allocated with Topology locality")
@@ -164,7 +165,7 @@ func TestViewAgreesWithThePureFunction(t *testing.T) {
 			report = acknowledge(t, report, there)
 			v.Set(report)
 		}
-		d := demand(vm("new", []string{"2", "4", "8"}[random.IntN(3)]))
+		d := remembered(v, vm("new", []string{"2", "4", "8"}[random.IntN(3)]))
 		got, want := v.Predict(d, info), fits(report, "", info.GetPods(), d)
 		if got.Decision.String() != want.Decision.String() || got.Standing != want.Standing {
 			t.Fatalf("step %d: %s %s, want %s %s", step, got.Standing, got.Decision, want.Standing, want.Decision)
@@ -197,7 +198,7 @@ func acknowledge(t *testing.T, before *Report, there map[string]*corev1.Pod) *Re
 func BenchmarkPredict(b *testing.B) {
 	v := &View{}
 	v.Set(reportOf(b, grants{"a": compute("4-5,12-13")}))
-	info, d := nodeInfo(vm("a", "4"), vm("b", "2")), demand(vm("new", "2"))
+	info, d := nodeInfo(vm("a", "4"), vm("b", "2")), remembered(v, vm("new", "2"))
 	b.Run("a node that did not change", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -268,6 +269,7 @@ func TestAPodThatWentUnreported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := &View{}
 			v.Set(reportOf(t, nil))
+			v.Remember(d, d.Key)
 			v.Predict(d, nodeInfo())
 			test.story(v)
 			if got := v.Predict(d, nodeInfo(test.pods...)).Decision; got.Verdict != test.want {
@@ -277,6 +279,7 @@ func TestAPodThatWentUnreported(t *testing.T) {
 	}
 	begins := &View{}
 	begins.Set(reportOf(t, nil))
+	begins.Remember(d, d.Key)
 	if got := begins.Predict(d, nodeInfo(vm("a", "2"))).Decision; got.Verdict != kubeletcpu.Wait {
 		t.Errorf("in flight when the scheduler began: %s", got)
 	}
