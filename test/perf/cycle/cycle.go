@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -68,6 +69,7 @@ type Scheduler struct {
 	scheduler *scheduler.Scheduler
 	framework framework.Framework
 	snapshot  *internalcache.Snapshot
+	pods      cache.Indexer
 	// reports takes the nodes' reports; nil for a scheduler without the plugin.
 	reports *nodeview.View
 }
@@ -98,7 +100,9 @@ func New(ctx context.Context, configuration string) (*Scheduler, error) {
 		return plugin, err
 	}
 	noEvents := func(string) events.EventRecorderLogger { return &events.FakeRecorder{} }
-	s.scheduler, err = scheduler.New(ctx, client, informers.NewSharedInformerFactory(client, 0), nil, profile.RecorderFactory(noEvents),
+	factory := informers.NewSharedInformerFactory(client, 0)
+	s.pods = factory.Core().V1().Pods().Informer().GetIndexer()
+	s.scheduler, err = scheduler.New(ctx, client, factory, nil, profile.RecorderFactory(noEvents),
 		scheduler.WithKubeConfig(kubeconfig), scheduler.WithProfiles(config.Profiles...),
 		scheduler.WithFrameworkOutOfTreeRegistry(frameworkruntime.Registry{dedicatedcpu.Name: plugin}))
 	if err != nil {
@@ -128,7 +132,7 @@ func (s *Scheduler) Report(report *unstructured.Unstructured) {
 
 // Bound tells of a pod that is on the node that it names.
 func (s *Scheduler) Bound(ctx context.Context, pod *corev1.Pod) error {
-	if err := s.scheduler.Cache.AddPod(klog.FromContext(ctx), pod); err != nil {
+	if err := errors.Join(s.scheduler.Cache.AddPod(klog.FromContext(ctx), pod), s.pods.Update(pod)); err != nil {
 		return fmt.Errorf("telling the scheduler of pod %s: %w", pod.Name, err)
 	}
 	return nil
@@ -136,11 +140,15 @@ func (s *Scheduler) Bound(ctx context.Context, pod *corev1.Pod) error {
 
 // Gone tells that a pod is there no more.
 func (s *Scheduler) Gone(ctx context.Context, pod *corev1.Pod) error {
-	if err := s.scheduler.Cache.RemovePod(klog.FromContext(ctx), pod); err != nil {
+	if err := errors.Join(s.scheduler.Cache.RemovePod(klog.FromContext(ctx), pod), s.pods.Delete(pod)); err != nil {
 		return fmt.Errorf("telling the scheduler that pod %s is gone: %w", pod.Name, err)
 	}
 	return nil
 }
+
+// Came tells of a pod that has no node yet. Choose takes pods of which nobody was told too, but to the plugin
+// they are pods that were just deleted.
+func (s *Scheduler) Came(pod *corev1.Pod) error { return s.pods.Add(pod) }
 
 // Choose is one scheduling cycle: the node for a pod, "" if none fits. It binds nothing.
 func (s *Scheduler) Choose(ctx context.Context, pod *corev1.Pod) (string, error) {

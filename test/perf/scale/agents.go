@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -26,7 +27,7 @@ import (
 var reports = v1alpha1.GroupVersion.WithResource("nodecpus")
 
 // writers is how many reports are written at a time.
-const writers = 16
+const writers = 32
 
 // agents stands in for the kubelets and the agents of all nodes.
 type agents struct {
@@ -45,28 +46,32 @@ func newAgents(client dynamic.Interface, refused func(*corev1.Pod, kubeletcpu.De
 	return &agents{client: client, refused: refused, nodes: map[string]*reportedNode{}, queue: workqueue.NewTyped[string]()}
 }
 
+// eachOf does n things, writers of them at a time and begun in order, until all are done or one has failed.
+func eachOf(n int, do func(i int) error) error {
+	var work errgroup.Group
+	work.SetLimit(writers)
+	var failed atomic.Bool
+	for i := range n {
+		if failed.Load() {
+			break
+		}
+		work.Go(func() error {
+			err := do(i)
+			if err != nil {
+				failed.Store(true)
+			}
+			return err
+		})
+	}
+	return work.Wait()
+}
+
 // introduce writes the first report of each node.
 func (a *agents) introduce(ctx context.Context, nodes []corev1.Node) error {
-	work, failed := make(chan *corev1.Node), make(chan error, writers)
-	for range writers {
-		go func() {
-			var err error
-			for node := range work {
-				err = errors.Join(err, a.create(ctx, node))
-			}
-			failed <- err
-		}()
-	}
 	for i := range nodes {
 		a.nodes[nodes[i].Name] = newReportedNode()
-		work <- &nodes[i]
 	}
-	close(work)
-	var err error
-	for range writers {
-		err = errors.Join(err, <-failed)
-	}
-	return err
+	return eachOf(len(nodes), func(i int) error { return a.create(ctx, &nodes[i]) })
 }
 
 // create writes a report in the two steps that a status takes.

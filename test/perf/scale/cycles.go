@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"runtime/pprof"
 	"strings"
 	"syscall"
 	"time"
@@ -20,7 +22,7 @@ import (
 const (
 	// block is how many pods each scheduler gets before it is the other's turn, so that whatever else the machine
 	// does falls on both.
-	block = 50
+	block = 100
 	// late is for how many binds a report is on its way.
 	late = 20
 	// mostCycles bounds the pods of one case.
@@ -72,6 +74,7 @@ func besideEachOther(ctx context.Context, a, b *scenario, nodes int) (stock, our
 	}
 	for range min(podsPerNode*nodes, mostCycles) / block {
 		for _, c := range []*cluster{stock, ours} {
+			runtime.GC() // so that neither pays for what the other threw away
 			for range block {
 				if err := c.schedule(ctx); err != nil {
 					return nil, nil, err
@@ -130,11 +133,16 @@ func (c *cluster) schedule(ctx context.Context) error {
 		pod.Status.QOSClass = corev1.PodQOSGuaranteed
 	}
 	c.pods++
+	if err := c.Came(pod); err != nil {
+		return err
+	}
 	before, err := processTime()
 	if err != nil {
 		return err
 	}
-	host, err := c.Choose(ctx, pod)
+	var host string
+	// The label tells the two apart in a profile.
+	pprof.Do(ctx, pprof.Labels("scheduler", c.scheduler()), func(ctx context.Context) { host, err = c.Choose(ctx, pod) })
 	if err != nil {
 		return err
 	}

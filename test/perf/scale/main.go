@@ -47,14 +47,14 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := options.parse(*sizes)
+	err := options.parse(*sizes, *bin)
 	if err == nil {
 		err = options.profiled(func() error {
 			switch {
 			case *cycles:
 				return measureCycles(ctx, &options)
 			case *changes:
-				return measureChanges(ctx, &options, *bin)
+				return measureChanges(ctx, &options)
 			}
 			return measureScheduling(&options)
 		})
@@ -68,10 +68,11 @@ func main() {
 type options struct {
 	nodes   []int
 	out     string
+	bin     string
 	profile string
 }
 
-func (o *options) parse(sizes string) error {
+func (o *options) parse(sizes, bin string) error {
 	for text := range strings.SplitSeq(sizes, ",") {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
@@ -79,12 +80,14 @@ func (o *options) parse(sizes string) error {
 		}
 		o.nodes = append(o.nodes, n)
 	}
-	out, err := filepath.Abs(o.out)
-	if err != nil {
+	var err error
+	if o.out, err = filepath.Abs(o.out); err != nil {
 		return fmt.Errorf("reading -out: %w", err)
 	}
-	o.out = out
-	return os.MkdirAll(out, 0o755)
+	if o.bin, err = filepath.Abs(bin); err != nil {
+		return fmt.Errorf("reading -bin: %w", err)
+	}
+	return os.MkdirAll(o.out, 0o755)
 }
 
 // profiled writes a CPU profile of what do does, where one is asked for.
