@@ -41,9 +41,9 @@ conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 	@hack/conformance.sh 1000000 0
 
 # The machines' folder is not of the repository: what is in it is made once and kept.
-test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes ten minutes once they are built
+test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes 20 minutes once they are built
 	@hack/machine.sh
-	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=60m -v ./test/system
+	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=60m -v ./test/system -ginkgo.v -ginkgo.no-color
 
 verify: ## Check format, lint, generated files, go.mod and manifests
 	@hack/verify-all.sh

@@ -16,6 +16,7 @@ import (
 // collect gathers all there is to know of a failure in the suite's folder: the logs of the host's
 // processes are there already.
 func (w *world) collect(ctx context.Context) {
+	w.failed = true
 	if w.Testbed == nil {
 		return // it did not come so far
 	}
@@ -35,14 +36,13 @@ func (w *world) collect(ctx context.Context) {
 // stop ends everything. Of a run that failed, all but the disks is kept.
 func (w *world) stop(ctx context.Context) {
 	var errs []error
-	failed := ginkgo.CurrentSpecReport().Failed()
 	for _, m := range w.machines {
 		errs = append(errs, m.Stop(), m.Discard())
 	}
 	if w.Testbed != nil {
 		errs = append(errs, w.Testbed.Stop())
 	}
-	if failed {
+	if w.failed {
 		ginkgo.AddReportEntry("logs, objects, checkpoints and consoles", ginkgo.ReportEntryVisibilityAlways, w.dir)
 	} else {
 		errs = append(errs, os.RemoveAll(w.dir))

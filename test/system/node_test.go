@@ -44,7 +44,14 @@ func (w *world) awaitTrueReport(ctx context.Context, name string) error {
 		if err != nil {
 			return err
 		}
-		return errors.Join(w.agreesWithConfigz(ctx, m, report), agreesWithCheckpoint(ctx, m, report), agreesWithKernel(ctx, m, report))
+		// The cheapest look first: the others wait for it.
+		if err := agreesWithCheckpoint(ctx, m, report); err != nil {
+			return err
+		}
+		if err := w.agreesWithConfigz(ctx, m, report); err != nil {
+			return err
+		}
+		return agreesWithKernel(ctx, m, report)
 	})
 }
 

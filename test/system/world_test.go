@@ -40,12 +40,12 @@ type world struct {
 	*testbed.Testbed
 	dir      string
 	machines map[string]*machine.Machine
+	failed   bool // a spec has
 }
 
 // kubelets are what the machines run at first.
 var kubelets = map[string]machine.Settings{
-	numaMachine: {Version: "1.36", Reserved: "0,1", TopologyPolicy: "best-effort",
-		CPUOptions: map[string]string{"full-pcpus-only": "true"}},
+	numaMachine: {Version: "1.36", Reserved: "0,1", TopologyPolicy: "single-numa-node", CPUOptions: options("full-pcpus-only")},
 	flatMachine: {Version: "1.37", Reserved: "0"},
 }
 
@@ -101,24 +101,41 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	if err != nil {
 		return nil, err
 	}
-	say("%s: booted after %s", name, since(start))
+	say("%s: booted after %s, boot %d", name, since(start), m.Boots())
+	err = w.bring(ctx, m, start)
+	if err != nil && ctx.Err() == nil {
+		// An emulated machine may stand still; its console tells. See package machine.
+		say("%s: booting again, since %v", name, err)
+		err = m.Reset(ctx)
+		if err == nil {
+			err = w.bring(ctx, m, start)
+		}
+	}
+	return m, err
+}
+
+// bring makes a machine that has booted a node, and returns when its agent reports.
+func (w *world) bring(ctx context.Context, m *machine.Machine, start time.Time) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	name := m.Name()
 	kubeconfig, err := w.NodeKubeconfig(name)
 	if err != nil {
-		return m, err
+		return err
 	}
 	if err := m.Join(ctx, kubeconfig); err != nil {
-		return m, err
+		return err
 	}
 	say("%s: containerd runs after %s", name, since(start))
 	if err := w.startKubelet(ctx, m, kubelets[name]); err != nil {
-		return m, err
+		return err
 	}
 	say("%s: kubelet %s is ready after %s", name, kubelets[name].Version, since(start))
 	if err := w.awaitAgent(ctx, name); err != nil {
-		return m, err
+		return err
 	}
 	say("%s: reported by its agent after %s", name, since(start))
-	return m, nil
+	return nil
 }
 
 // startKubelet starts a kubelet and waits until its node is ready for VMs.

@@ -10,5 +10,5 @@
 // sees at 10.0.2.2. Pods reach it at its service address, as on any cluster.
 //
 // A machine belongs to the process that started it and ends with it. Its disk is a copy, gone with its
-// folder.
+// folder; Reset keeps it, as pulling the plug does.
 package machine

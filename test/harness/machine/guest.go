@@ -13,6 +13,7 @@ import (
 // Thread is a thread of a guest's QEMU, as the kernel in the machine tells it.
 type Thread struct {
 	TID  int
+	Main bool   // QEMU's first thread, which is the emulator
 	Name string // "CPU 0/TCG" for a vCPU
 	CPUs string // Cpus_allowed_list
 }
@@ -36,12 +37,16 @@ func (m *Machine) StartGuest(ctx context.Context, pod types.UID, domain string) 
 	return err
 }
 
-// threadsScript prints, of the QEMU that runs domain $0, each thread's id, allowed CPUs and name.
+// threadsScript prints, of the QEMU that runs domain $0, each thread's process, id, allowed CPUs and name. It starts
+// no program for a thread: each takes emulated CPUs longer than all the rest.
 const threadsScript = `
-for process in /proc/[0-9]*; do
-	tr '\0' ' ' <$process/cmdline 2>/dev/null | grep -q "qemu-system.* guest=$0," || continue
-	for thread in $process/task/*; do
-		echo "${thread##*/} $(sed -n 's/^Cpus_allowed_list:\t//p' $thread/status) $(cat $thread/comm)"
+for pid in $(busybox pidof qemu-system-x86_64); do
+	tr '\0' ' ' </proc/$pid/cmdline | grep -q " guest=$0," || continue
+	for thread in /proc/$pid/task/*; do
+		read -r name <$thread/comm
+		while read -r key value; do
+			[ "$key" != Cpus_allowed_list: ] || echo "$pid ${thread##*/} $value $name"
+		done <$thread/status
 	done
 done`
 
@@ -53,15 +58,15 @@ func (m *Machine) GuestThreads(ctx context.Context, domain string) ([]Thread, er
 	}
 	var threads []Thread
 	for line := range strings.Lines(output) {
-		fields := strings.SplitN(strings.TrimSpace(line), " ", 3)
-		if len(fields) != 3 {
+		fields := strings.SplitN(strings.TrimSpace(line), " ", 4)
+		if len(fields) != 4 {
 			return nil, fmt.Errorf("reading the threads of guest %s: line %q", domain, line)
 		}
-		tid, err := strconv.Atoi(fields[0])
+		tid, err := strconv.Atoi(fields[1])
 		if err != nil {
 			return nil, fmt.Errorf("reading the threads of guest %s: line %q", domain, line)
 		}
-		threads = append(threads, Thread{TID: tid, Name: fields[2], CPUs: fields[1]})
+		threads = append(threads, Thread{TID: tid, Main: fields[0] == fields[1], Name: fields[3], CPUs: fields[2]})
 	}
 	if len(threads) == 0 {
 		return nil, fmt.Errorf("no QEMU in machine %s runs guest %s", m.options.Name, domain)

@@ -63,7 +63,12 @@ func (s Settings) config() *kubeletconfig.KubeletConfiguration {
 		LocalStorageCapacityIsolation: ptr.To(false),
 		// Emulated CPUs take long over what a real machine does at once.
 		RuntimeRequestTimeout: metav1.Duration{Duration: 10 * time.Minute},
-		FeatureGates:          s.gates(),
+		// What a kubelet does after ten seconds or a minute it does at once here, and what nobody looks at never.
+		CPUManagerReconcilePeriod: metav1.Duration{Duration: time.Second},
+		NodeStatusUpdateFrequency: metav1.Duration{Duration: 5 * time.Second},
+		NodeStatusReportFrequency: metav1.Duration{Duration: 5 * time.Second},
+		VolumeStatsAggPeriod:      metav1.Duration{Duration: -time.Second},
+		FeatureGates:              s.gates(),
 	}
 }
 
@@ -112,13 +117,14 @@ func (m *Machine) StartContainerd(ctx context.Context) error {
 	if err := m.start(ctx, "containerd", "containerd"); err != nil {
 		return err
 	}
-	return m.await(ctx, "containerd in machine "+m.options.Name, func(ctx context.Context) error {
+	return m.await(ctx, deadline, "containerd in machine "+m.options.Name, func(ctx context.Context) error {
 		_, err := m.Run(ctx, "ctr", "version")
 		return err
 	})
 }
 
 // StartKubelet writes the configuration and starts the kubelet. That it is ready is seen at its Node.
+// Settings of another policy want the old checkpoint gone first, as the kubelet says itself: see Forget.
 func (m *Machine) StartKubelet(ctx context.Context, settings Settings) error {
 	data, err := yaml.Marshal(settings.config())
 	if err != nil {
@@ -131,6 +137,21 @@ func (m *Machine) StartKubelet(ctx context.Context, settings Settings) error {
 		settings.Version, configFile, kubeconfigFile, m.options.Name, KubeletRoot))
 }
 
+// StopKubelet ends the kubelet with SIGTERM, and returns when it is gone. Its pods stay.
+func (m *Machine) StopKubelet(ctx context.Context) error { return m.end(ctx, "kubelet", "TERM") }
+
+// KillKubelet is StopKubelet with SIGKILL.
+func (m *Machine) KillKubelet(ctx context.Context) error { return m.end(ctx, "kubelet", "KILL") }
+
+// KillContainerd ends containerd with SIGKILL. Containers stay: each has a shim of its own.
+func (m *Machine) KillContainerd(ctx context.Context) error { return m.end(ctx, "containerd", "KILL") }
+
+// Forget removes what the CPU manager and the memory manager remember. The kubelet must not run.
+func (m *Machine) Forget(ctx context.Context) error {
+	_, err := m.Run(ctx, "rm", "-f", CPUStateFile, KubeletRoot+"/memory_manager_state")
+	return err
+}
+
 // start runs a service in the background: its log is /var/log/NAME.log, its process id in /run/NAME.pid.
 func (m *Machine) start(ctx context.Context, name, command string) error {
 	script := fmt.Sprintf("setsid %s >>/var/log/%s.log 2>&1 </dev/null & echo $! >/run/%[2]s.pid", command, name)
@@ -138,4 +159,15 @@ func (m *Machine) start(ctx context.Context, name, command string) error {
 		return fmt.Errorf("starting %s in machine %s: %w", name, m.options.Name, err)
 	}
 	return nil
+}
+
+// end signals a service and waits for it.
+func (m *Machine) end(ctx context.Context, name, signal string) error {
+	if _, err := m.Shell(ctx, fmt.Sprintf("kill -%s $(cat /run/%s.pid)", signal, name)); err != nil {
+		return fmt.Errorf("ending %s in machine %s: %w", name, m.options.Name, err)
+	}
+	return m.await(ctx, deadline, name+" to end", func(ctx context.Context) error {
+		_, err := m.Shell(ctx, fmt.Sprintf("! kill -0 $(cat /run/%s.pid)", name))
+		return err
+	})
 }
