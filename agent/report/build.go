@@ -112,7 +112,8 @@ func reservedBy(config kubelet.Config, f Facts, manager v1alpha1.CPUManager) (cp
 	if err != nil || manager.Policy == "" || !f.Host.Known {
 		return cpuset.Set{}, false
 	}
-	return kubeletcpu.ReservedByCount(f.Host.Value, model, minor(f.KubeletVersion), config.ReservedCount), true
+	cpus, err = kubeletcpu.ReservedByCount(f.Host.Value, model, minor(f.KubeletVersion), config.ReservedCount)
+	return cpus, err == nil // a kubelet that cannot reserve them does not run
 }
 
 // minor is 36 for "v1.36.3", and 0 where that is not known: then the report is not exact, whatever it says.

@@ -1,6 +1,7 @@
 package kubeletcpu
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -148,7 +149,8 @@ func TestReservedByCount(t *testing.T) {
 		{twoNUMANodes, "", 36, 2, "0,16"},
 		{twoNUMANodes, "", 36, 3, "0-1,16"},
 		{twoNUMANodes, "", 36, 16, "0-7,16-23"},
-		{twoNUMANodes, "", 36, 99, "0-31"},
+		{twoNUMANodes, "", 36, 32, "0-31"},
+		{twoNUMANodes, "", 36, 33, ""},
 		{twoNUMANodes, "distribute-cpus-across-cores=true", 36, 3, "0-2"},
 		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 36, 4, "0,4-5,9"},
 		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 37, 4, "0-1,5-6"},
@@ -157,9 +159,22 @@ func TestReservedByCount(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ReservedByCount(cputopology.MustParse(tc.machine), cm, tc.minor, tc.n); got.String() != tc.want {
-			t.Errorf("%d reserved by 1.%d with %q: %s, want %s", tc.n, tc.minor, tc.options, got, tc.want)
+		got, err := ReservedByCount(cputopology.MustParse(tc.machine), cm, tc.minor, tc.n)
+		if got.String() != tc.want || (err != nil) != (tc.want == "") {
+			t.Errorf("%d reserved by 1.%d with %q: %s (%v), want %s", tc.n, tc.minor, tc.options, got, err, tc.want)
 		}
+	}
+}
+
+// Kubelet 1.37.2 was seen not to return from this start, in a run of conformance-long.
+func TestReservedForEver(t *testing.T) {
+	machine := cputopology.MustParse("s0 n3 u3: 2; s1 n0 u1: 4; s1 n1 u1: 5; s1 n2 u1: 1; s1 n3 u3: 6; s2 n0 u3: 0; s2 n2 u1: 3; s2 n2 u3: 7")
+	cm, err := ParseCPUManager(CPUManagerStatic, optionsOf("full-pcpus-only=true strict-cpu-reservation=true distribute-cpus-across-numa=true"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ReservedByCount(machine, cm, 37, 5); !errors.Is(err, ErrHangs) {
+		t.Errorf("reserved %q (%v), want %v", got, err, ErrHangs)
 	}
 }
 

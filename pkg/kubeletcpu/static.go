@@ -1,6 +1,7 @@
 package kubeletcpu
 
 import (
+	"errors"
 	"fmt"
 
 	"corepin.dev/corepin/pkg/cpuset"
@@ -103,13 +104,23 @@ func (t *taking) run(o *CPUManagerOptions, minor int) (cpuset.Set, refusal) {
 
 // ReservedByCount is what a kubelet 1.<minor> reserves when its configuration gives an amount (the sum of
 // system and kube reserved CPU, rounded up to n) and no list: CPUs taken from the empty machine as for a
-// container. More than the machine has gives all; a kubelet would not start.
-func ReservedByCount(t *cputopology.Topology, cm CPUManager, minor, n int) cpuset.Set {
+// container. Where those are not n CPUs the kubelet does not start, which is the error; it is ErrHangs where the
+// kubelet does not even get so far (NewStaticPolicy, same file).
+func ReservedByCount(t *cputopology.Topology, cm CPUManager, minor, n int) (cpuset.Set, error) {
 	m := newMachine(t)
-	if n >= m.cpus {
-		return t.CPUs()
+	if n == m.cpus {
+		return t.CPUs(), nil
 	}
 	take := taking{machine: &m, free: t.CPUs(), need: n}
-	cpus, _ := take.run(&cm.Options, minor)
-	return cpus
+	cpus, r := take.run(&cm.Options, minor)
+	switch {
+	case r.reason == ReasonEndless:
+		return cpuset.Set{}, fmt.Errorf("reserving %d CPUs: %w", n, ErrHangs)
+	case r.reason != "" || cpus.Len() != n:
+		return cpuset.Set{}, fmt.Errorf("reserving %d of %d CPUs: the kubelet would not start: %s", n, m.cpus, r.message)
+	}
+	return cpus, nil
 }
+
+// ErrHangs is a kubelet that never gets to the end of its start: see ReasonEndless.
+var ErrHangs = errors.New("the kubelet would not get to the end of its start: " + endless.message)

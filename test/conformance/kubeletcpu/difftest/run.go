@@ -1,6 +1,7 @@
 package difftest
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -34,7 +35,9 @@ func (s scenario) node(minor int) (*kubeletcpu.Node, error) {
 	n := &kubeletcpu.Node{Topology: s.machine, Minor: minor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved,
 		PodLevelResourceManagers: s.podLevel}
 	if s.reservedCount != 0 {
-		n.Reserved = kubeletcpu.ReservedByCount(s.machine, cm, minor, s.reservedCount)
+		if n.Reserved, err = kubeletcpu.ReservedByCount(s.machine, cm, minor, s.reservedCount); err != nil {
+			return nil, err
+		}
 	}
 	*n = n.Empty()
 	return n, nil
@@ -53,6 +56,9 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 		return nil, err
 	}
 	n, ourErr := s.node(k.Minor)
+	if errors.Is(ourErr, kubeletcpu.ErrHangs) {
+		return nil, ourErr // starting the kubelet would hang the test, too
+	}
 	kubelet, theirErr := k.Start(s.config())
 	switch {
 	case theirErr != nil && ourErr == nil && s.reservedCount == 0 && n.Inexact(probe) == "":
