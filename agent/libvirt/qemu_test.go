@@ -21,15 +21,20 @@ import (
 const qemuDomain = `<domain type="qemu"><name>vms_db</name><memory unit="MiB">32</memory><vcpu>1</vcpu><iothreads>1</iothreads>
 	<os><type arch="x86_64" machine="pc">hvm</type></os><devices><emulator>%s</emulator></devices></domain>`
 
-// TestPinsRealThreads runs the whole of agent/pinning on a real QEMU under a real libvirtd, and asks the
-// kernel where the threads are.
-func TestPinsRealThreads(t *testing.T) {
-	cpus := usableCPUs(t)
+// startQEMU starts a libvirtd that runs guests in QEMU, on a machine with CPUs to pin to; xml is one such guest.
+func startQEMU(t *testing.T) (l *libvirtd, xml string, cpus []int) {
+	t.Helper()
+	cpus = usableCPUs(t)
 	qemu, err := exec.LookPath("qemu-system-x86_64")
 	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
 	require(t, len(cpus) >= 2, "this machine has only one CPU")
-	l := startLibvirtd(t, "qemu:///session")
-	xml := fmt.Sprintf(qemuDomain, qemu)
+	return startLibvirtd(t, "qemu:///session"), fmt.Sprintf(qemuDomain, qemu), cpus
+}
+
+// TestPinsRealThreads runs the whole of agent/pinning on a real QEMU under a real libvirtd, and asks the
+// kernel where the threads are.
+func TestPinsRealThreads(t *testing.T) {
+	l, xml, cpus := startQEMU(t)
 	dom := l.create(t, xml)
 
 	vcpuOn, restOn := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
@@ -83,12 +88,8 @@ func TestPinsRealThreads(t *testing.T) {
 // TestPinsTwoVCPUs is the guest of two vCPUs and an IO thread. Where the machine has a third CPU, its emulator is
 // isolated there; where it has two, nothing is left to isolate it on, and it stays on the vCPUs'.
 func TestPinsTwoVCPUs(t *testing.T) {
-	cpus := usableCPUs(t)
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
-	require(t, len(cpus) >= 2, "this machine has only one CPU")
-	l := startLibvirtd(t, "qemu:///session")
-	dom := l.create(t, strings.Replace(fmt.Sprintf(qemuDomain, qemu), "<vcpu>1<", "<vcpu>2<", 1))
+	l, xml, cpus := startQEMU(t)
+	dom := l.create(t, strings.Replace(xml, "<vcpu>1<", "<vcpu>2<", 1))
 	granted := cpuset.Of(cpus[:min(len(cpus), 3)]...)
 	want := map[string]cpuset.Set{"CPU 0/TCG": cpuset.Of(cpus[0]), "CPU 1/TCG": cpuset.Of(cpus[1]), "IO iothread1": granted}
 	if granted.Len() == 3 {
@@ -117,12 +118,8 @@ func TestPinsTwoVCPUs(t *testing.T) {
 
 // TestPluggedVCPU plugs a second vCPU into a running guest.
 func TestPluggedVCPU(t *testing.T) {
-	cpus := usableCPUs(t)
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
-	require(t, len(cpus) >= 2, "this machine has only one CPU")
-	l := startLibvirtd(t, "qemu:///session")
-	dom := l.create(t, strings.Replace(fmt.Sprintf(qemuDomain, qemu), "<vcpu>1<", "<vcpu current='1'>2<", 1))
+	l, xml, cpus := startQEMU(t)
+	dom := l.create(t, strings.Replace(xml, "<vcpu>1<", "<vcpu current='1'>2<", 1))
 	first, second := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
 	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": first.Union(second)})
 	await(t, "the first vCPU to be pinned", func() error {
@@ -145,12 +142,7 @@ func TestPluggedVCPU(t *testing.T) {
 
 // TestKilledWhilePinning kills QEMU and libvirtd again and again while guests come and are being pinned.
 func TestKilledWhilePinning(t *testing.T) {
-	cpus := usableCPUs(t)
-	qemu, err := exec.LookPath("qemu-system-x86_64")
-	require(t, err == nil, "qemu-system-x86_64 is not installed (Debian: apt-get install qemu-system-x86)")
-	require(t, len(cpus) >= 2, "this machine has only one CPU")
-	l := startLibvirtd(t, "qemu:///session")
-	xml := fmt.Sprintf(qemuDomain, qemu)
+	l, xml, cpus := startQEMU(t)
 	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": cpuset.Of(cpus[:2]...)})
 	pinned := func() error {
 		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": cpuset.Of(cpus[0]), "IO iothread1": cpuset.Of(cpus[1])})
