@@ -3,6 +3,7 @@ package libvirt
 import (
 	"bufio"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,26 +17,9 @@ import (
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
-	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// benchGuests is how many guests start at once.
-const benchGuests = 50
-
 const benchEnv = "COREPIN_BENCH_ROOT"
-
-// benchXML is how long the XML of each guest is, as that of a KubeVirt VM is: with a dozen devices.
-const benchXML = 10 << 10
-
-func benchVM(i int) string { return fmt.Sprintf("vm%d", i) }
-
-func benchDomain(i int) string {
-	x := testDomain("vms_" + benchVM(i))
-	return strings.Replace(x, "<memory", "<description>"+strings.Repeat("x", benchXML)+"</description><memory", 1)
-}
-
-// benchCPUs are what each guest is granted: the test driver knows eight CPUs only, so guests share them here.
-func benchCPUs(i int) cpuset.Set { return cpuset.Of(i%2, 2+i%2, 4+i%2, 6+i%2) }
 
 // TestPinAlone is no test of its own: BenchmarkFiftyGuests runs it as a process that does nothing but pin, so that
 // its memory and CPU are the pinning's. Each event is a line on its standard output, with its time.
@@ -44,17 +28,12 @@ func TestPinAlone(t *testing.T) {
 	if root == "" {
 		t.Skip("run by BenchmarkFiftyGuests")
 	}
-	vms := map[string]cpuset.Set{}
-	for i := range benchGuests {
-		vms[benchVM(i)] = benchCPUs(i)
-	}
-	events := runController(t, root, testDriver, vms)
+	events := runController(t, root, "", manyVMs(t))
 	told := 0
 	for end := time.After(5 * time.Minute); ; {
-		for ; told < len(events.list()); told++ {
-			events.mu.Lock()
-			fmt.Printf("\n%d %s %s\n", events.times[told].UnixNano(), events.pods[told], events.all[told])
-			events.mu.Unlock()
+		for _, e := range events.since(told) {
+			fmt.Printf("\n%d %s %s\n", e.at.UnixNano(), e.pod, e.text)
+			told++
 		}
 		select {
 		case <-end:
@@ -64,9 +43,9 @@ func TestPinAlone(t *testing.T) {
 	}
 }
 
-// BenchmarkFiftyGuests measures how long guests wait for their pins when many start at once: from before the call
-// that starts a guest until after the agent has read its pins back. The guests are those of libvirt's test driver
-// behind a real libvirtd.
+// BenchmarkFiftyGuests measures how long guests wait for their pins when many start at once: from when libvirt first
+// tells that a guest runs until after the agent has read its pins back. Every guest is a QEMU under a libvirtd of its
+// own.
 func BenchmarkFiftyGuests(b *testing.B) {
 	// The timer runs, although it tells nothing: stopped, it would ask for thousands of rounds of ten seconds.
 	for b.Loop() {
@@ -75,13 +54,10 @@ func BenchmarkFiftyGuests(b *testing.B) {
 }
 
 func benchOnce(b *testing.B) {
-	l := startLibvirtd(b, testDriver)
-	l.crowd(b)
-	for i := range benchGuests {
-		l.link(b, benchVM(i))
-	}
+	vms := manyVMs(b)
+	n := startLaunchers(b, vms)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestPinAlone$", "-test.v")
-	cmd.Env = append(os.Environ(), benchEnv+"="+l.root())
+	cmd.Env = append(os.Environ(), benchEnv+"="+n.kubelet)
 	output, err := cmd.StdoutPipe()
 	if err != nil {
 		b.Fatal(err)
@@ -93,27 +69,22 @@ func benchOnce(b *testing.B) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}()
-	await(b, "the agent to connect to every libvirt", func() error { return l.clients(benchGuests) })
+	await(b, "the agent to connect to every libvirt", n.connected)
 	before := cpuTime(b, cmd.Process.Pid)
 
-	started := map[string]time.Time{}
-	first := time.Now()
-	for i := range benchGuests {
-		started[podName(benchVM(i))] = time.Now()
-		l.create(b, benchDomain(i))
-	}
-	starting := time.Since(first)
-	waits := pinWaits(b, bufio.NewScanner(output), started)
+	// Read meanwhile: an agent whose output nobody reads stands still.
+	pinned := make(chan map[string]time.Time, 1)
+	go func() { pinned <- pinTimes(output) }()
+	starting := n.launch(b)
+	waits := n.waits(b, <-pinned)
 	during := cpuTime(b, cmd.Process.Pid) - before
-	for i := range benchGuests {
-		if err := l.allPinned(benchVM(i), benchCPUs(i)); err != nil {
-			b.Error(err)
-		}
+	if err := n.pinned(b, vms); err != nil {
+		b.Error(err)
 	}
 	slices.Sort(waits)
 	at := func(percent int) time.Duration { return waits[(len(waits)*percent+99)/100-1] }
-	b.Logf("%d guests started within %s; from the call that starts a guest to pins read back: p50 %s, p90 %s, p99 %s, most %s",
-		benchGuests, starting, at(50), at(90), at(99), at(100))
+	b.Logf("%d guests started within %s; from running to pins read back: p50 %s, p90 %s, p99 %s, most %s",
+		manyGuests, starting, at(50), at(90), at(99), at(100))
 	idle := cpuTime(b, cmd.Process.Pid)
 	<-time.After(10 * time.Second)
 	idle = cpuTime(b, cmd.Process.Pid) - idle
@@ -123,44 +94,47 @@ func benchOnce(b *testing.B) {
 	b.ReportMetric(at(99).Seconds()*1e3, "p99-ms")
 }
 
-// pinWaits reads how long each guest waited.
-func pinWaits(b *testing.B, lines *bufio.Scanner, started map[string]time.Time) []time.Duration {
-	b.Helper()
-	var waits []time.Duration
-	for lines.Scan() {
-		stamp, event, _ := strings.Cut(lines.Text(), " ")
-		nano, err := strconv.ParseInt(stamp, 10, 64)
-		pod, event, _ := strings.Cut(event, " ")
-		if err != nil || !strings.HasPrefix(event, pinning.EventPinned+" ") {
+// pinTimes reads when each guest was first pinned, by pod, until all are or the agent ends.
+func pinTimes(output io.Reader) map[string]time.Time {
+	times := map[string]time.Time{}
+	for lines := bufio.NewScanner(output); len(times) < manyGuests && lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 3 || fields[2] != pinning.EventPinned {
 			continue
 		}
-		start, known := started[pod]
-		if !known {
-			b.Fatalf("%s was pinned twice or is not known", pod)
-		}
-		delete(started, pod)
-		if waits = append(waits, time.Unix(0, nano).Sub(start)); len(started) == 0 {
-			return waits
+		nano, err := strconv.ParseInt(fields[0], 10, 64)
+		if _, known := times[fields[1]]; err == nil && !known {
+			times[fields[1]] = time.Unix(0, nano)
 		}
 	}
-	b.Fatalf("the agent ended: %v; not pinned: %v", lines.Err(), started)
-	return nil
+	return times
 }
 
-// clients wants so many connections to libvirtd besides the test's own.
-func (l *libvirtd) clients(want int) error {
+// waits are how long each guest ran before its pins were read back.
+func (n *launchers) waits(b *testing.B, pinned map[string]time.Time) []time.Duration {
+	b.Helper()
+	var waits []time.Duration
+	for vm, since := range n.running {
+		at, known := pinned[podName(vm)]
+		if !known {
+			b.Fatalf("the agent ended before it had pinned %s", vm)
+		}
+		waits = append(waits, at.Sub(since))
+	}
+	return waits
+}
+
+// connected wants the agent to be connected to each libvirtd, beside the test itself.
+func (n *launchers) connected() error {
 	data, err := os.ReadFile("/proc/net/unix")
 	if err != nil {
 		return err
 	}
-	got := -1 - 1 // the socket that listens, and the test's own connection
-	for line := range strings.Lines(string(data)) {
-		if strings.HasSuffix(strings.TrimSpace(line), l.socket) {
-			got++
+	for _, socket := range n.sockets() {
+		// The socket that listens, the test's connection and the agent's.
+		if got := strings.Count(string(data), " "+socket+"\n"); got < 3 {
+			return fmt.Errorf("%d of 3 sockets at %s", got, socket)
 		}
-	}
-	if got < want {
-		return fmt.Errorf("%d of %d", got, want)
 	}
 	return nil
 }
@@ -200,16 +174,15 @@ func peakMemory(b *testing.B, pid int) string {
 // CPU time of this process, libvirtd's not included.
 func BenchmarkLook(b *testing.B) {
 	l := startLibvirtd(b, testDriver)
-	l.link(b, benchVM(0))
-	l.create(b, benchDomain(0))
-	c, err := New(config.Pinning{LibvirtURI: testDriver}).Connect(b.Context(), pinning.Place{PodDir: l.podDir(benchVM(0))})
+	l.create(b, withLongText(testDomain("vms_db")))
+	c, err := New(config.Pinning{LibvirtURI: testDriver}).Connect(b.Context(), pinning.Place{PodDir: l.podDir("db")})
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer c.Close()
 	before := ownCPUTime(b)
 	for b.Loop() {
-		if _, err := c.Guest(b.Context(), "vms_"+benchVM(0)); err != nil {
+		if _, err := c.Guest(b.Context(), "vms_db"); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,12 +1,15 @@
 package libvirt
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,7 +26,7 @@ import (
 
 // runController runs agent/pinning on one launcher pod for each VM, whose compute container has the given
 // CPUs, below a kubelet's root directory. It ends with the test.
-func runController(t *testing.T, root, uri string, vms map[string]cpuset.Set) *events {
+func runController(t testing.TB, root, uri string, vms map[string]cpuset.Set) *events {
 	t.Helper()
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	grants := map[types.UID]map[string]cpuset.Set{}
@@ -72,70 +75,36 @@ func podUID(vm string) types.UID {
 	return types.UID("3f1c7f0a-0000-4000-8000-" + strings.Repeat("0", 12-len(vm)) + vm)
 }
 
-// TestManyGuests starts many guests at once, beside one whose libvirt never answers, and kills libvirtd in
+// TestManyGuests starts many guests at once, beside one whose libvirt never answers, and kills every libvirtd in
 // the middle.
 func TestManyGuests(t *testing.T) {
-	const count = 50
-	l := startLibvirtd(t, testDriver)
-	l.crowd(t)
-	vms := map[string]cpuset.Set{"hung": cpuset.Of(0)}
-	listen(t, l.podDir("hung"), nil)
-	for i := range count {
-		vm := fmt.Sprintf("vm%d", i)
-		vms[vm] = cpuset.Of(i%2, 2+i%2, 4+i%2, 6+i%2)
+	vms := manyVMs(t)
+	n := startLaunchers(t, vms)
+	vms["hung"] = cpuset.Of(usableCPUs(t)[0])
+	n.hungGuest(t, "hung")
+	events := runController(t, n.kubelet, "", vms)
+	took := n.launch(t)
+	start := time.Now()
+	pinned := func() error { return n.pinned(t, vms) }
+	await(t, "all guests to be pinned", pinned)
+	t.Logf("%d guests started within %s; all were pinned %s later", manyGuests, took, time.Since(start))
+
+	for vm, l := range n.all {
+		l.kill() // the guest goes on
+		if err := unix.SchedSetaffinity(l.threadID(t, "vms_"+vm, "CPU 1/TCG"), n.elsewhere(vms[vm])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start = time.Now()
+	for vm, l := range n.all {
+		l.start(t)
 		l.link(t, vm)
 	}
-	events := runController(t, l.root(), testDriver, vms)
-	start := time.Now()
-	for i := range count {
-		l.create(t, testDomain(fmt.Sprintf("vms_vm%d", i)))
-	}
-	t.Logf("%d guests were started within %s", count, time.Since(start))
-	pinned := func() error {
-		for vm, granted := range vms {
-			if err := l.allPinned(vm, granted); vm != "hung" && err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	await(t, "all guests to be pinned", pinned)
-	t.Logf("all were pinned within %s", time.Since(start))
-
-	l.restart(t)
-	l.crowd(t)
-	for vm := range vms {
-		if vm != "hung" {
-			l.link(t, vm)
-			l.create(t, testDomain("vms_"+vm))
-		}
-	}
-	await(t, "all guests to be pinned after libvirtd was killed", pinned)
-	if err := events.has(pinning.EventDriftRepaired, ""); err == nil {
-		t.Errorf("fresh guests were told as drift: %q", events.list())
-	}
-}
-
-// allPinned asks libvirt, with the test's own connection, whether each vCPU of a guest has one of the
-// granted CPUs to itself.
-func (l *libvirtd) allPinned(vm string, granted cpuset.Set) error {
-	dom, err := l.rpc.DomainLookupByName("vms_" + vm)
-	if err != nil {
-		return err
-	}
-	infos, maps, err := l.rpc.DomainGetVcpus(dom, 16, 1)
-	if err != nil {
-		return err
-	}
-	var taken cpuset.Set
-	for i := range infos {
-		cpus := fromMap(maps[i : i+1])
-		if cpus.Len() != 1 || !cpus.SubsetOf(granted) || cpus.Overlaps(taken) {
-			return fmt.Errorf("vCPU %d of %s is on %s, granted are %s, taken %s", i, vm, cpus, granted, taken)
-		}
-		taken = taken.Union(cpus)
-	}
-	return nil
+	await(t, "all guests to be pinned after their libvirtds were killed and their threads moved", pinned)
+	t.Logf("%d libvirtds were killed and a thread of each guest moved: all were back %s after the first was started again", manyGuests, time.Since(start))
+	await(t, "each guest's pin and repair to be told once", func() error {
+		return errors.Join(events.count(pinning.EventPinned, manyGuests), events.count(pinning.EventDriftRepaired, manyGuests))
+	})
 }
 
 func podName(vm string) string { return "virt-launcher-" + vm }
@@ -158,20 +127,22 @@ func launcherPod(vm string, cpus int) *corev1.Pod {
 	}
 }
 
-// events keeps the events that were recorded, as "<reason> <message>".
+// events keeps the events that were recorded.
 type events struct {
-	mu    sync.Mutex
-	all   []string
-	pods  []string
-	times []time.Time
+	mu  sync.Mutex
+	all []event
+}
+
+// event is one of them; text is "<reason> <message>".
+type event struct {
+	at        time.Time
+	pod, text string
 }
 
 func (e *events) Event(object runtime.Object, _, reason, message string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.all = append(e.all, reason+" "+message)
-	e.pods = append(e.pods, object.(*corev1.Pod).Name)
-	e.times = append(e.times, time.Now())
+	e.all = append(e.all, event{time.Now(), object.(*corev1.Pod).Name, reason + " " + message})
 }
 
 func (e *events) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
@@ -182,10 +153,20 @@ func (e *events) AnnotatedEventf(object runtime.Object, _ map[string]string, eve
 	e.Eventf(object, eventType, reason, format, args...)
 }
 
-func (e *events) list() []string {
+// since gives the events after the first n.
+func (e *events) since(n int) []event {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]string(nil), e.all...)
+	return slices.Clone(e.all[n:])
+}
+
+// list gives the texts of all events.
+func (e *events) list() []string {
+	var texts []string
+	for _, event := range e.since(0) {
+		texts = append(texts, event.text)
+	}
+	return texts
 }
 
 // count wants so many events of that reason.

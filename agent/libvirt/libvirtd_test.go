@@ -22,6 +22,9 @@ import (
 // its socket.
 type libvirtd struct {
 	path, home, uri, socket string
+	// kubelet is the kubelet's root directory, whose name is as long as it takes to make the sockets' paths too
+	// long for a unix address.
+	kubelet string
 
 	cmd *exec.Cmd
 	log strings.Builder
@@ -65,6 +68,15 @@ func require(t testing.TB, ok bool, missing string) {
 // startLibvirtd starts one and connects to uri in it, with a launcher pod for VM db. All end with the test.
 func startLibvirtd(t testing.TB, uri string) *libvirtd {
 	t.Helper()
+	l := newLibvirtd(t, uri)
+	l.start(t)
+	l.link(t, "db")
+	return l
+}
+
+// newLibvirtd prepares one, which ends with the test if it is started.
+func newLibvirtd(t testing.TB, uri string) *libvirtd {
+	t.Helper()
 	require(t, os.Geteuid() == 0, "starting a libvirtd of another user needs root")
 	path, err := exec.LookPath("libvirtd")
 	require(t, err == nil, "libvirtd is not installed (Debian: apt-get install libvirt-daemon)")
@@ -78,7 +90,8 @@ func startLibvirtd(t testing.TB, uri string) *libvirtd {
 	if err := os.Chmod(home, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l := &libvirtd{path: path, home: home, uri: uri, socket: filepath.Join(home, "run/libvirt/libvirt-sock")}
+	l := &libvirtd{path: path, home: home, uri: uri, socket: filepath.Join(home, "run/libvirt/libvirt-sock"),
+		kubelet: filepath.Join(home, "a-kubelet-root-directory-with-a-long-name")}
 	for _, dir := range []string{filepath.Join(home, "run"), filepath.Join(home, "config"), cacheHome} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
@@ -93,8 +106,6 @@ func startLibvirtd(t testing.TB, uri string) *libvirtd {
 			t.Logf("libvirtd wrote:\n%s", &l.log)
 		}
 	})
-	l.start(t)
-	l.link(t, "db")
 	return l
 }
 
@@ -128,7 +139,7 @@ func (l *libvirtd) start(t testing.TB) {
 
 // kill kills libvirtd with SIGKILL.
 func (l *libvirtd) kill() {
-	if l.cmd.Process == nil {
+	if l.cmd == nil || l.cmd.Process == nil {
 		return // it did not even start
 	}
 	_ = l.cmd.Process.Kill()
@@ -142,15 +153,9 @@ func (l *libvirtd) restart(t testing.TB) {
 	l.start(t)
 }
 
-// root is the kubelet's root directory, whose name is as long as it takes to make the sockets' paths too
-// long for a unix address.
-func (l *libvirtd) root() string {
-	return filepath.Join(l.home, "a-kubelet-root-directory-with-a-long-name")
-}
-
 // podDir is the directory of a VM's launcher pod.
 func (l *libvirtd) podDir(vm string) string {
-	return filepath.Join(l.root(), "pods", string(podUID(vm)))
+	return filepath.Join(l.kubelet, "pods", string(podUID(vm)))
 }
 
 // link puts libvirtd's socket where the launcher pod of a VM has it, as a hard link: a symbolic one would

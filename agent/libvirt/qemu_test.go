@@ -22,7 +22,7 @@ const qemuDomain = `<domain type="qemu"><name>vms_db</name><memory unit="MiB">32
 	<os><type arch="x86_64" machine="pc">hvm</type></os><devices><emulator>%s</emulator></devices></domain>`
 
 // startQEMU starts a libvirtd that runs guests in QEMU, on a machine with CPUs to pin to; xml is one such guest.
-func startQEMU(t *testing.T) (l *libvirtd, xml string, cpus []int) {
+func startQEMU(t testing.TB) (l *libvirtd, xml string, cpus []int) {
 	t.Helper()
 	cpus = usableCPUs(t)
 	qemu, err := exec.LookPath("qemu-system-x86_64")
@@ -40,7 +40,7 @@ func TestPinsRealThreads(t *testing.T) {
 	vcpuOn, restOn := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
 	threads := func() map[string]cpuset.Set { return l.threads(t, "vms_db") }
 	t.Logf("before: %v", threads())
-	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": vcpuOn.Union(restOn)})
+	events := runController(t, l.kubelet, "", map[string]cpuset.Set{"db": vcpuOn.Union(restOn)})
 	pinned := func() error {
 		return same(threads(), map[string]cpuset.Set{"CPU 0/TCG": vcpuOn, "IO iothread1": restOn, mainThread: restOn})
 	}
@@ -98,7 +98,7 @@ func TestPinsTwoVCPUs(t *testing.T) {
 	}
 	threads := func() map[string]cpuset.Set { return l.threads(t, "vms_db") }
 	before := threads()
-	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": granted})
+	events := runController(t, l.kubelet, "", map[string]cpuset.Set{"db": granted})
 	await(t, "the threads to be pinned", func() error { return same(threads(), want) })
 	await(t, "the event", func() error { return events.has(pinning.EventPinned, "granted "+granted.String()) })
 	t.Logf("granted %s; before: %v; after: %v; told: %q", granted, before, threads(), events.list())
@@ -121,7 +121,7 @@ func TestPluggedVCPU(t *testing.T) {
 	l, xml, cpus := startQEMU(t)
 	dom := l.create(t, strings.Replace(xml, "<vcpu>1<", "<vcpu current='1'>2<", 1))
 	first, second := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
-	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": first.Union(second)})
+	events := runController(t, l.kubelet, "", map[string]cpuset.Set{"db": first.Union(second)})
 	await(t, "the first vCPU to be pinned", func() error {
 		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": first})
 	})
@@ -143,7 +143,7 @@ func TestPluggedVCPU(t *testing.T) {
 // TestKilledWhilePinning kills QEMU and libvirtd again and again while guests come and are being pinned.
 func TestKilledWhilePinning(t *testing.T) {
 	l, xml, cpus := startQEMU(t)
-	events := runController(t, l.root(), "", map[string]cpuset.Set{"db": cpuset.Of(cpus[:2]...)})
+	events := runController(t, l.kubelet, "", map[string]cpuset.Set{"db": cpuset.Of(cpus[:2]...)})
 	pinned := func() error {
 		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": cpuset.Of(cpus[0]), "IO iothread1": cpuset.Of(cpus[1])})
 	}
@@ -173,7 +173,7 @@ func TestKilledWhilePinning(t *testing.T) {
 }
 
 // usableCPUs are the CPUs that this test may run on, and its children too.
-func usableCPUs(t *testing.T) []int {
+func usableCPUs(t testing.TB) []int {
 	t.Helper()
 	var mask unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &mask); err != nil {
@@ -188,25 +188,29 @@ func usableCPUs(t *testing.T) []int {
 	return cpus
 }
 
-func (l *libvirtd) guestPID(t *testing.T, domain string) int {
+func (l *libvirtd) guestPID(t testing.TB, domain string) int {
 	t.Helper()
-	file := filepath.Join(filepath.Dir(l.socket), "qemu/run", domain+".pid")
-	data, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	pid, err := l.pid(domain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return pid
 }
 
+// pid is a guest's process, as libvirt noted it.
+func (l *libvirtd) pid(domain string) (int, error) {
+	data, err := os.ReadFile(filepath.Join(filepath.Dir(l.socket), "qemu/run", domain+".pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(data)))
+}
+
 // mainThread stands for the name of QEMU's main thread, which others have too.
 const mainThread = "main"
 
 // threads tells where the kernel lets each thread of a guest run, by the thread's name.
-func (l *libvirtd) threads(t *testing.T, domain string) map[string]cpuset.Set {
+func (l *libvirtd) threads(t testing.TB, domain string) map[string]cpuset.Set {
 	t.Helper()
 	allowed := map[string]cpuset.Set{}
 	for _, status := range l.statuses(t, domain) {
@@ -239,7 +243,7 @@ func (l *libvirtd) threadID(t *testing.T, domain, name string) int {
 }
 
 // statuses are the contents of /proc/<pid>/task/<tid>/status; a thread that ends meanwhile is left out.
-func (l *libvirtd) statuses(t *testing.T, domain string) []string {
+func (l *libvirtd) statuses(t testing.TB, domain string) []string {
 	t.Helper()
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", l.guestPID(t, domain)))
 	if err != nil {
