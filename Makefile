@@ -64,8 +64,8 @@ bench-agent: setup build ## Measure the agent: latency, idle CPU and memory, wri
 bench-pin: setup ## Start 50 guests at once: time until they are pinned, the agent's CPU and memory
 	@go test -vet=off ./agent/libvirt -run '^$$' -bench FiftyGuests -benchtime 1x -v
 
-bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/
-	@go run ./test/perf/packing -out $(BINARIES)/bench
+bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/; ten minutes
+	@go run ./test/perf/packing -seeds 3 -out $(BINARIES)/bench
 
 bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes half an hour
 	@go run ./test/perf/scale -out $(BINARIES)/bench

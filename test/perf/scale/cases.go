@@ -84,7 +84,7 @@ const caseTemplate = `
       scheduler_framework_extension_point_duration_seconds:
       - {label: extension_point, values: [Filter, Score]}
       scheduler_plugin_execution_duration_seconds:
-      - {label: plugin, values: [DedicatedCPU]}
+      - {label: plugin, values: [DedicatedCPU, NodeUnschedulable, NodeResourcesFit]}
       - {label: extension_point, values: [PreFilter, Filter, PreScore, Score, PostBind]}
   workloadTemplate:
   - opcode: createNodes

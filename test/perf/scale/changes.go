@@ -42,7 +42,9 @@ const (
 func measureChanges(ctx context.Context, o *options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-scale -changes, %s, %s; corepin-scheduler as a process beside etcd and API server\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "%6s %10s %12s %9s %9s\n", "nodes", "changes/s", "CPU, cores", "RSS MB", "peak MB")
+	b.WriteString("cores: CPU that a process uses; ms: CPU that a change costs it; a report: bytes, as the API server sends it\n")
+	fmt.Fprintf(&b, "%6s %10s %10s %15s %12s %9s %9s %16s %14s\n",
+		"nodes", "a report", "changes/s", "scheduler cores", "scheduler ms", "RSS MB", "peak MB", "API server cores", "API server ms")
 	for _, nodes := range o.nodes {
 		if err := changesOf(ctx, &b, nodes, o.bin); err != nil {
 			return fmt.Errorf("measuring changing reports of %d nodes: %w", nodes, err)
@@ -70,16 +72,21 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(b, "%6d %10s %12s %9.0f %9.0f\n", 0, "-", "-", empty.rss, empty.peak)
+	fmt.Fprintf(b, "%6d %10s %10s %15s %12s %9.0f %9.0f %16s %14s\n", 0, "-", "-", "-", "-", empty.rss, empty.peak, "-", "-")
 	a, err := populate(ctx, bed, nodes)
+	if err != nil {
+		return err
+	}
+	size, err := a.reportSize(ctx)
 	if err != nil {
 		return err
 	}
 	if err := scheduler.awaitQuiet(ctx); err != nil {
 		return err
 	}
+	watched := []pid{scheduler, pid(bed.Process("kube-apiserver").PID())}
 	for _, rate := range []int{0, changesPerSecond} {
-		before, err := scheduler.usage()
+		before, err := usages(watched)
 		if err != nil {
 			return err
 		}
@@ -88,14 +95,34 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (
 		if err != nil {
 			return err
 		}
-		after, err := scheduler.usage()
+		after, err := usages(watched)
 		if err != nil {
 			return err
 		}
 		seconds := time.Since(start).Seconds()
-		fmt.Fprintf(b, "%6d %10.1f %12.3f %9.0f %9.0f\n", nodes, float64(changed)/seconds, (after.cpu-before.cpu)/seconds, after.rss, after.peak)
+		ours, server := after[0].cpu-before[0].cpu, after[1].cpu-before[1].cpu
+		fmt.Fprintf(b, "%6d %10d %10.1f %15.3f %12s %9.0f %9.0f %16.3f %14s\n", nodes, size, float64(changed)/seconds,
+			ours/seconds, each(ours, changed), after[0].rss, after[0].peak, server/seconds, each(server, changed))
 	}
 	return nil
+}
+
+// each is what one of n changes costs, in milliseconds, of so many seconds.
+func each(seconds float64, n int) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.2f", 1000*seconds/float64(n))
+}
+
+// reportSize is how long one report is.
+func (a *agents) reportSize(ctx context.Context) (int, error) {
+	list, err := a.client.Resource(reports).List(ctx, metav1.ListOptions{Limit: 1})
+	if err != nil {
+		return 0, fmt.Errorf("reading a report: %w", err)
+	}
+	text, err := list.Items[0].MarshalJSON()
+	return len(text), err
 }
 
 // lone starts a scheduler in place of the testbed's that needs no lease: on a machine that is busy enough it would
@@ -188,29 +215,40 @@ type usage struct {
 	rss, peak float64 // MB
 }
 
+func usages(of []pid) ([]usage, error) {
+	all := make([]usage, len(of))
+	for i, p := range of {
+		var err error
+		if all[i], err = p.usage(); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
 func (p pid) usage() (usage, error) {
 	var u usage
 	proc := filepath.Join("/proc", strconv.Itoa(int(p)))
 	stat, err := os.ReadFile(filepath.Join(proc, "stat"))
 	if err != nil {
-		return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+		return u, fmt.Errorf("reading what a process uses: %w", err)
 	}
 	// The name, in parentheses, may have blanks; utime and stime are the 12th and 13th field after it.
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest)
 	if len(fields) < 13 {
-		return u, fmt.Errorf("reading what the scheduler uses: %s/stat has %d fields", proc, len(fields))
+		return u, fmt.Errorf("reading what a process uses: %s/stat has %d fields", proc, len(fields))
 	}
 	for _, field := range fields[11:13] {
 		ticks, err := strconv.Atoi(field)
 		if err != nil {
-			return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+			return u, fmt.Errorf("reading what a process uses: %w", err)
 		}
 		u.cpu += float64(ticks) / ticksPerSecond
 	}
 	status, err := os.ReadFile(filepath.Join(proc, "status"))
 	if err != nil {
-		return u, fmt.Errorf("reading what the scheduler uses: %w", err)
+		return u, fmt.Errorf("reading what a process uses: %w", err)
 	}
 	for line := range strings.SplitSeq(string(status), "\n") {
 		var kilobytes float64

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
 	"runtime/pprof"
 	"strings"
 	"syscall"
@@ -25,8 +27,6 @@ const (
 	block = 100
 	// late is for how many binds a report is on its way.
 	late = 20
-	// mostCycles bounds the pods of one case.
-	mostCycles = 2000
 )
 
 // cluster is nodes with a scheduler, and nothing else.
@@ -39,7 +39,29 @@ type cluster struct {
 	template corev1.Pod
 	pending  []*corev1.Pod // bound, and not yet reported
 	pods     int
-	spent    time.Duration // CPU time of the process during the cycles
+	cycles   cost // of the scheduling cycles
+	reports  cost // of reading the reports that came
+}
+
+// cost is what something took.
+type cost struct {
+	cpu       time.Duration // of the process, all threads
+	allocated uint64        // bytes
+}
+
+// of adds what do costs.
+func (c *cost) of(do func() error) error {
+	before, err := spent()
+	if err != nil {
+		return err
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	after, err := spent()
+	c.cpu += after.cpu - before.cpu
+	c.allocated += after.allocated - before.allocated
+	return err
 }
 
 // measureCycles measures the CPU time of scheduling cycles, with the plugin and without, side by side.
@@ -49,17 +71,20 @@ func measureCycles(ctx context.Context, o *options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-scale -cycles, %s, %s; scheduling cycles without a control plane, CPU time\n", time.Now().Format("2006-01-02"), host())
 	fmt.Fprintf(&b, "nodes: %s, full-pcpus-only, single-numa-node; reports come %d binds late; stock and corepin take turns\n", machine, late)
-	fmt.Fprintf(&b, "%6s %-10s %6s %14s %16s %8s\n", "nodes", "pods", "cycles", "stock us/pod", "corepin us/pod", "ratio")
+	b.WriteString("us, KB: CPU time and allocated memory of a pod's cycle, no garbage collected meanwhile; report: of reading the pod's report\n")
+	fmt.Fprintf(&b, "%6s %-10s %6s %9s %9s %9s %11s %9s %10s %9s\n", "nodes", "pods", "cycles", "stock us", "stock KB", "corepin us", "corepin KB", "report us", "report KB", "ratio")
 	for _, nodes := range o.nodes {
 		for i := 0; i+1 < len(cases); i += 2 {
 			stock, ours, err := besideEachOther(ctx, &cases[i], &cases[i+1], nodes)
 			if err != nil {
 				return fmt.Errorf("measuring cycles of %s pods on %d nodes: %w", cases[i].pods, nodes, err)
 			}
-			fmt.Fprintf(&b, "%6d %-10s %6d %14.0f %16.0f %8.2f\n", nodes, cases[i].pods, stock.pods, stock.perPod(), ours.perPod(), stock.perPod()/ours.perPod())
+			fmt.Fprintf(&b, "%6d %-10s %6d %9.0f %9.0f %9.0f %11.0f %9.0f %10.0f %9.2f\n", nodes, cases[i].pods, stock.pods,
+				stock.micros(stock.cycles), stock.kilobytes(stock.cycles), ours.micros(ours.cycles), ours.kilobytes(ours.cycles),
+				ours.micros(ours.reports), ours.kilobytes(ours.reports), stock.micros(stock.cycles)/ours.micros(ours.cycles))
 		}
 	}
-	b.WriteString("ratio: pods that corepin schedules in the CPU time in which stock schedules one\n")
+	b.WriteString("ratio: pods that corepin schedules in the CPU time of cycles in which stock schedules one\n")
 	return o.write("cycles.txt", b.String())
 }
 
@@ -72,14 +97,17 @@ func besideEachOther(ctx context.Context, a, b *scenario, nodes int) (stock, our
 	if ours, err = newCluster(ctx, b, nodes); err != nil {
 		return nil, nil, err
 	}
-	for range min(podsPerNode*nodes, mostCycles) / block {
+	for range podsPerNode * nodes / block {
 		for _, c := range []*cluster{stock, ours} {
-			runtime.GC() // so that neither pays for what the other threw away
+			// Collected between the blocks, so that neither pays for what the other, or this benchmark, threw away.
+			runtime.GC()
+			collect := debug.SetGCPercent(-1)
 			for range block {
 				if err := c.schedule(ctx); err != nil {
 					return nil, nil, err
 				}
 			}
+			debug.SetGCPercent(collect)
 		}
 	}
 	return stock, ours, nil
@@ -112,16 +140,20 @@ func newCluster(ctx context.Context, s *scenario, nodes int) (*cluster, error) {
 			return nil, err
 		}
 	}
+	c.reports = cost{}
 	return c, nil
 }
 
 // tell tells the scheduler a node's report.
 func (c *cluster) tell(i int) error {
 	report, err := c.reported[i].report(c.nodes[i])
-	if err == nil {
-		c.Report(report)
+	if err != nil {
+		return err
 	}
-	return err
+	return c.reports.of(func() error {
+		c.Report(report)
+		return nil
+	})
 }
 
 // schedule is one pod more: its cycle is timed, what surrounds it is not.
@@ -136,21 +168,15 @@ func (c *cluster) schedule(ctx context.Context) error {
 	if err := c.Came(pod); err != nil {
 		return err
 	}
-	before, err := processTime()
-	if err != nil {
-		return err
-	}
 	var host string
-	// The label tells the two apart in a profile.
-	pprof.Do(ctx, pprof.Labels("scheduler", c.scheduler()), func(ctx context.Context) { host, err = c.Choose(ctx, pod) })
+	err := c.cycles.of(func() (err error) {
+		// The label tells the two apart in a profile.
+		pprof.Do(ctx, pprof.Labels("scheduler", c.scheduler()), func(ctx context.Context) { host, err = c.Choose(ctx, pod) })
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	after, err := processTime()
-	if err != nil {
-		return err
-	}
-	c.spent += after - before
 	if host == "" {
 		return fmt.Errorf("pod %s found no node", pod.Name)
 	}
@@ -175,14 +201,17 @@ func (c *cluster) schedule(ctx context.Context) error {
 	return c.tell(at)
 }
 
-func (c *cluster) perPod() float64 { return float64(c.spent.Microseconds()) / float64(c.pods) }
+// micros and kilobytes are costs for each pod.
+func (c *cluster) micros(of cost) float64    { return float64(of.cpu.Microseconds()) / float64(c.pods) }
+func (c *cluster) kilobytes(of cost) float64 { return float64(of.allocated) / 1024 / float64(c.pods) }
 
-// processTime is the CPU time that this process has used, of all threads: what else runs on the machine is not in
-// it.
-func processTime() (time.Duration, error) {
+// spent is what this process has used so far: what else runs on the machine is not in it.
+func spent() (cost, error) {
 	var usage syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0, fmt.Errorf("reading the CPU time used: %w", err)
+		return cost{}, fmt.Errorf("reading the CPU time used: %w", err)
 	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
+	allocated := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}}
+	metrics.Read(allocated)
+	return cost{time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), allocated[0].Value.Uint64()}, nil
 }

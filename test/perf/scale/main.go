@@ -41,6 +41,7 @@ func main() {
 	sizes := flag.String("nodes", "500,1000,5000", "sizes of the cluster, separated by commas")
 	flag.StringVar(&options.out, "out", ".", "folder for scale.txt, cycles.txt and changes.txt, and the raw figures")
 	flag.StringVar(&options.profile, "cpuprofile", "", "file for a CPU profile of the benchmark's process")
+	flag.IntVar(&options.rounds, "rounds", 1, "how often each case is told with scheduler_perf, stock and corepin by turns")
 	changes := flag.Bool("changes", false, "measure changing reports instead, with the binaries in -bin")
 	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
 	bin := flag.String("bin", "bin", "folder with clusterd and corepin-scheduler")
@@ -70,6 +71,7 @@ type options struct {
 	out     string
 	bin     string
 	profile string
+	rounds  int
 }
 
 func (o *options) parse(sizes, bin string) error {

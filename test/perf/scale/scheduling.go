@@ -47,12 +47,15 @@ func measureScheduling(o *options) error {
 	}
 	var results []result
 	for _, nodes := range o.nodes {
-		for _, c := range cases {
-			r, err := c.run(dir, o.out, nodes)
-			if err != nil {
-				return fmt.Errorf("measuring %s with %d nodes: %w", c.name(), nodes, err)
+		for round := range o.rounds {
+			for _, c := range cases {
+				r, err := c.run(dir, o.out, nodes)
+				if err != nil {
+					return fmt.Errorf("measuring %s with %d nodes: %w", c.name(), nodes, err)
+				}
+				r.round = round
+				results = append(results, r)
 			}
-			results = append(results, r)
 		}
 		// After each size, so that what was measured is not lost with what comes.
 		if err := o.write("scale.txt", table(results)); err != nil {

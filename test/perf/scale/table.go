@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,18 +17,26 @@ import (
 type result struct {
 	*scenario
 	nodes, refused int
-	throughput     float64            // pods per second, from the first to the last
-	attemptP99     float64            // milliseconds that a scheduling attempt takes
-	filter, score  float64            // microseconds that all plugins together take for a pod
-	heap           float64            // MB at most, API server included
-	points         map[string]float64 // microseconds of the plugin, by extension point
+	round          int
+	throughput     float64                       // pods per second, from the first to the last
+	attemptP99     float64                       // milliseconds that a scheduling attempt takes
+	filter, score  float64                       // microseconds that all plugins together take for a pod
+	heap           float64                       // MB at most, API server included
+	points         map[string]map[string]float64 // microseconds of a call, by plugin and extension point
 }
+
+// plugins are ours and two of the stock ones, to compare with: NodeUnschedulable reads two fields of a node, so what it
+// takes is what the framework's clock and a busy machine add to each; NodeResourcesFit counts.
+var plugins = []string{dedicatedcpu.Name, "NodeUnschedulable", "NodeResourcesFit"}
 
 // pluginPoints are the extension points of the plugin that a cycle calls, in order.
 var pluginPoints = []string{"PreFilter", "Filter", "PreScore", "Score", "PostBind"}
 
 func newResult(c *scenario, nodes int, items []perf.DataItem, w *world) result {
-	r := result{scenario: c, nodes: nodes, refused: int(w.refused.Load()), throughput: w.agents.throughput(), points: map[string]float64{}}
+	r := result{scenario: c, nodes: nodes, refused: int(w.refused.Load()), throughput: w.agents.throughput(), points: map[string]map[string]float64{}}
+	for _, plugin := range plugins {
+		r.points[plugin] = map[string]float64{}
+	}
 	for _, item := range items {
 		const us = 1000 // the items are in milliseconds
 		switch item.Labels["Metric"] {
@@ -45,8 +54,8 @@ func newResult(c *scenario, nodes int, items []perf.DataItem, w *world) result {
 				r.score = us * item.Data["Average"]
 			}
 		case "scheduler_plugin_execution_duration_seconds":
-			if item.Labels["plugin"] == dedicatedcpu.Name {
-				r.points[item.Labels["extension_point"]] = us * item.Data["Average"]
+			if points := r.points[item.Labels["plugin"]]; points != nil {
+				points[item.Labels["extension_point"]] = us * item.Data["Average"]
 			}
 		}
 	}
@@ -69,19 +78,49 @@ func table(results []result) string {
 		fmt.Fprintf(&b, "%6d %-10s %-8s %9.1f %6s %12.2f %10.0f %10.0f %6.0f %9d\n",
 			r.nodes, r.pods, r.scheduler(), r.throughput, ratio, r.attemptP99, r.filter, r.score, r.heap, r.refused)
 	}
-	b.WriteString("\nplugin DedicatedCPU, microseconds for each call, the framework's clock included\n")
-	fmt.Fprintf(&b, "%6s %-10s", "nodes", "pods")
+	b.WriteString(medians(results))
+	b.WriteString("\nwith corepin: microseconds for each call of a plugin, the framework's clock included; beside ours two stock ones\n")
+	fmt.Fprintf(&b, "%6s %-10s %-18s", "nodes", "pods", "plugin")
 	for _, point := range pluginPoints {
-		fmt.Fprintf(&b, " %12s", point)
+		fmt.Fprintf(&b, " %10s", point)
 	}
 	b.WriteString("\n")
 	for i := range results {
-		if r := &results[i]; r.plugin {
-			fmt.Fprintf(&b, "%6d %-10s", r.nodes, r.pods)
+		for _, plugin := range plugins {
+			r := &results[i]
+			if !r.plugin {
+				break
+			}
+			fmt.Fprintf(&b, "%6d %-10s %-18s", r.nodes, r.pods, plugin)
 			for _, point := range pluginPoints {
-				fmt.Fprintf(&b, " %12s", cell(r.points, point))
+				fmt.Fprintf(&b, " %10s", cell(r.points[plugin], point))
 			}
 			b.WriteString("\n")
+		}
+	}
+	return b.String()
+}
+
+// medians are the medians of the ratios, where there is more than one round.
+func medians(results []result) string {
+	ratios := map[string][]float64{}
+	var order []string
+	for i := range results {
+		r := &results[i]
+		stock := beside(results, r)
+		if !r.plugin || stock == nil {
+			continue
+		}
+		of := fmt.Sprintf("%d nodes, %s", r.nodes, r.pods)
+		if ratios[of] == nil {
+			order = append(order, of)
+		}
+		ratios[of] = append(ratios[of], r.throughput/stock.throughput)
+	}
+	var b strings.Builder
+	for _, of := range order {
+		if all := slices.Sorted(slices.Values(ratios[of])); len(all) > 1 {
+			fmt.Fprintf(&b, "%s: median ratio of %d rounds %.2f\n", of, len(all), all[len(all)/2])
 		}
 	}
 	return b.String()
@@ -91,13 +130,13 @@ func cell(points map[string]float64, point string) string {
 	if value, ok := points[point]; ok {
 		return fmt.Sprintf("%.2f", value)
 	}
-	return "not called"
+	return "-"
 }
 
 // beside is the stock scheduler's result on the same pods and nodes.
 func beside(results []result, r *result) *result {
 	for i := range results {
-		if s := &results[i]; !s.plugin && s.pods == r.pods && s.nodes == r.nodes {
+		if s := &results[i]; !s.plugin && s.pods == r.pods && s.nodes == r.nodes && s.round == r.round {
 			return s
 		}
 	}
