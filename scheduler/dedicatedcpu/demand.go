@@ -29,6 +29,8 @@ type demand struct {
 	waits sync.Once
 	// heldAt are the nodes that could not answer because of pods in flight.
 	heldAt sync.Map
+	// held tells that there is one, as nodes are.
+	held atomic.Bool
 	// estimatedAt are the nodes that were let through on something less than an exact prediction, each with an
 	// estimated; anyEstimated tells whether there is one, which costs less to ask.
 	estimatedAt  sync.Map
@@ -47,13 +49,13 @@ type cycle struct {
 	// state and of the node, and change the latter's pods. So does the cycle of a pod group, with the snapshot itself, of which
 	// it leaves the generations as they were (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
 	simulated bool
-	// evictsInFlight tells of a simulated eviction that it would take a pod in flight.
-	evictsInFlight bool
+	// evicts tells of a simulation that pods were taken out, evictsInFlight that one of them is in flight.
+	evicts, evictsInFlight bool
 }
 
 // Clone is called for a simulation. What a pod asks for is the same in it, and whether it waits is for all copies to know.
 func (c *cycle) Clone() fwk.StateData {
-	return &cycle{demand: c.demand, simulated: true, evictsInFlight: c.evictsInFlight}
+	return &cycle{demand: c.demand, simulated: true, evicts: c.evicts, evictsInFlight: c.evictsInFlight}
 }
 
 // estimate notes that a node was let through on something less than an exact prediction.

@@ -24,7 +24,8 @@
 // Score prefers, among the nodes that can take a VM, those that the scoring strategy prefers
 // (strategy.go). A node that is only estimated scores 0, an exact one at least 60; at the plugin's shipped
 // weight of 26 that is more than all stock plugins can add up to (their weights sum to 15), so an estimated
-// node is taken only where no exact one can be. NodeResourcesFit does the counting of
+// node is taken only where no exact one is among those that the cycle has found (in a large cluster kube-scheduler stops
+// looking once it has found enough nodes). NodeResourcesFit does the counting of
 // millicores and memory, sidecars included, as always.
 //
 // PostBind counts what the pod was bound on, and tells a VM that was bound on an estimate so, in an event. The
@@ -37,7 +38,8 @@
 // cycle's state, by which Filter knows (demand.go). Nodeview answers like for any other set of pods and remembers nothing,
 // so the victims are those whose CPUs, cores and NUMA node make the
 // place. Only where a victim is itself in flight nobody can tell what would be free without it, nor who could
-// be spared: that node waits for its report (preempt.go).
+// be spared: that node waits for its report. For a VM nobody is evicted from a node that is only estimated, where it could
+// be in vain, nor while a node that may have room waits for its report (preempt.go).
 //
 // PostFilter tells a pod that found no node, where preemption found none either, what the nearest three nodes lack
 // and what would help, in an event with numbers beside the constant reasons (explain.go). In the scheduling cycle

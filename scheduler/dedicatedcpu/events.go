@@ -69,8 +69,8 @@ func (pl *DedicatedCPU) couldFitOnceLeft(gone *corev1.Pod, d *demand) bool {
 		return false // the node is gone too; if it comes back, that is an event
 	}
 	pl.view.Left(gone)
-	fits, standing := pl.view.CouldFit(node, &d.Demand)
-	return fits || standing != nodeview.Exact
+	at := pl.view.AtBest(node, &d.Demand)
+	return at.Standing != nodeview.Exact || at.Decision.Verdict == kubeletcpu.Admitted
 }
 
 // afterPodUpdate tells whether the waiting pod itself now asks for something else.

@@ -36,14 +36,17 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 			c.estimate(nodeInfo.Node().Name, estimated{prediction.Standing, prediction.Why})
 		}
 	}
-	if r == nil && c.evictsInFlight {
-		r = &refusedInFlight
+	if r == nil && c.simulated {
+		r = refusedEviction(c, pod, prediction.Standing)
 	}
 	if r == nil {
 		return nil
 	}
 	if r == &refusedInFlight {
 		c.heldAt.Store(nodeInfo.Node().Name, nil)
+		if !c.simulated {
+			c.held.Store(true)
+		}
 	}
 	if logger := klog.FromContext(ctx).V(4); logger.Enabled() {
 		why := prediction.Why

@@ -5,12 +5,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
@@ -212,6 +215,53 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 	}
 }
 
+// For a VM nobody is evicted on a guess, nor while a node that may have room has not answered yet.
+func TestNobodyIsEvictedOnAGuess(t *testing.T) {
+	victim := onNode(launcherPod("victim", "8"))
+	podInfo, err := framework.NewPodInfo(victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	just := func(ago time.Duration) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-ago)) }
+	}
+	for name, test := range map[string]struct {
+		pod       *corev1.Pod
+		estimated bool // the node
+		held      bool // another one, by pods in flight
+		want      string
+	}{
+		"a node predicted exactly":                {pod: launcherPod("new", "8")},
+		"an estimated node":                       {pod: launcherPod("new", "8"), estimated: true, want: ReasonNoReport},
+		"an estimated node, for a pod of no VM":   {pod: guaranteedPod("new", "8"), estimated: true},
+		"another node waits for its report":       {pod: launcherPod("new", "8", just(time.Second)), held: true, want: ReasonInFlight},
+		"another node has waited for a long time": {pod: launcherPod("new", "8", just(time.Minute)), held: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(config.DedicatedCPUArgs{})
+			b.listed(t)
+			if !test.estimated {
+				b.report(t, "n1", map[string]string{"victim": "0-3,8-11"})
+			}
+			info, state := b.node(t, "n1", victim), b.preFilter(t, test.pod)
+			if test.held {
+				read(state).held.Store(true)
+			}
+			simulated := info.Snapshot()
+			if err := simulated.RemovePod(logger(t), victim); err != nil {
+				t.Fatal(err)
+			}
+			state = state.Clone()
+			if status := b.PreFilterExtensions().RemovePod(t.Context(), state, test.pod, podInfo, simulated); !status.IsSuccess() {
+				t.Fatal(status.Message())
+			}
+			if got := b.Filter(t.Context(), state, test.pod, simulated).Message(); got != test.want {
+				t.Errorf("refused for %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 // What preemption and nominated pods make of a copy of a node is not believed: the node itself answers as if nobody had
 // asked about the copies.
 func TestSimulationsLeaveNoTrace(t *testing.T) {
@@ -239,7 +289,7 @@ func TestSimulationsLeaveNoTrace(t *testing.T) {
 			b.Filter(t.Context(), state.Clone(), pod, without)
 		}
 		ask("as it still is", state, info, "")
-		if fits, _ := b.view.CouldFit(info.Node(), &read(b.preFilter(t, large)).Demand); fits {
+		if at := b.view.AtBest(info.Node(), &read(b.preFilter(t, large)).Demand); at.Decision.Verdict == kubeletcpu.Admitted {
 			t.Errorf("round %d: a pod is believed to be gone that was evicted in a simulation only", round)
 		}
 		info.SetNode(info.Node()) // another generation, as after any event

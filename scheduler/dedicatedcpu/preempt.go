@@ -2,9 +2,12 @@ package dedicatedcpu
 
 import (
 	"context"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/scheduler/nodeview"
 )
 
 // AddPod is called when a pod is put into a copy of a node, by preemption or as a nominated one: Filter finds it
@@ -18,8 +21,28 @@ func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk
 // puts back whom it can spare, so it would then evict more than it has to. Such a node has to wait for its
 // report.
 func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, victim fwk.PodInfo, nodeInfo fwk.NodeInfo) *fwk.Status {
-	if c := read(state); c != nil && pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod()) {
-		c.evictsInFlight = true
+	if c := read(state); c != nil {
+		c.evicts = true
+		c.evictsInFlight = c.evictsInFlight || pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod())
+	}
+	return nil
+}
+
+// reportsInTime is for how long after its making a VM's pod evicts nobody while a node that could not answer yet waits
+// for its report, which comes within a second or so. An agent that is dead must not hold it back for longer.
+const reportsInTime = 30 * time.Second
+
+// refusedEviction says why a node that would take a VM once others are evicted is refused all the same; nil if it is not.
+func refusedEviction(c *cycle, pod *corev1.Pod, standing nodeview.Standing) *refusal {
+	switch {
+	case c.evictsInFlight:
+		return &refusedInFlight
+	case !c.evicts || !c.launcher:
+		return nil
+	case standing != nodeview.Exact:
+		return refusedStanding[standing] // whether its kubelet then takes the VM is a guess
+	case c.held.Load() && time.Since(pod.CreationTimestamp.Time) < reportsInTime:
+		return &refusedInFlight
 	}
 	return nil
 }

@@ -32,8 +32,8 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, message)
 		}
 	}
-	if role := launcher.RoleOf(pod); role == launcher.MigrationTarget {
-		klog.FromContext(ctx).V(2).Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
+	if logger := klog.FromContext(ctx).V(2); logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
+		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
 	}
 	pl.view.Remember(&d.Demand, d.shape())
 	state.Write(stateKey, &cycle{demand: d, simulated: state.IsPodGroupSchedulingCycle()})

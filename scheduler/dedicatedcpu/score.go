@@ -15,7 +15,7 @@ import (
 // what it does together with the plugin's weight.
 const MinExactScore = 60
 
-// estimatedRating stands, until NormalizeScore, for a node that was not predicted exactly: below every rating.
+// estimatedRating stands, until NormalizeScore, for a node that was not predicted to take the VM: below every rating.
 const estimatedRating = math.MinInt64
 
 // PreScore is called once, when the nodes that fit are known: only VMs have a say in which is best.
@@ -35,7 +35,8 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
 	p := pl.predict(c, nodeInfo)
-	if p.Standing != nodeview.Exact || !p.Labelled {
+	// Its report may have come since Filter, and say no: it is the last choice then.
+	if p.Standing != nodeview.Exact || !p.Labelled || pl.judge(c.demand, p) != nil {
 		return estimatedRating, nil
 	}
 	known, ok := p.Rating.Load()

@@ -7,35 +7,64 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
+	schedulinghelpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
-
-	"corepin.dev/corepin/scheduler/nodeview"
 )
 
 // reportChanged is called when a node's report has changed: it wakes the waiting pods that the node could
 // now take, and those that the node held back because of pods in flight: even if it is full, it can now
 // say so, and preemption can do its work.
+//
+// A pod that could not go there anyhow is left asleep: activation skips backoff, so a thousand VMs that wait for one zone
+// would be tried anew at each report from another. What the Node says is looked at here. What only the NodeInfo says,
+// memory and huge pages for example, is not, as nobody but the scheduling cycle may read it.
 func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
-	pl.wake(logger, nodeName, func(d *demand) bool {
-		node, err := pl.nodes.Get(nodeName)
-		if err != nil || (d.launcher && !pl.eligible(node)) {
-			return false // the node's own event, or the label's, will wake the pod
-		}
-		fits, standing := pl.view.CouldFit(node, &d.Demand)
-		return fits || (standing != nodeview.Exact && pl.estimates(d, standing))
+	node, err := pl.nodes.Get(nodeName)
+	if err != nil {
+		return // the node's own event will wake the pods
+	}
+	pl.wake(logger, nodeName, chance{
+		of: func(d *demand) bool {
+			// The label's own event wakes the pods where that is what is missing.
+			return (!d.launcher || pl.eligible(node)) && pl.judge(d, pl.view.AtBest(node, &d.Demand)) == nil
+		},
+		reaches: func(pod *corev1.Pod) bool { return admits(logger, node, pod) },
 	})
+}
+
+// admits tells whether a node lets a pod in by its labels and taints.
+func admits(logger klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
+	matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+	if err != nil || !matches {
+		return false
+	}
+	// A cordoned node has a taint too.
+	_, untolerated := schedulinghelpers.FindMatchingUntoleratedTaint(logger, node.Spec.Taints, pod.Spec.Tolerations, func(taint *corev1.Taint) bool {
+		return taint.Effect == corev1.TaintEffectNoSchedule || taint.Effect == corev1.TaintEffectNoExecute
+	}, true)
+	return !untolerated
 }
 
 // wakeAll is called when the first listing of the reports has come to an end: pods may have been held
 // back for it.
 func (pl *DedicatedCPU) wakeAll(logger klog.Logger) {
-	pl.wake(logger, "", func(*demand) bool { return true })
+	pl.wake(logger, "", chance{
+		of:      func(*demand) bool { return true },
+		reaches: func(*corev1.Pod) bool { return true },
+	})
 }
 
-// wake activates the waiting pods that the node held back or whose demand has a chance, asking once for
-// each different demand.
-func (pl *DedicatedCPU) wake(logger klog.Logger, nodeName string, chance func(*demand) bool) {
-	pods := pl.waiting.choose(nodeName, chance)
+// chance tells which pods another try could help: those whose demand has one, which is asked once for each different
+// demand, and that reach the node.
+type chance struct {
+	of      func(*demand) bool
+	reaches func(*corev1.Pod) bool
+}
+
+// wake activates the waiting pods that the node held back or that have a chance.
+func (pl *DedicatedCPU) wake(logger klog.Logger, nodeName string, c chance) {
+	pods := pl.waiting.choose(nodeName, c)
 	if len(pods) == 0 {
 		return
 	}
@@ -63,14 +92,16 @@ type waiting struct {
 type waiter struct {
 	pod    *corev1.Pod
 	demand *demand
+	shape  string // of the demand
 }
 
 func newWaiting() *waiting { return &waiting{pods: map[types.UID]waiter{}} }
 
 func (w *waiting) add(pod *corev1.Pod, d *demand) {
+	shape := d.shape()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.pods[pod.UID] = waiter{pod, d}
+	w.pods[pod.UID] = waiter{pod, d, shape}
 }
 
 func (w *waiting) remove(uid types.UID) {
@@ -91,25 +122,20 @@ func (w *waiting) heldAt(uid types.UID, nodeName string) bool {
 	return held
 }
 
-// choose gives the pods that the node held back or whose demand has a chance, by namespace and name as
+// choose gives the pods that the node held back or that have a chance, by namespace and name as
 // the scheduling queue wants them.
-func (w *waiting) choose(nodeName string, chance func(*demand) bool) map[string]*corev1.Pod {
+func (w *waiting) choose(nodeName string, c chance) map[string]*corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	type question struct {
-		key      string
-		launcher bool
-	}
-	asked := map[question]bool{}
+	asked := map[string]bool{} // by shape
 	pods := map[string]*corev1.Pod{}
 	for _, waiter := range w.pods {
-		q := question{waiter.demand.Key, waiter.demand.launcher}
-		yes, known := asked[q]
+		yes, known := asked[waiter.shape]
 		if !known {
-			yes = chance(waiter.demand)
-			asked[q] = yes
+			yes = c.of(waiter.demand)
+			asked[waiter.shape] = yes
 		}
-		if _, held := waiter.demand.heldAt.Load(nodeName); yes || held {
+		if _, held := waiter.demand.heldAt.Load(nodeName); held || yes && c.reaches(waiter.pod) {
 			pods[waiter.pod.Namespace+"/"+waiter.pod.Name] = waiter.pod
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/scheduler/config"
 )
 
@@ -59,6 +60,48 @@ func TestAReportWakesThePodsItHelps(t *testing.T) {
 	}
 	b.reportChanged(logger(t), "n1")
 	b.expectWoken(t, "the node is not for VMs", "vms/plain")
+}
+
+// A report wakes only those that its node lets in, whatever other nodes they were refused by: activation skips backoff.
+func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+	info := b.node(t, "n1", launcherPod("a", "16"))
+	b.refuse(t, launcherPod("anywhere", "2"), info, ReasonNoAlignment)
+	b.refuse(t, launcherPod("zone", "2", func(pod *corev1.Pod) { pod.Spec.NodeSelector["zone"] = "a" }), info, ReasonNoAlignment)
+	b.refuse(t, launcherPod("tolerant", "2", func(pod *corev1.Pod) {
+		pod.Spec.Tolerations = []corev1.Toleration{{Key: "maintenance", Operator: corev1.TolerationOpExists}}
+	}), info, ReasonNoAlignment)
+
+	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a node of no zone", "vms/anywhere", "vms/tolerant")
+	tainted := info.Node().DeepCopy()
+	tainted.Labels["zone"] = "a"
+	tainted.Spec.Taints = []corev1.Taint{{Key: "maintenance", Effect: corev1.TaintEffectNoSchedule}}
+	if err := b.nodeLister.Update(tainted); err != nil {
+		t.Fatal(err)
+	}
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a tainted node", "vms/tolerant")
+}
+
+// What the guest needs of its CPUs is asked too: one free CPU in each of two cores is no place for two hardware threads.
+func TestAReportWakesNoGuestThatItWouldSplit(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	loose := func(s *v1alpha1.NodeCPUStatus) { s.CPUManager.Options, s.TopologyManager.Policy = nil, "none" }
+	b.report(t, "n1", map[string]string{"a": "0-7,8-15"}, loose)
+	b.node(t, "n1", launcherPod("a", "16"))
+	pod := launcherPod("pair", "2")
+	d := demandOf(pod)
+	d.guest = &guest{Guest: placement.Guest{VCPUs: 2, ThreadsPerCore: 2}, compute: "compute"}
+	b.waiting.add(pod, d)
+	b.report(t, "n1", map[string]string{"a": "0-5,8-14"}, loose)
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a whole core is free", "vms/pair")
+	b.report(t, "n1", map[string]string{"a": "0-5,8-13", "b": "6,15"}, loose)
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "two halves are free")
 }
 
 func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {

@@ -26,8 +26,8 @@
 // A pod may be bound, admitted and deleted before any report has it. The CPUs of a pod in flight beside it depend
 // on it, and nothing that can be read tells any more that it was there. So a View remembers for each node which
 // pods were in flight, and when one of them goes unreported, the others have to be reported before the node is
-// judged again (node.settle). A view that begins, in a scheduler that was restarted, does not know what it
-// missed, and waits likewise for the reports of pods that do not run yet. TestNoBoundPodIsEverRefused holds all of
+// judged again (node.unsettle). A view that begins, in a scheduler that was restarted, does not know what it
+// missed, and waits likewise for the reports of pods that do not run yet, or have not for long. TestNoBoundPodIsEverRefused holds all of
 // it against late, repeated and skipped reports, restarts, and kubelets that hear of pods in any order. That is
 // also why there are two questions: Predict believes that the NodeInfo is true, and remembers; Simulate, for the copies that
 // preemption and nominated pods make, does neither.

@@ -8,6 +8,7 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // Prediction is what a kubelet will do with a pod, as far as that can be known. What is read for every node in every
@@ -102,7 +103,7 @@ type overlaid struct {
 	node     *kubeletcpu.Node
 	inFlight []*kubeletcpu.Pod
 	// gone are pods whose CPUs in the report count as free: those that have left, that is, are not in the
-	// NodeInfo, and those that are in flight.
+	// NodeInfo, and those that are in flight. Static pods never leave; see nodereport.StaticPod.
 	gone []types.UID
 	// unsettled tells that pods in flight may have been admitted before or after other pods left the node.
 	unsettled bool
@@ -134,6 +135,9 @@ func (o *overlaid) overlay(r *Report, pods []resident) {
 	}
 	for uid := range r.granted {
 		at := find(pods, uid)
+		if at < 0 && nodereport.StaticPod(uid) {
+			continue // what is not in the NodeInfo is its mirror
+		}
 		if at < 0 || !r.covers(uid, pods[at].asks) {
 			o.gone = append(o.gone, uid)
 		}

@@ -108,6 +108,10 @@ func TestFits(t *testing.T) {
 			})},
 			pod: vm("new", "6"), want: "admitted: compute 1-3,9-11",
 		},
+		"a static pod without its mirror is still there": {
+			granted: grants{"0123456789abcdef0123456789abcdef": compute("4-7,12-15")},
+			pod:     vm("new", "6"), want: "admitted: compute 1-3,9-11",
+		},
 		"a pod reported by half is in flight as a whole": {
 			granted: grants{"a": compute("1,9")},
 			pods: []*corev1.Pod{with(vm("a", "2"), func(p *corev1.Pod) {

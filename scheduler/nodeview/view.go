@@ -5,20 +5,30 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // maxRemembered bounds the keys of Remember for which predictions are remembered, and those of one node.
 const maxRemembered = 32
 
-// patience is how many reports may come without a pod that runs before it is believed that none ever has it:
-// the second one was begun after the pod was seen to run.
-const patience = 2
+// patience is how many reports may come without a pod that has run for steady before it is believed that none ever has
+// it: the second one was begun after the pod was seen to run. That the pod's status is here does not mean that the reports
+// are: they come by another watch, which may be behind.
+const (
+	patience = 2
+	steady   = time.Minute
+)
+
+// lateness is by how much a report may be late: an agent may have been away from the API server for as long as the pod
+// has run, and the pod's own status came first.
+const lateness = time.Hour
 
 // View is what the scheduler knows of all nodes. The zero View is ready to use and knows nothing. All
 // methods may be called from any goroutine.
@@ -28,11 +38,14 @@ type View struct {
 	memories map[string]*memory // by the key that Remember is given
 	listed   atomic.Bool
 	unlisted atomic.Bool
+	// began is when Run did.
+	began time.Time
 }
 
 // node is one node's report and what was last predicted from it.
 type node struct {
-	mu sync.Mutex
+	mu    sync.Mutex
+	began time.Time // when the view did
 
 	report *Report // nil once it is deleted
 	// laid tells that labelled, pods, overlay and decided belong to generation and report.
@@ -152,7 +165,7 @@ func (v *View) Simulate(demand *Demand, nodeInfo fwk.NodeInfo) *Prediction {
 	var o overlaid
 	if n.report != nil && n.report.standing == Exact {
 		pods := residents(n.pods, nodeInfo.GetPods())
-		unsettle(pods, n.disturbed || n.lost(n.pods, pods), !n.known)
+		n.unsettle(pods, n.disturbed || n.lost(n.pods, pods))
 		o.overlay(n.report, pods)
 	}
 	p := n.predict(demand, nodeInfo, &o)
@@ -179,7 +192,7 @@ func (n *node) lay(nodeInfo fwk.NodeInfo) {
 	}
 	before := n.pods
 	n.pods = residents(before, nodeInfo.GetPods())
-	unsettle(n.pods, n.disturbed || n.lost(before, n.pods), !n.known)
+	n.unsettle(n.pods, n.disturbed || n.lost(before, n.pods))
 	maps.DeleteFunc(n.expected, func(uid types.UID, _ *kubeletcpu.Pod) bool { return find(n.pods, uid) < 0 })
 	n.known, n.disturbed = true, false
 	n.overlay.overlay(n.report, n.pods)
@@ -224,15 +237,26 @@ func (n *node) lost(before, now []resident) bool {
 }
 
 // unsettle notes of pods whose CPUs may depend on others that have gone unreported that their own report has to come
-// first: of all, when some have gone since the node was last laid, and of those in flight when the view began. A pod
-// that is only nominated has no CPUs yet.
-func unsettle(pods []resident, disturbed, begins bool) {
+// first: of all, when some have gone since the node was last laid, and of those whose report could still be on its way
+// when the view began. A pod that is only nominated has no CPUs yet.
+func (n *node) unsettle(pods []resident, disturbed bool) {
 	for i := range pods {
 		r := &pods[i]
-		if r.pod.Spec.NodeName != "" && (disturbed || begins && r.pod.Status.Phase != corev1.PodRunning) {
+		if r.pod.Spec.NodeName != "" && (disturbed || !n.known && n.begunWith(r.pod)) {
 			r.unsettled = patience
 		}
 	}
+}
+
+// begunWith tells whether the report of a pod could still be on its way when the view began: it does not run yet, or
+// has not for long. One that has run for long, and that no report has, got no CPUs from a CPU manager that came later.
+func (n *node) begunWith(pod *corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodRunning || startedAfter(pod, n.began.Add(-lateness))
+}
+
+func startedAfter(pod *corev1.Pod, moment time.Time) bool {
+	start := pod.Status.StartTime
+	return start != nil && start.After(moment)
 }
 
 // Left tells that a pod has left its node for good, before any NodeInfo shows it.
@@ -252,28 +276,29 @@ func (v *View) Left(pod *corev1.Pod) {
 			n.unlay()
 		}
 	}
-	if _, reported := n.reported(uid); reported && !slices.Contains(n.gone, uid) {
+	if _, reported := n.reported(uid); reported && !nodereport.StaticPod(uid) && !slices.Contains(n.gone, uid) {
 		n.gone = append(slices.Clone(n.gone), uid)
 	}
 }
 
-// CouldFit tells whether the node's report leaves room for the demand, were there no pods in flight and
-// all pods gone that were gone at the last prediction. It is for deciding whether a new report is
-// worth another try: when it says no, Predict would refuse too, unless more pods have gone since, and
-// for those kube-scheduler has an event of its own. Standing is that of Predict.
-func (v *View) CouldFit(on *corev1.Node, demand *Demand) (fits bool, standing Standing) {
+// AtBest is what the node's kubelet would do with the pod, were there no pods in flight and all pods gone that were gone
+// at the last prediction. It is for deciding whether a new report is worth another try: what it refuses, Predict would
+// refuse too, unless more pods have gone since, and for those kube-scheduler has an event of its own.
+func (v *View) AtBest(on *corev1.Node, demand *Demand) *Prediction {
 	n := v.node(on.Name)
 	if n == nil {
-		return false, v.absent()
+		return absent[Labelled(on)][v.absent()]
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p := unknown(n.report, on.UID, demand); p != nil {
-		return false, p.Standing
+	p := unknown(n.report, on.UID, demand)
+	if p == nil {
+		free := *n.report.node
+		free.Shared = n.report.free(n.gone)
+		p = &Prediction{Standing: Exact, Decision: kubeletcpu.Admit(&free, &demand.Pod), Node: &free}
 	}
-	free := *n.report.node
-	free.Shared = n.report.free(n.gone)
-	return kubeletcpu.Admit(&free, &demand.Pod).Verdict == kubeletcpu.Admitted, Exact
+	p.Labelled = Labelled(on)
+	return p
 }
 
 // Set takes a node's report, in place of the one before. It tells whether anything changed that a
@@ -293,7 +318,7 @@ func (v *View) Set(report *Report) (changed bool, compared Comparison) {
 	n.report = report
 	n.unlay()
 	for i := range n.pods {
-		if r := &n.pods[i]; r.unsettled > 0 && r.pod.Status.Phase == corev1.PodRunning {
+		if r := &n.pods[i]; r.unsettled > 0 && r.pod.Status.Phase == corev1.PodRunning && !startedAfter(r.pod, time.Now().Add(-steady)) {
 			r.unsettled--
 		}
 	}
@@ -337,7 +362,7 @@ func (v *View) nodeFor(name string) *node {
 		v.nodes = map[string]*node{}
 	}
 	if v.nodes[name] == nil {
-		v.nodes[name] = &node{}
+		v.nodes[name] = &node{began: v.began}
 	}
 	return v.nodes[name]
 }

@@ -85,12 +85,12 @@ func TestSetTellsWhetherPredictionsChange(t *testing.T) {
 	}
 }
 
-func TestCouldFit(t *testing.T) {
+func TestAtBest(t *testing.T) {
 	v, d := &View{}, demand(vm("new", "8"))
 	expect := func(when string, want bool) {
 		t.Helper()
-		if got, _ := v.CouldFit(nodeInfo().Node(), d); got != want {
-			t.Errorf("%s: could fit %t, want %t", when, got, want)
+		if got := v.AtBest(nodeInfo().Node(), d).Decision.Verdict == kubeletcpu.Admitted; got != want {
+			t.Errorf("%s: at best it fits: %t, want %t", when, got, want)
 		}
 	}
 	expect("no report", false)
@@ -125,8 +125,8 @@ func TestAReportIsOfOneNode(t *testing.T) {
 		if got := v.Predict(d, again); got.Standing != want {
 			t.Errorf("%s: %s (%s), want %s", when, got.Standing, got.Why, want)
 		}
-		if fits, standing := v.CouldFit(again.Node(), d); standing != want || fits != (want == Exact) {
-			t.Errorf("%s: could fit %t, %s; want %s", when, fits, standing, want)
+		if at := v.AtBest(again.Node(), d); at.Standing != want || (at.Decision.Verdict == kubeletcpu.Admitted) != (want == Exact) {
+			t.Errorf("%s: at best %s, %s; want %s", when, at.Decision, at.Standing, want)
 		}
 	}
 	v.Set(ownedBy("old"))

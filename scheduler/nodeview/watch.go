@@ -3,6 +3,7 @@ package nodeview
 import (
 	"context"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/dynamic"
@@ -16,7 +17,7 @@ import (
 // Events are what a caller of Run wants to be told; all must be set. The functions may be called at the same time.
 type Events struct {
 	// Changed is called when a node's report has changed in a way that predictions depend on, after the
-	// view has it.
+	// view has it; not before Settled.
 	Changed func(node string)
 	// Compared is called before that, when the report shows what the kubelet did with pods that were Expected.
 	Compared func(node string, with Comparison)
@@ -29,6 +30,7 @@ type Events struct {
 // no connection) it says so once for each cause, and tries again with growing pauses of up to half a
 // minute (package crwatch).
 func (v *View) Run(ctx context.Context, client dynamic.Interface, events Events) error {
+	v.began = time.Now()
 	settle := sync.OnceFunc(events.Settled)
 	watch := crwatch.Watch{
 		Resource: v1alpha1.Resource,
@@ -68,7 +70,8 @@ func (h *handler) OnUpdate(_, object any) {
 	if compared.Pods > 0 {
 		h.events.Compared(report.Name, compared)
 	}
-	if changed {
+	// While the first list is being told, everybody waits for its end, when all are woken.
+	if changed && h.view.Started() {
 		h.events.Changed(report.Name)
 	}
 }
