@@ -69,6 +69,7 @@ bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; ta
 
 bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes half an hour
 	@go run ./test/perf/scale -out $(BINARIES)/bench
+	@go run ./test/perf/scale -out $(BINARIES)/bench -cycles -nodes 1000,5000
 	@go run ./test/perf/scale -out $(BINARIES)/bench -changes -nodes 5000 -bin $(BINARIES)
 
 clean: ## Remove bin/

@@ -26,7 +26,8 @@ type fleet struct {
 // tally counts from the start, or since it was last set to zero.
 type tally struct {
 	binds, refused int
-	vms, cpus      int // that run now; not set to zero
+	// Not set to zero: VMs and their CPUs that run now, and all refusals.
+	vms, cpus, everRefused int
 }
 
 func newFleet(ctx context.Context, c *contender) (*fleet, error) {
@@ -108,6 +109,7 @@ func (f *fleet) place(ctx context.Context, cpus, retries int) (string, error) {
 		if refused != "" {
 			// A refused pod is Failed, and kube-scheduler counts such a pod no more.
 			f.refused++
+			f.everRefused++
 			if err := f.tell(n); err != nil {
 				return "", err
 			}

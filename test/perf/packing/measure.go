@@ -21,6 +21,7 @@ type result struct {
 	churn               map[string]*figures
 	retried             figures // the churn once more, with retries
 	curve               []sample
+	everRefused         int // in all fills and churns, also between the phases that are shown
 }
 
 // figures are counts at one time, or means over a time.
@@ -105,6 +106,7 @@ func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uin
 			}
 		}
 		r.fill.add(f.figures(c))
+		r.everRefused += f.everRefused
 		return nil
 	})
 }
@@ -117,7 +119,7 @@ func (f *fleet) figures(c *class) figures {
 
 func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed uint64) error {
 	return during(ctx, who, func(ctx context.Context, f *fleet) error {
-		return f.churn(ctx, c, seed, 0, func(p *phase, at float64, looked figures) {
+		err := f.churn(ctx, c, seed, 0, func(p *phase, at float64, looked figures) {
 			if sum := r.churn[p.name]; sum != nil {
 				sum.add(looked)
 			}
@@ -125,6 +127,8 @@ func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed ui
 				r.curve = append(r.curve, sample{at, looked.stranded})
 			}
 		})
+		r.everRefused += f.everRefused
+		return err
 	})
 }
 

@@ -81,9 +81,9 @@ func TestTracesAreTheSameEachTime(t *testing.T) {
 }
 
 func TestVerdictAndJudge(t *testing.T) {
-	of := func(ours bool, name string, cpus, refused float64) result {
-		f := figures{cpus: cpus, refused: refused, binds: 10, n: 1}
-		return result{class: classes[0].name, contender: name, ours: ours, capacity: 1000, fill: f,
+	of := func(ours bool, name string, cpus float64, refused int) result {
+		f := figures{cpus: cpus, binds: 10, n: 1}
+		return result{class: classes[0].name, contender: name, ours: ours, capacity: 1000, fill: f, everRefused: refused,
 			churn: map[string]*figures{phases[1].name: {cpus: cpus}, phases[3].name: {cpus: cpus}}}
 	}
 	even := func(r result) result { r.class = classes[1].name; return r }

@@ -89,12 +89,8 @@ func verdict(results []result) string {
 // judge is an error if a kubelet refused a pod that corepin bound.
 func judge(results []result) error {
 	for i := range results {
-		refused := results[i].fill.refused
-		for _, f := range results[i].churn {
-			refused += f.refused
-		}
-		if results[i].ours && refused > 0 {
-			return fmt.Errorf("%s on trace %s: kubelets refused %.0f pods, and should refuse none", results[i].contender, results[i].class, refused)
+		if r := &results[i]; r.ours && r.everRefused > 0 {
+			return fmt.Errorf("%s on trace %s: kubelets refused %d pods, and should refuse none", r.contender, r.class, r.everRefused)
 		}
 	}
 	return nil
