@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -29,14 +30,16 @@ type demand struct {
 	uid    types.UID
 	pod    kubeletcpu.Pod
 	spec   *corev1.Pod // on no node yet
-	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be.
+	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be, or others
+	// than those.
 	problems []string
 }
 
 func demandOf(pod *corev1.Pod) *demand {
 	spec := *pod
 	spec.Spec.NodeName = ""
-	return &demand{name: nameOf(pod), holder: holderName(pod), uid: pod.UID, pod: kubeletcpu.PodOf(pod), spec: &spec, problems: launcher.Problems(pod)}
+	return &demand{name: nameOf(pod), holder: holderName(pod), uid: uidOnNode(pod), pod: kubeletcpu.PodOf(pod), spec: &spec,
+		problems: append(launcher.Problems(pod), launcher.SupportProblems(pod)...)}
 }
 
 // trial is what a node would do with a pod.
@@ -80,11 +83,11 @@ func (m *machine) try(d *demand) trial {
 		return t
 	}
 	switch {
-	case !t.admitted || len(t.grants) > 0:
-	case t.before.Exclusive(&d.pod):
+	case !t.admitted:
+	case len(t.grants) == 0 && t.before.Exclusive(&d.pod):
 		t.message = "no CPUs of its own: the kubelet's CPU manager policy is " + m.node.CPUManager.Policy
 	default:
-		t.message = strings.Join(d.problems, "; ")
+		t.message = cmp.Or(strings.Join(d.problems, "; "), t.message)
 	}
 	return t
 }

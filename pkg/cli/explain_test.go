@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 
@@ -24,23 +25,42 @@ func launcherAsking(name, node string, amounts ...string) corev1.Pod {
 	return pod
 }
 
-// explainVMI runs explain vmi in a live cluster, in which VMI smt has guest cores of two threads.
+// machines are the VMIs of the cluster, by name: their spec.domain.cpu beside dedicatedCpuPlacement, and their UID.
+var machines = map[string]struct {
+	cpu map[string]any
+	uid string
+}{
+	"smt":    {cpu: map[string]any{"cores": int64(2), "threads": int64(2)}},
+	"grown":  {cpu: map[string]any{"cores": int64(4), "isolateEmulatorThread": true}},
+	"broken": {cpu: map[string]any{"cores": int64(4), "realtime": map[string]any{"mask": "x"}}},
+	"odd":    {cpu: map[string]any{"cores": "four"}},
+	"again":  {cpu: map[string]any{"cores": "four"}, uid: "younger"},
+	"shared": {cpu: map[string]any{"cores": int64(4), "dedicatedCpuPlacement": false}},
+}
+
+// explainVMI runs explain vmi in a live cluster.
 func explainVMI(t *testing.T, cluster Cluster, name string) (code int, out string) {
 	t.Helper()
 	var text bytes.Buffer
 	host := Host{In: strings.NewReader(""), Out: &text, Err: &text,
 		Cluster: func(context.Context, Access) (Cluster, error) { return cluster, nil },
 		VMI: func(_ context.Context, _ Access, vm types.NamespacedName) (map[string]any, error) {
-			if vm.Name != "smt" {
+			machine, is := machines[vm.Name]
+			if !is {
 				return nil, errors.New("nobody may get it")
 			}
+			cpu := map[string]any{"dedicatedCpuPlacement": true}
+			maps.Copy(cpu, machine.cpu)
 			return map[string]any{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
-				"metadata": map[string]any{"name": vm.Name, "namespace": vm.Namespace},
-				"spec":     map[string]any{"domain": map[string]any{"cpu": map[string]any{"cores": int64(2), "threads": int64(2), "dedicatedCpuPlacement": true}}}}, nil
+				"metadata": map[string]any{"name": vm.Name, "namespace": vm.Namespace, "uid": machine.uid},
+				"spec":     map[string]any{"domain": map[string]any{"cpu": cpu, "memory": map[string]any{"guest": "1Gi"}}}}, nil
 		}}
 	code = Run(t.Context(), host, []string{"explain", "vmi", name})
 	return code, text.String()
 }
+
+// staticUID is one that a kubelet makes.
+const staticUID = "0123456789abcdef0123456789abcdef"
 
 func TestExplainOfTheCluster(t *testing.T) {
 	labelled := func(name, cpus string) corev1.Node {
@@ -52,6 +72,14 @@ func TestExplainOfTheCluster(t *testing.T) {
 	granted := func(cpus ...int) map[types.UID]map[string]cpuset.Set {
 		return map[types.UID]map[string]cpuset.Set{"virt-launcher-old": {"c0": cpuset.Of(cpus...)}}
 	}
+	static := map[types.UID]map[string]cpuset.Set{staticUID: {"c0": cpuset.Of(1, 2, 3, 4)}}
+	older, newer, idle := reportOf(t, "n1", oneThread, "none", nil), reportOf(t, "n2", oneThread, "none", nil), reportOf(t, "n1", oneThread, "none", nil)
+	older.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "older"}}
+	again := labelled("n1", "7")
+	again.UID = "younger"
+	newer.Status.Format = v1alpha1.FormatVersion + 1
+	idle.Status.CPUManager.Policy = "none"
+	idle.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionFalse, Message: "something else is odd too"}}
 	for name, test := range map[string]struct {
 		cluster Cluster
 		vmi     string
@@ -63,7 +91,7 @@ func TestExplainOfTheCluster(t *testing.T) {
 			[]string{"n1: its kubelet would admit the pod, with CPUs that do not do for the VM (1-4): a guest core would be split"}},
 		"they may be unknown": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "7")},
 			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
-			[]string{"Note: what VMI vm itself wants of its CPUs is left out: nobody may get it.", "n1: fits: c0 1-4"}},
+			[]string{"Note: what VMI vm itself says, and wants of its CPUs, is left out: nobody may get it.", "n1: fits: c0 1-4"}},
 		"who is gone holds nothing": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", granted(1, 2, 3, 4))}, Nodes: []corev1.Node{labelled("n1", "7")},
 			Pods: []corev1.Pod{launcherAsking("vm", "", "6")}}, "vm", exitOK, []string{"n1: fits: c0 1-6"}},
 		"who is there does": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", granted(1, 2, 3, 4))}, Nodes: []corev1.Node{labelled("n1", "16")},
@@ -72,14 +100,58 @@ func TestExplainOfTheCluster(t *testing.T) {
 		"who is coming is waited for": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "16")},
 			Pods: []corev1.Pod{launcherAsking("new", "n1", "4"), launcherAsking("vm", "", "6")}}, "vm", exitRefused, []string{"n1: 1 pod in flight to it, its report will tell"}},
 		"a node without a report": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), labelled("n2", "7")},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
+			[]string{"n1: 3000m of 3000m CPU left by count, of 4000m asked\n", "n2: fits, estimated by counting (7000m of 7000m CPU left, 4000m asked), since the node has no CPU report",
+				"1 of 2 nodes have room for it, 1 of them as estimated."}},
+		"a node without a report, and without room": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), labelled("n2", "3")},
 			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitRefused,
-			[]string{"n1: 3000m of 3000m CPU left by count, of 4000m asked", "n2: has no CPU report", "0 of 2 nodes have room for it."}},
+			[]string{"n2: 3000m of 3000m CPU left by count, of 4000m asked; estimated by counting, since the node has no CPU report", "0 of 2 nodes have room for it."}},
+		"a node with a report of another, and one that can't be read": {Cluster{Reports: []v1alpha1.NodeCPU{older, newer}, Nodes: []corev1.Node{again, labelled("n2", "7")},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
+			[]string{"since the node has no CPU report (NodeCPU) but that of an earlier Node of its name", "since the node has a CPU report that can't be read: the report is of a newer corepin", "2 of 2 nodes have room for it, 2 of them as estimated."}},
+		"a node without a CPU manager is not estimated": {Cluster{Reports: []v1alpha1.NodeCPU{idle}, Nodes: []corev1.Node{labelled("n1", "7")},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitRefused, []string{"n1: its kubelet gives no CPUs of their own to anyone"}},
+		"without a Node object there is nothing to count by": {Cluster{Reports: []v1alpha1.NodeCPU{newer}, Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitRefused,
+			[]string{"n2: has a CPU report that can't be read"}},
+		"a static pod holds what it was granted, with a mirror or without": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", static)}, Nodes: []corev1.Node{labelled("n1", "16")},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "6")}}, "vm", exitRefused,
+			[]string{"n1: 3 free CPUs; needs 6 CPUs", "  fits if static pod " + staticUID + " (4 CPUs) moves"}},
 	} {
 		code, out := explainVMI(t, test.cluster, test.vmi)
 		for _, want := range test.want {
 			if code != test.code || !strings.Contains(out, want) {
 				t.Errorf("%s: exit code %d, want %d and %q in\n%s", name, code, test.code, want, out)
 			}
+		}
+	}
+}
+
+// What corepin-scheduler refuses for every node is refused here, in its words.
+func TestExplainRefusesWhatTheSchedulerDoes(t *testing.T) {
+	refused := "corepin-scheduler refuses it: the VM is inconsistent, and no node is looked at: "
+	moving := launcherAsking("broken", "", "4")
+	moving.Labels["kubevirt.io/migrationJobUID"] = "m"
+	later := launcherAsking("again", "", "4")
+	later.Labels["kubevirt.io/created-by"] = "older"
+	burstable := launcherAsking("shared", "", "1500m")
+	for name, test := range map[string]struct {
+		pod  corev1.Pod
+		want string
+		code int
+	}{
+		"a rule is broken":             {launcherAsking("broken", "", "4"), refused + "spec.domain.cpu.realtime: works only with", exitRefused},
+		"a rule is broken, by a mover": {moving, "1 of 1 nodes have room for it.", exitOK},
+		"the VM grew":                  {launcherAsking("grown", "", "4"), refused + "the guest needs 5 CPUs for its 4 vCPUs", exitRefused},
+		"the VMI cannot be read":       {launcherAsking("odd", "", "4"), refused + "reading", exitRefused},
+		"a younger VMI of that name":   {later, "Note: what VMI again itself says, and wants of its CPUs, is left out: there is another VMI of that name now.", exitOK},
+		"a sidecar with a CPU":         {launcherAsking("smt", "", "4", "1"), `corepin-scheduler refuses it: the VM asks for dedicated CPUs, and its launcher pod for others that the guest cannot use: container "c1"`, exitRefused},
+		"the VM is not dedicated":      {burstable, "1 of 1 nodes have room for it.", exitOK},
+	} {
+		node := nodeOffering("15", "64Gi", "110")
+		node.Name, node.Labels = "n1", map[string]string{"cpumanager": "true"}
+		cluster := Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", eightCores, "none", nil)}, Nodes: []corev1.Node{node}, Pods: []corev1.Pod{test.pod}}
+		if code, out := explainVMI(t, cluster, test.pod.Annotations["kubevirt.io/domain"]); code != test.code || !strings.Contains(out, test.want) {
+			t.Errorf("%s: exit code %d, want %d and %q in\n%s", name, code, test.code, test.want, out)
 		}
 	}
 }

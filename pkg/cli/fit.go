@@ -24,8 +24,9 @@ stand in the input. The CPUs that a pod gets are taken from its node before the 
 
 A pod with spec.nodeName, or named by --bind, is tried on that node. Any other is tried on every node, in
 the order of the input, and goes to the first that admits it; if it asks for exclusive CPUs, to the first
-that gives it some. It is what kubelets decide that is looked at: not the scheduler's scores, and no phase,
-so that a pod which was refused can be asked about as it is. A pod that its node's report has already is not
+that gives it some. It is what kubelets decide that is looked at: not the scheduler's scores, nor its rules about
+VMs (for these there is explain; what is wrong with the pod itself is told here too), and no phase, so that a pod
+which was refused can be asked about as it is. A pod that its node's report has already is not
 admitted twice. A pod with a generateName only is called by that and a number: web-1, web-2.
 
 The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). Where their Node objects are

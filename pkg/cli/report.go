@@ -106,7 +106,7 @@ func (s *situation) addMachine(m *machine) error {
 
 // machineOf reads a report; one that cannot be read makes a machine that says why.
 func machineOf(report *v1alpha1.NodeCPU) *machine {
-	m := &machine{name: report.Name}
+	m := &machine{name: report.Name, owner: nodereport.Owner(report)}
 	if exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact); exact != nil && exact.Status != metav1.ConditionTrue {
 		m.inexact = cmp.Or(exact.Message, "its report says that it is not exact")
 	}

@@ -94,6 +94,10 @@ func TestArrival(t *testing.T) {
 	vm.Labels, vm.Spec.NodeSelector = map[string]string{"kubevirt.io": "virt-launcher"}, map[string]string{"cpumanager": "true"}
 	delete(vm.Spec.Containers[1].Resources.Limits, corev1.ResourceMemory)
 	held := map[types.UID]map[string]cpuset.Set{"here": {"c0": cpuset.Of(1, 9)}}
+	whole := podAsking("whole", "", "2", "1")
+	whole.Labels, whole.Spec.NodeSelector = vm.Labels, vm.Spec.NodeSelector
+	mirror := podAsking("mirror", "n1", "2")
+	mirror.Annotations = map[string]string{mirrorAnnotation: "here"}
 	for name, test := range map[string]struct {
 		granted map[types.UID]map[string]cpuset.Set
 		pods    []corev1.Pod
@@ -108,6 +112,8 @@ func TestArrival(t *testing.T) {
 		"a device with a NUMA node":         {nil, []corev1.Pod{gpu}, "NotExact"},
 		"a device without":                  {nil, []corev1.Pod{kvm}, "n1[c0=1,9]"},
 		"a launcher that is not guaranteed": {nil, []corev1.Pod{vm}, "n1[] container \"c1\" has no memory limit"},
+		"a launcher with CPUs beside":       {nil, []corev1.Pod{whole}, "n1[c0=1,9 c1=2] container \"c1\" asks for a whole number of CPUs"},
+		"a static pod is there already":     {held, []corev1.Pod{mirror}, "n1[c0=1,9] it has them already"},
 		"it is there already":               {held, []corev1.Pod{podAsking("here", "n1", "2"), podAsking("b", "n1", "2")}, "n1[c0=1,9] it has them already n1[c0=2,10]"},
 		"it is there by half":               {held, []corev1.Pod{podAsking("here", "n1", "2", "4"), podAsking("b", "n1", "2")}, "n1[c0=1,9 c1=2-3,10-11] n1[c0=4,12]"},
 		"nobody knows who is there":         {held, []corev1.Pod{podAsking("b", "n1", "2")}, "n1[c0=2,10]"},

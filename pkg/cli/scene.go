@@ -22,7 +22,7 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/kubeletfit"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // mirrorAnnotation stands on the API server's copy of a static pod, and is the UID that the pod has on its node
@@ -37,8 +37,10 @@ type scene struct {
 	*situation
 	// live tells that all pods are known, so that a pod that is not there is gone.
 	live bool
-	// guest is that of the VM that is asked about, where it is known.
-	guest *placement.Guest
+	// estimate tells that a node whose kubelet cannot be predicted is judged by counting.
+	estimate bool
+	// vm is the one that is asked about, as far as it is known.
+	vm launcher.VM
 }
 
 // scene reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
@@ -110,7 +112,7 @@ func (s *scene) explain(pod *corev1.Pod) []explain.Explanation {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
 		if s.byName[name] == nil {
-			c := s.caseOf(&machine{name: name, why: "has no CPU report (NodeCPU); does corepin-agent run there?"}, pod)
+			c := s.caseOf(&machine{name: name}, pod)
 			all = append(all, explain.Of(&c))
 		}
 	}
@@ -119,24 +121,40 @@ func (s *scene) explain(pod *corev1.Pod) []explain.Explanation {
 
 // caseOf is a node and a pod as package explain wants them: as corepin-scheduler sees them.
 func (s *scene) caseOf(m *machine, pod *corev1.Pod) explain.Case {
-	l, isLauncher := launcher.Of(pod)
-	c := explain.Case{NodeName: m.name, Pod: kubeletcpu.PodOf(pod), Dedicated: isLauncher && l.Dedicated, Guest: s.guest, Compute: l.Compute}
+	l, _ := launcher.Of(pod)
+	c := explain.Case{NodeName: m.name, Pod: kubeletcpu.PodOf(pod), Dedicated: s.vm.Dedicated, Guest: s.vm.Guest, Compute: l.Compute}
 	residents := s.residents(m.name, pod)
 	s.addNeighbours(&c, m, residents)
-	switch {
-	case m.node == nil:
-		c.Node, c.Unknown = nil, m.why
-	case m.inexact != "":
-		c.Node, c.Unknown = nil, "cannot be predicted: "+m.inexact
+	node := s.nodes[m.name]
+	if c.Unknown = m.unknown(node); c.Unknown != "" {
+		c.Node = nil
 	}
-	if node := s.nodes[m.name]; node != nil {
-		c.Unlabelled = !slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
-		c.Excluded = excluded(node, residents, pod)
-		if !c.Pod.PodLevelResources {
-			c.Count = explain.NewCount(node.Status.Allocatable.Cpu().MilliValue(), requested(residents...), pod)
-		}
+	if node == nil {
+		return c // and nothing to count by
+	}
+	c.Unlabelled = !slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
+	c.Excluded = excluded(node, residents, pod)
+	if !c.Pod.PodLevelResources {
+		c.Count = explain.NewCount(node.Status.Allocatable.Cpu().MilliValue(), requested(residents...), pod)
+		c.Estimate = s.estimate
 	}
 	return c
+}
+
+// unknown tells why the kubelet of a node, whose Node object may be missing, cannot be predicted for any pod; "" if it
+// can be. Where it has no CPU manager that is all there is to know.
+func (m *machine) unknown(node *corev1.Node) string {
+	switch {
+	case m.node == nil && m.why == "":
+		return "has no CPU report (NodeCPU); does corepin-agent run there?"
+	case m.node == nil:
+		return "has a CPU report that can't be read: " + strings.TrimPrefix(m.why, "reading node report of "+m.name+": ")
+	case m.owner != "" && node != nil && node.UID != "" && m.owner != node.UID:
+		return "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?"
+	case m.inexact != "" && m.node.CPUManager.Policy == kubeletcpu.CPUManagerStatic:
+		return "cannot be predicted: " + m.inexact
+	}
+	return ""
 }
 
 // residents are the pods on a node that have not ended, without pod itself.
@@ -160,7 +178,7 @@ func (s *scene) addNeighbours(c *explain.Case, m *machine, residents []*corev1.P
 	granted := maps.Clone(m.granted)
 	for _, pod := range residents {
 		asks := kubeletcpu.PodOf(pod)
-		uid := cmp.Or(types.UID(pod.Annotations[mirrorAnnotation]), pod.UID)
+		uid := uidOnNode(pod)
 		neighbour := explain.Neighbour{Name: called(pod), Millicores: requested(pod)}
 		switch held := granted[uid]; {
 		case !asks.Exclusive():
@@ -175,13 +193,22 @@ func (s *scene) addNeighbours(c *explain.Case, m *machine, residents []*corev1.P
 		c.Neighbours = append(c.Neighbours, neighbour)
 	}
 	for _, uid := range slices.Sorted(maps.Keys(granted)) {
-		if s.live {
+		name := "pod " + string(uid)
+		switch {
+		case nodereport.StaticPod(uid):
+			name = "static " + name // what is not there is its mirror
+		case s.live:
 			node.Shared, c.Left = node.Shared.Union(union(granted[uid])), true
 			continue
 		}
-		c.Neighbours = append(c.Neighbours, explain.Neighbour{Name: "pod " + string(uid), CPUs: union(granted[uid])})
+		c.Neighbours = append(c.Neighbours, explain.Neighbour{Name: name, CPUs: union(granted[uid])})
 	}
 	c.Node = &node
+}
+
+// uidOnNode is the UID that the pod has on its node, and so in the report.
+func uidOnNode(pod *corev1.Pod) types.UID {
+	return cmp.Or(types.UID(pod.Annotations[mirrorAnnotation]), pod.UID)
 }
 
 func covers(held map[string]cpuset.Set, pod *kubeletcpu.Pod) bool {

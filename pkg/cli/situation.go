@@ -47,6 +47,8 @@ type machine struct {
 	why  string
 	// inexact says why the agent on the node holds that it cannot be predicted; "" where it does not.
 	inexact string
+	// owner is the UID of the Node that the report is about; "" where it does not tell.
+	owner types.UID
 	// fit is what the kubelet checks after the grant of CPUs; nil where there is no Node object.
 	fit     *kubeletfit.Node
 	granted map[types.UID]map[string]cpuset.Set
@@ -158,8 +160,8 @@ func (o *object) pod() (*corev1.Pod, error) {
 
 // name remembers who a UID in a report is.
 func (s *situation) name(pod *corev1.Pod) {
-	if pod.UID != "" {
-		s.names[pod.UID] = holderName(pod)
+	if uid := uidOnNode(pod); uid != "" {
+		s.names[uid] = holderName(pod)
 	}
 }
 

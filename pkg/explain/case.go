@@ -145,9 +145,13 @@ func (c *Case) inexact() string {
 	if why := c.Node.Inexact(c.Pod); why != "" {
 		return why
 	}
-	for _, pod := range c.inFlight() {
-		if why := c.Node.Inexact(*pod); why != "" {
-			return fmt.Sprintf("pod %s, in flight: %s", pod.Name, why)
+	for i := range c.Neighbours {
+		n := &c.Neighbours[i]
+		if n.InFlight == nil {
+			continue
+		}
+		if why := c.Node.Inexact(*n.InFlight); why != "" {
+			return fmt.Sprintf("%s, in flight: %s", n.Name, why) // by the name that a reader may know
 		}
 	}
 	return ""

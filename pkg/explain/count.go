@@ -50,6 +50,9 @@ func (c *Case) asked() int64 {
 	return max(starting, lasting) + c.Count.Overhead
 }
 
+// left is what is left of the node's millicores.
+func (c *Count) left() int64 { return max(0, c.Allocatable-c.Requested) }
+
 // missing is how many millicores are too few by count; 0 where they are enough or not counted.
 func (c *Case) missing() int64 {
 	if c.Count == nil {

@@ -16,6 +16,8 @@ type Explanation struct {
 	// Fits tells that, as far as CPUs go, the pod can be there.
 	Fits     bool     `json:"fits"`
 	Obstacle Obstacle `json:"obstacle,omitempty"`
+	// Estimated tells that the kubelet cannot be asked, and the count alone decides; Facts says why.
+	Estimated bool `json:"estimated,omitempty"`
 	// Reason is the kubelet's where it is the obstacle: TopologyAffinityError and the like.
 	Reason string `json:"reason,omitempty"`
 	// Grants are the CPUs that a pod which fits would get, by container; nil where that depends on pods in
@@ -51,9 +53,9 @@ func Outline(c *Case) Explanation {
 		e.Free = freeOf(c.Node.Topology, c.Node.Free())
 	}
 	if e.Fits {
-		e.Grants = o.decision.Grants
-		if c.inexactly() {
-			e.Facts = "fits by count, which is an estimate: the node " + c.uncertain()
+		e.Grants, e.Estimated = o.decision.Grants, c.inexactly()
+		if e.Estimated {
+			e.Facts = "fits, " + c.estimate()
 		}
 		return e
 	}
@@ -75,6 +77,10 @@ func Outline(c *Case) Explanation {
 		e.Facts = fmt.Sprintf("its kubelet would admit the pod, with CPUs that do not do for the VM (%s): %s", o.decision.Granted(), o.why)
 	case Counted:
 		e.Facts, e.Missing = c.countFacts(), int((c.missing()+999)/1000)
+		if c.Dedicated && c.inexactly() {
+			e.Estimated = c.Estimate
+			e.Facts += c.besides()
+		}
 	case Kubelet:
 		a := c.askedAt(&o.decision)
 		e.Reason, e.Free = o.decision.Reason, freeOf(a.node.Topology, a.node.Free())
@@ -99,10 +105,27 @@ func (c *Case) uncertain() string {
 	return "cannot be predicted: " + c.inexact()
 }
 
+// estimate tells of a case that fits by count what was counted, and why that is all there is to go by.
+func (c *Case) estimate() string {
+	counted := ""
+	if c.Count != nil {
+		counted = fmt.Sprintf(" (%dm of %dm CPU left, %dm asked)", c.Count.left(), c.Count.Allocatable, c.asked())
+	}
+	return "estimated by counting" + counted + ", since the node " + c.uncertain()
+}
+
+// besides tells of a VM for which too little is left by count that this was all there is to go by, or that more would not
+// help.
+func (c *Case) besides() string {
+	if c.Estimate {
+		return "; estimated by counting, since the node " + c.uncertain()
+	}
+	return "; besides, the node " + c.uncertain()
+}
+
 // countFacts tells what is left by count: "3800m of 8000m CPU left by count, of 4200m asked".
 func (c *Case) countFacts() string {
-	left := max(0, c.Count.Allocatable-c.Count.Requested)
-	return fmt.Sprintf("%dm of %dm CPU left by count, of %dm asked", left, c.Count.Allocatable, c.asked())
+	return fmt.Sprintf("%dm of %dm CPU left by count, of %dm asked", c.Count.left(), c.Count.Allocatable, c.asked())
 }
 
 // Asks is what the pod asks for: "4 CPUs of its own + 200m in the shared pool".
@@ -138,14 +161,26 @@ func (e Explanation) text(hints int) string {
 	return text
 }
 
-// Best sorts explanations, the fewest missing CPUs first (so those that fit, then those with hints), and gives the
-// first few.
+// Best sorts explanations, the fewest missing CPUs first (so those that fit, and estimated ones after the others, as the
+// scheduler does; then those with hints), and gives the first few.
 func Best(all []Explanation, few int) []Explanation {
 	best := slices.Clone(all)
 	slices.SortFunc(best, func(a, b Explanation) int {
-		return cmp.Or(cmp.Compare(a.Missing, b.Missing), -cmp.Compare(min(len(a.Hints), 1), min(len(b.Hints), 1)), strings.Compare(a.Node, b.Node))
+		return cmp.Or(cmp.Compare(a.Missing, b.Missing), a.vagueness()-b.vagueness(), strings.Compare(a.Node, b.Node))
 	})
 	return best[:min(few, len(best))]
+}
+
+// vagueness is higher for what helps a reader less.
+func (e Explanation) vagueness() int {
+	rank := 0
+	if e.Estimated {
+		rank += 2
+	}
+	if len(e.Hints) == 0 {
+		rank++
+	}
+	return rank
 }
 
 // Summary is one line about several nodes, the nearest first, for an event: never longer than limit bytes. What is

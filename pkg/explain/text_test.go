@@ -47,6 +47,13 @@ func held(c Case, cpus map[string]cpuset.Set) Case {
 
 func TestWords(t *testing.T) {
 	aligned := func() *kubeletcpu.Node { return node(twoNUMA, "full-pcpus-only", "single-numa-node") }
+	counting := func(allocatable int64) *Count {
+		return &Count{Allocatable: allocatable, Requested: 5000, Fractions: []int64{0}, Overhead: 200}
+	}
+	old := aligned()
+	old.Minor = 33
+	gpu := pod(2)
+	gpu.Name, gpu.Device = "g", "gpu"
 	for name, test := range map[string]struct {
 		c    Case
 		want string
@@ -78,16 +85,44 @@ func TestWords(t *testing.T) {
 			map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3, 4, 5), "VM vms/b": cpuset.Of(6, 7, 14, 15)}),
 			"n: its kubelet would admit the pod, with CPUs that do not do for the VM (8-9,12-13): a guest core would be split: CPUs 8-9,12-13 hold 0 whole cores of 2 threads, and the guest needs 2; " +
 				"fits if VM vms/b (4 CPUs) moves, or if VM vms/a (6 CPUs) moves"},
-		"no label":       {Case{Node: aligned(), Pod: pod(2), Dedicated: true, Unlabelled: true}, "n: has no label cpumanager=true; fits if the node has that label"},
-		"no report":      {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true}, "n: has no CPU report"},
-		"estimated":      {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true}, "n: fits by count, which is an estimate: the node has no CPU report"},
-		"no CPU manager": {Case{Node: &kubeletcpu.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: kubeletcpu.CPUManager{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
-		"it fits":        {Case{Node: aligned(), Pod: pod(2)}, "n: fits: compute 0,8"},
+		"no label":  {Case{Node: aligned(), Pod: pod(2), Dedicated: true, Unlabelled: true}, "n: has no label cpumanager=true; fits if the node has that label"},
+		"no report": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true}, "n: has no CPU report"},
+		"estimated": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true}, "n: fits, estimated by counting, since the node has no CPU report"},
+		"estimated, with a count": {Case{Unknown: "cannot be predicted: x", Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(8000)},
+			"n: fits, estimated by counting (3000m of 8000m CPU left, 2200m asked), since the node cannot be predicted: x"},
+		"estimated, too few": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node has no CPU report"},
+		"estimated of a report, too few": {Case{Node: old, Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: " + old.Inexact(pod(2))},
+		"estimated for a pod in flight, too few": {
+			Case{Node: aligned(), Neighbours: []Neighbour{{Name: "a pod of another namespace", InFlight: &gpu}}, Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: a pod of another namespace, in flight: the NUMA nodes of device gpu are not modelled"},
+		"too few, and not to be estimated": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Count: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; besides, the node has no CPU report"},
+		"too few for a pod that does not insist": {Case{Unknown: "has no CPU report", Pod: pod(2), Count: counting(6000)}, "n: 1000m of 6000m CPU left by count, of 2200m asked"},
+		"no CPU manager":                         {Case{Node: &kubeletcpu.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: kubeletcpu.CPUManager{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
+		"it fits":                                {Case{Node: aligned(), Pod: pod(2)}, "n: fits: compute 0,8"},
 	} {
 		test.c.NodeName = "n"
 		if e := Of(&test.c); e.String() != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, e, test.want)
 		}
+	}
+}
+
+// What is known comes before what is estimated, and what can be helped before what cannot.
+func TestBest(t *testing.T) {
+	helped := []Hint{{}}
+	all := []Explanation{
+		{Node: "c", Missing: 1}, {Node: "a", Missing: 1, Estimated: true}, {Node: "d", Missing: 1, Hints: helped},
+		{Node: "b", Fits: true, Estimated: true}, {Node: "e", Fits: true}, {Node: "f", Missing: 2, Hints: helped},
+	}
+	order := ""
+	for _, e := range Best(all, 5) {
+		order += e.Node
+	}
+	if order != "ebdca" {
+		t.Errorf("got %s", order)
 	}
 }
 

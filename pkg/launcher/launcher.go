@@ -6,6 +6,9 @@
 // package, because the answer "no" is silent in a cluster: one injected container without limits makes
 // the pod Burstable, the VM starts all the same, and its vCPUs share the node's shared pool with everybody.
 //
+// What the VMI says beyond the pod, and whether both together can be scheduled at all, is in vm.go: the scheduler and
+// kubectl-corepin say it in the same words.
+//
 // It also tells what a node is charged for such a pod (needs.go), and the pod that starts a VM from the one that a
 // running VM moves to, with more CPUs perhaps, and from one that only holds a volume (role.go).
 //

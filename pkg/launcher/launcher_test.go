@@ -132,7 +132,7 @@ func TestSupportProblems(t *testing.T) {
 		t.Errorf("a pod of a whole and a fractional container has problems %q", problems)
 	}
 	problems := SupportProblems(launcherPod(func(pod *corev1.Pod) { pod.Spec.Containers[1].Resources = amounts("1", "64M") }))
-	if len(problems) != 1 || !strings.Contains(problems[0], `"hook-sidecar-0" asks for a whole number of CPUs and takes 1 exclusive`) {
+	if len(problems) != 1 || !strings.Contains(problems[0], `"hook-sidecar-0" asks for a whole number of CPUs and takes exclusive CPUs of its own (1)`) {
 		t.Errorf("problems of a whole-number sidecar: %q", problems)
 	}
 }

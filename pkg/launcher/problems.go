@@ -78,8 +78,8 @@ func SupportProblems(pod *corev1.Pod) []string {
 	var problems []string
 	for _, c := range kubelet.Containers {
 		if c.CPUs > 0 && (c.Kind != kubeletcpu.App || c.Name != l.Compute) {
-			problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes %d exclusive CPUs "+
-				"of its own, which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
+			problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes exclusive CPUs "+
+				"of its own (%d), which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
 		}
 	}
 	return problems

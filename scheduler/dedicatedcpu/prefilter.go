@@ -11,10 +11,6 @@ import (
 	"corepin.dev/corepin/scheduler/config"
 )
 
-// noExclusiveCPUs begins the message for a launcher pod that no node would give what its VM asked for;
-// launcher.Problems says why, and what to do.
-const noExclusiveCPUs = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones: "
-
 // PreFilter is called at the beginning of a scheduling cycle. It lets go of pods that ask for nothing
 // dedicated, and refuses launcher pods that would not get what their VM asked for, or whose VM is
 // inconsistent.
@@ -26,7 +22,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	// Whether it waits for a report is for this cycle to say.
 	pl.waiting.remove(pod.UID)
 	if d.launcher {
-		if message := misfit(pod, problems); message != "" {
+		if message := launcher.MisfitOf(pod, problems).String(); message != "" {
 			klog.FromContext(ctx).V(2).Info("launcher pod is refused wherever it would go", "pod", klog.KObj(pod), "why", message)
 			refusals.WithLabelValues(labelMisfit).Inc()
 			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, message)
@@ -71,8 +67,8 @@ func (pl *DedicatedCPU) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignF
 	if d == nil {
 		return nil, nil
 	}
-	if d.launcher && misfit(pod, problems) != "" {
-		return nil, fwk.NewStatus(fwk.Unschedulable, noExclusiveCPUs+"it is refused on its own")
+	if d.launcher && launcher.MisfitOf(pod, problems).What != "" {
+		return nil, fwk.NewStatus(fwk.Unschedulable, "the VM's launcher pod is refused on its own")
 	}
 	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: d.shape()}}, nil
 }

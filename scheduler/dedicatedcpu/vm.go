@@ -2,7 +2,6 @@ package dedicatedcpu
 
 import (
 	"fmt"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -11,11 +10,7 @@ import (
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/placement"
-	"corepin.dev/corepin/pkg/vmi"
 )
-
-// inconsistent begins the message for a launcher pod whose VMI breaks a rule; the findings follow.
-const inconsistent = "the VM is inconsistent, and no node is looked at: "
 
 // guest is what a VM needs of the CPUs that its compute container is granted.
 type guest struct {
@@ -27,39 +22,12 @@ type guest struct {
 // machineOf reads the VMI behind a launcher pod: the guest, nil where nothing is known of the VMI, and why
 // it cannot be scheduled wherever that be, each reason with the fix.
 func (pl *DedicatedCPU) machineOf(l *launcher.Launcher) (g *guest, dedicated bool, problems []string) {
-	machine, known, err := pl.vms.Get(l.VMI, l.VMIUID)
-	switch {
-	case !known:
-		return nil, true, nil
-	case err != nil:
-		return nil, true, []string{err.Error()}
-	case !machine.Dedicated():
-		return nil, false, nil
+	machine, _, err := pl.vms.Get(l.VMI, l.VMIUID)
+	vm := l.Judge(machine, err, pl.args.Strictness)
+	if vm.Guest != nil {
+		g = &guest{Guest: *vm.Guest, compute: l.Compute}
 	}
-	// A VM that is on the move runs already: refusing it here would only keep its node from being drained.
-	if l.Role == launcher.MigrationTarget {
-		return guestOf(machine, l)
-	}
-	for _, finding := range vmi.Errors(vmi.Judge(machine, pl.args.Strictness)) {
-		problems = append(problems, finding.String())
-	}
-	if len(problems) > 0 {
-		return nil, true, problems
-	}
-	return guestOf(machine, l)
-}
-
-// guestOf is machineOf for a VMI that breaks no rule.
-func guestOf(machine *vmi.VMI, l *launcher.Launcher) (g *guest, dedicated bool, problems []string) {
-	asked, err := placement.GuestOf(machine)
-	if err != nil {
-		return nil, true, nil // a size that no node has, which KubeVirt lets pass: every node will say no by itself
-	}
-	if need := asked.CPUs(); l.CPUs > 0 && l.CPUs < need {
-		return nil, true, []string{fmt.Sprintf("the guest needs %d CPUs for its %d vCPUs, its emulator and its IO threads, and container %q asks for %d; "+
-			"delete the pod so that it is made again from the VMI as it is now", need, asked.VCPUs, l.Compute, l.CPUs)}
-	}
-	return &guest{Guest: asked, compute: l.Compute}, true, nil
+	return g, vm.Dedicated, vm.Problems
 }
 
 // key is equal for guests that fit the same CPUs; "" where the guest is not known. Everything that package placement may
@@ -74,18 +42,6 @@ func (g *guest) key() string {
 	}
 	plain.NUMA = nil
 	return fmt.Sprintf("%s %+v %t%+v", g.compute, plain, g.NUMA != nil, numa)
-}
-
-// misfit tells what is wrong with a launcher pod, or with the VMI behind it, wherever it goes; "" if nothing.
-func misfit(pod *corev1.Pod, machine []string) string {
-	problems := append(launcher.Problems(pod), launcher.SupportProblems(pod)...)
-	switch {
-	case len(machine) > 0:
-		return inconsistent + strings.Join(machine, "; ")
-	case len(problems) > 0:
-		return noExclusiveCPUs + strings.Join(problems, "; ")
-	}
-	return ""
 }
 
 // plugged is how many CPUs more a migration's target asks for than the pod that the VM runs in, 0 where that one

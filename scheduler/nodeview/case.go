@@ -27,6 +27,10 @@ func (v *View) Case(pod *corev1.Pod, demand *Demand, nodeInfo fwk.NodeInfo, name
 	if p := unknown(n.report, nodeInfo.Node().UID, demand); p != nil {
 		c.Unknown = unknownText[p.Standing]
 		switch p.Standing {
+		case Missing:
+			if n.report != nil {
+				c.Unknown = "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?"
+			}
 		case NoCPUManager:
 			c.Node = n.report.node
 		case Newer, Unreadable, Inexact:

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/explain"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/launcher"
+)
+
+// explained is a pod and what the nodes say to it.
+type explained struct {
+	*scene
+	pod    *corev1.Pod
+	misfit launcher.Misfit // why no node is asked
+	notes  []string
+	all    []explain.Explanation
+}
+
+func (x *explained) fits() bool { return len(x.all) > 0 && x.all[0].Fits }
+
+// placed is the node that the pod is on; nil for one that is looking for a node, or was refused.
+func (x *explained) placed() *string {
+	if x.pod.Spec.NodeName == "" || ended(x.pod) {
+		return nil
+	}
+	return &x.pod.Spec.NodeName
+}
+
+// tell writes the explanation for people.
+func (x *explained) tell(c *call) {
+	asks := explain.Case{Pod: kubeletcpu.PodOf(x.pod)}
+	if !asks.Pod.PodLevelResources {
+		asks.Count = explain.NewCount(0, 0, x.pod)
+	}
+	name := "pod " + nameOf(x.pod)
+	if who := called(x.pod); who != name {
+		name += " (" + who + ")"
+	}
+	if node := x.placed(); node != nil {
+		fmt.Fprintf(c.out, "%s is on node %s: %s\n", name, *node, x.grants(*node))
+		return
+	}
+	fmt.Fprintf(c.out, "%s asks for %s.\n", name, asks.Asks())
+	for _, note := range x.notes {
+		fmt.Fprintf(c.out, "Note: %s.\n", note)
+	}
+	if x.misfit.What != "" {
+		fmt.Fprintf(c.out, "corepin-scheduler refuses it: %s.\n", x.misfit)
+		return
+	}
+	for _, e := range x.all {
+		hints := e.Hints
+		e.Hints = nil
+		fmt.Fprintf(c.out, "\n%s\n", e)
+		if e.Rule != "" {
+			fmt.Fprintf(c.out, "  %s\n", e.Rule)
+		}
+		for _, hint := range hints {
+			fmt.Fprintf(c.out, "  fits if %s\n", hint.Text)
+		}
+	}
+	fmt.Fprintf(c.out, "\n%s\n", x.sum())
+}
+
+// grants tells what CPUs the pod has on its node.
+func (x *explained) grants(node string) string {
+	m := x.byName[node]
+	if m == nil || m.node == nil {
+		return "there is no report of its CPUs"
+	}
+	d := demandOf(x.pod)
+	grants, all := m.heldBy(d)
+	if !all {
+		return "its kubelet has not granted it CPUs of its own"
+	}
+	return strings.TrimPrefix(kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: grants}.String(), "admitted: ")
+}
+
+func (x *explained) sum() string {
+	fit, estimated := 0, 0
+	for _, e := range x.all {
+		if e.Fits {
+			fit++
+			if e.Estimated {
+				estimated++
+			}
+		}
+	}
+	text := fmt.Sprintf("%d of %d nodes have room for it", fit, len(x.all))
+	if estimated > 0 {
+		text += fmt.Sprintf(", %d of them as estimated", estimated)
+	}
+	return text + "."
+}
+
+// explainLine is a line of explain -o json: what one node says.
+type explainLine struct {
+	Pod string `json:"pod"`
+	explain.Explanation
+	// CPUs are those of a pod that fits, or that is there, by container.
+	CPUs     map[string]string `json:"cpus,omitempty"`
+	Problems []string          `json:"problems,omitempty"`
+	Notes    []string          `json:"notes,omitempty"`
+}
+
+func (x *explained) encode(encoder *json.Encoder) error {
+	encoder.SetEscapeHTML(false)
+	all := x.all
+	if x.misfit.What != "" {
+		all = []explain.Explanation{{Facts: x.misfit.What}}
+	}
+	if node := x.placed(); node != nil {
+		placed := explain.Explanation{Node: *node, Fits: true, Facts: "it is there: " + x.grants(*node)}
+		if m := x.byName[*node]; m != nil {
+			placed.Grants, _ = m.heldBy(demandOf(x.pod))
+		}
+		all = []explain.Explanation{placed}
+	}
+	var errs []error
+	for _, e := range all {
+		line := explainLine{Pod: nameOf(x.pod), Explanation: e, CPUs: map[string]string{}, Problems: x.misfit.Problems, Notes: x.notes}
+		for _, grant := range e.Grants {
+			line.CPUs[grant.Container] = grant.CPUs.String()
+		}
+		errs = append(errs, encoder.Encode(line))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return nil
+}
