@@ -71,6 +71,13 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
+	// Fifty guests that start at once are fifty questions at once, each with a deadline; the API server has its own limits.
+	unlimited := rest.CopyConfig(rc)
+	unlimited.QPS = -1
+	vmiClient, err := dynamic.NewForConfig(unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
 	informers := newInformers(c, nodeName, client, client, dynamicClient)
 	configz, err := configzOptions(c, nodeName, rc, informers.Node)
 	if err != nil {
@@ -105,7 +112,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
 		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
-		VMI: vmiReader{dynamicClient}.of, CPUSet: cgroup.New(c.Pinning.CgroupDir).CPUs, Node: a.nodeObject,
+		VMI: vmiReader{vmiClient}.of, CPUSet: cgroup.New(c.Pinning.CgroupDir).CPUs, Node: a.nodeObject,
 		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)

@@ -89,6 +89,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a relative socket":      {header + "pinning: {libvirtSockets: [a]}\n", "pinning.libvirtSockets[0]: Invalid value"},
 		"a relative /proc":       {header + "pinning: {procDir: proc}\n", "pinning.procDir: Invalid value"},
 		"one domain for all":     {header + "pinning: {domainName: vm}\n", "pinning.domainName: Invalid value"},
+		"a domain for two VMs":   {header + "pinning: {libvirtFrom: host, domainName: \"{name}\"}\n", "pinning.domainName: Invalid value"},
 		"no libvirt URI":         {header + "pinning: {libvirtURI: qemu}\n", "pinning.libvirtURI: Invalid value"},
 		"no address":             {header + "serving: {address: here}\n", "serving.address: Invalid value"},
 		"no port":                {header + "serving: {address: \":99999\"}\n", "serving.address: Invalid value"},

@@ -91,6 +91,10 @@ func validatePinning(path *field.Path, p Pinning) field.ErrorList {
 	if !strings.Contains(p.DomainName, "{name}") {
 		errs = append(errs, field.Invalid(path.Child("domainName"), p.DomainName, "must contain {name}, or every VM would have the same domain"))
 	}
+	if p.LibvirtFrom == FromHost && !strings.Contains(p.DomainName, "{namespace}") {
+		errs = append(errs, field.Invalid(path.Child("domainName"), p.DomainName,
+			"must contain {namespace} too where libvirtFrom is "+string(FromHost)+", or VMs of two namespaces would have the same domain"))
+	}
 	if p.LibvirtURI != "" {
 		if uri, err := url.Parse(p.LibvirtURI); err != nil || uri.Scheme == "" {
 			errs = append(errs, field.Invalid(path.Child("libvirtURI"), p.LibvirtURI, "must be a libvirt URI, for example qemu:///system"))

@@ -70,6 +70,19 @@ func (b *book) put(pod types.UID, e entry) {
 	b.count()
 }
 
+// regrant notes grants that have changed, all at once: until its next look, of a VM counts what it has been granted now,
+// and not what it was seen on before. Else one whose libvirt hangs would seem to share CPUs that are another's by now.
+func (b *book) regrant(changed map[types.UID]cpuset.Set) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for pod, granted := range changed {
+		if e, known := b.entries[pod]; known {
+			e.held = granted
+			b.entries[pod] = e
+		}
+	}
+}
+
 // drop forgets a pod.
 func (b *book) drop(pod types.UID) {
 	b.mu.Lock()

@@ -124,7 +124,7 @@ func (c *Controller) sync(ctx context.Context) error {
 		return fmt.Errorf("listing pods of %s: %w", c.NodeName, err)
 	}
 	grants, _ := c.Granted()
-	wanted := map[types.UID]bool{}
+	wanted, changed := map[types.UID]bool{}, map[types.UID]cpuset.Set{}
 	for _, pod := range pods {
 		of, ok := launcher.Of(pod)
 		if !ok || !of.Dedicated || !runs(pod, of.Compute) {
@@ -137,9 +137,12 @@ func (c *Controller) sync(ctx context.Context) error {
 		case w == nil:
 			c.start(ctx, pod, of, granted)
 		case w.granted != granted:
-			w.granted = granted
-			w.wake()
+			w.granted, changed[pod.UID] = granted, granted
 		}
+	}
+	c.book.regrant(changed)
+	for uid := range changed {
+		c.workers[uid].wake()
 	}
 	for uid, w := range c.workers {
 		if !wanted[uid] {

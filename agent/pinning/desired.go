@@ -19,8 +19,8 @@ const (
 	vmiRetry = 30 * time.Second
 )
 
-// asked is the VMI of one run of a guest: what it asks about CPUs cannot change while it runs, so the API
-// server is asked once for each run.
+// asked is the VMI of a launcher pod: what it asks about CPUs cannot change while the pod runs (a VM that is to have
+// more moves to another pod), so the API server is asked once.
 type asked struct {
 	vmi   *vmi.VMI // nil where there is none, or none could be had
 	known bool
@@ -30,7 +30,7 @@ type asked struct {
 // readVMI gives the VMI behind the guest, nil where there is none to be had: then what it asks is read off
 // the domain and the grant.
 func (w *worker) readVMI(ctx context.Context) *vmi.VMI {
-	a := &w.current.asked
+	a := &w.asked
 	if w.VMI == nil || a.known || w.clock.Now().Before(a.next) {
 		return a.vmi
 	}

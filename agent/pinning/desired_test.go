@@ -256,3 +256,21 @@ func TestAFightIsFoughtSlowly(t *testing.T) {
 		t.Errorf("%d repairs in %d rounds of %s each", repairs, rounds, minGap/2)
 	}
 }
+
+// A user's own node selector makes a pod look dedicated; the VMI knows better.
+func TestAVMThatAskedForNothingIsLeftAlone(t *testing.T) {
+	b := newBench(t, config.PinningEnforce)
+	b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return &vmi.VMI{}, nil }
+	b.vm("none", "", "!0-7")
+	whole := b.vm("whole", "2,6", "!0-7 !0-7")
+	b.run()
+	b.quiet()
+	for _, name := range []string{"none", "whole"} {
+		if told := b.eventsOf(name); len(told) != 0 {
+			t.Errorf("told %q of %s", told, name)
+		}
+	}
+	if got := whole.pinned(); got != "" {
+		t.Errorf("pinned %s", got)
+	}
+}

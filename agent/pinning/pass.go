@@ -25,6 +25,9 @@ func (w *worker) pass(ctx context.Context) *problem {
 	if p == nil && (granted.IsEmpty() || host == nil) {
 		return nil
 	}
+	if v := w.readVMI(ctx); v != nil && !v.Dedicated() {
+		return nil // the pod looks dedicated by a node selector of its user's
+	}
 	guest, unread := w.readGuest(ctx)
 	if guest != nil {
 		w.seen.held = granted.Union(heldBy(guest))
@@ -86,15 +89,17 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 		w.tellMisplaced(todo, granted)
 		return nil
 	}
-	switch current, p := w.apply(ctx, guest, todo, granted, drift); {
+	w.current.unread = applied{todo, drift}.after(w.current.unread)
+	switch current, p := w.apply(ctx, guest, todo, granted); {
 	case p != nil:
 		return p
 	case !current:
+		w.current.unread = nil
 		w.wake()
 		return nil
 	}
 	w.settle(todo, guest, granted)
-	w.pinned(ctx, applied{todo, drift}, guest, granted)
+	w.pinned(ctx, *w.current.unread, guest, granted)
 	return nil
 }
 
@@ -180,7 +185,7 @@ func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
 // apply takes all steps, also when one fails, and reads back whether the threads are there. libvirt may have taken
 // long to get here, and may take long for each step, so it stops where these CPUs are not the VM's any more: then
 // current is false.
-func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpuset.Set, drift bool) (current bool, p *problem) {
+func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpuset.Set) (current bool, p *problem) {
 	var errs []error
 	for _, s := range todo.steps {
 		if now, _ := w.grant(); now != granted {
@@ -195,13 +200,13 @@ func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpu
 	if len(errs) > 0 {
 		return true, w.problemOf(errors.Join(errs...))
 	}
-	w.current.unread = &applied{todo, drift}
 	after, err := w.connection.Guest(ctx, guest.Domain)
 	if err != nil {
 		return true, w.problemOf(fmt.Errorf("reading the pins back: %w", err))
 	}
-	w.current.unread = nil
 	if left := diff(renumber(todo.pins, guest.numbers(), after), after); len(left) > 0 {
+		w.current.unread = nil
+		w.gap = min(2*w.gap, maxGap) // our own pins are events, which would have us look again at once
 		return true, &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
 	}
 	return true, nil

@@ -15,13 +15,13 @@ type plan struct {
 	steps []step
 }
 
-// planFor decides where the guest's threads should be: where they are if that is a valid placement, whoever
-// made it; else where they last were if that is (settled), so that a thread that drifted is put back
+// planFor decides where the guest's threads should be: where libvirt is told to keep them if that is a valid placement,
+// whoever made it; else where they last were if that is (settled), so that a thread that drifted is put back
 // without moving the others; else where placement puts them.
 func planFor(guest *Guest, shape placement.Guest, granted cpuset.Set, host *cputopology.Topology, settled placement.Pins) (plan, *problem) {
 	now := pinsOf(guest)
-	if placement.Check(now, shape, granted, host) == nil && placement.Check(affinitiesOf(guest), shape, granted, host) == nil {
-		return plan{pins: now}, nil
+	if placement.Check(now, shape, granted, host) == nil {
+		return plan{now, diff(now, guest)}, nil // the kernel may have moved threads since libvirt was told
 	}
 	pins := settled
 	if placement.Check(pins, shape, granted, host) != nil {
@@ -39,28 +39,18 @@ func planFor(guest *Guest, shape placement.Guest, granted cpuset.Set, host *cput
 	return plan{pins, diff(pins, guest)}, nil
 }
 
-// pinsOf is what libvirt is told, as a placement.
+// pinsOf is what libvirt is told, as a placement. IO threads that it is told nothing about stay out of it.
 func pinsOf(guest *Guest) placement.Pins {
-	return placementOf(guest, func(t GuestThread) cpuset.Set { return t.Pinned })
-}
-
-// affinitiesOf is where the kernel lets the threads run, as a placement. IO threads that libvirt is told
-// nothing about stay out of it.
-func affinitiesOf(guest *Guest) placement.Pins {
-	return placementOf(guest, func(t GuestThread) cpuset.Set { return t.Affinity })
-}
-
-func placementOf(guest *Guest, of func(GuestThread) cpuset.Set) placement.Pins {
 	pins := placement.Pins{Emulator: guest.Emulator}
 	for _, vcpu := range guest.VCPUs {
-		pins.VCPUs = append(pins.VCPUs, of(vcpu))
+		pins.VCPUs = append(pins.VCPUs, vcpu.Pinned)
 	}
 	for _, thread := range guest.IOThreads {
 		if !thread.Pinned.IsEmpty() {
 			if pins.IOThreads == nil {
 				pins.IOThreads = map[int]cpuset.Set{}
 			}
-			pins.IOThreads[thread.ID] = of(thread)
+			pins.IOThreads[thread.ID] = thread.Pinned
 		}
 	}
 	return pins

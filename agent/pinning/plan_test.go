@@ -97,6 +97,9 @@ func TestPlanFor(t *testing.T) {
 		"the grant changed":                     {guest: "6 2", granted: "3,7", settled: "6 2", wantPins: "vCPU 0→3 1→7", wantSteps: 2},
 		"a vCPU was plugged":                    {guest: "2 6 !2,3,6,7", granted: "2,3,6,7", settled: "2 6", wantPins: "vCPU 0→2 1→6 2→3, emulator→7", wantSteps: 2},
 		"the kernel forgot":                     {guest: "2!2,6 6!2,6", granted: "2,6", settled: "2 6", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
+		"the kernel forgot another order":       {guest: "6!2,6 2!2,6", granted: "2,6", wantPins: "vCPU 0→6 1→2", wantSteps: 2},
+		"swapped behind libvirt's back":         {guest: "2!6 6!2", granted: "2,6", settled: "2 6", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
+		"an IO thread moved behind its back":    {guest: "2 6 io:2!6", granted: "2,6", wantPins: "vCPU 0→2 1→6, IO thread 1→2", wantSteps: 1},
 		"a spare CPU is the emulator's":         {guest: "!0-7 io:!0-7", granted: "2,6", wantPins: "vCPU 0→2, emulator→6, IO thread 1→6", wantSteps: 3},
 		"IO threads with CPUs of their own":     {guest: "!0-7 io:!0-7 io:!0-7", granted: "1,2,5,6", wantPins: "vCPU 0→1, emulator→6, IO thread 1→5 2→2", wantSteps: 4},
 		"an emulator on a CPU of others":        {guest: "2 6 em:4", granted: "2,6", wantPins: "vCPU 0→2 1→6, emulator→2,6", wantSteps: 1},
@@ -187,5 +190,18 @@ func TestEveryReasonHasANextStep(t *testing.T) {
 		if (&problem{reason: r}).nextStep() == "" {
 			t.Errorf("reason %s does not tell the operator what to do", r)
 		}
+	}
+}
+
+// A pin that libvirt did not answer to is told with those that it took at the next try, as it is then.
+func TestWhatWasNotAnsweredIsToldLater(t *testing.T) {
+	desired := pinsOf(guestOf("2 6"))
+	first := applied{plan{desired, diff(desired, guestOf("3 7"))}, true}.after(nil)
+	then := applied{plan{desired, diff(desired, guestOf("2 5"))}, false}.after(first)
+	if got, want := list(then.steps), "vCPU 0: 3 → 2, vCPU 1: 5 → 6"; got != want || !then.drift {
+		t.Errorf("got %q, drift %t; want %q, true", got, then.drift, want)
+	}
+	if got := list(first.steps); got != "vCPU 0: 3 → 2, vCPU 1: 7 → 6" {
+		t.Errorf("the first try has become %q", got)
 	}
 }

@@ -2,6 +2,7 @@ package pinning
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -50,6 +51,7 @@ type worker struct {
 
 	connection Connection // nil while there is none
 	current    guestRun
+	asked      asked
 	failing    time.Time // when the row of failures began; zero when the last look did not fail
 	retry      time.Duration
 	deadline   time.Duration // for the next look
@@ -68,16 +70,28 @@ type guestRun struct {
 	seen    time.Time
 	settled placement.Pins // the last valid pins, the zero value before there were any
 	vcpus   []int          // the numbers of the vCPUs that they are of
-	unread  *applied       // pins that libvirt took, when it did not answer what became of them
+	unread  *applied       // what libvirt was told, when it is not known yet what became of it
 	timed   bool           // seen to settled was observed, or was not ours to observe
-	asked   asked
-	pins    string // as last reported: a libvirt that does not answer for a while takes nothing back
+	pins    string         // as last reported: a libvirt that does not answer for a while takes nothing back
 }
 
 // applied is what libvirt was told.
 type applied struct {
 	plan
 	drift bool
+}
+
+// after adds what libvirt was told before and did not answer to: nobody has been told of it yet.
+func (a applied) after(before *applied) *applied {
+	if before == nil {
+		return &a
+	}
+	again := map[Thread]bool{}
+	for _, s := range a.steps {
+		again[s.thread] = true
+	}
+	steps := slices.DeleteFunc(slices.Clone(before.steps), func(s step) bool { return again[s.thread] })
+	return &applied{plan{a.pins, append(steps, a.steps...)}, a.drift || before.drift}
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {

@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
@@ -89,10 +90,27 @@ func (p *pinning) judge(report *v1alpha1.NodeCPU) error {
 		}
 	}
 	drifted := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionDrifted)
-	if drifted != nil && drifted.Status == "True" && strings.Contains(drifted.Message+";", "VM "+p.vm) {
+	if drifted != nil && drifted.Status == metav1.ConditionTrue && names(drifted.Message, p.vm) {
 		return errors.New(drifted.Message)
 	}
 	return nil
+}
+
+// names tells whether a condition's message names a VM, given as this command calls it: without namespace default.
+func names(message, vm string) bool {
+	if !strings.Contains(vm, "/") {
+		vm = metav1.NamespaceDefault + "/" + vm
+	}
+	for rest := message; ; {
+		_, after, found := strings.Cut(rest, "VM "+vm)
+		if !found {
+			return false
+		}
+		if !strings.ContainsAny(after[:min(1, len(after))], "abcdefghijklmnopqrstuvwxyz0123456789-") {
+			return true // not the beginning of a longer name
+		}
+		rest = after
+	}
 }
 
 // tell writes the pins for people.
