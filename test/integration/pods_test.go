@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2"
@@ -129,8 +132,10 @@ func described(ctx context.Context, bed *testbed.Testbed, pod, want string) stri
 	return events
 }
 
-// neverMispredicted holds that no scheduler has seen a kubelet decide otherwise than predicted.
-func neverMispredicted(schedulers ...*process.Process) {
+// neverMispredicted holds that no scheduler has seen a kubelet decide otherwise than predicted, in any of its lives by
+// its log, and that those which run have compared predictions at all: nothing compared is nothing mispredicted. It puts
+// into the report how many.
+func neverMispredicted(ctx context.Context, bed *testbed.Testbed, schedulers ...*process.Process) {
 	ginkgo.GinkgoHelper()
 	for _, scheduler := range schedulers {
 		log, err := os.ReadFile(scheduler.LogFile())
@@ -140,4 +145,61 @@ func neverMispredicted(schedulers ...*process.Process) {
 				gomega.ContainSubstring("the kubelet refused a pod that was predicted to be admitted")))
 		}
 	}
+	var compared map[string]int
+	// A pod may run a moment before its node has reported what it got.
+	gomega.Eventually(ctx, func(g gomega.Gomega) {
+		var err error
+		compared, err = predictions(ctx, bed, schedulers)
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		g.Expect(compared["match"]).To(gomega.BeNumerically(">", 0), "predictions compared: %v", compared)
+	}).WithTimeout(deadline).Should(gomega.Succeed())
+	gomega.Expect(compared["mismatch"]).To(gomega.BeZero(), "predictions compared: %v", compared)
+	ginkgo.AddReportEntry("predictions compared", fmt.Sprintf("%d match, %d mismatch", compared["match"], compared["mismatch"]))
+}
+
+// predictions counts, by result, the predictions that the schedulers which run have compared with what a kubelet did.
+func predictions(ctx context.Context, bed *testbed.Testbed, schedulers []*process.Process) (map[string]int, error) {
+	running := slices.DeleteFunc(slices.Clone(schedulers), func(scheduler *process.Process) bool { return !scheduler.Running() })
+	if len(running) == 0 {
+		return nil, fmt.Errorf("none of %d schedulers runs; the log of one ends:\n%s", len(schedulers), schedulers[0].LogTail())
+	}
+	total := map[string]int{}
+	for _, scheduler := range running {
+		metrics, err := scrape(ctx, bed, scheduler)
+		if err != nil {
+			return nil, err
+		}
+		for _, match := range regexp.MustCompile(`(?m)^corepin_prediction_total\{result="(\w+)"\} (\d+)$`).FindAllStringSubmatch(metrics, -1) {
+			count, err := strconv.Atoi(match[2])
+			if err != nil {
+				return nil, err
+			}
+			total[match[1]] += count
+		}
+	}
+	return total, nil
+}
+
+// scrape reads a scheduler's metrics as the admin.
+func scrape(ctx context.Context, bed *testbed.Testbed, scheduler *process.Process) (string, error) {
+	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", scheduler.PID()))
+	if err != nil {
+		return "", fmt.Errorf("reading the arguments of %s: %w", scheduler.Name(), err)
+	}
+	port := regexp.MustCompile(`--secure-port=(\d+)`).FindSubmatch(arguments)
+	if port == nil {
+		return "", fmt.Errorf("%s has no --secure-port: %q", scheduler.Name(), arguments)
+	}
+	config := rest.CopyConfig(bed.AdminConfig())
+	config.Host = "https://127.0.0.1:" + string(port[1])
+	config.Insecure, config.CAData, config.CAFile = true, nil, "" // its certificate is of its own making
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return "", err
+	}
+	metrics, err := client.CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return "", fmt.Errorf("scraping %s: %w", scheduler.Name(), err)
+	}
+	return string(metrics), nil
 }

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -32,16 +33,17 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 		bed = startTestbed(ctx, machines)
 		see = witness{bed}
 	})
-	// placed waits until so many pods are bound, and tells how all of them are.
-	placed := func(ctx context.Context, atLeast int) {
+	// placed waits until so many pods are bound, and tells how many are.
+	placed := func(ctx context.Context, atLeast int) (bound int) {
 		ginkgo.GinkgoHelper()
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
 			pods, err := podsOf(ctx, bed)
 			g.Expect(err).NotTo(gomega.HaveOccurred())
 			count := census(pods)
-			g.Expect(count["Bound"]+count["Running"]+count["Failed"]).To(gomega.BeNumerically(">=", atLeast), "%v", count)
-			ginkgo.GinkgoWriter.Printf("pods: %v\n", count)
+			bound = count["Bound"] + count["Running"] + count["Failed"]
+			g.Expect(bound).To(gomega.BeNumerically(">=", atLeast), "%v", count)
 		}).WithTimeout(deadline).Should(gomega.Succeed())
+		return bound
 	}
 
 	ginkgo.It("binds go on through kill -9, a change of the leader and a restart of the API server", func(ctx context.Context) {
@@ -49,22 +51,25 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 		for i := range vms {
 			pods = append(pods, launcherPod(fmt.Sprintf("vm-%03d", i), 2))
 		}
+		began := time.Now()
 		create(ctx, bed, pods...)
-		placed(ctx, 20)
-		ginkgo.By("kill -9 of the only scheduler")
-		gomega.Expect(bed.Scheduler.Kill()).To(gomega.Succeed())
+		// killed ends a process once so many pods are bound. Were all of them bound, nothing would be put to the test.
+		killed := func(what string, victim *process.Process, atLeast int) {
+			ginkgo.GinkgoHelper()
+			bound := placed(ctx, atLeast)
+			gomega.Expect(victim.Kill()).To(gomega.Succeed())
+			ginkgo.AddReportEntry("kill -9 of "+what, fmt.Sprintf("after %.1fs, %d of %d VMs bound", time.Since(began).Seconds(), bound, vms))
+			gomega.Expect(bound).To(gomega.BeNumerically("<", vms), "VMs bound before the kill -9 of %s", what)
+		}
+		killed("the only scheduler", bed.Scheduler, 20)
 		gomega.Expect(bed.Scheduler.Restart()).To(gomega.Succeed())
 		placed(ctx, 70)
-		ginkgo.By("kill -9 of the leader while another waits")
 		var err error
 		standby, err = bed.RunScheduler(ctx, "corepin-scheduler-standby", nil)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		placed(ctx, 100)
-		gomega.Expect(bed.Scheduler.Kill()).To(gomega.Succeed())
-		placed(ctx, 140)
-		ginkgo.By("kill -9 of the API server")
+		killed("the leader while another waits", bed.Scheduler, 100)
 		server := bed.Process("kube-apiserver")
-		gomega.Expect(server.Kill()).To(gomega.Succeed())
+		killed("the API server", server, 140)
 		gomega.Expect(server.Restart()).To(gomega.Succeed())
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
 			// A leader that cannot renew its lease ends, and a Deployment would start it again.
@@ -76,6 +81,7 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 			count := census(pods)
 			g.Expect(count["Running"]+count["Failed"]).To(gomega.Equal(vms), "%v", count)
 		}).WithTimeout(2 * deadline).Should(gomega.Succeed())
+		ginkgo.AddReportEntry("all VMs admitted", fmt.Sprintf("after %.1fs", time.Since(began).Seconds()))
 	})
 	ginkgo.It("no kubelet refused a VM, and none has the CPUs of another", func(ctx context.Context) {
 		pods, err := podsOf(ctx, bed)
@@ -85,7 +91,7 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 			gomega.Expect(see.granted(&pods[i]).Size()).To(gomega.Equal(2), pods[i].Name)
 		}
 		see.noCPUTwice()
-		neverMispredicted(bed.Scheduler, standby)
+		neverMispredicted(ctx, bed, bed.Scheduler, standby)
 		ginkgo.AddReportEntry("pods", fmt.Sprint(census(pods)))
 	})
 })
