@@ -59,9 +59,10 @@
 // what this one is about to do, nor this one what it is: two pods bound to one node within the tens of milliseconds
 // that a watch takes may have been meant for the same CPUs, and the kubelet refuses the second. Pods that the other
 // has bound some time ago are seen, and counted, like any. test/integration measures how often it
-// happens under a rush: of 180 pods, half of them VMs, that two schedulers bound as fast as they could to three
-// nodes until these were full, 43 VMs went to a node in the same second as a pod of the other, and the kubelets refused
-// one pod, not a VM. It cannot happen in one process: manifests/overlays/single-process serves the
+// happens under a rush: of 96 pods, half of them VMs, that two schedulers bound as fast as they could to three
+// nodes until these were full, some 30 VMs went to a node in the same second as a pod of the other, and the kubelets
+// refused none; in another run, of 180 pods, they refused one pod, not a VM. It cannot happen in one process:
+// manifests/overlays/single-process serves the
 // profile default-scheduler too. Each profile with the plugin has a view of its own.
 //
 // # Waking up
