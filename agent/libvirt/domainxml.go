@@ -24,6 +24,8 @@ type domain struct {
 	// What libvirt is told to pin; a thread it is told nothing about is missing.
 	vcpuPins, ioThreadPins map[int]cpuset.Set
 	emulatorPin            cpuset.Set
+	// near has, by vCPU, the host NUMA nodes that the memory of its guest NUMA node is bound to; nil where none is.
+	near map[int][]int
 }
 
 // domainXML has the elements of libvirt's domain XML (libvirt.org/formatdomain.html) that are read.
@@ -40,6 +42,15 @@ type domainXML struct {
 	Topology struct {
 		Threads int `xml:"threads,attr"`
 	} `xml:"cpu>topology"`
+	Cells []struct {
+		ID   *int   `xml:"id,attr"`
+		CPUs string `xml:"cpus,attr"`
+	} `xml:"cpu>numa>cell"`
+	MemNodes []struct {
+		Cell  int    `xml:"cellid,attr"`
+		Mode  string `xml:"mode,attr"`
+		Nodes string `xml:"nodeset,attr"`
+	} `xml:"numatune>memnode"`
 	IOThreads   int `xml:"iothreads"`
 	IOThreadIDs []struct {
 		ID int `xml:"id,attr"`
@@ -66,7 +77,7 @@ func parseDomain(text string) (*domain, error) {
 		return nil, fmt.Errorf("parsing domain XML: %w", err)
 	}
 	d := &domain{threadsPerCore: max(x.Topology.Threads, 1)}
-	for _, read := range []func(*domainXML) error{d.readVCPUs, d.readIOThreads, d.readPins} {
+	for _, read := range []func(*domainXML) error{d.readVCPUs, d.readIOThreads, d.readPins, d.readNUMA} {
 		if err := read(&x); err != nil {
 			return nil, fmt.Errorf("reading domain XML: %w", err)
 		}
@@ -128,6 +139,42 @@ func (d *domain) readPins(x *domainXML) error {
 			return fmt.Errorf("emulatorpin: %w", err)
 		}
 		d.emulatorPin = cpus
+	}
+	return nil
+}
+
+// readNUMA takes where the memory of the guest's NUMA nodes (cells) is bound to, for the vCPUs in them. Memory that is
+// but preferred somewhere binds nothing.
+func (d *domain) readNUMA(x *domainXML) error {
+	nodes := map[int][]int{}
+	for _, memory := range x.MemNodes {
+		if memory.Mode != "" && memory.Mode != "strict" && memory.Mode != "restrictive" {
+			continue
+		}
+		list, err := parseCPUs(memory.Nodes)
+		if err != nil {
+			return fmt.Errorf("memnode of cell %d: %w", memory.Cell, err)
+		}
+		nodes[memory.Cell] = list.List()
+	}
+	for i, cell := range x.Cells {
+		id := i // as libvirt numbers them where it is not said
+		if cell.ID != nil {
+			id = *cell.ID
+		}
+		if len(nodes[id]) == 0 || cell.CPUs == "" {
+			continue
+		}
+		vcpus, err := parseCPUs(cell.CPUs)
+		if err != nil {
+			return fmt.Errorf("CPUs of cell %d: %w", id, err)
+		}
+		if d.near == nil {
+			d.near = map[int][]int{}
+		}
+		for vcpu := range vcpus.All() {
+			d.near[vcpu] = nodes[id]
+		}
 	}
 	return nil
 }

@@ -44,6 +44,12 @@ func TestParseDomain(t *testing.T) {
 				ioThreadPins: map[int]cpuset.Set{1: cpuset.Of(9, 11)},
 			},
 		},
+		"NUMA nodes": {
+			`<domain><vcpu>6</vcpu><cpu><numa><cell id='0' cpus='0-1' memory='1' unit='GiB'/><cell id='1' cpus='2,4' memory='1'/><cell cpus='5'/></numa></cpu>
+			<numatune><memory mode='strict' nodeset='0-3'/><memnode cellid='0' mode='strict' nodeset='1'/><memnode cellid='1' nodeset='0,2'/>
+			<memnode cellid='2' mode='preferred' nodeset='3'/></numatune></domain>`,
+			domain{vcpus: []int{0, 1, 2, 3, 4, 5}, threadsPerCore: 1, near: map[int][]int{0: {1}, 1: {1}, 2: {0, 2}, 4: {0, 2}}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := parseDomain(tc.xml)

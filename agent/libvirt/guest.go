@@ -77,6 +77,7 @@ func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *dom
 		Domain: dom.Name, UUID: dom.UUID, Run: dom.ID,
 		ThreadsPerCore: d.threadsPerCore,
 		Emulator:       d.emulatorPin,
+		Near:           d.near,
 	}
 	vcpus, err := c.vcpuAffinities(ctx, dom, most)
 	if err != nil {

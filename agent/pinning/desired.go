@@ -57,6 +57,11 @@ func shapeOf(guest *Guest, granted cpuset.Set, v *vmi.VMI) placement.Guest {
 	for _, thread := range guest.IOThreads {
 		shape.IOThreads = append(shape.IOThreads, thread.ID)
 	}
+	if guest.Near != nil {
+		for _, vcpu := range guest.VCPUs {
+			shape.Near = append(shape.Near, guest.Near[vcpu.ID])
+		}
+	}
 	if v != nil {
 		if wish, err := placement.GuestOf(v); err == nil {
 			shape.IsolateEmulator, shape.EmulatorCPUs = wish.IsolateEmulator, wish.EmulatorCPUs

@@ -66,6 +66,9 @@ type Guest struct {
 	VCPUs []GuestThread
 	// IOThreads are in ascending order of their ids.
 	IOThreads []GuestThread
+	// Near has, by vCPU number, the host NUMA nodes that the memory of the vCPU's guest NUMA node is bound to; nil where
+	// none is.
+	Near map[int][]int
 	// Emulator is where libvirt is told to keep the emulator; empty where it is told nothing.
 	Emulator cpuset.Set
 }

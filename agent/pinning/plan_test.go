@@ -9,6 +9,7 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 // smt is CPUs 0-7 as four cores: 0,4 1,5 2,6 3,7.
@@ -203,5 +204,22 @@ func TestWhatWasNotAnsweredIsToldLater(t *testing.T) {
 	}
 	if got := list(first.steps); got != "vCPU 0: 3 → 2, vCPU 1: 7 → 6" {
 		t.Errorf("the first try has become %q", got)
+	}
+}
+
+// Pins that cross the guest's NUMA nodes are no valid placement, however exclusive: libvirt says where the memory is.
+func TestGuestNUMANodesAreKept(t *testing.T) {
+	host := cputopology.MustParse("2 sockets x 1 numa x 2 cores x 1 threads")
+	for text, want := range map[string]string{"0 2": "vCPU 0→2 1→0", "2 0": "vCPU 0→2 1→0", "3 1": "vCPU 0→3 1→1"} {
+		guest, granted := guestOf(text), mustParse("0-3")
+		guest.Near = map[int][]int{0: {1}, 1: {0}}
+		shape := shapeOf(guest, granted, &vmi.VMI{})
+		got, p := planFor(guest, shape, granted, host, placement.Pins{})
+		if p != nil {
+			t.Fatal(p)
+		}
+		if pins := pinMap(got.pins, guest); pins != want || (text == "0 2") != (len(got.steps) > 0) {
+			t.Errorf("%s: %s with steps %s, want %s", text, pins, list(got.steps), want)
+		}
 	}
 }

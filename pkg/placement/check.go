@@ -14,7 +14,8 @@ import (
 // Valid means: every vCPU has one CPU, and to itself; an isolated emulator and dedicated IO threads have CPUs
 // to themselves, and IO threads that are pinned beside an isolated emulator keep off the vCPUs' CPUs; no more
 // guest cores span host cores than the granted CPUs make necessary, and none spans NUMA nodes that are
-// passed through; and nothing may run outside the granted CPUs. The error names the first thread that is
+// passed through; no more vCPUs are away from the NUMA nodes that their memory is bound to than the granted CPUs make
+// necessary; and nothing may run outside the granted CPUs. The error names the first thread that is
 // wrong.
 func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 	if err := validate(g, granted, host); err != nil {
@@ -33,6 +34,9 @@ func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) erro
 			return fmt.Errorf("%s floats over CPUs %s instead of keeping to one", who, cpus)
 		}
 	}
+	if err := checkNear(p, g, granted, host); err != nil {
+		return err
+	}
 	if err := checkCores(p.VCPUs, g, granted, host); err != nil {
 		return err
 	}
@@ -45,6 +49,32 @@ func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) erro
 		return err
 	}
 	return checkIOThreads(p, g, &o, vcpus)
+}
+
+// checkNear judges whether the vCPUs are where the memory of their guest NUMA nodes is, as far as the granted CPUs are.
+func checkNear(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
+	away := g.away(p, host)
+	if len(away) == 0 {
+		return nil
+	}
+	if best, err := Place(g, granted, host); err != nil || len(g.away(best, host)) >= len(away) {
+		return nil // it cannot be helped
+	}
+	cpus := p.VCPUs[away[0]]
+	cpu, _ := host.CPU(cpus.First())
+	return fmt.Errorf("vCPU %d is on CPU %s of NUMA node %d, and the memory of its guest NUMA node is on %v",
+		away[0], cpus, cpu.NUMANode, g.near(away[0]))
+}
+
+// away are the vCPUs that are not where the memory of their guest NUMA nodes is.
+func (g Guest) away(p Pins, host *cputopology.Topology) (vcpus []int) {
+	for i, cpus := range p.VCPUs {
+		cpu, _ := host.CPU(cpus.First())
+		if near := g.near(i); len(near) > 0 && !slices.Contains(near, cpu.NUMANode) {
+			vcpus = append(vcpus, i)
+		}
+	}
+	return vcpus
 }
 
 // checkCores judges whether the vCPUs of a guest core are on one host core.

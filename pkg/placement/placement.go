@@ -24,6 +24,9 @@ type Guest struct {
 	// EmulatorCPUs is how many CPUs an isolated emulator gets; 0 means 1. KubeVirt gives 2 where that
 	// makes the total even (annotation alpha.kubevirt.io/EmulatorThreadCompleteToEvenParity).
 	EmulatorCPUs int
+	// Near has for each vCPU the host NUMA nodes that the memory of its guest NUMA node is bound to: it belongs on one of
+	// these. Empty, or missing, where that is not so, or not known.
+	Near [][]int
 	// NUMA is what passing the host's NUMA nodes through asks (KubeVirt's numa.guestMappingPassthrough);
 	// nil where the guest does not ask it.
 	NUMA *NUMA
@@ -60,7 +63,7 @@ func Place(g Guest, granted cpuset.Set, host *cputopology.Topology) (Pins, error
 	free := newPool(granted, g.threads(), host)
 	pins := Pins{VCPUs: make([]cpuset.Set, 0, g.VCPUs)}
 	for left := g.VCPUs; left > 0; left -= g.threads() {
-		cpus := free.takeCore(min(g.threads(), left), g.NUMA == nil)
+		cpus := free.takeCore(min(g.threads(), left), g.NUMA == nil, g.near(g.VCPUs-left))
 		if cpus == nil {
 			return Pins{}, fmt.Errorf("placing %d vCPUs: of the granted CPUs %s, too few are on one NUMA node for the last %d vCPUs, "+
 				"and with guestMappingPassthrough no guest core may span two; use fewer threads per core or a NUMA-aligned grant "+
@@ -99,6 +102,14 @@ func (g Guest) CPUs() int {
 		need += g.emulatorCPUs()
 	}
 	return need
+}
+
+// near are the host NUMA nodes that a vCPU belongs on; empty for any.
+func (g Guest) near(vcpu int) []int {
+	if vcpu >= len(g.Near) {
+		return nil
+	}
+	return g.Near[vcpu]
 }
 
 func (g Guest) threads() int { return max(g.ThreadsPerCore, 1) }

@@ -56,6 +56,10 @@ func TestPlace(t *testing.T) {
 		{"whole cores first, then halves", smt, "0,1,2,3,6,7", Guest{VCPUs: 6, ThreadsPerCore: 2}, "2 6 3 7 0 1"},
 		{"halves of one NUMA node before crossing", twoNUMA, "0,4,5,12", Guest{VCPUs: 4, ThreadsPerCore: 2}, "4 12 0 5"},
 		{"a pair of halves on one NUMA node", twoNUMA, "0,4,5", Guest{VCPUs: 2, ThreadsPerCore: 2}, "4 5"},
+		{"where the memory is", twoNUMA, "0,4,8,12", Guest{VCPUs: 4, Near: [][]int{{1}, {1}, {0}, {0}}}, "4 12 0 8"},
+		{"of some vCPUs only", twoNUMA, "0,4,8,12", Guest{VCPUs: 3, Near: [][]int{nil, {1}}}, "0 4 8"},
+		{"where the memory is, for guest cores", twoNUMA, "0,4,8,12", Guest{VCPUs: 4, ThreadsPerCore: 2, Near: [][]int{{1}, {1}, {0}, {0}}}, "4 12 0 8"},
+		{"where the memory is, as far as CPUs are granted there", twoNUMA, "0,4,8", Guest{VCPUs: 3, Near: [][]int{{1}, {1}, {1}}}, "4 0 8"},
 		{"half a guest core at the end", smt, "0,1,4", Guest{VCPUs: 3, ThreadsPerCore: 2}, "0 4 1"},
 		{"threads that no host core has", smt, "0,1,4", Guest{VCPUs: 3, ThreadsPerCore: 3}, "0 4 1"},
 		{"emulator takes a leftover", smt, "0,1,2,4,5", Guest{VCPUs: 4, ThreadsPerCore: 2, IsolateEmulator: true}, "0 4 1 5; emulator 2"},
@@ -237,5 +241,18 @@ func TestCheckCores(t *testing.T) {
 		if tc.want == "" && err != nil || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want)) {
 			t.Errorf("%s: Check: %v; want %q", tc.name, err, tc.want)
 		}
+	}
+}
+
+// A vCPU is where the memory of its guest NUMA node is, or the placement is not valid.
+func TestCheckNear(t *testing.T) {
+	host, granted := cputopology.MustParse(twoNUMA), set(t, "0,4")
+	guest := Guest{VCPUs: 2, Near: [][]int{{1}, {0}}}
+	if err := Check(Pins{VCPUs: []cpuset.Set{cpuset.Of(4), cpuset.Of(0)}}, guest, granted, host); err != nil {
+		t.Errorf("each near its memory: %v", err)
+	}
+	err := Check(Pins{VCPUs: []cpuset.Set{cpuset.Of(0), cpuset.Of(4)}}, guest, granted, host)
+	if err == nil || !strings.Contains(err.Error(), "vCPU 0 is on CPU 0 of NUMA node 0, and the memory of its guest NUMA node is on [1]") {
+		t.Errorf("each far from its memory: %v", err)
 	}
 }

@@ -18,6 +18,7 @@ type pool struct {
 }
 
 type cell struct {
+	node      int     // the NUMA node
 	whole     [][]int // CPUs by host core, each of at least a guest core's threads
 	leftovers []int
 }
@@ -26,7 +27,7 @@ func newPool(granted cpuset.Set, threads int, host *cputopology.Topology) *pool 
 	p := &pool{threads: threads}
 	cells := map[int]*cell{}
 	for _, node := range host.NUMANodes() {
-		cells[node.ID] = &cell{}
+		cells[node.ID] = &cell{node: node.ID}
 		p.cells = append(p.cells, cells[node.ID])
 	}
 	cores := slices.Clone(host.Cores())
@@ -49,27 +50,38 @@ func (c *cell) put(cpus []int, threads int) {
 }
 
 // takeCore takes n CPUs for one guest core: from one host core if any is whole, else from one NUMA
-// node's leftovers, else, where it may span NUMA nodes, from anywhere. The caller has made sure that there
-// are n left; nil means that they are not on one NUMA node.
-func (p *pool) takeCore(n int, maySpan bool) []int {
-	for _, c := range p.cells {
-		if len(c.whole) > 0 {
-			return c.takeWhole(n, p.threads)
+// node's leftovers, else, where it may span NUMA nodes, from anywhere. What is on one of the NUMA nodes in near, if any
+// are given, comes before all else. The caller has made sure that there are n left; nil means that they are not on one
+// NUMA node.
+func (p *pool) takeCore(n int, maySpan bool, near []int) []int {
+	if len(near) > 0 {
+		if cpus := p.takeOn(n, func(c *cell) bool { return slices.Contains(near, c.node) }); cpus != nil {
+			return cpus
 		}
 	}
-	for _, c := range p.cells {
-		if len(c.leftovers) >= n {
-			return c.takeLeftovers(n)
-		}
-	}
-	if !maySpan {
-		return nil
+	if cpus := p.takeOn(n, func(*cell) bool { return true }); cpus != nil || !maySpan {
+		return cpus
 	}
 	var cpus []int
 	for _, c := range p.cells {
 		cpus = append(cpus, c.takeLeftovers(min(n-len(cpus), len(c.leftovers)))...)
 	}
 	return cpus
+}
+
+// takeOn takes n CPUs of one NUMA node among some, of a whole core if there is one.
+func (p *pool) takeOn(n int, among func(*cell) bool) []int {
+	for _, c := range p.cells {
+		if among(c) && len(c.whole) > 0 {
+			return c.takeWhole(n, p.threads)
+		}
+	}
+	for _, c := range p.cells {
+		if among(c) && len(c.leftovers) >= n {
+			return c.takeLeftovers(n)
+		}
+	}
+	return nil
 }
 
 // takeThread takes one CPU for an emulator or IO thread, from the first NUMA node that has any: a leftover

@@ -172,7 +172,7 @@ func TestKeysTellGuestsApart(t *testing.T) {
 		case reflect.Bool:
 			field.SetBool(true)
 		case reflect.Slice:
-			field.Set(reflect.ValueOf([]int{1, 2}))
+			field.Set(reflect.MakeSlice(field.Type(), 2, 2))
 		case reflect.Pointer:
 			field.Set(reflect.ValueOf(&placement.NUMA{}))
 		default:
