@@ -91,7 +91,7 @@ func TestManyGuests(t *testing.T) {
 
 	for vm, l := range n.all {
 		l.kill() // the guest goes on
-		if err := unix.SchedSetaffinity(l.threadID(t, "vms_"+vm, "CPU 1/TCG"), n.elsewhere(vms[vm])); err != nil {
+		if err := unix.SchedSetaffinity(l.threadID(t, "vms_"+vm, "CPU 1/TCG"), elsewhere(vms[vm])); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -169,7 +169,7 @@ func (n *launchers) hungGuest(t testing.TB, vm string) {
 }
 
 // elsewhere is the wrong CPU for a guest's second vCPU: that of the first.
-func (n *launchers) elsewhere(granted cpuset.Set) *unix.CPUSet {
+func elsewhere(granted cpuset.Set) *unix.CPUSet {
 	var mask unix.CPUSet
 	mask.Set(granted.List()[0])
 	return &mask

@@ -17,11 +17,11 @@
 // With -cycles it measures the CPU time of scheduling cycles without a control plane around them (cycles.go), which a
 // busy machine distorts least. With -changes it measures the scheduler beside nothing but changing reports instead (changes.go).
 //
-// Where the plugin's time goes, by a profile of -cycles with 5,000 nodes (500 of them looked at for a pod; Go 1.26, an AMD
-// and an Intel VM of 2 CPUs): a fifth of a millisecond for a pod in the plugin itself, of which half is waiting for
+// Where the plugin's time goes, by a profile of -cycles with 5,000 nodes (500 of them looked at for a pod; Go 1.26, an Intel
+// VM of 2 CPUs): a fifth of a millisecond for a pod in the plugin itself, of which half is waiting for
 // the memory that has the prediction, and a quarter predicting and rating the two or three nodes that have changed
 // since; and about as much again in the other plugins, whose own data it pushes out of the processor's caches. A
-// plugin that does nothing costs a fiftieth of a cycle. Tried and given up: a map by node name and a lock for each
+// plugin that does nothing costs a fiftieth of a cycle at most. Tried and given up: a map by node name and a lock for each
 // prediction (six times the time); keeping verdict and rating beside the key, which would save one line of memory a
 // node, but lets a verdict outlive its prediction unless both are taken back in one step.
 //
