@@ -66,6 +66,7 @@ func TestObserveChangesNothing(t *testing.T) {
 func TestTheGrantIsFollowed(t *testing.T) {
 	b := newBench(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
+	b.owned("db")
 	b.set(func() { b.grants = nil }) // the agent has not read the kubelet's checkpoint yet
 	b.run()
 	b.quiet()
@@ -78,7 +79,14 @@ func TestTheGrantIsFollowed(t *testing.T) {
 	grant("2,6")
 	b.awaitEvents("db", "Pinned vCPU 0→2 1→6")
 	grant("3,7")
-	b.awaitEvents("db", "Pinned", "Pinned moved vCPU 0: 2 → 3, vCPU 1: 6 → 7; now vCPU 0→3 1→7; granted 3,7")
+	const moved = "Moved the kubelet granted CPUs 3,7 in place of 2,6: moved vCPU 0: 2 → 3, vCPU 1: 6 → 7; now vCPU 0→3 1→7; granted 3,7"
+	b.awaitEvents("db", "Pinned", moved)
+	b.awaitEvents("vmi/db", moved)
+	b.set(func() { // the kubelet has written the container its new cpuset, and the kernel moved the threads there
+		b.grants = map[types.UID]map[string]cpuset.Set{"db": {"compute": mustParse("0,4")}}
+		l.guest.VCPUs[0].Affinity, l.guest.VCPUs[1].Affinity = mustParse("0,4"), mustParse("0,4")
+	})
+	b.awaitEvents("db", "Pinned", "Moved", "Moved the kubelet granted CPUs 0,4 in place of 3,7: moved vCPU 0: 0,4 → 0, vCPU 1: 0,4 → 4")
 }
 
 func TestDedicatedWithoutExclusiveCPUsIsTold(t *testing.T) {

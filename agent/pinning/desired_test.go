@@ -162,8 +162,8 @@ func TestTwoVMsOnOneCPUAreTold(t *testing.T) {
 		b.grants = map[types.UID]map[string]cpuset.Set{"one": {"compute": mustParse("2,6")}, "two": {"compute": mustParse("2,7")}}
 	})
 	b.awaitEvents("one", "CPUConflict critical: VM vms/db shares CPU 2 with VM vms/db, and neither has it to itself")
-	b.awaitEvents("two", "Pinned moved vCPU 0: 3 → 2", "CPUConflict critical: VM vms/db shares CPU 2")
-	b.awaitEvents("vmi/db", "CPUConflict", "CPUConflict")
+	b.awaitEvents("two", "Moved the kubelet granted CPUs 2,7 in place of 3,7: moved vCPU 0: 3 → 2", "CPUConflict critical: VM vms/db shares CPU 2")
+	b.awaitEvents("vmi/db", "Moved", "CPUConflict", "CPUConflict")
 	b.awaitEvents("node/n1", "CPUConflict critical: two VMs on one CPU", "CPUConflict critical: two VMs on one CPU")
 	b.await("the condition", func() error {
 		if c := b.controller.Condition(); c.Status != metav1.ConditionTrue || c.Reason != ReasonConflict {

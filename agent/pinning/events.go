@@ -13,9 +13,12 @@ import (
 
 // The reasons of the Events on a launcher pod; Warnings are told on its VMI too, where there is one. Each is written once for each change, not for each look.
 const (
-	// EventPinned: the guest's threads were pinned, for the first time or because its grant or its size
-	// changed; the message has the map.
+	// EventPinned: the guest's threads were pinned, for the first time or because its size changed; the message
+	// has the map.
 	EventPinned = "Pinned"
+	// EventMoved: the kubelet changed the grant under the running guest, whose threads followed; the message has
+	// both grants, and old and new of each thread.
+	EventMoved = "Moved"
 	// EventDriftRepaired: threads were found elsewhere and put back; the message has old and new.
 	EventDriftRepaired = "DriftRepaired"
 	// EventMisplaced: threads are not where they should be, and the mode is observe.
@@ -32,19 +35,20 @@ const (
 // maxMessage is the longest message, in bytes: what the events.k8s.io API accepts is 1024.
 const maxMessage = 1000
 
-func (w *worker) tellPinned(p plan, guest *Guest, granted cpuset.Set, drift bool) {
-	if drift {
-		w.book.repaired(w.launcher.VMI, list(p.steps))
+func (w *worker) tellPinned(a applied, guest *Guest, granted cpuset.Set) {
+	message := fmt.Sprintf("%s; granted %s", pinMap(a.pins, guest), granted)
+	if moves(a.steps) {
+		message = "moved " + list(a.steps) + "; now " + message
 	}
-	message := fmt.Sprintf("%s; granted %s", pinMap(p.pins, guest), granted)
-	if moves(p.steps) {
-		message = "moved " + list(p.steps) + "; now " + message
-	}
-	if drift {
+	switch {
+	case a.drift:
+		w.book.repaired(w.launcher.VMI, list(a.steps))
 		w.event(corev1.EventTypeWarning, EventDriftRepaired, message)
-		return
+	case !a.before.IsEmpty():
+		w.event(corev1.EventTypeWarning, EventMoved, fmt.Sprintf("the kubelet granted CPUs %s in place of %s: %s", granted, a.before, message))
+	default:
+		w.event(corev1.EventTypeNormal, EventPinned, message)
 	}
-	w.event(corev1.EventTypeNormal, EventPinned, message)
 }
 
 // tellMisplaced tells, in mode observe, what would be pinned; false means that it was told already.

@@ -65,7 +65,7 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 	if len(todo.steps) == 0 {
 		w.settle(todo, guest, granted)
 		if w.current.unread != nil {
-			w.pinned(ctx, applied{plan{todo.pins, w.current.unread.steps}, w.current.unread.drift}, guest, granted)
+			w.pinned(ctx, applied{plan{todo.pins, w.current.unread.steps}, w.current.unread.drift, w.current.unread.before}, guest, granted)
 		}
 		w.current.timed = true
 		w.moved = time.Time{}
@@ -77,7 +77,7 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 	if w.Config.Mode == config.PinningRepair && guest.untouched() && len(w.current.settled.VCPUs) == 0 {
 		return &problem{reasonUnpinned, fmt.Errorf("nobody has pinned the guest on the granted CPUs %s, and pinning.mode of the agent is repair", granted)}
 	}
-	drift := w.drifted(todo, guest)
+	drift := w.drifted(todo, guest, granted)
 	if drift && w.moved.IsZero() {
 		w.moved = w.clock.Now()
 		driftSeen.Inc()
@@ -89,7 +89,7 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 		w.tellMisplaced(todo, granted)
 		return nil
 	}
-	w.current.unread = applied{todo, drift}.after(w.current.unread)
+	w.current.unread = applied{todo, drift, w.regranted(granted)}.after(w.current.unread)
 	switch current, p := w.apply(ctx, guest, todo, granted); {
 	case p != nil:
 		return p
@@ -107,7 +107,7 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 func (w *worker) pinned(ctx context.Context, a applied, guest *Guest, granted cpuset.Set) {
 	w.current.unread = nil
 	w.observeTime(a.drift)
-	w.tellPinned(a.plan, guest, granted, a.drift)
+	w.tellPinned(a, guest, granted)
 	klog.FromContext(ctx).V(2).Info("pinned guest", "cpus", granted.String(), "pins", pinMap(a.pins, guest), "drift", a.drift)
 }
 
@@ -220,17 +220,30 @@ func (w *worker) problemOf(err error) *problem {
 }
 
 // drifted tells whether something moved the guest's threads off their pins. A thread that moves because the
-// grant changed or a vCPU was plugged has not drifted: it was where it had been put.
-func (w *worker) drifted(todo plan, guest *Guest) bool {
-	if len(w.current.settled.VCPUs) > 0 {
+// grant changed or a vCPU was plugged has not drifted: it was where it had been put, until the kubelet wrote the
+// container another cpuset and the kernel moved the thread there.
+func (w *worker) drifted(todo plan, guest *Guest, granted cpuset.Set) bool {
+	switch {
+	case len(w.current.settled.VCPUs) == 0:
+		return moves(todo.steps)
+	case !w.regranted(granted).IsEmpty():
+		return false
+	default:
 		return len(diff(renumber(w.current.settled, w.current.vcpus, guest), guest)) > 0
 	}
-	return moves(todo.steps)
+}
+
+// regranted is the grant that the threads were settled on, where the kubelet has changed it since; else it is empty.
+func (w *worker) regranted(granted cpuset.Set) cpuset.Set {
+	if w.current.granted == granted {
+		return cpuset.Set{}
+	}
+	return w.current.granted
 }
 
 // settle remembers where the threads rightly are.
 func (w *worker) settle(p plan, guest *Guest, granted cpuset.Set) {
-	w.current.settled, w.current.vcpus = p.pins, guest.numbers()
+	w.current.settled, w.current.vcpus, w.current.granted = p.pins, guest.numbers(), granted
 	w.seen.state, w.seen.drift = statePinned, ""
 	w.seen.pins, w.seen.held = guest.text(p.pins), granted
 	w.current.pins = w.seen.pins

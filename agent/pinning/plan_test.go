@@ -197,8 +197,8 @@ func TestEveryReasonHasANextStep(t *testing.T) {
 // A pin that libvirt did not answer to is told with those that it took at the next try, as it is then.
 func TestWhatWasNotAnsweredIsToldLater(t *testing.T) {
 	desired := pinsOf(guestOf("2 6"))
-	first := applied{plan{desired, diff(desired, guestOf("3 7"))}, true}.after(nil)
-	then := applied{plan{desired, diff(desired, guestOf("2 5"))}, false}.after(first)
+	first := applied{plan{desired, diff(desired, guestOf("3 7"))}, true, cpuset.Set{}}.after(nil)
+	then := applied{plan{desired, diff(desired, guestOf("2 5"))}, false, cpuset.Set{}}.after(first)
 	if got, want := list(then.steps), "vCPU 0: 3 → 2, vCPU 1: 5 → 6"; got != want || !then.drift {
 		t.Errorf("got %q, drift %t; want %q, true", got, then.drift, want)
 	}

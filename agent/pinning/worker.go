@@ -70,6 +70,7 @@ type guestRun struct {
 	seen    time.Time
 	settled placement.Pins // the last valid pins, the zero value before there were any
 	vcpus   []int          // the numbers of the vCPUs that they are of
+	granted cpuset.Set     // the grant that they are on, empty before there were any
 	unread  *applied       // what libvirt was told, when it is not known yet what became of it
 	timed   bool           // seen to settled was observed, or was not ours to observe
 	pins    string         // as last reported: a libvirt that does not answer for a while takes nothing back
@@ -78,7 +79,8 @@ type guestRun struct {
 // applied is what libvirt was told.
 type applied struct {
 	plan
-	drift bool
+	drift  bool       // it repairs what something else moved
+	before cpuset.Set // the grant that the threads were on, where it is the kubelet that changed it; else empty
 }
 
 // after adds what libvirt was told before and did not answer to: nobody has been told of it yet.
@@ -91,7 +93,10 @@ func (a applied) after(before *applied) *applied {
 		again[s.thread] = true
 	}
 	steps := slices.DeleteFunc(slices.Clone(before.steps), func(s step) bool { return again[s.thread] })
-	return &applied{plan{a.pins, append(steps, a.steps...)}, a.drift || before.drift}
+	if a.before.IsEmpty() {
+		a.before = before.before
+	}
+	return &applied{plan{a.pins, append(steps, a.steps...)}, a.drift || before.drift, a.before}
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {

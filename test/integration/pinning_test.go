@@ -68,7 +68,9 @@ var _ = ginkgo.Describe("pinning", ginkgo.Ordered, func() {
 		gomega.Expect(os.Remove(filepath.Join(node.KubeletRootDir(), "cpu_manager_state"))).To(gomega.Succeed())
 		gomega.Expect(node.Restart()).To(gomega.Succeed())
 		see.eventuallyPins(ctx, "web", "vcpu 0=1 vcpu 1=5 io 1=1,5")
-		see.eventuallyEvent(ctx, see.pod(ctx, "web").Name, "Pinned", "moved")
+		const moved = "the kubelet granted CPUs 1,5 in place of 3,7: moved"
+		see.eventuallyEvent(ctx, see.pod(ctx, "web").Name, "Moved", moved)
+		see.eventuallyEvent(ctx, "web", "Moved", moved)
 		see.eventuallyReport(ctx, "web", "0=1 1=5 io1=1,5", "False", "", "")
 	})
 

@@ -160,14 +160,14 @@ func (w *world) survives(ctx context.Context) {
 // awaitTold waits until an event of each VMI tells that its threads were moved to the CPUs that it has now.
 func (w *world) awaitTold(ctx context.Context, vms []vm, table *strings.Builder) error {
 	for _, v := range vms {
-		selector := "reason=DriftRepaired,involvedObject.kind=VirtualMachineInstance,involvedObject.name=" + v.name
-		err := await.Every(ctx, glance, "an event that tells of the repair of "+v.name, limit, func(ctx context.Context) error {
+		selector := "reason=Moved,involvedObject.kind=VirtualMachineInstance,involvedObject.name=" + v.name
+		err := await.Every(ctx, glance, "an event that tells of the move of "+v.name, limit, func(ctx context.Context) error {
 			events, err := w.Client().CoreV1().Events(v.pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: selector})
 			if err != nil {
 				return err
 			}
 			for _, event := range events.Items {
-				if strings.Contains(event.Message, "granted "+v.granted.String()) {
+				if strings.Contains(event.Message, "the kubelet granted CPUs "+v.granted.String()+" in place of ") {
 					fmt.Fprintf(table, "  %s: %s\n", v.name, event.Message)
 					return nil
 				}
