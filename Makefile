@@ -43,7 +43,7 @@ conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 # The machines' folder is not of the repository: what is in it is made once and kept.
 test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes 20 minutes once they are built
 	@hack/machine.sh
-	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=60m -v ./test/system -ginkgo.v -ginkgo.no-color
+	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=50m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=45m
 
 verify: ## Check format, lint, generated files, go.mod and manifests
 	@hack/verify-all.sh

@@ -21,8 +21,10 @@ func (w *world) collect(ctx context.Context) {
 		return // it did not come so far
 	}
 	var errs []error
-	for _, m := range w.machines {
-		errs = append(errs, m.Collect(ctx))
+	for name, m := range w.machines {
+		if w.stoodStill[name] == nil {
+			errs = append(errs, m.Collect(ctx))
+		}
 	}
 	for _, kind := range []string{"nodes", "nodecpus", "pods", "events", "virtualmachineinstances", "daemonsets"} {
 		objects, err := w.Kubectl(ctx, "get", kind, "--all-namespaces", "--output=yaml")

@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -23,24 +24,33 @@ func TestSystem(t *testing.T) {
 	ginkgo.RunSpecs(t, "corepin on real kubelets")
 }
 
+// longest is the time after which a spec has failed: each takes a few minutes, and what it waits for five at most.
+const longest = 15 * time.Minute
+
 // The whole suite is one story on the same machines. Each spec removes its VMs, so that one that fails does not
 // keep those after it from being told.
 var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Ordered, ginkgo.ContinueOnFailure, func() {
 	w := &world{machines: map[string]*machine.Machine{}}
-	ginkgo.BeforeAll(w.start)
+	ginkgo.BeforeAll(w.start, ginkgo.NodeTimeout(longest))
+	ginkgo.BeforeEach(w.again)
 	ginkgo.AfterEach(func(ctx context.Context) {
 		if ginkgo.CurrentSpecReport().Failed() {
+			w.notice(ctx)
 			w.collect(ctx)
+			w.revive(ctx)
 		}
-	})
+	}, ginkgo.NodeTimeout(longest))
+	it := func(text string, spec func(context.Context)) {
+		ginkgo.It(text, spec, ginkgo.NodeTimeout(longest), ginkgo.FlakeAttempts(2))
+	}
 
-	ginkgo.It("knows each node as its kubelet does", func(ctx context.Context) { w.knowsItsNodes(ctx) })
-	ginkgo.It("labels the nodes while feature gate CPUManager is on", func(ctx context.Context) { w.followsTheGate(ctx) })
-	ginkgo.It("refuses inconsistent VMIs at apply", func(ctx context.Context) { w.refusesAtApply(ctx) })
-	ginkgo.It("gives a VM the CPUs that it predicted, and pins its vCPUs there", func(ctx context.Context) { w.runsVM(ctx, "vmi-cores") })
-	ginkgo.It("does so with a VM whose size is a limit", func(ctx context.Context) { w.runsVM(ctx, "vmi-limits") })
-	ginkgo.It("does so with an isolated emulator and an IO thread", func(ctx context.Context) { w.runsIsolatedVM(ctx) })
-	ginkgo.It("fills the machines without one refusal, where stock kube-scheduler has some", func(ctx context.Context) { w.fills(ctx) })
-	ginkgo.It("predicts what every policy grants", func(ctx context.Context) { w.followsEveryPolicy(ctx) })
-	ginkgo.It("keeps VMs on their CPUs whatever fails", func(ctx context.Context) { w.survives(ctx) })
+	it("knows each node as its kubelet does", w.knowsItsNodes)
+	it("labels the nodes while feature gate CPUManager is on", w.followsTheGate)
+	it("refuses inconsistent VMIs at apply", w.refusesAtApply)
+	it("gives a VM the CPUs that it predicted, and pins its vCPUs there", func(ctx context.Context) { w.runsVM(ctx, "vmi-cores") })
+	it("does so with a VM whose size is a limit", func(ctx context.Context) { w.runsVM(ctx, "vmi-limits") })
+	it("does so with an isolated emulator and an IO thread", w.runsIsolatedVM)
+	it("fills the machines without one refusal, where stock kube-scheduler has some", w.fills)
+	it("predicts what every policy grants", w.followsEveryPolicy)
+	it("keeps VMs on their CPUs whatever fails", w.survives)
 })

@@ -41,6 +41,10 @@ type world struct {
 	dir      string
 	machines map[string]*machine.Machine
 	failed   bool // a spec has
+	// failure is what the spec that failed last failed with, stoodStill what there is to say of the machines that
+	// stood still meanwhile, by name.
+	failure    string
+	stoodStill map[string]error
 }
 
 // kubelets are what the machines run at first.
@@ -57,6 +61,9 @@ var shapes = map[string]machine.Shape{
 // start starts everything and returns when both kubelets are ready and reported.
 func (w *world) start(ctx context.Context) {
 	ginkgo.GinkgoHelper()
+	if w.dir != "" {
+		ginkgo.Fail("the start failed before: " + w.failure) // booting is tried again by itself
+	}
 	var err error
 	w.dir, err = os.MkdirTemp("", "corepin-system-")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
@@ -106,7 +113,7 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	if err != nil && ctx.Err() == nil {
 		// An emulated machine may stand still; its console tells. See package machine.
 		say("%s: booting again, since %v", name, err)
-		err = m.Reset(ctx)
+		err = m.Renew(ctx)
 		if err == nil {
 			err = w.bring(ctx, m, start)
 		}

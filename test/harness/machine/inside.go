@@ -77,7 +77,19 @@ func (m *Machine) ReadFile(ctx context.Context, path string) ([]byte, error) {
 // inside keeps no connection: a reset of the machine would leave dead ones, which are found out late.
 var inside = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 
+// ask puts a question to machined. QEMU itself takes connections for a machine that stands still, so that each
+// question has a deadline of its own.
 func (m *Machine) ask(ctx context.Context, method, path string, parameters url.Values, body io.Reader) ([]byte, error) {
+	within, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	answer, err := m.answer(within, method, path, parameters, body)
+	if err != nil && within.Err() != nil && ctx.Err() == nil {
+		err = fmt.Errorf("no answer within %s: %w; its console %s ends:\n%s", deadline, err, m.path("console.log"), m.consoleTail())
+	}
+	return answer, err
+}
+
+func (m *Machine) answer(ctx context.Context, method, path string, parameters url.Values, body io.Reader) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, method, "http://"+m.commands+path+"?"+parameters.Encode(), body)
 	if err != nil {
 		return nil, err

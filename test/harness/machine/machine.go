@@ -73,10 +73,8 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 		return nil, fmt.Errorf("making the folder of machine %s: %w", options.Name, err)
 	}
 	m := &Machine{options: options}
-	for _, disk := range disks {
-		if err := copySparse(m.path(disk), m.part(disk)); err != nil {
-			return nil, fmt.Errorf("copying a disk of machine %s, which hack/machine.sh makes: %w", options.Name, err)
-		}
+	if err := m.copyDisks(); err != nil {
+		return nil, err
 	}
 	addresses, err := cluster.FreeAddresses(2)
 	if err != nil {
@@ -95,24 +93,39 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 // disks are those that a machine writes to: its root and what containerd keeps.
 var disks = []string{"root.ext4", "store.ext4"}
 
+func (m *Machine) copyDisks() error {
+	for _, disk := range disks {
+		if err := copySparse(m.path(disk), m.part(disk)); err != nil {
+			return fmt.Errorf("copying a disk of machine %s, which hack/machine.sh makes: %w", m.options.Name, err)
+		}
+	}
+	return nil
+}
+
 // awaitBoot waits until machined answers, and pulls the plug of a machine that stands still.
 func (m *Machine) awaitBoot(ctx context.Context) error {
 	for try := 1; ; try++ {
 		m.boots++
-		err := m.await(ctx, bootPatience, "machine "+m.options.Name+" to boot", func(ctx context.Context) error {
-			_, err := m.Run(ctx, "true")
+		err := m.Alive(ctx)
+		if err == nil || try == bootTries || ctx.Err() != nil || !m.qemu.Running() {
 			return err
-		})
-		if err == nil {
-			return nil
-		}
-		if try == bootTries || ctx.Err() != nil || !m.qemu.Running() {
-			return fmt.Errorf("%w; its console %s ends:\n%s", err, m.path("console.log"), m.consoleTail())
 		}
 		if err := errors.Join(m.qemu.Kill(), m.qemu.Restart()); err != nil {
 			return err
 		}
 	}
+}
+
+// Alive returns once the machine takes commands; of one that stands still it gives the console.
+func (m *Machine) Alive(ctx context.Context) error {
+	err := m.await(ctx, bootPatience, "machine "+m.options.Name+" to answer", func(ctx context.Context) error {
+		_, err := m.Run(ctx, "true")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%w; its console %s ends:\n%s", err, m.path("console.log"), m.consoleTail())
+	}
+	return nil
 }
 
 // Boots is how often the machine has been booted.
@@ -146,6 +159,18 @@ func (m *Machine) Stop() error { return m.qemu.Kill() }
 // Reset pulls the plug and boots again from the same disk. Nothing is started in it.
 func (m *Machine) Reset(ctx context.Context) error {
 	if err := m.qemu.Kill(); err != nil {
+		return err
+	}
+	if err := m.qemu.Restart(); err != nil {
+		return err
+	}
+	return m.awaitBoot(ctx)
+}
+
+// Renew is Reset with new disks: nothing is left of what the machine was. A plug that is pulled early leaves files
+// that are half written.
+func (m *Machine) Renew(ctx context.Context) error {
+	if err := errors.Join(m.qemu.Kill(), m.copyDisks()); err != nil {
 		return err
 	}
 	if err := m.qemu.Restart(); err != nil {

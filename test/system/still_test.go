@@ -1,0 +1,47 @@
+//go:build system
+
+package system
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/onsi/ginkgo/v2"
+)
+
+// An emulated machine may stand still (see package machine), which no spec is about. Then the machine is booted
+// again, and the spec begun again, once; what has failed on machines that run has failed.
+
+// notice keeps what a spec failed with, and which machines stand still.
+func (w *world) notice(ctx context.Context) {
+	w.failure, w.stoodStill = ginkgo.CurrentSpecReport().FailureMessage(), map[string]error{}
+	for name, m := range w.machines {
+		if err := m.Alive(ctx); err != nil {
+			w.stoodStill[name] = err
+		}
+	}
+}
+
+// revive boots the machines that stand still, so that the specs after one that failed are told all the same.
+func (w *world) revive(ctx context.Context) {
+	for name, still := range w.stoodStill {
+		m := w.machines[name]
+		say("%s: booting again, since %v", name, still)
+		if err := errors.Join(m.Renew(ctx), w.bring(ctx, m, time.Now())); err != nil {
+			say("%s: %v", name, err)
+		}
+	}
+}
+
+// again lets a spec be begun a second time only where a machine stood still.
+func (w *world) again() {
+	if ginkgo.CurrentSpecReport().NumAttempts < 2 {
+		return
+	}
+	if len(w.stoodStill) == 0 {
+		ginkgo.Fail(w.failure)
+	}
+	ginkgo.AddReportEntry("begun again, since a machine stood still", ginkgo.ReportEntryVisibilityAlways, fmt.Sprint(w.stoodStill))
+}
