@@ -15,6 +15,6 @@ import (
 )
 
 func main() {
-	command := app.NewSchedulerCommand(app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.New))
+	command := app.NewSchedulerCommand(app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.Factory()))
 	os.Exit(cli.Run(command))
 }

@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -17,7 +15,6 @@ import (
 
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
-	"corepin.dev/corepin/scheduler/vmiview"
 )
 
 // Name is the plugin's name in a KubeSchedulerConfiguration.
@@ -25,14 +22,13 @@ const Name = "DedicatedCPU"
 
 // DedicatedCPU is the plugin; see the package comment.
 type DedicatedCPU struct {
+	*knowledge
 	args    config.DedicatedCPUArgs
-	view    *nodeview.View
-	vms     *vmiview.View
+	manner  string // of answering and rating, which the arguments decide: equal for equal arguments
 	waiting *waiting
 	nodes   corelisters.NodeLister
 	pods    corelisters.PodLister
 	queue   fwk.PodActivator
-	client  kubernetes.Interface
 	events  events.EventRecorder
 
 	explainer *explainer
@@ -57,55 +53,44 @@ func (pl *DedicatedCPU) Name() string { return Name }
 // test/perf/packing does, tells it there.
 func (pl *DedicatedCPU) View() *nodeview.View { return pl.view }
 
-// New is called by the framework once for each profile that has the plugin enabled. The plugin works
-// until ctx ends.
-func New(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
-	parsed, err := config.Load(args)
-	if err != nil {
-		return nil, err
+// Factory gives the function that the framework calls once for each profile that has the plugin enabled. The plugins
+// of one scheduler, which have one informer factory, share what they know (knowledge); it is gathered until the context
+// of the first one ends.
+func Factory() func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+	var mu sync.Mutex
+	var known *knowledge
+	return func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+		parsed, err := config.Load(args)
+		if err != nil {
+			return nil, err
+		}
+		if handle.KubeConfig() == nil || handle.SharedInformerFactory() == nil {
+			return nil, errors.New("starting plugin DedicatedCPU: it needs a client configuration and informers from kube-scheduler")
+		}
+		registerMetrics()
+		mu.Lock()
+		defer mu.Unlock()
+		if known == nil || known.informers != handle.SharedInformerFactory() {
+			if known, err = gather(ctx, handle); err != nil {
+				return nil, err
+			}
+		}
+		return newPlugin(ctx, parsed, handle, known), nil
 	}
-	if handle.KubeConfig() == nil || handle.SharedInformerFactory() == nil {
-		return nil, errors.New("starting plugin DedicatedCPU: it needs a client configuration and informers from kube-scheduler")
-	}
-	client, err := dynamic.NewForConfig(handle.KubeConfig())
-	if err != nil {
-		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
-	}
-	registerMetrics()
+}
+
+// newPlugin makes the plugin of one profile.
+func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Handle, known *knowledge) *DedicatedCPU {
 	core := handle.SharedInformerFactory().Core().V1()
 	pl := &DedicatedCPU{
-		args: *parsed, view: &nodeview.View{}, vms: vmiview.New(client), waiting: newWaiting(),
-		nodes: core.Nodes().Lister(), pods: core.Pods().Lister(), queue: handle,
-		client: handle.ClientSet(), events: handle.EventRecorder(),
+		knowledge: known, args: *args, manner: fmt.Sprintf("%+v;", *args), waiting: newWaiting(),
+		nodes: core.Nodes().Lister(), pods: core.Pods().Lister(), queue: handle, events: handle.EventRecorder(),
 		explainer: newExplainer(handle.SnapshotSharedLister, handle.EventRecorder(), clock.RealClock{}),
 	}
-	if _, err := core.Pods().Informer().AddEventHandler(pl.forgetDeleted(ctx)); err != nil {
-		return nil, fmt.Errorf("watching for deleted pods: %w", err)
-	}
-	logger := klog.FromContext(ctx)
-	logger.Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
-		"scoringStrategy", parsed.ScoringStrategy, "nodesWithoutExactReport", parsed.NodesWithoutExactReport,
-		"cpuManagerNodes", parsed.CPUManagerNodes,
-		"strictness", parsed.Strictness.String(), "otherPods", parsed.OtherPods)
+	known.serve(pl)
+	klog.FromContext(ctx).Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
+		"scoringStrategy", args.ScoringStrategy, "nodesWithoutExactReport", args.NodesWithoutExactReport,
+		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "otherPods", args.OtherPods)
 	go pl.explainer.run(ctx)
-	go func() {
-		events := nodeview.Events{
-			Changed:  func(node string) { pl.reportChanged(logger, node) },
-			Compared: func(node string, with nodeview.Comparison) { pl.compared(logger, node, with) },
-			Settled:  func() { pl.wakeAll(logger) },
-		}
-		if err := pl.view.Run(ctx, client, events); err != nil {
-			logger.Error(err, "node reports are not read, no dedicated VM will be scheduled")
-		}
-	}()
-	go func() {
-		events := vmiview.Events{
-			Changed: func(name types.NamespacedName) { pl.machineChanged(logger, name) },
-			Settled: func() { pl.wakeAll(logger) },
-		}
-		if err := pl.vms.Run(ctx, events); err != nil {
-			logger.Error(err, "VMs are not read, launcher pods are judged by themselves")
-		}
-	}()
-	return pl, nil
+	return pl
 }

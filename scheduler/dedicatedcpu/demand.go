@@ -37,7 +37,7 @@ type demand struct {
 	anyEstimated atomic.Bool
 }
 
-// shape is equal for demands that this plugin answers alike on every node, and rates alike.
+// shape is equal for demands that plugins of one manner answer alike on every node, and rate alike.
 func (d *demand) shape() string {
 	return fmt.Sprintf("%t%s;%s;%d", d.launcher, d.Key, d.guest.key(), d.beside)
 }

@@ -63,7 +63,8 @@
 // nodes until these were full, some 30 VMs went to a node in the same second as a pod of the other, and the kubelets
 // refused none; in another run, of 180 pods, they refused one pod, not a VM. It cannot happen in one process:
 // manifests/overlays/single-process serves the
-// profile default-scheduler too. Each profile with the plugin has a view of its own.
+// profile default-scheduler too. The profiles share what is known of nodes and VMs (knowledge.go): one watch, one copy
+// of each report, and one prediction for pods that ask for the same, where their arguments are the same.
 //
 // # Waking up
 //

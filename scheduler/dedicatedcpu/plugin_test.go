@@ -61,10 +61,12 @@ func newBench(args config.DedicatedCPUArgs) *bench {
 	}
 	b := &bench{nodeLister: newIndexer(), podLister: newIndexer(), queue: activated{}, known: map[string]bool{}}
 	b.DedicatedCPU = &DedicatedCPU{
-		args: args, view: &nodeview.View{}, vms: &vmiview.View{}, waiting: newWaiting(),
+		knowledge: &knowledge{view: &nodeview.View{}, vms: &vmiview.View{}, client: fake.NewClientset()},
+		args:      args, waiting: newWaiting(),
 		nodes: corelisters.NewNodeLister(b.nodeLister), pods: corelisters.NewPodLister(b.podLister), queue: b.queue,
-		client: fake.NewClientset(), events: events.NewFakeRecorder(100),
+		events: events.NewFakeRecorder(100),
 	}
+	b.serve(b.DedicatedCPU)
 	return b
 }
 

@@ -31,7 +31,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	if logger := klog.FromContext(ctx).V(2); logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
 		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
 	}
-	pl.view.Remember(&d.Demand, d.shape())
+	pl.view.Remember(&d.Demand, pl.manner+d.shape())
 	state.Write(stateKey, &cycle{demand: d, simulated: state.IsPodGroupSchedulingCycle()})
 	return nil, nil
 }

@@ -30,7 +30,7 @@ func (pl *DedicatedCPU) Unreserve(_ context.Context, _ fwk.CycleState, pod *core
 }
 
 // compared is called when a node's report has shown what became of pods that were bound there.
-func (pl *DedicatedCPU) compared(logger klog.Logger, nodeName string, with nodeview.Comparison) {
+func compared(logger klog.Logger, nodeName string, with nodeview.Comparison) {
 	result := predictionMatch
 	if with.Scenario != "" {
 		result = predictionMismatch
@@ -42,28 +42,28 @@ func (pl *DedicatedCPU) compared(logger klog.Logger, nodeName string, with nodev
 // left is called for a pod that kube-scheduler's watch has no longer: it is deleted, or has ended. If it has
 // ended before a report had it, its kubelet may have refused it; the watch does not tell, as it leaves out pods
 // that have ended.
-func (pl *DedicatedCPU) left(ctx context.Context, pod *corev1.Pod) {
+func (k *knowledge) left(ctx context.Context, pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" {
 		return
 	}
-	if !pl.view.Expects(pod) {
-		pl.view.Left(pod)
+	if !k.view.Expects(pod) {
+		k.view.Left(pod)
 		return
 	}
-	pl.view.Left(pod)
-	go pl.inquire(ctx, pod)
+	k.view.Left(pod)
+	go k.inquire(ctx, pod)
 }
 
 // answerWithin is how long the API server has to say how a pod ended.
 const answerWithin = 10 * time.Second
 
 // inquire asks the API server how a pod ended. The node waits for reports as soon as there is an answer or none comes.
-func (pl *DedicatedCPU) inquire(ctx context.Context, pod *corev1.Pod) {
-	defer pl.view.Unexpect(pod.Spec.NodeName, pod.UID)
+func (k *knowledge) inquire(ctx context.Context, pod *corev1.Pod) {
+	defer k.view.Unexpect(pod.Spec.NodeName, pod.UID)
 	ctx, stop := context.WithTimeout(ctx, answerWithin)
 	defer stop()
 	logger := klog.FromContext(ctx)
-	now, err := pl.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+	now, err := k.client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
 	if err != nil || now.UID != pod.UID {
 		logger.V(4).Info("cannot tell how a pod in flight ended", "pod", klog.KObj(pod), "err", err)
 		return
@@ -73,7 +73,7 @@ func (pl *DedicatedCPU) inquire(ctx context.Context, pod *corev1.Pod) {
 	default:
 		return
 	}
-	if with := pl.view.Refused(now); with.Pods > 0 {
+	if with := k.view.Refused(now); with.Pods > 0 {
 		logger.Info("the kubelet refused a pod that was predicted to be admitted", "pod", klog.KObj(pod), "node", pod.Spec.NodeName, "scenario", with.Scenario)
 		predictions.WithLabelValues(predictionMismatch).Add(float64(with.Pods))
 	}

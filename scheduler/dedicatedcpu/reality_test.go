@@ -61,8 +61,8 @@ func TestWhatBecomesOfPredictions(t *testing.T) {
 	b.client = fake.NewClientset(ended)
 	b.inquire(t.Context(), refused)
 	b.inquire(t.Context(), refused) // once only
-	b.compared(logger(t), "n1", nodeview.Comparison{Pods: 3})
-	b.compared(logger(t), "n1", nodeview.Comparison{Pods: 1, Scenario: "machine"})
+	compared(logger(t), "n1", nodeview.Comparison{Pods: 3})
+	compared(logger(t), "n1", nodeview.Comparison{Pods: 1, Scenario: "machine"})
 	want := `
 # HELP corepin_prediction_total [ALPHA] Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. Where it cannot be told a pod is not counted.
 # TYPE corepin_prediction_total counter

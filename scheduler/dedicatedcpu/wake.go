@@ -1,12 +1,10 @@
 package dedicatedcpu
 
 import (
-	"context"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/tools/cache"
 	schedulinghelpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
@@ -140,18 +138,4 @@ func (w *waiting) choose(nodeName string, c chance) map[string]*corev1.Pod {
 		}
 	}
 	return pods
-}
-
-// forgetDeleted handles the events of kube-scheduler's pod watch: a pod deleted while it waits waits no
-// more, and one that leaves its node frees CPUs.
-func (pl *DedicatedCPU) forgetDeleted(ctx context.Context) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = unknown.Obj
-		}
-		if pod, ok := object.(*corev1.Pod); ok {
-			pl.waiting.remove(pod.UID)
-			pl.left(ctx, pod)
-		}
-	}}
 }

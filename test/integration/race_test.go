@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -27,6 +29,7 @@ var _ = ginkgo.Describe("VMs and other pods with exclusive CPUs at the same time
 		each = 12
 	)
 	var bed *testbed.Testbed
+	var watched int // how many watches of reports the API server serves where the scheduler has one profile
 	ginkgo.BeforeAll(func(ctx context.Context) {
 		var machines []testbed.Machine
 		for i := range nodes {
@@ -77,6 +80,9 @@ var _ = ginkgo.Describe("VMs and other pods with exclusive CPUs at the same time
 		ginkgo.AddReportEntry("two schedulers", total.String())
 		gomega.Expect(total.bound).To(gomega.BeNumerically(">", 0))
 		gomega.Expect(stock.Stop()).To(gomega.Succeed())
+		watched, err = reportWatches(ctx, bed)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(watched).To(gomega.BeNumerically(">", 0))
 		gomega.Expect(bed.Scheduler.Stop()).To(gomega.Succeed())
 	})
 	ginkgo.It("with one process for both profiles nobody is refused", func(ctx context.Context) {
@@ -96,8 +102,28 @@ var _ = ginkgo.Describe("VMs and other pods with exclusive CPUs at the same time
 		gomega.Expect(total.refusedVMs + total.refusedOthers).To(gomega.BeZero())
 		gomega.Expect(total.bound).To(gomega.BeNumerically(">", 0))
 		neverMispredicted(ctx, bed, single)
+		gomega.Eventually(ctx, func() (int, error) { return reportWatches(ctx, bed) }).WithTimeout(deadline).Should(gomega.Equal(watched),
+			"watches of reports, of which two profiles need no more than one")
 	})
 })
+
+// reportWatch is where the API server says how many watches of reports it serves.
+var reportWatch = regexp.MustCompile(`(?m)^apiserver_longrunning_requests\{[^}]*resource="nodecpus"[^}]*verb="WATCH"[^}]*\} (\d+)$`)
+
+func reportWatches(ctx context.Context, bed *testbed.Testbed) (sum int, err error) {
+	metrics, err := bed.Client().CoreV1().RESTClient().Get().AbsPath("/metrics").DoRaw(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("scraping the API server: %w", err)
+	}
+	for _, match := range reportWatch.FindAllSubmatch(metrics, -1) {
+		count, err := strconv.Atoi(string(match[1]))
+		if err != nil {
+			return 0, err
+		}
+		sum += count
+	}
+	return sum, nil
+}
 
 // tally is what became of pods.
 type tally struct {

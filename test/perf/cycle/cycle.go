@@ -92,8 +92,9 @@ func New(ctx context.Context, configuration string) (*Scheduler, error) {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	s := &Scheduler{}
+	plugins := dedicatedcpu.Factory()
 	plugin := func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
-		plugin, err := dedicatedcpu.New(ctx, args, handle)
+		plugin, err := plugins(ctx, args, handle)
 		if err == nil {
 			s.reports = plugin.(*dedicatedcpu.DedicatedCPU).View()
 		}
