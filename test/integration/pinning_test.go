@@ -88,9 +88,13 @@ var _ = ginkgo.Describe("pinning", ginkgo.Ordered, func() {
 
 // pinnedVM is a VMI of two vCPUs with an IO thread.
 func pinnedVM(name string, isolateEmulator bool) []byte {
-	return fmt.Appendf(nil, `{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: %s, namespace: vms}, spec: {schedulerName: corepin, domain: {
+	return pinnedVMOf("corepin", name, isolateEmulator)
+}
+
+func pinnedVMOf(scheduler, name string, isolateEmulator bool) []byte {
+	return fmt.Appendf(nil, `{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: %s, namespace: vms}, spec: {schedulerName: %s, domain: {
 		cpu: {cores: 1, threads: 2, dedicatedCpuPlacement: true, isolateEmulatorThread: %t}, ioThreadsPolicy: shared,
-		devices: {disks: [{name: root, disk: {bus: virtio}}]}, resources: {limits: {memory: 1Gi}}}}}`, name, isolateEmulator)
+		devices: {disks: [{name: root, disk: {bus: virtio}}]}, resources: {limits: {memory: 1Gi}}}}}`, name, scheduler, isolateEmulator)
 }
 
 // pinWitness asks libvirt and the API server about pins.
@@ -109,8 +113,12 @@ func (w pinWitness) tryVirsh(ctx context.Context, vm string, args ...string) (st
 	if err != nil {
 		return "", err
 	}
+	node := w.bed.Nodes[pod.Spec.NodeName]
+	if node == nil {
+		return "", fmt.Errorf("pod %s is on no node yet", pod.Name)
+	}
 	link := filepath.Join(ginkgo.GinkgoT().TempDir(), "r")
-	dir := filepath.Join(w.bed.Nodes[pinNode].Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime")
+	dir := filepath.Join(node.Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime")
 	if err := os.Symlink(dir, link); err != nil {
 		return "", err
 	}
@@ -155,9 +163,10 @@ func (w pinWitness) eventuallyEvent(ctx context.Context, object, reason, text st
 // eventuallyReport waits until the node's report has these pins of a VM, and this condition Drifted.
 func (w pinWitness) eventuallyReport(ctx context.Context, vm, pins, status, reason, message string) {
 	ginkgo.GinkgoHelper()
-	pod := w.pod(ctx, vm)
 	gomega.Eventually(ctx, func(g gomega.Gomega) {
-		report, err := w.bed.Report(ctx, pinNode)
+		pod, err := w.bed.PodOf(ctx, vm)
+		g.Expect(err).NotTo(gomega.HaveOccurred())
+		report, err := w.bed.Report(ctx, pod.Spec.NodeName)
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		reported := ""
 		for _, grant := range report.Status.Granted {

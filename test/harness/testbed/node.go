@@ -25,6 +25,8 @@ type Machine struct {
 	Guests   guest.Runner
 	// GuestURI is the libvirt driver that the agent is configured to open; "" is QEMU's.
 	GuestURI string
+	// PinningMode is the agent's pinning.mode; "" is the shipped one.
+	PinningMode string
 }
 
 // Node is a simulated node and the agent on it.

@@ -125,6 +125,9 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 		return nil, fmt.Errorf("the shipped agent configuration has no pinning section: %v", config)
 	}
 	pinning["libvirtURI"] = machine.GuestURI
+	if machine.PinningMode != "" {
+		pinning["mode"] = machine.PinningMode
+	}
 	name := "corepin-agent-" + machine.Name
 	path, err := t.writeConfig(name, config)
 	if err != nil {
