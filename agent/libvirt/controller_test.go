@@ -28,6 +28,14 @@ import (
 // CPUs, below a kubelet's root directory. It ends with the test.
 func runController(t testing.TB, root, uri string, vms map[string]cpuset.Set) *events {
 	t.Helper()
+	return runControllerWith(t, config.Pinning{
+		Mode: config.PinningEnforce, LibvirtURI: uri,
+		Deadline: metav1.Duration{Duration: 10 * time.Second}, VerifyPeriod: metav1.Duration{Duration: time.Second},
+	}, root, vms)
+}
+
+func runControllerWith(t testing.TB, settings config.Pinning, root string, vms map[string]cpuset.Set) *events {
+	t.Helper()
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	grants := map[types.UID]map[string]cpuset.Set{}
 	var all cpuset.Set
@@ -48,17 +56,13 @@ func runController(t testing.TB, root, uri string, vms map[string]cpuset.Set) *e
 	}
 	recorder := &events{}
 	controller := pinning.New(pinning.Options{
-		Config: config.Pinning{
-			Mode:         config.PinningEnforce,
-			Deadline:     metav1.Duration{Duration: 10 * time.Second},
-			VerifyPeriod: metav1.Duration{Duration: time.Second},
-		},
+		Config:         settings,
 		KubeletRootDir: root,
 		Pods:           corelisters.NewPodLister(pods),
 		Granted:        func() (map[types.UID]map[string]cpuset.Set, bool) { return grants, true },
 		Topology:       func() *cputopology.Topology { return host },
 		Recorder:       recorder,
-		Hypervisor:     New(config.Pinning{LibvirtURI: uri}),
+		Hypervisor:     New(settings),
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- controller.Run(t.Context()) }()

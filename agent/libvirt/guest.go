@@ -60,6 +60,9 @@ func (c *connection) configuration(ctx context.Context, name string) (golibvirt.
 	if err != nil {
 		return dom, nil, err
 	}
+	if err := c.inTransit(ctx, dom); err != nil {
+		return dom, nil, err
+	}
 	text, err := call(ctx, c, func() (string, error) { return c.rpc.DomainGetXMLDesc(dom, 0) })
 	if err != nil {
 		return dom, nil, c.gone(dom, "reading the XML", err)
@@ -138,6 +141,28 @@ func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, e
 	default:
 		return golibvirt.Domain{}, fmt.Errorf("%w: none of the %d running domains is named %s", pinning.ErrNoGuest, len(running), name)
 	}
+}
+
+// inTransit gives an error for a guest that is being started or migrated. libvirt holds a lock on it as long as that
+// takes, and a call on its threads waits for the lock, half a minute at most (QEMU_JOB_WAIT_TIME): a migration takes
+// minutes. The target of a migration is paused until it is over, or runs while its memory follows (post-copy).
+func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error {
+	type state struct{ is, reason int32 }
+	s, err := call(ctx, c, func() (s state, err error) {
+		s.is, s.reason, err = c.rpc.DomainGetState(dom, 0)
+		return s, err
+	})
+	if err != nil {
+		return c.gone(dom, "asking for the state", err)
+	}
+	switch s {
+	case state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedStartingUp)},
+		state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedMigration)},
+		state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedPostcopy)},
+		state{int32(golibvirt.DomainRunning), int32(golibvirt.DomainRunningPostcopy)}:
+		return fmt.Errorf("%w: domain %s", pinning.ErrInTransit, dom.Name)
+	}
+	return nil
 }
 
 // gone makes an error of a call on a domain that has ended meanwhile pinning.ErrNoGuest.

@@ -25,6 +25,8 @@ type libvirtd struct {
 	// kubelet is the kubelet's root directory, whose name is as long as it takes to make the sockets' paths too
 	// long for a unix address.
 	kubelet string
+	// host is the name of the host that it believes to be on, "" for this one's; see onAnotherHost.
+	host string
 
 	cmd *exec.Cmd
 	log strings.Builder
@@ -113,14 +115,13 @@ func newLibvirtd(t testing.TB, uri string) *libvirtd {
 func (l *libvirtd) start(t testing.TB) {
 	t.Helper()
 	in := func(dir string) string { return filepath.Join(l.home, dir) }
-	l.cmd = exec.Command(l.path)
+	l.cmd = l.command()
 	l.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + l.home,
 		"XDG_RUNTIME_DIR=" + in("run"), "XDG_CONFIG_HOME=" + in("config"), "XDG_CACHE_HOME=" + cacheHome,
 	}
 	l.cmd.Dir = l.home
 	l.cmd.Stdout, l.cmd.Stderr = &l.log, &l.log
-	l.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 	if err := l.cmd.Start(); err != nil {
 		t.Fatalf("starting libvirtd: %v", err)
 	}
@@ -135,6 +136,17 @@ func (l *libvirtd) start(t testing.TB) {
 	if err := l.rpc.ConnectToURI(golibvirt.ConnectURI(l.uri)); err != nil {
 		t.Fatalf("connecting to %s: %v", l.uri, err)
 	}
+}
+
+// command runs as nobody.
+func (l *libvirtd) command() *exec.Cmd {
+	if l.host == "" {
+		cmd := exec.Command(l.path)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+		return cmd
+	}
+	const script = `hostname "$0" && exec setpriv --reuid="$1" --regid="$1" --clear-groups "$2"`
+	return exec.Command("unshare", "--uts", "sh", "-c", script, l.host, fmt.Sprint(nobody), l.path)
 }
 
 // kill kills libvirtd with SIGKILL.

@@ -22,6 +22,8 @@
 //   - One VM never delays another. Each has its own worker, connection, deadline and backoff, so a
 //     libvirt that hangs costs its own VM only. The deadline is for one look; after one that was missed the next is
 //     given twice the time, up to maxDeadline, so that a libvirt on a slow host gets there too.
+//   - A guest that is being started or migrated is left alone until libvirt tells that this is over: before, libvirt
+//     would hold each call for half a minute, and have nothing to say.
 //   - No state of its own. What is pinned is what libvirt and the threads say, so killing the agent at any
 //     instant and starting it again ends in the same pins.
 //

@@ -18,6 +18,9 @@ var (
 	ErrUnreachable = errors.New("libvirt is not reachable")
 	// ErrNoGuest: libvirt answers, but the guest does not run (yet, or any more).
 	ErrNoGuest = errors.New("no guest is running")
+	// ErrInTransit: the guest is being started or migrated, and libvirt lets nobody ask or change its threads before that
+	// is over, which it tells.
+	ErrInTransit = errors.New("the guest is being started or migrated")
 	// ErrUnreadable: libvirt describes the guest in a way that is not understood.
 	ErrUnreadable = errors.New("the guest's description is not readable")
 )
@@ -41,7 +44,7 @@ type Hypervisor interface {
 type Connection interface {
 	// Guest reads the running domain of that name. In a libvirt of the launcher pod's own, where there is
 	// none of that name but exactly one domain runs, it is that one. The error wraps ErrNoGuest where no
-	// such domain runs. Where the threads run is asked each time; what libvirt is told to do with them may be as
+	// such domain runs, and ErrInTransit where it does not yet, or not for much longer. Where the threads run is asked each time; what libvirt is told to do with them may be as
 	// libvirt last told a change of it.
 	Guest(ctx context.Context, domain string) (*Guest, error)
 	// Pin lets a thread of the guest run on these CPUs only, until the guest stops.

@@ -173,6 +173,10 @@ func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
 		w.current, w.seen.pins = guestRun{}, ""
 		return nil, nil
 	}
+	if errors.Is(err, ErrInTransit) {
+		klog.FromContext(ctx).V(4).Info("the guest is left alone for now", "err", err)
+		return nil, nil
+	}
 	if err != nil {
 		return nil, w.problemOf(fmt.Errorf("reading the guest: %w", err))
 	}

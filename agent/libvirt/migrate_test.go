@@ -1,0 +1,121 @@
+package libvirt
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/pkg/cpuset"
+)
+
+// onAnotherHost starts a libvirtd that believes to be on another host, as libvirt refuses to migrate a guest to the one
+// that it is on.
+func onAnotherHost(t *testing.T) *libvirtd {
+	t.Helper()
+	l := newLibvirtd(t, "qemu:///session")
+	l.host = "elsewhere"
+	dir := filepath.Join(l.home, "config/libvirt")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(dir, nobody, nobody); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "libvirtd.conf"), []byte("host_uuid = \"5f0a6c3e-8a0b-4a52-9d4c-2f6c3b1a7d10\"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	l.start(t)
+	l.link(t, "db")
+	t.Cleanup(func() {
+		if dom, err := l.rpc.DomainLookupByName("vms_db"); err == nil {
+			_ = l.rpc.DomainDestroy(dom)
+		}
+	})
+	return l
+}
+
+// migration is a live migration that is under way.
+type migration struct {
+	virsh  *exec.Cmd
+	output bytes.Buffer
+}
+
+// migrate begins to move the guest, slowly, through a unix socket.
+func (l *libvirtd) migrate(t *testing.T, to *libvirtd) *migration {
+	t.Helper()
+	uri := func(l *libvirtd) string { return "qemu+unix:///session?socket=" + l.socket }
+	m := &migration{virsh: exec.CommandContext(t.Context(), "virsh", "--connect", uri(l), "migrate", "--live", "--bandwidth", "1",
+		"vms_db", uri(to), "--migrateuri", "unix://"+filepath.Join(to.home, "run/migration"))}
+	m.virsh.Stdout, m.virsh.Stderr = &m.output, &m.output
+	if err := m.virsh.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func (m *migration) end(t *testing.T) {
+	t.Helper()
+	if err := m.virsh.Wait(); err != nil {
+		t.Fatalf("virsh migrate: %v: %s", err, &m.output)
+	}
+}
+
+// TestMigratedIn moves a guest from one node to another, where other CPUs are granted: libvirt takes the pins of the old
+// node along. The migration stands still for a while, as one over a busy network does. The source is not to be told of, and
+// the target once, when the guest runs there.
+func TestMigratedIn(t *testing.T) {
+	source, xml, cpus := startQEMU(t)
+	source.create(t, xml)
+	before, after := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
+	atSource := runController(t, source.kubelet, "", map[string]cpuset.Set{"db": before})
+	on := func(l *libvirtd, cpus cpuset.Set) func() error {
+		return func() error {
+			if _, err := l.pid("vms_db"); err != nil {
+				return err
+			}
+			return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": cpus, "IO iothread1": cpus})
+		}
+	}
+	await(t, "the guest to be pinned before it moves", on(source, before))
+
+	target := onAnotherHost(t)
+	// Nobody looks by itself within an hour: what leads to the pins is what libvirt tells.
+	settings := config.Pinning{Mode: config.PinningEnforce, Deadline: metav1.Duration{Duration: 500 * time.Millisecond}, VerifyPeriod: metav1.Duration{Duration: time.Hour}}
+	atTarget := runControllerWith(t, settings, target.kubelet, map[string]cpuset.Set{"db": after})
+	m := source.migrate(t, target)
+	await(t, "the guest to be expected at the target", func() error { _, err := target.pid("vms_db"); return err })
+	qemu := source.guestPID(t, "vms_db")
+	if err := unix.Kill(qemu, unix.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(10 * settings.Deadline.Duration)
+	if told := atTarget.list(); len(told) > 0 {
+		t.Errorf("of a guest that is still on its way was told %q", told)
+	}
+	if err := unix.Kill(qemu, unix.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	m.end(t)
+	start := time.Now()
+	await(t, "the guest to be pinned after it moved", on(target, after))
+	t.Logf("pinned at most %s after virsh migrate returned", time.Since(start))
+	await(t, "the event", func() error {
+		return atTarget.has(pinning.EventDriftRepaired, fmt.Sprintf("vCPU 0: %s → %s", before, after))
+	})
+	if told := atTarget.list(); len(told) != 1 {
+		t.Errorf("told %q at the target, want one event", told)
+	}
+	t.Logf("told at the target: %q", atTarget.list())
+	if err := atSource.count(pinning.EventPinned, 1); err != nil || len(atSource.list()) != 1 {
+		t.Errorf("told %q at the source, want the first pins only (%v)", atSource.list(), err)
+	}
+}
