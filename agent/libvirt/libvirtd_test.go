@@ -138,7 +138,7 @@ func (l *libvirtd) start(t testing.TB) {
 	}
 }
 
-// command runs as nobody.
+// command runs libvirtd as nobody; on another host than this one in a UTS namespace, which gives it the name.
 func (l *libvirtd) command() *exec.Cmd {
 	if l.host == "" {
 		cmd := exec.Command(l.path)

@@ -73,6 +73,8 @@ func (m *migration) end(t *testing.T) {
 // node along. The migration stands still for a while, as one over a busy network does. The source is not to be told of, and
 // the target once, when the guest runs there.
 func TestMigratedIn(t *testing.T) {
+	_, err := exec.LookPath("virsh")
+	require(t, err == nil, "virsh is not installed (Debian: apt-get install libvirt-clients)")
 	source, xml, cpus := startQEMU(t)
 	source.create(t, xml)
 	before, after := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])

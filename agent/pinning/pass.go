@@ -64,8 +64,9 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 	}
 	if len(todo.steps) == 0 {
 		w.settle(todo, guest, granted)
-		if w.current.unread != nil {
-			w.pinned(ctx, applied{plan{todo.pins, w.current.unread.steps}, w.current.unread.drift, w.current.unread.before}, guest, granted)
+		if unread := w.current.unread; unread != nil {
+			unread.pins = todo.pins
+			w.pinned(ctx, *unread, guest, granted)
 		}
 		w.current.timed = true
 		w.moved = time.Time{}

@@ -4,9 +4,7 @@ package system
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"time"
 
 	"github.com/onsi/ginkgo/v2"
 )
@@ -27,9 +25,8 @@ func (w *world) notice(ctx context.Context) {
 // revive boots the machines that stand still, so that the specs after one that failed are told all the same.
 func (w *world) revive(ctx context.Context) {
 	for name, still := range w.stoodStill {
-		m := w.machines[name]
 		say("%s: booting again, since %v", name, still)
-		if err := errors.Join(m.Renew(ctx), w.bring(ctx, m, time.Now())); err != nil {
+		if err := w.renew(ctx, w.machines[name]); err != nil {
 			say("%s: %v", name, err)
 		}
 	}

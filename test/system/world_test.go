@@ -113,12 +113,18 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	if err != nil && ctx.Err() == nil {
 		// An emulated machine may stand still; its console tells. See package machine.
 		say("%s: booting again, since %v", name, err)
-		err = m.Renew(ctx)
-		if err == nil {
-			err = w.bring(ctx, m, start)
-		}
+		err = w.renew(ctx, m)
 	}
 	return m, err
+}
+
+// renew boots a machine that stands still from new disks, and makes it a node again.
+func (w *world) renew(ctx context.Context, m *machine.Machine) error {
+	start := time.Now()
+	if err := m.Renew(ctx); err != nil {
+		return err
+	}
+	return w.bring(ctx, m, start)
 }
 
 // bring makes a machine that has booted a node, and returns when its agent reports.

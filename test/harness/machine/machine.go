@@ -173,10 +173,7 @@ func (m *Machine) Renew(ctx context.Context) error {
 	if err := errors.Join(m.qemu.Kill(), m.copyDisks()); err != nil {
 		return err
 	}
-	if err := m.qemu.Restart(); err != nil {
-		return err
-	}
-	return m.awaitBoot(ctx)
+	return m.Reset(ctx)
 }
 
 func (m *Machine) path(elements ...string) string {
