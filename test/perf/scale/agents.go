@@ -38,8 +38,22 @@ type agents struct {
 	nodes map[string]*reportedNode
 	// bound is how many pods were, from first to last.
 	bound       int
-	first, last time.Time
+	first, last moment
 	queue       workqueue.TypedInterface[string]
+}
+
+// moment is a time, and the CPU time that this process had used by then.
+type moment struct {
+	at  time.Time
+	cpu time.Duration
+}
+
+func now() moment {
+	m := moment{at: time.Now()}
+	if used, err := spent(); err == nil {
+		m.cpu = used.cpu
+	}
+	return m
 }
 
 func newAgents(client dynamic.Interface, refused func(*corev1.Pod, kubeletcpu.Decision)) *agents {
@@ -131,7 +145,7 @@ func (a *agents) admit(pod *corev1.Pod) {
 	asks := kubeletcpu.PodOf(pod)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.last = time.Now(); a.bound == 0 {
+	if a.last = now(); a.bound == 0 {
 		a.first = a.last
 	}
 	a.bound++
@@ -146,12 +160,14 @@ func (a *agents) admit(pod *corev1.Pod) {
 	a.queue.Add(pod.Spec.NodeName)
 }
 
-// throughput is the pods bound a second, from the first to the last. scheduler_perf's own figure is the mean of
-// samples of one second each, which says little where all is over in a few.
-func (a *agents) throughput() float64 {
+// throughput is the pods bound a second, from the first to the last, and the CPU milliseconds that this process used for
+// each. scheduler_perf's own figure is the mean of samples of one second each, which says little where all is over in a
+// few.
+func (a *agents) throughput() (perSecond, cpu float64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return float64(a.bound-1) / a.last.Sub(a.first).Seconds()
+	pods := float64(a.bound - 1)
+	return pods / a.last.at.Sub(a.first.at).Seconds(), (a.last.cpu - a.first.cpu).Seconds() * 1000 / pods
 }
 
 // write is the agents' part: it brings what changed into the reports.

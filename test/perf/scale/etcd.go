@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"go.etcd.io/etcd/server/v3/embed"
 )
@@ -68,10 +69,18 @@ func serveEtcd(args []string) error {
 	defer server.Close()
 	end := make(chan os.Signal, 1)
 	signal.Notify(end, syscall.SIGTERM, syscall.SIGINT)
-	select {
-	case <-end:
-		return nil
-	case err := <-server.Err():
-		return fmt.Errorf("serving etcd: %w", err)
+	parent, look := os.Getppid(), time.NewTicker(time.Second)
+	defer look.Stop()
+	for {
+		select {
+		case <-end:
+			return nil
+		case err := <-server.Err():
+			return fmt.Errorf("serving etcd: %w", err)
+		case <-look.C:
+			if os.Getppid() != parent {
+				return nil // who started it was killed
+			}
+		}
 	}
 }

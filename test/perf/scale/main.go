@@ -1,9 +1,8 @@
 // Command scale measures what the plugin costs kube-scheduler on large clusters.
 //
 // It runs scheduler_perf, the benchmark of kube-scheduler itself (k8s.io/kubernetes/test/integration/scheduler_perf):
-// etcd as a child process, and in one process kube-apiserver and the scheduler. Each case is told twice, with the
-// scheduler as it is and with plugin DedicatedCPU as manifests/base configures it, on the same nodes, reports and
-// pods:
+// etcd as a child process, and in one process kube-apiserver and the scheduler. Each case is run with the scheduler as it
+// is and with plugin DedicatedCPU as manifests/base configures it, on the same nodes, reports and pods:
 //
 //	dedicated  launcher pods of VMs of 4 dedicated CPUs, with a sidecar of 200m; two for each node
 //	ordinary   pods that ask for 100m; two for each node
@@ -13,6 +12,12 @@
 // kubeletcpu and writes the CPUs they get into the node's report, as the node's agent would. It does so
 // for the stock scheduler too, which does not read the reports, so that both share the machine with the
 // same load. A launcher pod of corepin's that would be refused ends the benchmark.
+//
+// Two runs of the same scheduler differ by more than what is asked about, and a machine that is one of many on a host gets
+// slower and faster in minutes. So the runs of a round are stock, corepin, corepin, stock (the next round's the other way
+// round): what changes steadily falls on both alike, and what stock differs from itself stands beside the ratio. Each run is
+// a process of its own, which inherits no heap from the one before. CPU time is told too, because waiting for
+// a busy host is not in it.
 //
 // With -cycles it measures the CPU time of scheduling cycles without a control plane around them (cycles.go), which a
 // busy machine distorts least. With -changes it measures the scheduler beside nothing but changing reports instead (changes.go).
@@ -46,37 +51,46 @@ func main() {
 	if filepath.Base(os.Args[0]) == etcdName {
 		os.Exit(runEtcd(os.Args[1:]))
 	}
+	if err := measure(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func measure() error {
 	options := options{}
 	sizes := flag.String("nodes", "500,1000,5000", "sizes of the cluster, separated by commas")
 	flag.StringVar(&options.out, "out", ".", "folder for scale.txt, cycles.txt and changes.txt, and the raw figures")
 	flag.StringVar(&options.profile, "cpuprofile", "", "file for a CPU profile of the benchmark's process")
-	flag.IntVar(&options.rounds, "rounds", 1, "how often each case is told with scheduler_perf, stock and corepin by turns")
+	flag.IntVar(&options.rounds, "rounds", 1, "how often each case is run four times, twice with each scheduler")
+	flag.StringVar(&options.pods, "pods", dedicated+","+ordinary, "kinds of pods, separated by commas")
+	one := flag.String("one", "", "run one case, at the size in -nodes, and write what came of it to this file; what this program calls itself with")
+	plugin := flag.Bool("plugin", false, "with -one: corepin's scheduler")
 	changes := flag.Bool("changes", false, "measure changing reports instead, with the binaries in -bin")
 	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
 	bin := flag.String("bin", "bin", "folder with clusterd and corepin-scheduler")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	err := options.parse(*sizes, *bin)
-	if err == nil {
-		err = options.profiled(func() error {
-			switch {
-			case *cycles:
-				return measureCycles(ctx, &options)
-			case *changes:
-				return measureChanges(ctx, &options)
-			}
-			return measureScheduling(&options)
-		})
+	if err := options.parse(*sizes, *bin); err != nil {
+		return err
 	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
+	return options.profiled(func() error {
+		switch {
+		case *one != "":
+			return measureOne(&options, &scenario{plugin: *plugin, pods: options.pods}, *one)
+		case *cycles:
+			return measureCycles(ctx, &options)
+		case *changes:
+			return measureChanges(ctx, &options)
+		}
+		return measureScheduling(ctx, &options)
+	})
 }
 
 type options struct {
 	nodes   []int
+	pods    string
 	out     string
 	bin     string
 	profile string
@@ -90,6 +104,11 @@ func (o *options) parse(sizes, bin string) error {
 			return fmt.Errorf("reading -nodes: %q is not a number of nodes", text)
 		}
 		o.nodes = append(o.nodes, n)
+	}
+	for kind := range strings.SplitSeq(o.pods, ",") {
+		if podTemplates[kind] == "" {
+			return fmt.Errorf("reading -pods: there are %s and %s pods, not %q", dedicated, ordinary, kind)
+		}
 	}
 	var err error
 	if o.out, err = filepath.Abs(o.out); err != nil {

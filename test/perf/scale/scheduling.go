@@ -32,8 +32,8 @@ import (
 
 const crdFile = "base/crd/corepin.dev_nodecpus.yaml"
 
-// measureScheduling runs every case at every size and writes the table.
-func measureScheduling(o *options) error {
+// measureOne runs a case at one size in this process and writes the result to a file.
+func measureOne(o *options, c *scenario, file string) error {
 	dir, err := os.MkdirTemp("", "scale")
 	if err != nil {
 		return fmt.Errorf("making a folder: %w", err)
@@ -45,24 +45,15 @@ func measureScheduling(o *options) error {
 	if err := prepare(dir, o.out); err != nil {
 		return err
 	}
-	var results []result
-	for _, nodes := range o.nodes {
-		for round := range o.rounds {
-			for _, c := range cases {
-				r, err := c.run(dir, o.out, nodes)
-				if err != nil {
-					return fmt.Errorf("measuring %s with %d nodes: %w", c.name(), nodes, err)
-				}
-				r.round = round
-				results = append(results, r)
-			}
-		}
-		// After each size, so that what was measured is not lost with what comes.
-		if err := o.write("scale.txt", table(results)); err != nil {
-			return err
-		}
+	result, err := c.run(dir, o.out, o.nodes[0])
+	if err != nil {
+		return fmt.Errorf("measuring %s with %d nodes: %w", c.name(), o.nodes[0], err)
 	}
-	return nil
+	text, err := json.Marshal(result)
+	if err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return os.WriteFile(file, text, 0o644)
 }
 
 // prepare sets what scheduler_perf reads from its flags.
@@ -76,11 +67,10 @@ func prepare(dir, out string) error {
 }
 
 // run measures one case at one size.
-func (c *scenario) run(dir, out string, nodes int) (result, error) {
-	fmt.Fprintf(os.Stderr, "%s, %d nodes\n", c.name(), nodes)
+func (c *scenario) run(dir, out string, nodes int) (*result, error) {
 	file, err := c.write(dir, nodes)
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
 	topic := fmt.Sprintf("%s-%d", c.name(), nodes)
 	w := &world{scenario: c}
@@ -89,16 +79,16 @@ func (c *scenario) run(dir, out string, nodes int) (result, error) {
 			perf.WithPrepareFn(w.prepare), perf.WithNodeUpdateFn(w.introduce))
 	})
 	if benchmark.N == 0 {
-		return result{}, errors.New("scheduler_perf failed; what it says is above")
+		return nil, errors.New("scheduler_perf failed; what it says is above")
 	}
 	if err := w.err(); err != nil {
-		return result{}, err
+		return nil, err
 	}
 	items, err := readItems(out, topic)
 	if err != nil {
-		return result{}, err
+		return nil, err
 	}
-	return newResult(c, nodes, items, w), nil
+	return newResult(items, w), nil
 }
 
 // readItems reads the newest figures that scheduler_perf wrote for a topic.
