@@ -1,10 +1,12 @@
 package dedicatedcpu
 
 import (
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+	resourcehelper "k8s.io/component-helpers/resource"
 	schedulinghelpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 	"k8s.io/klog/v2"
@@ -15,8 +17,8 @@ import (
 // say so, and preemption can do its work.
 //
 // A pod that could not go there anyhow is left asleep: activation skips backoff, so a thousand VMs that wait for one zone
-// would be tried anew at each report from another. What the Node says is looked at here. What only the NodeInfo says,
-// memory and huge pages for example, is not, as nobody but the scheduling cycle may read it.
+// would be tried anew at each report from another. What the Node says is looked at here. What only the NodeInfo says, how
+// much of its memory and huge pages other pods have, is not, as nobody but the scheduling cycle may read it.
 func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 	node, err := pl.nodes.Get(nodeName)
 	if err != nil {
@@ -27,7 +29,7 @@ func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 			// The label's own event wakes the pods where that is what is missing.
 			return (!d.launcher || pl.eligible(node)) && pl.judge(d, pl.view.AtBest(node, &d.Demand)) == nil
 		},
-		reaches: func(pod *corev1.Pod) bool { return admits(logger, node, pod) },
+		reaches: func(pod *corev1.Pod) bool { return admits(logger, node, pod) && provides(node, pod) },
 	})
 }
 
@@ -42,6 +44,18 @@ func admits(logger klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
 		return taint.Effect == corev1.TaintEffectNoSchedule || taint.Effect == corev1.TaintEffectNoExecute
 	}, true)
 	return !untolerated
+}
+
+// provides tells whether a node has, in all, the memory, huge pages and ephemeral storage that a pod asks for. An extended
+// resource that it does not have may come from a DRA driver.
+func provides(node *corev1.Node, pod *corev1.Pod) bool {
+	for name, asked := range resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{}) {
+		counted := name == corev1.ResourceMemory || name == corev1.ResourceEphemeralStorage || strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix)
+		if has := node.Status.Allocatable[name]; counted && asked.Cmp(has) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // wakeAll is called when the first listing of the reports has come to an end: pods may have been held

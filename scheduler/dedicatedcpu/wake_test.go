@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -84,6 +85,40 @@ func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
 	}
 	b.reportChanged(logger(t), "n1")
 	b.expectWoken(t, "a tainted node", "vms/tolerant")
+}
+
+// Nor is a VM woken by a node that has not got its memory and huge pages even when empty. That other pods have them is for the
+// scheduling cycle to find, and that a node has no GPU says nothing: it may come from a DRA driver.
+func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+	info := b.node(t, "n1", launcherPod("a", "16"))
+	asking := func(name corev1.ResourceName, amount string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			r := &pod.Spec.Containers[0].Resources
+			r.Requests[name], r.Limits[name] = resource.MustParse(amount), resource.MustParse(amount)
+		}
+	}
+	b.refuse(t, launcherPod("small", "2"), info, ReasonNoAlignment)
+	b.refuse(t, launcherPod("large", "2", asking(corev1.ResourceMemory, "64Gi")), info, ReasonNoAlignment)
+	b.refuse(t, launcherPod("pages", "2", asking("hugepages-1Gi", "4Gi")), info, ReasonNoAlignment)
+	gpu := launcherPod("gpu", "2", asking("example.com/gpu", "1"))
+	b.waiting.add(gpu, demandOf(gpu))
+
+	set := func(memory, pages string) {
+		node := info.Node().DeepCopy()
+		node.Status.Allocatable[corev1.ResourceMemory], node.Status.Allocatable["hugepages-1Gi"] = resource.MustParse(memory), resource.MustParse(pages)
+		if err := b.nodeLister.Update(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set("32Gi", "2Gi")
+	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a small node", "vms/gpu", "vms/small")
+	set("128Gi", "4Gi")
+	b.reportChanged(logger(t), "n1")
+	b.expectWoken(t, "a large node", "vms/gpu", "vms/large", "vms/pages", "vms/small")
 }
 
 // What the guest needs of its CPUs is asked too: one free CPU in each of two cores is no place for two hardware threads.
