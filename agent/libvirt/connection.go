@@ -83,6 +83,7 @@ type connection struct {
 	lastText string  // the XML that was read last
 	last     *domain // what it says; not to be changed
 	look     look    // the last one at which the XML was read
+	idle     bool    // libvirt was asked since the last look, and does nothing long to the guest
 }
 
 // Changed implements pinning.Connection.
@@ -93,12 +94,9 @@ func (c *connection) Changed() <-chan struct{} { return c.frames.changed }
 func (c *connection) Close() { _ = c.frames.Close() }
 
 // watched are the events after which a guest's pins may be other ones: its lifecycle (started, resumed, came by
-// migration), tuning, which is what a virsh vcpupin of somebody else is, and devices that come and go, as
-// the threads of plugged vCPUs do.
-var watched = []golibvirt.DomainEventID{
-	golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable,
-	golibvirt.DomainEventIDDeviceAdded, golibvirt.DomainEventIDDeviceRemoved,
-}
+// migration), and tuning, which is what a virsh vcpupin of somebody else is. Of a vCPU that is plugged libvirt tells nobody
+// (9.0: virsh event --all).
+var watched = []golibvirt.DomainEventID{golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable}
 
 // subscribe asks for the events. A driver without events is told of in the log; the
 // caller's own period has to do there.
@@ -153,6 +151,11 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinning.Thread, cpus cpuset.Set) error {
 	c.look = look{}
 	dom, cpuMap, id := handle(guest), toMap(cpus), uint32(thread.ID)
+	if !c.idle {
+		if err := c.atWork(ctx, dom); err != nil {
+			return err
+		}
+	}
 	_, err := call(ctx, c, func() (struct{}, error) {
 		switch thread.Kind {
 		case pinning.VCPU:
@@ -166,6 +169,9 @@ func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinni
 		}
 		return struct{}{}, fmt.Errorf("libvirt cannot pin a thread of kind %q", thread.Kind)
 	})
+	if golibvirt.IsNotFound(err) {
+		return c.gone(dom, "pinning", err)
+	}
 	return err
 }
 

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +23,7 @@ import (
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 // runController runs agent/pinning on one launcher pod for each VM, whose compute container has the given
@@ -34,7 +36,8 @@ func runController(t testing.TB, root, uri string, vms map[string]cpuset.Set) *e
 	}, root, vms)
 }
 
-func runControllerWith(t testing.TB, settings config.Pinning, root string, vms map[string]cpuset.Set) *events {
+// runControllerWith is runController with other settings, and, if there is one, a VMI that all VMs have.
+func runControllerWith(t testing.TB, settings config.Pinning, root string, vms map[string]cpuset.Set, machine ...*vmi.VMI) *events {
 	t.Helper()
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	grants := map[types.UID]map[string]cpuset.Set{}
@@ -63,6 +66,12 @@ func runControllerWith(t testing.TB, settings config.Pinning, root string, vms m
 		Topology:       func() *cputopology.Topology { return host },
 		Recorder:       recorder,
 		Hypervisor:     New(settings),
+		VMI: func(context.Context, *corev1.Pod) (*vmi.VMI, error) {
+			if len(machine) == 0 {
+				return nil, nil
+			}
+			return machine[0], nil
+		},
 	})
 	ended := make(chan error, 1)
 	go func() { ended <- controller.Run(t.Context()) }()

@@ -17,6 +17,8 @@ const maxThreads = 16384
 type domain struct {
 	// vcpus are the numbers of the vCPUs that are online, ascending.
 	vcpus []int
+	// pluggable tells that there are vCPUs that are not online.
+	pluggable bool
 	// threadsPerCore is at least 1.
 	threadsPerCore int
 	// ioThreads are the ids of the IO threads, ascending.
@@ -85,12 +87,14 @@ func parseDomain(text string) (*domain, error) {
 	return d, nil
 }
 
-// readVCPUs takes the vCPUs one by one where libvirt lists them (it does where some can be plugged), else
-// the first current of them.
+// readVCPUs takes the vCPUs one by one where libvirt lists them (it does where some were plugged), else the first
+// current of them.
 func (d *domain) readVCPUs(x *domainXML) error {
 	for _, vcpu := range x.VCPUs {
 		if vcpu.Enabled == "yes" {
 			d.vcpus = append(d.vcpus, vcpu.ID)
+		} else {
+			d.pluggable = true
 		}
 	}
 	if len(x.VCPUs) == 0 {
@@ -98,7 +102,7 @@ func (d *domain) readVCPUs(x *domainXML) error {
 		if x.VCPU.Current != nil {
 			online = *x.VCPU.Current
 		}
-		d.vcpus = count(0, online)
+		d.vcpus, d.pluggable = count(0, online), online < x.VCPU.Max
 	}
 	if len(d.vcpus) == 0 {
 		return fmt.Errorf("element vcpu: no vCPU between 1 and %d is online", maxThreads)

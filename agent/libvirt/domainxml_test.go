@@ -20,12 +20,12 @@ func TestParseDomain(t *testing.T) {
 		},
 		"fewer vCPUs than there could be": {
 			`<domain><vcpu placement='static' cpuset='0-3' current='2'>4</vcpu><cpu><topology sockets='2' dies='1' cores='1' threads='2'/></cpu></domain>`,
-			domain{vcpus: []int{0, 1}, threadsPerCore: 2},
+			domain{vcpus: []int{0, 1}, pluggable: true, threadsPerCore: 2},
 		},
 		"vCPUs that were plugged out of order": {
 			`<domain><vcpu current='2'>3</vcpu><vcpus><vcpu id='2' enabled='yes' hotpluggable='yes' order='2'/>
 			<vcpu id='1' enabled='no' hotpluggable='yes'/><vcpu id='0' enabled='yes' hotpluggable='no' order='1'/></vcpus></domain>`,
-			domain{vcpus: []int{0, 2}, threadsPerCore: 1},
+			domain{vcpus: []int{0, 2}, pluggable: true, threadsPerCore: 1},
 		},
 		"IO threads by number": {
 			`<domain><vcpu>1</vcpu><iothreads>2</iothreads></domain>`,

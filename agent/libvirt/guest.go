@@ -34,6 +34,7 @@ var errOutdated = errors.New("the guest's threads changed while they were read")
 // when a guest starts, ends or is pinned otherwise; it is the kernel that tells nobody. So where libvirt has told
 // nothing since the XML was read, only the threads are looked at.
 func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
+	c.idle = false
 	if l := c.look; !c.deaf && l.name == name && name != "" && l.uses < fullEvery && c.frames.events.Load() == l.events {
 		c.look.uses++
 		// With room for one vCPU more than there should be. Whatever is wrong, the full look sorts it.
@@ -81,6 +82,7 @@ func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *dom
 		ThreadsPerCore: d.threadsPerCore,
 		Emulator:       d.emulatorPin,
 		Near:           d.near,
+		Pluggable:      d.pluggable,
 	}
 	vcpus, err := c.vcpuAffinities(ctx, dom, most)
 	if err != nil {
@@ -145,7 +147,8 @@ func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, e
 
 // inTransit gives an error for a guest that is being started or migrated. libvirt holds a lock on it as long as that
 // takes, and a call on its threads waits for the lock, half a minute at most (QEMU_JOB_WAIT_TIME): a migration takes
-// minutes. The target of a migration is paused until it is over, or runs while its memory follows (post-copy).
+// minutes. The target of a migration is paused until it is over, or runs while its memory follows (post-copy), which may
+// break and be taken up again.
 func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error {
 	type state struct{ is, reason int32 }
 	s, err := call(ctx, c, func() (s state, err error) {
@@ -159,8 +162,30 @@ func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error 
 	case state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedStartingUp)},
 		state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedMigration)},
 		state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedPostcopy)},
-		state{int32(golibvirt.DomainRunning), int32(golibvirt.DomainRunningPostcopy)}:
+		state{int32(golibvirt.DomainPaused), int32(golibvirt.DomainPausedPostcopyFailed)},
+		state{int32(golibvirt.DomainRunning), int32(golibvirt.DomainRunningPostcopy)},
+		state{int32(golibvirt.DomainRunning), int32(golibvirt.DomainRunningPostcopyFailed)}:
 		return fmt.Errorf("%w: domain %s", pinning.ErrInTransit, dom.Name)
+	}
+	return nil
+}
+
+// atWork gives an error for a guest on which libvirt does something long: it is migrated away, saved or dumped. Where its
+// vCPUs run can be asked meanwhile, but a call that asks QEMU or changes threads waits, as it does with one in transit.
+func (c *connection) atWork(ctx context.Context, dom golibvirt.Domain) error {
+	kind, err := call(ctx, c, func() (golibvirt.DomainJobType, error) {
+		kind, _, _, _, _, _, _, _, _, _, _, _, err := c.rpc.DomainGetJobInfo(dom)
+		return golibvirt.DomainJobType(kind), err
+	})
+	c.idle = err == nil
+	switch {
+	case err != nil && (ctx.Err() != nil || golibvirt.IsNotFound(err)):
+		return c.gone(dom, "asking what is done to it", err)
+	case err != nil:
+		return nil // libvirt's test driver does not know; the call itself will say what is wrong
+	case kind == golibvirt.DomainJobBounded || kind == golibvirt.DomainJobUnbounded:
+		c.idle = false
+		return fmt.Errorf("%w: libvirt works on domain %s", pinning.ErrInTransit, dom.Name)
 	}
 	return nil
 }
@@ -192,6 +217,10 @@ func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, m
 func (c *connection) ioThreadAffinities(ctx context.Context, dom golibvirt.Domain, d *domain) (map[int]cpuset.Set, error) {
 	if len(d.ioThreads) == 0 {
 		return nil, nil
+	}
+	// To ask QEMU takes libvirt's lock on the guest, or waits for it.
+	if err := c.atWork(ctx, dom); err != nil {
+		return nil, err
 	}
 	return call(ctx, c, func() (map[int]cpuset.Set, error) {
 		infos, _, err := c.rpc.DomainGetIothreadInfo(dom, golibvirt.DomainAffectLive)

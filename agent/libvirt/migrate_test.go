@@ -6,9 +6,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sys/unix"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -111,7 +113,7 @@ func TestMigratedIn(t *testing.T) {
 	await(t, "the guest to be pinned after it moved", on(target, after))
 	t.Logf("pinned at most %s after virsh migrate returned", time.Since(start))
 	await(t, "the event", func() error {
-		return atTarget.has(pinning.EventDriftRepaired, fmt.Sprintf("vCPU 0: %s → %s", before, after))
+		return atTarget.has(pinning.EventPinned, fmt.Sprintf("moved IO thread 1: %s → %s, vCPU 0: %s → %s", before, after, before, after))
 	})
 	if told := atTarget.list(); len(told) != 1 {
 		t.Errorf("told %q at the target, want one event", told)
@@ -119,5 +121,43 @@ func TestMigratedIn(t *testing.T) {
 	t.Logf("told at the target: %q", atTarget.list())
 	if err := atSource.count(pinning.EventPinned, 1); err != nil || len(atSource.list()) != 1 {
 		t.Errorf("told %q at the source, want the first pins only (%v)", atSource.list(), err)
+	}
+}
+
+// TestMigratedAway moves a thread of a guest that is on its way to another node. It is seen, and cannot be put back: libvirt
+// would have the call wait for the migration's end. Nobody is told that libvirt hangs.
+func TestMigratedAway(t *testing.T) {
+	_, err := exec.LookPath("virsh")
+	require(t, err == nil, "virsh is not installed (Debian: apt-get install libvirt-clients)")
+	source, xml, cpus := startQEMU(t)
+	// Memory that was never written costs a migration 9 bytes a page, and a megabyte a second is all it gets.
+	source.create(t, strings.Replace(xml, ">32</memory>", ">4096</memory>", 1))
+	settings := config.Pinning{Mode: config.PinningEnforce, Deadline: metav1.Duration{Duration: 2 * time.Second}, VerifyPeriod: metav1.Duration{Duration: 200 * time.Millisecond}}
+	told := runControllerWith(t, settings, source.kubelet, map[string]cpuset.Set{"db": cpuset.Of(cpus[0])})
+	await(t, "the event of the first pins", func() error { return told.has(pinning.EventPinned, "") })
+	target := onAnotherHost(t)
+	m := source.migrate(t, target)
+	dom, err := source.rpc.DomainLookupByName("vms_db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the migration", func() error {
+		kind, _, _, _, _, sent, _, _, _, _, _, _, err := source.rpc.DomainGetJobInfo(dom)
+		if err != nil || golibvirt.DomainJobType(kind) != golibvirt.DomainJobUnbounded || sent == 0 {
+			return fmt.Errorf("job of type %d, error %v", kind, err)
+		}
+		return nil
+	})
+	thread := source.threadID(t, "vms_db", "CPU 0/TCG")
+	var elsewhere unix.CPUSet
+	elsewhere.Set(cpus[1])
+	if err := unix.SchedSetaffinity(thread, &elsewhere); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	m.end(t)
+	t.Logf("migrated for %s with a thread elsewhere, %d looks at least", time.Since(start), time.Since(start)/(2*settings.VerifyPeriod.Duration))
+	if events := told.list(); len(events) != 1 {
+		t.Errorf("told %q, want the first pins only", events)
 	}
 }

@@ -12,9 +12,12 @@ import (
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 	"golang.org/x/sys/unix"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 // qemuDomain is a guest without disks that QEMU emulates: one vCPU, one IO thread.
@@ -116,16 +119,24 @@ func TestPinsTwoVCPUs(t *testing.T) {
 	}
 }
 
-// TestPluggedVCPU plugs a second vCPU into a running guest.
+// TestPluggedVCPU plugs a second vCPU into a running guest. libvirt tells nobody, and the next check of all pins is an hour
+// away; but the guest has been granted a CPU more than it has a use for.
 func TestPluggedVCPU(t *testing.T) {
 	l, xml, cpus := startQEMU(t)
 	dom := l.create(t, strings.Replace(xml, "<vcpu>1<", "<vcpu current='1'>2<", 1))
 	first, second := cpuset.Of(cpus[0]), cpuset.Of(cpus[1])
-	events := runController(t, l.kubelet, "", map[string]cpuset.Set{"db": first.Union(second)})
+	two, err := vmi.Decode([]byte("apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nmetadata: {name: db, namespace: vms}\n" +
+		"spec: {domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, resources: {requests: {memory: 32Mi}}}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := config.Pinning{Mode: config.PinningEnforce, Deadline: metav1.Duration{Duration: 10 * time.Second}, VerifyPeriod: metav1.Duration{Duration: time.Hour}}
+	events := runControllerWith(t, settings, l.kubelet, map[string]cpuset.Set{"db": first.Union(second)}, two)
 	await(t, "the first vCPU to be pinned", func() error {
 		return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": first})
 	})
 	await(t, "the event", func() error { return events.has(pinning.EventPinned, "vCPU 0→"+first.String()) })
+	<-time.After(500 * time.Millisecond) // until the looks are over that the pins themselves set off
 	start := time.Now()
 	if err := l.rpc.DomainSetVcpusFlags(dom, 2, uint32(golibvirt.DomainVCPULive)); err != nil {
 		t.Fatal(err)

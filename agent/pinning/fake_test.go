@@ -47,11 +47,14 @@ type fakeLibvirt struct {
 	hangs   bool
 	slow    time.Duration // each call takes so long
 	ignores bool          // takes pins and does nothing
-	changed []chan struct{}
-	pins    []string
-	open    int
-	asked   int // calls so far
-	dialled int // connections so far
+	busy    bool          // something is done to the guest: it cannot be pinned
+	// busyAfter is how many pins are taken before busy, if not 0.
+	busyAfter int
+	changed   []chan struct{}
+	pins      []string
+	open      int
+	asked     int // calls so far
+	dialled   int // connections so far
 }
 
 func newBench(t *testing.T, mode config.PinningMode) *bench {
@@ -263,6 +266,9 @@ func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus 
 	}
 	c.bench.mu.Lock()
 	defer c.bench.mu.Unlock()
+	if c.busy || c.busyAfter > 0 && len(c.pins) >= c.busyAfter {
+		return fmt.Errorf("pinning: %w", ErrInTransit)
+	}
 	c.pins = append(c.pins, thread.String()+"→"+cpus.String())
 	if c.ignores {
 		return nil

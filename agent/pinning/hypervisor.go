@@ -18,9 +18,9 @@ var (
 	ErrUnreachable = errors.New("libvirt is not reachable")
 	// ErrNoGuest: libvirt answers, but the guest does not run (yet, or any more).
 	ErrNoGuest = errors.New("no guest is running")
-	// ErrInTransit: the guest is being started or migrated, and libvirt lets nobody ask or change its threads before that
-	// is over, which it tells.
-	ErrInTransit = errors.New("the guest is being started or migrated")
+	// ErrInTransit: the guest is being started, migrated or saved, and libvirt lets nobody change its threads, or even ask,
+	// before that is over.
+	ErrInTransit = errors.New("the guest is being started, migrated or saved")
 	// ErrUnreadable: libvirt describes the guest in a way that is not understood.
 	ErrUnreadable = errors.New("the guest's description is not readable")
 )
@@ -44,13 +44,14 @@ type Hypervisor interface {
 type Connection interface {
 	// Guest reads the running domain of that name. In a libvirt of the launcher pod's own, where there is
 	// none of that name but exactly one domain runs, it is that one. The error wraps ErrNoGuest where no
-	// such domain runs, and ErrInTransit where it does not yet, or not for much longer. Where the threads run is asked each time; what libvirt is told to do with them may be as
-	// libvirt last told a change of it.
+	// such domain runs, and ErrInTransit where it does not yet, or not for much longer. Where the threads run is asked
+	// each time; what libvirt is told to do with them may be as libvirt last told a change of it.
 	Guest(ctx context.Context, domain string) (*Guest, error)
-	// Pin lets a thread of the guest run on these CPUs only, until the guest stops.
+	// Pin lets a thread of the guest run on these CPUs only, until the guest stops. The error wraps ErrInTransit where that
+	// would have to wait.
 	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error
-	// Changed receives after libvirt told that a domain started, stopped, resumed, came by migration, was
-	// tuned, or got or lost a device. Several changes may be told as one. It is closed when the connection is lost.
+	// Changed receives after libvirt told that a domain started, stopped, resumed, came by migration or was
+	// tuned. Several changes may be told as one. It is closed when the connection is lost.
 	Changed() <-chan struct{}
 	// Close ends the connection. It does not wait for libvirt, and may be called again.
 	Close()
@@ -72,6 +73,8 @@ type Guest struct {
 	// Near has, by vCPU number, the host NUMA nodes that the memory of the vCPU's guest NUMA node is bound to; nil where
 	// none is.
 	Near map[int][]int
+	// Pluggable tells that more vCPUs can be plugged into the running guest.
+	Pluggable bool
 	// Emulator is where libvirt is told to keep the emulator; empty where it is told nothing.
 	Emulator cpuset.Set
 }

@@ -58,7 +58,10 @@ func (w *worker) pass(ctx context.Context) *problem {
 
 // place moves the guest's threads to where they should be, or tells what it would move.
 func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, host *cputopology.Topology) *problem {
-	todo, p := planFor(guest, shapeOf(guest, granted, w.readVMI(ctx)), granted, host, renumber(w.current.settled, w.current.vcpus, guest))
+	shape := shapeOf(guest, granted, w.readVMI(ctx))
+	// CPUs that neither its vCPUs nor its emulator and IO threads have any use for are for vCPUs that are still to come.
+	w.current.expecting = guest.Pluggable && shape.CPUs() < granted.Len()
+	todo, p := planFor(guest, shape, granted, host, renumber(w.current.settled, w.current.vcpus, guest))
 	if p != nil {
 		return p
 	}
@@ -90,13 +93,20 @@ func (w *worker) place(ctx context.Context, guest *Guest, granted cpuset.Set, ho
 		w.tellMisplaced(todo, granted)
 		return nil
 	}
-	w.current.unread = applied{todo, drift, w.regranted(granted)}.after(w.current.unread)
-	switch current, p := w.apply(ctx, guest, todo, granted); {
+	before := w.current.unread
+	told := applied{todo, drift, w.regranted(granted)}
+	w.current.unread = told.after(before)
+	taken, done, p := w.apply(ctx, guest, todo, granted)
+	switch {
 	case p != nil:
 		return p
-	case !current:
-		w.current.unread = nil
-		w.wake()
+	case !done && w.current.unread != nil: // the next look finds what was done, and nobody has been told of it
+		w.current.unread = before
+		if told.steps = todo.steps[:taken]; taken > 0 {
+			w.current.unread = told.after(before)
+		}
+		return nil
+	case !done:
 		return nil
 	}
 	w.settle(todo, guest, granted)
@@ -169,52 +179,70 @@ func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
 		w.connection = connection
 	}
 	guest, err := w.connection.Guest(ctx, w.domain)
-	if errors.Is(err, ErrNoGuest) {
-		klog.FromContext(ctx).V(4).Info("no guest to pin", "err", err)
-		w.current, w.seen.pins = guestRun{}, ""
-		return nil, nil
-	}
-	if errors.Is(err, ErrInTransit) {
-		klog.FromContext(ctx).V(4).Info("the guest is left alone for now", "err", err)
+	if err != nil && w.absent(ctx, err) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, w.problemOf(fmt.Errorf("reading the guest: %w", err))
 	}
 	if w.current.uuid != guest.UUID || w.current.id != guest.Run || w.current.seen.IsZero() {
-		w.current = guestRun{uuid: guest.UUID, id: guest.Run, seen: w.clock.Now()}
+		w.current = guestRun{uuid: guest.UUID, id: guest.Run, seen: w.clock.Now(), arrived: w.arriving}
+		w.arriving = false
 	}
 	return guest, nil
 }
 
 // apply takes all steps, also when one fails, and reads back whether the threads are there. libvirt may have taken
-// long to get here, and may take long for each step, so it stops where these CPUs are not the VM's any more: then
-// current is false.
-func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpuset.Set) (current bool, p *problem) {
+// long to get here, and may take long for each step, so it stops where these CPUs are not the VM's any more, and
+// where the guest has ended or must be left alone for now: then it is not done, and taken is how many steps were.
+func (w *worker) apply(ctx context.Context, guest *Guest, todo plan, granted cpuset.Set) (taken int, done bool, p *problem) {
 	var errs []error
-	for _, s := range todo.steps {
+	for i, s := range todo.steps {
 		if now, _ := w.grant(); now != granted {
-			return false, nil
+			w.wake()
+			return i, false, nil
 		}
-		if err := w.connection.Pin(ctx, guest, s.thread, s.to); err != nil {
+		err := w.connection.Pin(ctx, guest, s.thread, s.to)
+		switch {
+		case err == nil:
+			pinsApplied.WithLabelValues(string(s.thread.Kind)).Inc()
+		case len(errs) == 0 && w.absent(ctx, err):
+			return i, false, nil
+		default:
 			errs = append(errs, fmt.Errorf("pinning %s to CPU %s: %w", s.thread, s.to, err))
-			continue
 		}
-		pinsApplied.WithLabelValues(string(s.thread.Kind)).Inc()
 	}
 	if len(errs) > 0 {
-		return true, w.problemOf(errors.Join(errs...))
+		return 0, false, w.problemOf(errors.Join(errs...))
 	}
 	after, err := w.connection.Guest(ctx, guest.Domain)
-	if err != nil {
-		return true, w.problemOf(fmt.Errorf("reading the pins back: %w", err))
+	switch {
+	case err != nil && w.absent(ctx, err):
+		return len(todo.steps), false, nil
+	case err != nil:
+		return 0, false, w.problemOf(fmt.Errorf("reading the pins back: %w", err))
 	}
 	if left := diff(renumber(todo.pins, guest.numbers(), after), after); len(left) > 0 {
 		w.current.unread = nil
 		w.gap = min(2*w.gap, maxGap) // our own pins are events, which would have us look again at once
-		return true, &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
+		return 0, false, &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
 	}
-	return true, nil
+	return len(todo.steps), true, nil
+}
+
+// absent tells whether an error says that there is no guest to pin, or none that may be touched now.
+func (w *worker) absent(ctx context.Context, err error) bool {
+	switch {
+	case errors.Is(err, ErrNoGuest):
+		klog.FromContext(ctx).V(4).Info("no guest to pin", "err", err)
+		w.current, w.seen.pins = guestRun{}, ""
+	case errors.Is(err, ErrInTransit):
+		klog.FromContext(ctx).V(4).Info("the guest is left alone for now", "err", err)
+		w.arriving = w.arriving || w.current.seen.IsZero()
+	default:
+		return false
+	}
+	return true
 }
 
 func (w *worker) problemOf(err error) *problem {
@@ -226,11 +254,15 @@ func (w *worker) problemOf(err error) *problem {
 
 // drifted tells whether something moved the guest's threads off their pins. A thread that moves because the
 // grant changed or a vCPU was plugged has not drifted: it was where it had been put, until the kubelet wrote the
-// container another cpuset and the kernel moved the thread there.
+// container another cpuset and the kernel moved the thread there. Nor has one of a guest that was just started or
+// migrated here: libvirt takes the pins of the other node along. And what the last look did without reading it back
+// was done by nobody else.
 func (w *worker) drifted(todo plan, guest *Guest, granted cpuset.Set) bool {
-	switch {
+	switch unread := w.current.unread; {
+	case unread != nil && !unread.drift:
+		return false
 	case len(w.current.settled.VCPUs) == 0:
-		return moves(todo.steps)
+		return moves(todo.steps) && !w.current.arrived
 	case !w.regranted(granted).IsEmpty():
 		return false
 	default:

@@ -116,25 +116,3 @@ func TestDeadlinesGrowUpToABound(t *testing.T) {
 		t.Errorf("calls are given up after %s, before libvirt gives them up", maxDeadline)
 	}
 }
-
-// A guest that is being migrated is not asked about or pinned, and that is no failure; what is known of it stays.
-func TestAGuestInTransitIsLeftAlone(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
-	l := b.vm("db", "2,6", "!0-7 !0-7")
-	l.err = fmt.Errorf("reading domain db: %w", ErrInTransit)
-	b.run()
-	b.quiet()
-	if l.pinned() != "" || len(b.eventsOf("db")) > 0 {
-		t.Errorf("a guest that is still on its way: pinned %q, told %q", l.pinned(), b.eventsOf("db"))
-	}
-	l.tell(func() { l.err = nil })
-	b.awaitEvents("db", "Pinned vCPU 0→2 1→6")
-	l.tell(func() { l.err = ErrInTransit })
-	b.quiet()
-	l.tell(func() { l.err = nil })
-	b.quiet()
-	b.awaitEvents("db", "Pinned")
-	if c := b.controller.Condition(); c == nil || c.Reason != ReasonInPlace {
-		t.Errorf("after a migration that came to nothing, condition %+v", c)
-	}
-}

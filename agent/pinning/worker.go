@@ -28,6 +28,9 @@ const (
 	// maxGap is the longest wait between two looks at a guest whose threads somebody moves again and again:
 	// the gap doubles with each repair, so that two programs that disagree cost little.
 	maxGap = 4 * time.Second
+	// plugPeriod is the longest time between two looks at a guest that has been granted CPUs for vCPUs that are still to
+	// be plugged. libvirt does not tell that they were.
+	plugPeriod = 250 * time.Millisecond
 	// maxDeadline is how long a libvirt that did not answer in time is given in the end: each time twice as long, so
 	// that one on a slow host gets there at all. It is longer than the 30 s for which libvirt lets a call wait for
 	// another on the same domain, such as a migration (QEMU_JOB_WAIT_TIME, src/qemu/qemu_domainjob.c, 9.0): a call
@@ -51,6 +54,7 @@ type worker struct {
 
 	connection Connection // nil while there is none
 	current    guestRun
+	arriving   bool // a guest is being started or migrated here, and was not seen before
 	asked      asked
 	failing    time.Time // when the row of failures began; zero when the last look did not fail
 	retry      time.Duration
@@ -65,15 +69,17 @@ type worker struct {
 // guestRun is what is remembered of one run of a guest. Losing it costs nothing but a repaired thread
 // coming back to another core than before.
 type guestRun struct {
-	uuid    [16]byte
-	id      int32
-	seen    time.Time
-	settled placement.Pins // the last valid pins, the zero value before there were any
-	vcpus   []int          // the numbers of the vCPUs that they are of
-	granted cpuset.Set     // the grant that they are on, empty before there were any
-	unread  *applied       // what libvirt was told, when it is not known yet what became of it
-	timed   bool           // seen to settled was observed, or was not ours to observe
-	pins    string         // as last reported: a libvirt that does not answer for a while takes nothing back
+	uuid      [16]byte
+	id        int32
+	seen      time.Time
+	settled   placement.Pins // the last valid pins, the zero value before there were any
+	vcpus     []int          // the numbers of the vCPUs that they are of
+	granted   cpuset.Set     // the grant that they are on, empty before there were any
+	unread    *applied       // what libvirt was told, when it is not known yet what became of it
+	expecting bool           // vCPUs are to be plugged
+	arrived   bool           // it was seen being started or migrated here
+	timed     bool           // seen to settled was observed, or was not ours to observe
+	pins      string         // as last reported: a libvirt that does not answer for a while takes nothing back
 }
 
 // applied is what libvirt was told.
@@ -96,7 +102,9 @@ func (a applied) after(before *applied) *applied {
 	if a.before.IsEmpty() {
 		a.before = before.before
 	}
-	return &applied{plan{a.pins, append(steps, a.steps...)}, a.drift || before.drift, a.before}
+	// Where the grant has changed since, it does not matter any more what had moved before.
+	drift := (a.drift || before.drift) && a.before.IsEmpty()
+	return &applied{plan{a.pins, append(steps, a.steps...)}, drift, a.before}
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
@@ -186,6 +194,9 @@ func (w *worker) look(ctx context.Context) time.Duration {
 		w.deadline = w.Config.Deadline.Duration
 	}
 	next := wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
+	if w.current.expecting {
+		next = min(next, plugPeriod)
+	}
 	if p == nil {
 		w.failing, w.retry = time.Time{}, 0
 		if w.seen.drift == "" {
