@@ -27,6 +27,8 @@ type demand struct {
 
 	// waits puts the pod among those that a report can wake, once in a scheduling cycle.
 	waits sync.Once
+	// later has it tried again when it is old enough to evict others, once in a scheduling cycle.
+	later sync.Once
 	// heldAt are the nodes that could not answer because of pods in flight.
 	heldAt sync.Map
 	// held tells that there is one, as nodes are.

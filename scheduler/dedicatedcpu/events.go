@@ -14,10 +14,9 @@ import (
 )
 
 // EventsToRegister is called once at start: these are the events of kube-scheduler that can make a pod
-// fit which this plugin has refused. Reports are not among them; the package comment says why. A node's
-// allocatable is not either: Filter does not read it, and what changes it changes the report. Taints are,
-// though Filter does not read them: for a plugin that names Node/Add without them kube-scheduler adds the
-// event with a hint that always says Queue (pkg/scheduler/scheduler.go, v1.36.3).
+// fit which this plugin has refused. Reports are not among them; the package comment says why. Taints and allocatable are,
+// though Filter does not read them: a report that comes while the node is tainted, as a kubelet that has just started
+// is, wakes nobody whom the taint keeps out (reportChanged), and it is its going that must.
 func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
 		{
@@ -29,7 +28,7 @@ func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWit
 			QueueingHintFn: afterPodUpdate,
 		},
 		{
-			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint},
+			Event:          fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeLabel | fwk.UpdateNodeTaint | fwk.UpdateNodeAllocatable},
 			QueueingHintFn: pl.afterNodeChange,
 		},
 	}, nil
@@ -42,12 +41,12 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a deleted pod: it is a %T", oldObj)
 	}
-	if len(launcher.Problems(pod)) > 0 {
-		return fwk.QueueSkip, nil // no node would take it
-	}
-	if asks := kubeletcpu.PodOf(gone); gone.Spec.NodeName == "" || !asks.Exclusive() {
+	if gone.Spec.NodeName == "" || !nodeview.AsksCPUs(gone) {
 		logger.V(5).Info("the pod that is gone had no exclusive CPUs", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
+	}
+	if len(launcher.Problems(pod)) > 0 {
+		return fwk.QueueSkip, nil // no node would take it
 	}
 	if pl.waiting.heldAt(pod.UID, gone.Spec.NodeName) {
 		logger.V(5).Info("a pod in flight is gone from a node that could not answer", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
@@ -69,6 +68,11 @@ func (pl *DedicatedCPU) couldFitOnceLeft(gone *corev1.Pod, d *demand) bool {
 		return false // the node is gone too; if it comes back, that is an event
 	}
 	pl.view.Left(gone)
+	return pl.couldFit(node, d)
+}
+
+// couldFit tells whether a node could take the demand, were all the pods in flight there gone.
+func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *demand) bool {
 	at := pl.view.AtBest(node, &d.Demand)
 	return at.Standing != nodeview.Exact || at.Decision.Verdict == kubeletcpu.Admitted
 }
@@ -107,10 +111,16 @@ func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, old
 	case d != nil && d.launcher && !pl.eligible(node):
 		logger.V(5).Info("the node has no label cpumanager=true", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case existed && before != nil && nodeview.Labelled(before) == nodeview.Labelled(node):
-		logger.V(5).Info("the node's other labels are of no interest", "pod", klog.KObj(pod), "node", klog.KObj(node))
+	case existed && before != nil && nodeview.Labelled(before) == nodeview.Labelled(node) && !pl.opened(logger, before, node, pod, d):
+		logger.V(5).Info("what changed of the node is of no interest", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("the node may take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 	return fwk.Queue, nil
+}
+
+// opened tells whether a node lets in a pod that it kept out before, when a report would not have woken the pod, and
+// could take it.
+func (pl *DedicatedCPU) opened(logger klog.Logger, before, node *corev1.Node, pod *corev1.Pod, d *demand) bool {
+	return !reaches(logger, before, pod) && reaches(logger, node, pod) && (d == nil || pl.couldFit(node, d))
 }

@@ -37,7 +37,7 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 		}
 	}
 	if r == nil && c.simulated {
-		r = refusedEviction(c, pod, prediction.Standing)
+		r = pl.refusedEviction(c, pod, prediction.Standing)
 	}
 	if r == nil {
 		return nil

@@ -38,8 +38,8 @@ func gather(ctx context.Context, handle fwk.Handle) (*knowledge, error) {
 		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
 	}
 	k := &knowledge{view: &nodeview.View{}, vms: vmiview.New(client), client: handle.ClientSet(), informers: handle.SharedInformerFactory()}
-	if _, err := k.informers.Core().V1().Pods().Informer().AddEventHandler(k.forgetDeleted(ctx)); err != nil {
-		return nil, fmt.Errorf("watching for deleted pods: %w", err)
+	if _, err := k.informers.Core().V1().Pods().Informer().AddEventHandler(k.podEvents(ctx)); err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
 	}
 	logger := klog.FromContext(ctx)
 	wakeAll := func() { k.each(func(pl *DedicatedCPU) { pl.wakeAll(logger) }) }
@@ -55,7 +55,7 @@ func gather(ctx context.Context, handle fwk.Handle) (*knowledge, error) {
 	}()
 	go func() {
 		events := vmiview.Events{
-			Changed: func(name types.NamespacedName) { k.each(func(pl *DedicatedCPU) { pl.machineChanged(logger, name) }) },
+			Changed: func(name types.NamespacedName) { k.machineChanged(logger, name) },
 			Settled: wakeAll,
 		}
 		if err := k.vms.Run(ctx, events); err != nil {
@@ -82,16 +82,36 @@ func (k *knowledge) each(f func(pl *DedicatedCPU)) {
 	}
 }
 
-// forgetDeleted handles the events of kube-scheduler's pod watch: a pod deleted while it waits waits no
-// more, and one that leaves its node frees CPUs.
-func (k *knowledge) forgetDeleted(ctx context.Context) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{DeleteFunc: func(object any) {
-		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-			object = unknown.Obj
-		}
-		if pod, ok := object.(*corev1.Pod); ok {
-			k.each(func(pl *DedicatedCPU) { pl.waiting.remove(pod.UID) })
-			k.left(ctx, pod)
-		}
-	}}
+// any is the plugin of one profile; nil as long as there is none.
+func (k *knowledge) any() *DedicatedCPU {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.plugins) == 0 {
+		return nil
+	}
+	return k.plugins[0]
+}
+
+// podEvents handles the events of kube-scheduler's pod watch: a pod that is bound, by this scheduler or by the one that
+// leads, or deleted while it waits, waits no more, and one that leaves its node frees CPUs.
+func (k *knowledge) podEvents(ctx context.Context) cache.ResourceEventHandler {
+	waitsNoMore := func(pod *corev1.Pod) { k.each(func(pl *DedicatedCPU) { pl.waiting.remove(pod.UID) }) }
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, object any) {
+			if pod, ok := object.(*corev1.Pod); ok && pod.Spec.NodeName != "" {
+				if was, ok := before.(*corev1.Pod); !ok || was.Spec.NodeName == "" {
+					waitsNoMore(pod)
+				}
+			}
+		},
+		DeleteFunc: func(object any) {
+			if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = unknown.Obj
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				waitsNoMore(pod)
+				k.left(ctx, pod)
+			}
+		},
+	}
 }

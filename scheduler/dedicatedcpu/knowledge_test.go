@@ -36,7 +36,7 @@ func TestProfilesShareWhatIsKnown(t *testing.T) {
 			t.Errorf("the report woke %v, want %s", b.queue, pod.Name)
 		}
 	}
-	second.forgetDeleted(t.Context()).OnDelete(pods[first])
+	second.podEvents(t.Context()).OnDelete(pods[first])
 	for b, want := range map[*bench]int{first: 0, second: 1} {
 		if got := len(b.waiting.pods); got != want {
 			t.Errorf("%d pods wait, want %d", got, want)

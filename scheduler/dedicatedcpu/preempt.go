@@ -5,6 +5,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/scheduler/nodeview"
@@ -29,11 +30,12 @@ func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *co
 }
 
 // reportsInTime is for how long after its making a VM's pod evicts nobody while a node that could not answer yet waits
-// for its report, which comes within a second or so. An agent that is dead must not hold it back for longer.
+// for its report, which comes within a second or so. An agent that is dead must not hold it back for longer, so the pod
+// is tried again then.
 const reportsInTime = 30 * time.Second
 
 // refusedEviction says why a node that would take a VM once others are evicted is refused all the same; nil if it is not.
-func refusedEviction(c *cycle, pod *corev1.Pod, standing nodeview.Standing) *refusal {
+func (pl *DedicatedCPU) refusedEviction(c *cycle, pod *corev1.Pod, standing nodeview.Standing) *refusal {
 	switch {
 	case c.evictsInFlight:
 		return &refusedInFlight
@@ -41,8 +43,22 @@ func refusedEviction(c *cycle, pod *corev1.Pod, standing nodeview.Standing) *ref
 		return nil
 	case standing != nodeview.Exact:
 		return refusedStanding[standing] // whether its kubelet then takes the VM is a guess
-	case c.held.Load() && time.Since(pod.CreationTimestamp.Time) < reportsInTime:
-		return &refusedInFlight
+	case !c.held.Load():
+		return nil
 	}
-	return nil
+	left := reportsInTime - time.Since(pod.CreationTimestamp.Time)
+	if left <= 0 {
+		return nil
+	}
+	c.later.Do(func() { time.AfterFunc(left, func() { pl.tryAgain(pod) }) })
+	return &refusedInFlight
+}
+
+// tryAgain activates a pod if it waits still.
+func (pl *DedicatedCPU) tryAgain(pod *corev1.Pod) {
+	if !pl.waiting.has(pod.UID) {
+		return
+	}
+	woken.Inc()
+	pl.queue.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 }

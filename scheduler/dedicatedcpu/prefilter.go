@@ -28,7 +28,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, message)
 		}
 	}
-	if logger := klog.FromContext(ctx).V(2); logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
+	if logger := klog.FromContext(ctx).V(4); logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
 		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
 	}
 	pl.view.Remember(&d.Demand, pl.manner+d.shape())

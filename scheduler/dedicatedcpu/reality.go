@@ -46,20 +46,16 @@ func (k *knowledge) left(ctx context.Context, pod *corev1.Pod) {
 	if pod.Spec.NodeName == "" {
 		return
 	}
-	if !k.view.Expects(pod) {
-		k.view.Left(pod)
-		return
+	if about := k.view.Ended(pod); about != nil {
+		go k.inquire(ctx, pod, about)
 	}
-	k.view.Left(pod)
-	go k.inquire(ctx, pod)
 }
 
 // answerWithin is how long the API server has to say how a pod ended.
 const answerWithin = 10 * time.Second
 
-// inquire asks the API server how a pod ended. The node waits for reports as soon as there is an answer or none comes.
-func (k *knowledge) inquire(ctx context.Context, pod *corev1.Pod) {
-	defer k.view.Unexpect(pod.Spec.NodeName, pod.UID)
+// inquire asks the API server how a pod ended.
+func (k *knowledge) inquire(ctx context.Context, pod *corev1.Pod, about *nodeview.Inquiry) {
 	ctx, stop := context.WithTimeout(ctx, answerWithin)
 	defer stop()
 	logger := klog.FromContext(ctx)
@@ -73,8 +69,7 @@ func (k *knowledge) inquire(ctx context.Context, pod *corev1.Pod) {
 	default:
 		return
 	}
-	if with := k.view.Refused(now); with.Pods > 0 {
-		logger.Info("the kubelet refused a pod that was predicted to be admitted", "pod", klog.KObj(pod), "node", pod.Spec.NodeName, "scenario", with.Scenario)
-		predictions.WithLabelValues(predictionMismatch).Add(float64(with.Pods))
-	}
+	with := about.Refused(now)
+	logger.Info("the kubelet refused a pod that was predicted to be admitted", "pod", klog.KObj(pod), "node", pod.Spec.NodeName, "scenario", with.Scenario)
+	predictions.WithLabelValues(predictionMismatch).Add(float64(with.Pods))
 }

@@ -59,8 +59,11 @@ func TestWhatBecomesOfPredictions(t *testing.T) {
 	ended := refused.DeepCopy()
 	ended.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "TopologyAffinityError", Message: "Resources cannot be allocated with Topology locality"}
 	b.client = fake.NewClientset(ended)
-	b.inquire(t.Context(), refused)
-	b.inquire(t.Context(), refused) // once only
+	about := b.view.Ended(refused)
+	if about == nil || b.view.Ended(refused) != nil {
+		t.Fatal("it is to be asked once how the pod ended")
+	}
+	b.inquire(t.Context(), refused, about)
 	compared(logger(t), "n1", nodeview.Comparison{Pods: 3})
 	compared(logger(t), "n1", nodeview.Comparison{Pods: 1, Scenario: "machine"})
 	want := `
@@ -83,7 +86,7 @@ func (s silent) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, context.DeadlineExceeded
 }
 
-// A node is not held up for ever by an API server that does not say how a pod ended.
+// An API server that does not say how a pod ended is not asked for ever.
 func TestInquireHasAnEnd(t *testing.T) {
 	b := newBench(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
@@ -94,7 +97,7 @@ func TestInquireHasAnEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.client = client
-	b.inquire(t.Context(), pod)
+	b.podEvents(t.Context()).OnDelete(pod)
 	if given := <-server.given; given <= 0 || given > answerWithin {
 		t.Errorf("the API server was given %s", given)
 	}

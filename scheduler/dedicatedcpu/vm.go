@@ -59,8 +59,13 @@ func (pl *DedicatedCPU) plugged(target *corev1.Pod) int {
 	return 0
 }
 
-// machineChanged is called when a VMI asks for something else than before: its launcher pods are tried again.
-func (pl *DedicatedCPU) machineChanged(logger klog.Logger, name types.NamespacedName) {
+// machineChanged is called when a VMI asks for something else than before: its launcher pods are tried again, whatever
+// their profile; all profiles share one scheduling queue.
+func (k *knowledge) machineChanged(logger klog.Logger, name types.NamespacedName) {
+	pl := k.any()
+	if pl == nil {
+		return
+	}
 	pods, err := pl.pods.Pods(name.Namespace).List(labels.SelectorFromSet(labels.Set{launcher.Label: launcher.LabelValue}))
 	if err != nil {
 		logger.Error(err, "pods of a changed VM are not tried again", "vm", name.String())

@@ -29,8 +29,14 @@ func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 			// The label's own event wakes the pods where that is what is missing.
 			return (!d.launcher || pl.eligible(node)) && pl.judge(d, pl.view.AtBest(node, &d.Demand)) == nil
 		},
-		reaches: func(pod *corev1.Pod) bool { return admits(logger, node, pod) && provides(node, pod) },
+		reaches: func(pod *corev1.Pod) bool { return reaches(logger, node, pod) },
 	})
+}
+
+// reaches tells whether a pod could go to a node, as far as the Node says. Where it could not, and then can, afterNodeChange
+// wakes it.
+func reaches(logger klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
+	return admits(logger, node, pod) && provides(node, pod)
 }
 
 // admits tells whether a node lets a pod in by its labels and taints.
@@ -120,6 +126,13 @@ func (w *waiting) remove(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	delete(w.pods, uid)
+}
+
+func (w *waiting) has(uid types.UID) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	_, ok := w.pods[uid]
+	return ok
 }
 
 // heldAt tells whether the node held back a waiting pod.

@@ -4,11 +4,15 @@ import (
 	"maps"
 	"slices"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/placement"
@@ -154,6 +158,80 @@ func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
 	b.expectWoken(t, "another node's report")
 }
 
+// What a report does not wake for what the Node says, it is for the change of the Node to wake.
+func TestANodeThatLetsAPodInWakesIt(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
+	ready := b.node(t, "n1", launcherPod("a", "12")).Node()
+	starting, small := ready.DeepCopy(), ready.DeepCopy()
+	starting.Spec.Taints = []corev1.Taint{{Key: corev1.TaintNodeNotReady, Effect: corev1.TaintEffectNoSchedule}}
+	small.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("16"), corev1.ResourceMemory: resource.MustParse("1Ki")}
+	for name, test := range map[string]struct {
+		before, after *corev1.Node
+		cpus          string
+		want          fwk.QueueingHint
+	}{
+		"its taint goes":              {starting, ready, "4", fwk.Queue},
+		"it has more memory":          {small, ready, "4", fwk.Queue},
+		"its taint comes":             {ready, starting, "4", fwk.QueueSkip},
+		"its CPUs would still not do": {starting, ready, "8", fwk.QueueSkip},
+		"nothing it says kept it out": {ready, ready, "4", fwk.QueueSkip},
+		"something else keeps it out": {starting, small, "4", fwk.QueueSkip},
+	} {
+		if got, err := b.afterNodeChange(logger(t), launcherPod("vm", test.cpus), test.before, test.after); got != test.want || err != nil {
+			t.Errorf("%s: %s, error %v, want %s", name, got, err, test.want)
+		}
+	}
+}
+
+// A VM that is too young to evict others while a node has yet to report is tried again when it is old enough, whether a
+// report comes or not; and not if it has been bound since.
+func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
+	for name, bound := range map[string]bool{"still waits": false, "bound meanwhile": true} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(config.DedicatedCPUArgs{})
+			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+			victim := onNode(launcherPod("a", "16"))
+			info := b.node(t, "n1", victim)
+			pod := launcherPod("vm", "2", func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.Now() })
+			if err := b.podLister.Add(pod); err != nil {
+				t.Fatal(err)
+			}
+			state := b.preFilter(t, pod)
+			b.Filter(t.Context(), state, pod, info)
+			read(state).held.Store(true)
+			without := info.SnapshotConcrete()
+			if err := without.RemovePod(logger(t), victim); err != nil {
+				t.Fatal(err)
+			}
+			evicted, err := framework.NewPodInfo(victim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 3 { // nodes and victims
+				simulated := state.Clone()
+				b.RemovePod(t.Context(), simulated, pod, evicted, without)
+				if got := b.Filter(t.Context(), simulated, pod, without).Message(); got != ReasonInFlight {
+					t.Fatalf("eviction is refused for %q", got)
+				}
+			}
+			if bound {
+				b.PostBind(t.Context(), state, pod, "n1")
+			}
+			<-time.After(reportsInTime - time.Second)
+			synctest.Wait()
+			b.expectWoken(t, name+", too young")
+			<-time.After(time.Second)
+			synctest.Wait()
+			want := []string{"vms/vm"}
+			if bound {
+				want = nil
+			}
+			b.expectWoken(t, name+", old enough", want...)
+		})
+	}
+}
+
 // If the kubelet refuses a pod in flight, no report changes: the pods that the node held back because of it are
 // woken by its end, even if the node is full, since preemption can do its work there now.
 func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
@@ -178,12 +256,14 @@ func TestPodsStopWaiting(t *testing.T) {
 	b.report(t, "n1", nil)
 	info := b.node(t, "n1")
 	pods := map[string]*corev1.Pod{}
-	for _, name := range []string{"bound", "deleted", "lost", "stays"} {
+	for _, name := range []string{"bound", "elsewhere", "deleted", "lost", "stays"} {
 		pods[name] = launcherPod(name, "10")
 		b.refuse(t, pods[name], info, ReasonNeverAligned)
 	}
 	b.PostBind(t.Context(), b.preFilter(t, pods["bound"]), pods["bound"], "n1")
-	handler := b.forgetDeleted(t.Context())
+	handler := b.podEvents(t.Context())
+	handler.OnUpdate(pods["elsewhere"], onNode(pods["elsewhere"].DeepCopy())) // by the scheduler that leads
+	handler.OnUpdate(pods["stays"], pods["stays"].DeepCopy())
 	handler.OnDelete(pods["deleted"])
 	handler.OnDelete(cache.DeletedFinalStateUnknown{Key: "vms/lost", Obj: pods["lost"]})
 	// Deleted, and made again under its name, while it was being scheduled.

@@ -49,7 +49,7 @@ func (v *View) Expects(pod *corev1.Pod) bool {
 	return n.expected[pod.UID] != nil
 }
 
-// Unexpect takes Expect back, for a pod that was not bound or is gone.
+// Unexpect takes Expect back, for a pod that was not bound.
 func (v *View) Unexpect(nodeName string, uid types.UID) {
 	n := v.node(nodeName)
 	if n == nil {
@@ -57,33 +57,72 @@ func (v *View) Unexpect(nodeName string, uid types.UID) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if _, expected := n.expected[uid]; expected {
+	n.unexpect(uid)
+}
+
+// unexpect gives what was expected of the pod, nil if it was not.
+func (n *node) unexpect(uid types.UID) *kubeletcpu.Pod {
+	asks := n.expected[uid]
+	if asks == nil {
+		asks = n.lostSight[uid]
+		delete(n.lostSight, uid)
+		return asks
+	}
+	delete(n.expected, uid)
+	// It may have held CPUs in the meantime, which no report has told.
+	n.unsure, n.disturbed = true, true
+	n.unlay()
+	return asks
+}
+
+// loseSight notes of expected pods that are not on the node any more that nobody knows yet what became of them.
+func (n *node) loseSight() {
+	for uid, asks := range n.expected {
+		if find(n.pods, uid) >= 0 {
+			continue
+		}
+		if n.lostSight == nil {
+			n.lostSight = map[types.UID]*kubeletcpu.Pod{}
+		}
+		n.lostSight[uid] = asks
 		delete(n.expected, uid)
-		// It may have held CPUs in the meantime, which no report has told.
-		n.unsure, n.disturbed = true, true
-		n.unlay()
+		n.unsure = true
 	}
 }
 
-// Refused compares the prediction for a pod with a kubelet's refusal.
-func (v *View) Refused(pod *corev1.Pod) Comparison {
+// Inquiry is a pod that was expected and has ended before its node's report had it.
+type Inquiry struct {
+	report *Report
+	asks   *kubeletcpu.Pod
+	beside []*kubeletcpu.Pod
+}
+
+// Ended is Left, for whoever can find out how a pod ended: if its kubelet may have refused it, against what was
+// predicted, it gives, once, what there is to ask about; else nil.
+func (v *View) Ended(pod *corev1.Pod) *Inquiry {
+	v.Left(pod)
 	n := v.node(pod.Spec.NodeName)
 	if n == nil {
-		return Comparison{}
+		return nil
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	asks := n.expected[pod.UID]
+	asks := n.unexpect(pod.UID)
 	if asks == nil {
-		return Comparison{}
+		return nil
 	}
-	delete(n.expected, pod.UID)
-	pods, results := []*kubeletcpu.Pod{}, []string{}
+	q := &Inquiry{report: n.report, asks: asks}
 	for _, other := range n.expected {
-		pods, results = append(pods, other), append(results, "")
+		q.beside = append(q.beside, other)
 	}
-	pods, results = append(pods, asks), append(results, "refused: "+pod.Status.Reason+": "+pod.Status.Message)
-	return Comparison{Pods: 1, Scenario: scenario(n.report, pods, results)}
+	return q
+}
+
+// Refused compares the prediction for the pod with its kubelet's refusal, which stands in the pod's status.
+func (q *Inquiry) Refused(pod *corev1.Pod) Comparison {
+	results := make([]string, len(q.beside), len(q.beside)+1)
+	results = append(results, "refused: "+pod.Status.Reason+": "+pod.Status.Message)
+	return Comparison{Pods: 1, Scenario: scenario(q.report, append(slices.Clone(q.beside), q.asks), results)}
 }
 
 // compare holds the pods that came with a report against what was predicted for them. A report tells the

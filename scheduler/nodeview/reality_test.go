@@ -7,7 +7,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubeletcpu"
@@ -102,8 +101,8 @@ func TestRefused(t *testing.T) {
 	v, pod := &View{}, vm("a", "2")
 	pod.Status = corev1.PodStatus{Phase: corev1.PodFailed, Reason: "TopologyAffinityError", Message: "Resources cannot be allocated with Topology locality"}
 	v.Set(reportOf(t, grants{"x": compute("1,9")}))
-	if got := v.Refused(pod); got.Pods != 0 {
-		t.Errorf("nobody expected the pod: %+v", got)
+	if v.Ended(pod) != nil {
+		t.Error("nobody expected the pod")
 	}
 	v.Expect("n1", pod.UID, demand(pod))
 	if !v.Expects(pod) {
@@ -118,11 +117,35 @@ add held-1: compute 2
 add a: compute 2, hook shared
 = refused: TopologyAffinityError: Resources cannot be allocated with Topology locality
 `
-	if got := v.Refused(pod); got.Pods != 1 || got.Scenario != want {
+	about := v.Ended(pod)
+	if about == nil {
+		t.Fatal("the pod was expected, and there is nothing to ask")
+	}
+	if got := about.Refused(pod); got.Pods != 1 || got.Scenario != want {
 		t.Errorf("%d pods, scenario:\n%s\nwant:\n%s", got.Pods, got.Scenario, want)
 	}
-	if v.Expects(pod) || v.Expects(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID("a")}}) {
+	if v.Expects(pod) || v.Ended(pod) != nil {
 		t.Error("the pod is still expected")
+	}
+}
+
+// The scheduler goes on while the API server is asked how a pod ended, and may see before that the pod is gone.
+func TestRefusedAfterTheNodeWasSeenWithoutIt(t *testing.T) {
+	v, pod := &View{}, vm("a", "2")
+	v.Set(reportOf(t, nil))
+	v.Predict(demand(vm("any", "2")), nodeInfo())
+	v.Expect("n1", pod.UID, demand(pod))
+	v.Predict(demand(vm("any", "2")), nodeInfo(pod))
+	v.Predict(demand(vm("any", "2")), nodeInfo())
+	if v.Ended(pod) == nil {
+		t.Error("nobody asks what became of the pod")
+	}
+	if n := v.node("n1"); len(n.expected)+len(n.lostSight) > 0 {
+		t.Errorf("expected %v and %v still", n.expected, n.lostSight)
+	}
+	v.Expect("n1", "b", demand(vm("b", "2")))
+	if _, compared := v.Set(reportOf(t, grants{"b": compute("2,10")})); compared.Pods != 0 {
+		t.Error("the one that has gone may have held CPUs 1,9 for a while, and b was compared")
 	}
 }
 

@@ -62,10 +62,20 @@ func find(pods []resident, uid types.UID) int {
 
 // mayHold leaves out, cheaply, the pods that hold no exclusive CPUs for certain.
 func mayHold(pod *corev1.Pod) bool {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && mayAsk(pod)
+}
+
+func mayAsk(pod *corev1.Pod) bool {
+	return pod.Status.QOSClass == "" || pod.Status.QOSClass == corev1.PodQOSGuaranteed
+}
+
+// AsksCPUs tells whether a pod asks for exclusive CPUs, of its containers' or of its own (pod-level resources).
+func AsksCPUs(pod *corev1.Pod) bool {
+	if !mayAsk(pod) {
 		return false
 	}
-	return pod.Status.QOSClass == "" || pod.Status.QOSClass == corev1.PodQOSGuaranteed
+	asks := kubeletcpu.PodOf(pod)
+	return asks.Exclusive() || asks.PodLevel != nil
 }
 
 func uidOnNode(pod *corev1.Pod) types.UID {

@@ -1,7 +1,6 @@
 package nodeview
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -62,6 +61,9 @@ type node struct {
 	// tells that one of them has gone without having been there.
 	expected map[types.UID]*kubeletcpu.Pod
 	unsure   bool
+	// lostSight are pods that were expected until they were not on the node any more. Of each of them kube-scheduler's watch
+	// tells, Ended or Unexpect.
+	lostSight map[types.UID]*kubeletcpu.Pod
 	// known tells that pods has been filled; disturbed that a pod has gone that no report has ever had.
 	known, disturbed bool
 }
@@ -94,16 +96,29 @@ func (v *View) Remember(demand *Demand, key string) {
 		if v.memories == nil {
 			v.memories = map[string]*memory{}
 		}
-		for other := range v.memories {
+		if known != nil {
+			v.release(known)
+		}
+		for other, memory := range v.memories {
 			if len(v.memories) < maxRemembered {
 				break
 			}
 			delete(v.memories, other)
+			v.release(memory)
 		}
 		known = newMemory(len(v.nodes))
 		v.memories[key] = known
 	}
 	demand.memory = known
+}
+
+// release lets the nodes go of a memory that nobody asks any more: a node whose pods do not change would keep it.
+func (v *View) release(m *memory) {
+	for _, n := range v.nodes {
+		n.mu.Lock()
+		n.decided = slices.DeleteFunc(n.decided, func(d decided) bool { return d.memory == m })
+		n.mu.Unlock()
+	}
 }
 
 // Predict says what the kubelet of a node will do with a pod that comes in addition to the pods in
@@ -193,7 +208,7 @@ func (n *node) lay(nodeInfo fwk.NodeInfo) {
 	before := n.pods
 	n.pods = residents(before, nodeInfo.GetPods())
 	n.unsettle(n.pods, n.disturbed || n.lost(before, n.pods))
-	maps.DeleteFunc(n.expected, func(uid types.UID, _ *kubeletcpu.Pod) bool { return find(n.pods, uid) < 0 })
+	n.loseSight()
 	n.known, n.disturbed = true, false
 	n.overlay.overlay(n.report, n.pods)
 	n.gone = n.overlay.gone
@@ -269,9 +284,8 @@ func (v *View) Left(pod *corev1.Pod) {
 	defer n.mu.Unlock()
 	uid := uidOnNode(pod)
 	if at := find(n.pods, uid); n.expected[uid] != nil || at < 0 || !n.pods[at].reported {
-		asks := kubeletcpu.PodOf(pod)
 		_, reported := n.reported(uid)
-		n.disturbed = n.disturbed || !reported && mayHold(pod) && (asks.Exclusive() || asks.PodLevel != nil)
+		n.disturbed = n.disturbed || !reported && mayHold(pod) && AsksCPUs(pod)
 		if n.disturbed {
 			n.unlay()
 		}
