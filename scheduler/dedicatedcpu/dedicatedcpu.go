@@ -26,6 +26,7 @@ type DedicatedCPU struct {
 	args    config.DedicatedCPUArgs
 	manner  string // of answering and rating, which the arguments decide: equal for equal arguments
 	waiting *waiting
+	turns   sync.Map // the latest of each node, *turn by name
 	nodes   corelisters.NodeLister
 	pods    corelisters.PodLister
 	queue   fwk.PodActivator

@@ -78,8 +78,9 @@
 // CRD is for ever (cmd/kube-scheduler/app/server.go and pkg/scheduler/eventhandlers.go, v1.36.3); and it
 // would keep a second copy of every report, as that watch's cache is closed to plugins. So the
 // plugin remembers the pods that came as far as Filter and, when a report changes, asks nodeview for each
-// different demand among them whether that node could now take it, and activates the pods of those
-// demands (wake.go). Activation skips the queue's hints and backoff, which is right for it: the answer
+// different demand among them how many such pods that node could now take, and activates so many of them, the most
+// important and oldest first; others have their turn if these leave the room unused (wake.go). Activation skips the
+// queue's hints and backoff, which is right for it: the answer
 // was computed, not guessed. A report that changes nothing for a waiting pod wakes nobody. Pods that a node
 // could not answer for, because others were in flight to it, are tried again when its next report comes,
 // even if that leaves no room: only then can preemption look at the node. A VMI that is changed so as to ask for

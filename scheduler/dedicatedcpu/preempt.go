@@ -56,9 +56,7 @@ func (pl *DedicatedCPU) refusedEviction(c *cycle, pod *corev1.Pod, standing node
 
 // tryAgain activates a pod if it waits still.
 func (pl *DedicatedCPU) tryAgain(pod *corev1.Pod) {
-	if !pl.waiting.has(pod.UID) {
-		return
+	if pl.waiting.has(pod.UID) {
+		pl.activate(klog.Background(), "", []*corev1.Pod{pod})
 	}
-	woken.Inc()
-	pl.queue.Activate(klog.Background(), map[string]*corev1.Pod{pod.Namespace + "/" + pod.Name: pod})
 }

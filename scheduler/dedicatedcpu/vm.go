@@ -71,16 +71,11 @@ func (k *knowledge) machineChanged(logger klog.Logger, name types.NamespacedName
 		logger.Error(err, "pods of a changed VM are not tried again", "vm", name.String())
 		return
 	}
-	activate := map[string]*corev1.Pod{}
+	var waiting []*corev1.Pod
 	for _, pod := range pods {
 		if l, ok := launcher.Of(pod); ok && l.VMI == name && pod.Spec.NodeName == "" {
-			activate[pod.Namespace+"/"+pod.Name] = pod
+			waiting = append(waiting, pod)
 		}
 	}
-	if len(activate) == 0 {
-		return
-	}
-	logger.V(2).Info("trying the pods of a changed VM again", "vm", name.String(), "pods", len(activate))
-	woken.Add(float64(len(activate)))
-	pl.queue.Activate(logger, activate)
+	pl.activate(klog.LoggerWithValues(logger, "changedVM", name.String()), "", waiting)
 }

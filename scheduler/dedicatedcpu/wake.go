@@ -2,7 +2,7 @@ package dedicatedcpu
 
 import (
 	"strings"
-	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,19 +18,90 @@ import (
 //
 // A pod that could not go there anyhow is left asleep: activation skips backoff, so a thousand VMs that wait for one zone
 // would be tried anew at each report from another. What the Node says is looked at here. What only the NodeInfo says, how
-// much of its memory and huge pages other pods have, is not, as nobody but the scheduling cycle may read it.
+// much of its memory and huge pages other pods have, is not, as nobody but the scheduling cycle may read it. Nor are more
+// pods woken than there is room for; see turn.
 func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
-	node, err := pl.nodes.Get(nodeName)
+	t := &turn{node: nodeName, tried: map[types.UID]bool{}}
+	pl.turns.Store(nodeName, t)
+	pl.take(logger, t)
+}
+
+// turn is the pods that a changed report has tried again, so many at first as the node has room for. If there is still room
+// then, because the first pods had to go elsewhere, or may not go there for a reason that is not known here, four times as many are,
+// and so on: a thousand within a second. Where a thousand VMs of a kind wait for one place, one is tried.
+type turn struct {
+	node  string
+	round int
+	tried map[types.UID]bool
+}
+
+// turnAfter is how long the pods of a turn have to be scheduled before it is the next ones'.
+const turnAfter = 150 * time.Millisecond
+
+// take wakes the pods whose turn it is.
+func (pl *DedicatedCPU) take(logger klog.Logger, t *turn) {
+	node, err := pl.nodes.Get(t.node)
 	if err != nil {
 		return // the node's own event will wake the pods
 	}
-	pl.wake(logger, nodeName, chance{
-		of: func(d *demand) bool {
-			// The label's own event wakes the pods where that is what is missing.
-			return (!d.launcher || pl.eligible(node)) && pl.judge(d, pl.view.AtBest(node, &d.Demand)) == nil
-		},
-		reaches: func(pod *corev1.Pod) bool { return reaches(logger, node, pod) },
+	chosen, more := pl.choose(logger, node, t)
+	pl.activate(logger, t.node, chosen)
+	if !more {
+		pl.turns.CompareAndDelete(t.node, t)
+		return
+	}
+	t.round++
+	time.AfterFunc(turnAfter, func() {
+		if now, _ := pl.turns.Load(t.node); now == t { // else there has been another report since
+			pl.take(logger, t)
+		}
 	})
+}
+
+// choose gives the pods whose turn it is, and tells whether there may be more.
+func (pl *DedicatedCPU) choose(logger klog.Logger, node *corev1.Node, t *turn) (chosen []*corev1.Pod, more bool) {
+	waiters := pl.waiting.all()
+	rooms := map[string]int{} // for how many more of a shape there is room
+	for _, w := range waiters {
+		if t.tried[w.pod.UID] {
+			continue
+		}
+		if _, held := w.demand.heldAt.Load(node.Name); held {
+			t.tried[w.pod.UID] = true
+			chosen = append(chosen, w.pod)
+			continue
+		}
+		room, known := rooms[w.shape]
+		if !known {
+			room = pl.room(node, w.demand, len(waiters)) << (2 * t.round)
+			rooms[w.shape] = room
+		}
+		switch {
+		case room == 0:
+		case !reaches(logger, node, w.pod):
+		case room == spent:
+			more = true
+		default:
+			t.tried[w.pod.UID] = true
+			chosen = append(chosen, w.pod)
+			if rooms[w.shape]--; rooms[w.shape] == 0 {
+				rooms[w.shape] = spent
+			}
+		}
+	}
+	return chosen, more
+}
+
+// spent marks room that there was.
+const spent = -1
+
+// room is how many pods with a demand, no more than most, a node could take.
+func (pl *DedicatedCPU) room(node *corev1.Node, d *demand, most int) int {
+	// The label's own event wakes the pods where that is what is missing.
+	if d.launcher && !pl.eligible(node) || pl.judge(d, pl.view.AtBest(node, &d.Demand)) != nil {
+		return 0
+	}
+	return pl.view.Room(node, &d.Demand, most)
 }
 
 // reaches tells whether a pod could go to a node, as far as the Node says. Where it could not, and then can, afterNodeChange
@@ -67,102 +138,23 @@ func provides(node *corev1.Node, pod *corev1.Pod) bool {
 // wakeAll is called when the first listing of the reports has come to an end: pods may have been held
 // back for it.
 func (pl *DedicatedCPU) wakeAll(logger klog.Logger) {
-	pl.wake(logger, "", chance{
-		of:      func(*demand) bool { return true },
-		reaches: func(*corev1.Pod) bool { return true },
-	})
+	var pods []*corev1.Pod
+	for _, w := range pl.waiting.all() {
+		pods = append(pods, w.pod)
+	}
+	pl.activate(logger, "", pods)
 }
 
-// chance tells which pods another try could help: those whose demand has one, which is asked once for each different
-// demand, and that reach the node.
-type chance struct {
-	of      func(*demand) bool
-	reaches func(*corev1.Pod) bool
-}
-
-// wake activates the waiting pods that the node held back or that have a chance.
-func (pl *DedicatedCPU) wake(logger klog.Logger, nodeName string, c chance) {
-	pods := pl.waiting.choose(nodeName, c)
+// activate has the scheduling queue try pods again at once.
+func (pl *DedicatedCPU) activate(logger klog.Logger, nodeName string, pods []*corev1.Pod) {
 	if len(pods) == 0 {
 		return
 	}
+	byName := map[string]*corev1.Pod{} // as the queue wants them
+	for _, pod := range pods {
+		byName[pod.Namespace+"/"+pod.Name] = pod
+	}
 	logger.V(2).Info("trying waiting pods again", "node", nodeName, "pods", len(pods))
 	woken.Add(float64(len(pods)))
-	pl.queue.Activate(logger, pods)
-}
-
-// wait puts a pod among those that a report can wake. One that was deleted since its scheduling cycle began
-// has been forgotten already, and would never be again.
-func (pl *DedicatedCPU) wait(pod *corev1.Pod, d *demand) {
-	pl.waiting.add(pod, d)
-	if now, err := pl.pods.Pods(pod.Namespace).Get(pod.Name); err != nil || now.UID != pod.UID {
-		pl.waiting.remove(pod.UID)
-	}
-}
-
-// waiting is the pods that came as far as Filter and are not bound yet. Some are just being scheduled: for
-// those the scheduling queue remembers the activation until it is known whether it is needed.
-type waiting struct {
-	mu   sync.Mutex
-	pods map[types.UID]waiter
-}
-
-type waiter struct {
-	pod    *corev1.Pod
-	demand *demand
-	shape  string // of the demand
-}
-
-func newWaiting() *waiting { return &waiting{pods: map[types.UID]waiter{}} }
-
-func (w *waiting) add(pod *corev1.Pod, d *demand) {
-	shape := d.shape()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.pods[pod.UID] = waiter{pod, d, shape}
-}
-
-func (w *waiting) remove(uid types.UID) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.pods, uid)
-}
-
-func (w *waiting) has(uid types.UID) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, ok := w.pods[uid]
-	return ok
-}
-
-// heldAt tells whether the node held back a waiting pod.
-func (w *waiting) heldAt(uid types.UID, nodeName string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	waiter, ok := w.pods[uid]
-	if !ok {
-		return false
-	}
-	_, held := waiter.demand.heldAt.Load(nodeName)
-	return held
-}
-
-// choose gives the pods that the node held back or that have a chance, by namespace and name as
-// the scheduling queue wants them.
-func (w *waiting) choose(nodeName string, c chance) map[string]*corev1.Pod {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	asked := map[string]bool{} // by shape
-	pods := map[string]*corev1.Pod{}
-	for _, waiter := range w.pods {
-		yes, known := asked[waiter.shape]
-		if !known {
-			yes = c.of(waiter.demand)
-			asked[waiter.shape] = yes
-		}
-		if _, held := waiter.demand.heldAt.Load(nodeName); held || yes && c.reaches(waiter.pod) {
-			pods[waiter.pod.Namespace+"/"+waiter.pod.Name] = waiter.pod
-		}
-	}
-	return pods
+	pl.queue.Activate(logger, byName)
 }

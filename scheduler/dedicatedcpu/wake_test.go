@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
@@ -117,7 +119,7 @@ func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
 		}
 	}
 	set("32Gi", "2Gi")
-	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
+	b.report(t, "n1", map[string]string{"a": "0-4,8-12"})
 	b.reportChanged(logger(t), "n1")
 	b.expectWoken(t, "a small node", "vms/gpu", "vms/small")
 	set("128Gi", "4Gi")
@@ -156,6 +158,71 @@ func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
 	b.report(t, "n2", map[string]string{"c": "0-3,8-11", "d": "4,12"})
 	b.reportChanged(logger(t), "n2")
 	b.expectWoken(t, "another node's report")
+}
+
+// Where many wait for one place one is tried, and others only while it is not taken.
+func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
+	for name, test := range map[string]struct {
+		taken bool  // by the first to be woken
+		want  []int // woken after each turn
+	}{
+		"the first take it": {true, []int{2, 0, 0, 0}},
+		"nobody takes it":   {false, []int{2, 8, 20, 0}},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(config.DedicatedCPUArgs{})
+			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+			info := b.node(t, "n1", launcherPod("a", "16"))
+			important, start := int32(1000), time.Now()
+			for i := range 30 {
+				b.refuse(t, launcherPod(fmt.Sprintf("vm-%02d", i), "4", func(pod *corev1.Pod) {
+					pod.CreationTimestamp = metav1.NewTime(start.Add(time.Duration(i) * time.Second))
+					if i == 29 {
+						pod.Spec.Priority = &important
+					}
+				}), info, ReasonNoAlignment)
+			}
+			b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
+			b.reportChanged(logger(t), "n1")
+			for turn, want := range test.want {
+				synctest.Wait()
+				if len(b.queue) != want || turn == 0 && !(b.queue["vms/vm-29"] && b.queue["vms/vm-00"]) {
+					t.Errorf("%s, turn %d: woke %v, want %d", name, turn, slices.Sorted(maps.Keys(b.queue)), want)
+				}
+				if turn == 0 && test.taken {
+					for pod := range b.queue {
+						d := demandOf(launcherPod(pod, "4"))
+						b.view.Expect("n1", types.UID(pod), &d.Demand)
+					}
+				}
+				clear(b.queue)
+				<-time.After(turnAfter)
+			}
+			if left, ok := b.turns.Load("n1"); ok {
+				t.Errorf("%s: there is a turn still: %+v", name, left)
+			}
+		})
+	}
+}
+
+// A report that comes in the middle of a turn begins another.
+func TestANewReportEndsATurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(config.DedicatedCPUArgs{})
+		b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+		info := b.node(t, "n1", launcherPod("a", "16"))
+		for _, name := range []string{"vm-1", "vm-2", "vm-3"} {
+			b.refuse(t, launcherPod(name, "2"), info, ReasonNoAlignment)
+		}
+		b.report(t, "n1", map[string]string{"a": "0-6,8-14"})
+		b.reportChanged(logger(t), "n1")
+		b.expectWoken(t, "one core is free", "vms/vm-1")
+		b.report(t, "n1", map[string]string{"a": "0-6,8-14", "vm-1": "7,15"})
+		b.reportChanged(logger(t), "n1")
+		<-time.After(10 * turnAfter)
+		synctest.Wait()
+		b.expectWoken(t, "it is taken")
+	})
 }
 
 // What a report does not wake for what the Node says, it is for the change of the Node to wake.

@@ -295,26 +295,6 @@ func (v *View) Left(pod *corev1.Pod) {
 	}
 }
 
-// AtBest is what the node's kubelet would do with the pod, were there no pods in flight and all pods gone that were gone
-// at the last prediction. It is for deciding whether a new report is worth another try: what it refuses, Predict would
-// refuse too, unless more pods have gone since, and for those kube-scheduler has an event of its own.
-func (v *View) AtBest(on *corev1.Node, demand *Demand) *Prediction {
-	n := v.node(on.Name)
-	if n == nil {
-		return absent[Labelled(on)][v.absent()]
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p := unknown(n.report, on.UID, demand)
-	if p == nil {
-		free := *n.report.node
-		free.Shared = n.report.free(n.gone)
-		p = &Prediction{Standing: Exact, Decision: kubeletcpu.Admit(&free, &demand.Pod), Node: &free}
-	}
-	p.Labelled = Labelled(on)
-	return p
-}
-
 // Set takes a node's report, in place of the one before. It tells whether anything changed that a
 // prediction depends on, and how pods that were expected fared.
 func (v *View) Set(report *Report) (changed bool, compared Comparison) {
