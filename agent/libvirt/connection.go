@@ -83,7 +83,6 @@ type connection struct {
 	lastText string  // the XML that was read last
 	last     *domain // what it says; not to be changed
 	look     look    // the last one at which the XML was read
-	idle     bool    // libvirt was asked since the last look, and does nothing long to the guest
 }
 
 // Changed implements pinning.Connection.
@@ -151,10 +150,8 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinning.Thread, cpus cpuset.Set) error {
 	c.look = look{}
 	dom, cpuMap, id := handle(guest), toMap(cpus), uint32(thread.ID)
-	if !c.idle {
-		if err := c.atWork(ctx, dom); err != nil {
-			return err
-		}
+	if err := c.atWork(ctx, dom); err != nil {
+		return err
 	}
 	_, err := call(ctx, c, func() (struct{}, error) {
 		switch thread.Kind {

@@ -34,7 +34,6 @@ var errOutdated = errors.New("the guest's threads changed while they were read")
 // when a guest starts, ends or is pinned otherwise; it is the kernel that tells nobody. So where libvirt has told
 // nothing since the XML was read, only the threads are looked at.
 func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
-	c.idle = false
 	if l := c.look; !c.deaf && l.name == name && name != "" && l.uses < fullEvery && c.frames.events.Load() == l.events {
 		c.look.uses++
 		// With room for one vCPU more than there should be. Whatever is wrong, the full look sorts it.
@@ -170,25 +169,38 @@ func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error 
 	return nil
 }
 
-// atWork gives an error for a guest on which libvirt does something long: it is migrated away, saved or dumped. Where its
-// vCPUs run can be asked meanwhile, but a call that asks QEMU or changes threads waits, as it does with one in transit.
+// atWork gives an error for a guest on which libvirt does something long: it is migrated away, saved or dumped. It can be
+// asked meanwhile where its threads are, but a call that moves them waits, as it does with one in transit. A
+// backup, which may go on for hours, lets them through (qemuBackupBegin in src/qemu/qemu_backup.c).
 func (c *connection) atWork(ctx context.Context, dom golibvirt.Domain) error {
-	kind, err := call(ctx, c, func() (golibvirt.DomainJobType, error) {
-		kind, _, _, _, _, _, _, _, _, _, _, _, err := c.rpc.DomainGetJobInfo(dom)
-		return golibvirt.DomainJobType(kind), err
+	type job struct {
+		kind      golibvirt.DomainJobType
+		operation golibvirt.DomainJobOperation
+	}
+	j, err := call(ctx, c, func() (j job, err error) {
+		kind, about, err := c.rpc.DomainGetJobStats(dom, 0)
+		j.kind = golibvirt.DomainJobType(kind)
+		for _, p := range about {
+			if operation, ok := p.Value.I.(int32); ok && p.Field == jobOperation {
+				j.operation = golibvirt.DomainJobOperation(operation)
+			}
+		}
+		return j, err
 	})
-	c.idle = err == nil
 	switch {
 	case err != nil && (ctx.Err() != nil || golibvirt.IsNotFound(err)):
 		return c.gone(dom, "asking what is done to it", err)
 	case err != nil:
 		return nil // libvirt's test driver does not know; the call itself will say what is wrong
-	case kind == golibvirt.DomainJobBounded || kind == golibvirt.DomainJobUnbounded:
-		c.idle = false
+	case j.operation == golibvirt.DomainJobOperationStrBackup:
+	case j.kind == golibvirt.DomainJobBounded || j.kind == golibvirt.DomainJobUnbounded:
 		return fmt.Errorf("%w: libvirt works on domain %s", pinning.ErrInTransit, dom.Name)
 	}
 	return nil
 }
+
+// jobOperation is the parameter that says what is done (VIR_DOMAIN_JOB_OPERATION).
+const jobOperation = "operation"
 
 // gone makes an error of a call on a domain that has ended meanwhile pinning.ErrNoGuest.
 func (c *connection) gone(dom golibvirt.Domain, what string, err error) error {
@@ -217,10 +229,6 @@ func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, m
 func (c *connection) ioThreadAffinities(ctx context.Context, dom golibvirt.Domain, d *domain) (map[int]cpuset.Set, error) {
 	if len(d.ioThreads) == 0 {
 		return nil, nil
-	}
-	// To ask QEMU takes libvirt's lock on the guest, or waits for it.
-	if err := c.atWork(ctx, dom); err != nil {
-		return nil, err
 	}
 	return call(ctx, c, func() (map[int]cpuset.Set, error) {
 		infos, _, err := c.rpc.DomainGetIothreadInfo(dom, golibvirt.DomainAffectLive)

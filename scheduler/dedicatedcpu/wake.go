@@ -28,21 +28,29 @@ func (pl *DedicatedCPU) reportChanged(logger klog.Logger, nodeName string) {
 
 // turn is the pods that a changed report has tried again, so many at first as the node has room for. If there is still room
 // then, because the first pods had to go elsewhere, or may not go there for a reason that is not known here, four times as many are,
-// and so on: a thousand within a second. Where a thousand VMs of a kind wait for one place, one is tried.
+// and so on: a thousand within a second. Where a thousand VMs of a kind wait for one place, one is tried. Where the room is
+// for pods that are expected there it is looked again, ever less often, until the next report: a pod may not be bound
+// in the end, and not every such failure is an event.
 type turn struct {
 	node  string
-	round int
+	round int // in which pods were woken
+	idle  int // looks since then in which none were
 	tried map[types.UID]bool
 }
 
-// turnAfter is how long the pods of a turn have to be scheduled before it is the next ones'.
-const turnAfter = 150 * time.Millisecond
+const (
+	// turnAfter is how long the pods of a turn have to be scheduled before it is the next ones'.
+	turnAfter = 150 * time.Millisecond
+	// maxIdle bounds the pauses, to turnAfter times two to the power of it: five seconds.
+	maxIdle = 5
+)
 
 // take wakes the pods whose turn it is.
 func (pl *DedicatedCPU) take(logger klog.Logger, t *turn) {
 	node, err := pl.nodes.Get(t.node)
-	if err != nil {
-		return // the node's own event will wake the pods
+	if err != nil { // the node's own event will wake the pods
+		pl.turns.CompareAndDelete(t.node, t)
+		return
 	}
 	chosen, more := pl.choose(logger, node, t)
 	pl.activate(logger, t.node, chosen)
@@ -50,8 +58,12 @@ func (pl *DedicatedCPU) take(logger klog.Logger, t *turn) {
 		pl.turns.CompareAndDelete(t.node, t)
 		return
 	}
-	t.round++
-	time.AfterFunc(turnAfter, func() {
+	if len(chosen) > 0 {
+		t.round, t.idle = t.round+1, 0
+	} else {
+		t.round, t.idle = 0, min(t.idle+1, maxIdle)
+	}
+	time.AfterFunc(turnAfter<<t.idle, func() {
 		if now, _ := pl.turns.Load(t.node); now == t { // else there has been another report since
 			pl.take(logger, t)
 		}
@@ -73,33 +85,32 @@ func (pl *DedicatedCPU) choose(logger klog.Logger, node *corev1.Node, t *turn) (
 		}
 		room, known := rooms[w.shape]
 		if !known {
-			room = pl.room(node, w.demand, len(waiters)) << (2 * t.round)
+			if room = pl.room(node, w.demand, len(waiters)); room > 0 {
+				room <<= 2 * t.round
+			}
 			rooms[w.shape] = room
 		}
 		switch {
+		case room == none || !reaches(logger, node, w.pod):
 		case room == 0:
-		case !reaches(logger, node, w.pod):
-		case room == spent:
 			more = true
 		default:
 			t.tried[w.pod.UID] = true
 			chosen = append(chosen, w.pod)
-			if rooms[w.shape]--; rooms[w.shape] == 0 {
-				rooms[w.shape] = spent
-			}
+			rooms[w.shape]--
 		}
 	}
 	return chosen, more
 }
 
-// spent marks room that there was.
-const spent = -1
+// none tells that there is no room for a pod, even if those that are expected do not come.
+const none = -1
 
-// room is how many pods with a demand, no more than most, a node could take.
+// room is how many pods with a demand, no more than most, a node could take beside those that are expected there.
 func (pl *DedicatedCPU) room(node *corev1.Node, d *demand, most int) int {
 	// The label's own event wakes the pods where that is what is missing.
 	if d.launcher && !pl.eligible(node) || pl.judge(d, pl.view.AtBest(node, &d.Demand)) != nil {
-		return 0
+		return none
 	}
 	return pl.view.Room(node, &d.Demand, most)
 }

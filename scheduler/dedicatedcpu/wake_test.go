@@ -160,47 +160,86 @@ func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
 	b.expectWoken(t, "another node's report")
 }
 
-// Where many wait for one place one is tried, and others only while it is not taken.
+// manyWait has 30 pods wait for node n1, on which a report then makes room for two of them. The last one is important.
+func manyWait(t *testing.T) *bench {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+	info := b.node(t, "n1", launcherPod("a", "16"))
+	important, start := int32(1000), time.Now()
+	for i := range 30 {
+		b.refuse(t, launcherPod(fmt.Sprintf("vm-%02d", i), "4", func(pod *corev1.Pod) {
+			pod.CreationTimestamp = metav1.NewTime(start.Add(time.Duration(i) * time.Second))
+			if i == 29 {
+				pod.Spec.Priority = &important
+			}
+		}), info, ReasonNoAlignment)
+	}
+	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
+	b.reportChanged(logger(t), "n1")
+	return b
+}
+
+// noTurn checks that nothing is going on any more.
+func (b *bench) noTurn(t *testing.T) {
+	t.Helper()
+	<-time.After(time.Hour)
+	synctest.Wait()
+	b.expectWoken(t, "an hour later")
+	if left, ok := b.turns.Load("n1"); ok {
+		t.Errorf("there is a turn still: %+v", left)
+	}
+}
+
+// Where many wait for one place others than the first are tried only while it is not taken.
+func TestAReportWakesAllForWhomThereIsRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := manyWait(t)
+		if !b.queue["vms/vm-29"] || !b.queue["vms/vm-00"] {
+			t.Errorf("woke %v first", b.queue)
+		}
+		for turn, want := range []int{2, 8, 20, 0} {
+			synctest.Wait()
+			if len(b.queue) != want {
+				t.Errorf("turn %d: woke %v, want %d", turn, slices.Sorted(maps.Keys(b.queue)), want)
+			}
+			clear(b.queue)
+			<-time.After(turnAfter)
+		}
+		b.noTurn(t)
+	})
+}
+
 func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
 	for name, test := range map[string]struct {
-		taken bool  // by the first to be woken
-		want  []int // woken after each turn
+		then func(t *testing.T, b *bench)
+		want []string
 	}{
-		"the first take it": {true, []int{2, 0, 0, 0}},
-		"nobody takes it":   {false, []int{2, 8, 20, 0}},
+		"they are admitted": {func(t *testing.T, b *bench) {
+			b.report(t, "n1", map[string]string{"a": "0-3,8-11", "vm-00": "4-5,12-13", "vm-29": "6-7,14-15"})
+			b.reportChanged(logger(t), "n1")
+		}, nil},
+		"one is not bound in the end": {func(_ *testing.T, b *bench) { b.view.Unexpect("n1", "vm-00") }, []string{"vms/vm-01"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
-			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
-			info := b.node(t, "n1", launcherPod("a", "16"))
-			important, start := int32(1000), time.Now()
+			b := manyWait(t)
+			b.expectWoken(t, "two fit", "vms/vm-00", "vms/vm-29")
+			for _, name := range []string{"vm-00", "vm-29"} {
+				d := demandOf(launcherPod(name, "4"))
+				b.waiting.remove(types.UID(name))
+				b.view.Expect("n1", types.UID(name), &d.Demand)
+			}
+			<-time.After(time.Minute)
+			synctest.Wait()
+			b.expectWoken(t, "they are expected")
+			test.then(t, b)
+			for end := time.Now().Add(turnAfter << maxIdle); len(b.queue) == 0 && time.Now().Before(end); synctest.Wait() {
+				<-time.After(turnAfter / 2)
+			}
+			b.expectWoken(t, name, test.want...)
 			for i := range 30 {
-				b.refuse(t, launcherPod(fmt.Sprintf("vm-%02d", i), "4", func(pod *corev1.Pod) {
-					pod.CreationTimestamp = metav1.NewTime(start.Add(time.Duration(i) * time.Second))
-					if i == 29 {
-						pod.Spec.Priority = &important
-					}
-				}), info, ReasonNoAlignment)
+				b.waiting.remove(types.UID(fmt.Sprintf("vm-%02d", i)))
 			}
-			b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
-			b.reportChanged(logger(t), "n1")
-			for turn, want := range test.want {
-				synctest.Wait()
-				if len(b.queue) != want || turn == 0 && !(b.queue["vms/vm-29"] && b.queue["vms/vm-00"]) {
-					t.Errorf("%s, turn %d: woke %v, want %d", name, turn, slices.Sorted(maps.Keys(b.queue)), want)
-				}
-				if turn == 0 && test.taken {
-					for pod := range b.queue {
-						d := demandOf(launcherPod(pod, "4"))
-						b.view.Expect("n1", types.UID(pod), &d.Demand)
-					}
-				}
-				clear(b.queue)
-				<-time.After(turnAfter)
-			}
-			if left, ok := b.turns.Load("n1"); ok {
-				t.Errorf("%s: there is a turn still: %+v", name, left)
-			}
+			b.noTurn(t)
 		})
 	}
 }

@@ -98,7 +98,7 @@ type Inquiry struct {
 }
 
 // Ended is Left, for whoever can find out how a pod ended: if its kubelet may have refused it, against what was
-// predicted, it gives, once, what there is to ask about; else nil.
+// predicted, it gives, once, what there is to ask about; else nil, as it does where the report is not exact any more.
 func (v *View) Ended(pod *corev1.Pod) *Inquiry {
 	v.Left(pod)
 	n := v.node(pod.Spec.NodeName)
@@ -108,7 +108,7 @@ func (v *View) Ended(pod *corev1.Pod) *Inquiry {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	asks := n.unexpect(pod.UID)
-	if asks == nil {
+	if asks == nil || n.report == nil || n.report.standing != Exact {
 		return nil
 	}
 	q := &Inquiry{report: n.report, asks: asks}

@@ -181,3 +181,16 @@ func TestOccupy(t *testing.T) {
 		}
 	}
 }
+
+// A report that is not exact any more says nothing of what was predicted.
+func TestNothingToAskWithoutAnExactReport(t *testing.T) {
+	v, pod := &View{}, vm("a", "2")
+	v.Set(reportOf(t, nil))
+	v.Expect("n1", pod.UID, demand(pod))
+	newer := nodeCPU(nil)
+	newer.Status.Format = v1alpha1.FormatVersion + 1
+	v.Set(Decode(object(t, newer)))
+	if about := v.Ended(pod); about != nil || v.Expects(pod) {
+		t.Errorf("to be asked: %+v; expected still: %t", about, v.Expects(pod))
+	}
+}
