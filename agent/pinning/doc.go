@@ -22,8 +22,9 @@
 //   - One VM never delays another. Each has its own worker, connection, deadline and backoff, so a
 //     libvirt that hangs costs its own VM only. The deadline is for one look; after one that was missed the next is
 //     given twice the time, up to maxDeadline, so that a libvirt on a slow host gets there too.
-//   - A guest that is being started or migrated is left alone until libvirt tells that this is over: before, libvirt
-//     would hold each call for half a minute, and have nothing to say.
+//   - A guest that is being started or migrated here is left alone until libvirt tells that this is over: before, libvirt
+//     would hold each call for half a minute, and have nothing to say. One that is migrated away, saved or dumped is
+//     watched and not pinned meanwhile. Pins that libvirt took along from another node have not drifted.
 //   - No state of its own. What is pinned is what libvirt and the threads say, so killing the agent at any
 //     instant and starting it again ends in the same pins.
 //
@@ -38,7 +39,8 @@
 // Workers look again when the controller is triggered (pods or grants changed), when libvirt tells that
 // something about a domain changed, and, as a net under both, every verify period. The kernel tells nobody that a
 // thread's affinity was changed behind libvirt's back (taskset, a rewritten cpuset), so the period bounds how long
-// that lasts. Somebody who moves a thread again and again is answered more and more slowly, up to maxGap.
+// that lasts. Nor does libvirt tell that a vCPU was plugged: a guest that has been granted CPUs for more is looked at every
+// plugPeriod. Somebody who moves a thread again and again is answered more and more slowly, up to maxGap.
 //
 // Configuration and fact are two things: libvirt remembers a pin, while the kernel may have moved the
 // thread since (the kubelet rewriting a cpuset resets the affinity of its threads). Both are compared,

@@ -183,3 +183,26 @@ func BenchmarkFilterOne(bm *testing.B) {
 		})
 	}
 }
+
+// BenchmarkReportChanged has 5,000 pods of seven sizes wait for room, and a report that makes none, or some for the
+// smallest.
+func BenchmarkReportChanged(b *testing.B) {
+	for name, granted := range map[string]string{"NoRoom": "0-7,8-15", "Room": "0-6,8-14"} {
+		b.Run(name, func(b *testing.B) {
+			bench := newBench(config.DedicatedCPUArgs{})
+			bench.report(b, "n1", map[string]string{"a": granted})
+			bench.node(b, "n1")
+			for i := range 5000 {
+				pod := launcherPod(fmt.Sprint("vm-", i), fmt.Sprint(2+i%7*2))
+				bench.waiting.add(pod, demandOf(pod))
+			}
+			for b.Loop() {
+				node, err := bench.nodes.Get("n1")
+				if err != nil {
+					b.Fatal(err)
+				}
+				bench.choose(logger(b), node, &turn{node: "n1", tried: map[types.UID]bool{}})
+			}
+		})
+	}
+}

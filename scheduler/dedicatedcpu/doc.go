@@ -72,19 +72,20 @@
 // wait quietly, ten seconds at most.
 //
 // A pod that no node could take waits in the scheduling queue until an event makes it worth another try.
-// Pods that go and nodes that come or are labelled are kube-scheduler's own events, with hints
-// (events.go); the hint for a pod that has gone asks nodeview whether its node could now take the one that waits. A changed report is not: registering NodeCPU as an event would make kube-scheduler start a
+// Pods that go and nodes that come, are labelled or let in whom they kept out are kube-scheduler's own events, with
+// hints (events.go); the hint for a pod that has gone asks nodeview whether its node could now take the one that waits.
+//
+// A changed report is not an event: registering NodeCPU as one would make kube-scheduler start a
 // watch of its own and, before it schedules anything at all, wait for it to be filled, which without the
 // CRD is for ever (cmd/kube-scheduler/app/server.go and pkg/scheduler/eventhandlers.go, v1.36.3); and it
 // would keep a second copy of every report, as that watch's cache is closed to plugins. So the
 // plugin remembers the pods that came as far as Filter and, when a report changes, asks nodeview for each
 // different demand among them how many such pods that node could now take, and activates so many of them, the most
 // important and oldest first; others have their turn if these leave the room unused (wake.go). Activation skips the
-// queue's hints and backoff, which is right for it: the answer
-// was computed, not guessed. A report that changes nothing for a waiting pod wakes nobody. Pods that a node
-// could not answer for, because others were in flight to it, are tried again when its next report comes,
-// even if that leaves no room: only then can preemption look at the node. A VMI that is changed so as to ask for
-// something else wakes its pods, which PreFilter may have refused.
+// queue's hints and backoff, which is right for it: the answer was computed, not guessed. A report that changes
+// nothing for a waiting pod wakes nobody. Pods that a node could not answer for, because others were in flight to it, are
+// tried again when its next report comes, even if that leaves no room: only then can preemption look at the node. A VMI
+// that is changed so as to ask for something else wakes its pods, which PreFilter may have refused.
 //
 // # Permissions
 //

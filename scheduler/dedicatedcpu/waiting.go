@@ -67,14 +67,15 @@ func (w *waiting) heldAt(uid types.UID, nodeName string) bool {
 	return held
 }
 
-// all are the waiting pods, those first that the scheduling queue would try first: by priority, then by age.
+// all are the waiting pods, in no order.
 func (w *waiting) all() []waiter {
 	w.mu.Lock()
-	pods := slices.Collect(maps.Values(w.pods))
-	w.mu.Unlock()
-	slices.SortFunc(pods, func(a, b waiter) int {
-		return cmp.Or(cmp.Compare(schedulinghelpers.PodPriority(b.pod), schedulinghelpers.PodPriority(a.pod)),
-			a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time), cmp.Compare(a.pod.UID, b.pod.UID))
-	})
-	return pods
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Values(w.pods))
+}
+
+// byTurn puts those first that the scheduling queue would try first: by priority, then by age.
+func byTurn(a, b waiter) int {
+	return cmp.Or(cmp.Compare(schedulinghelpers.PodPriority(b.pod), schedulinghelpers.PodPriority(a.pod)),
+		a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time), cmp.Compare(a.pod.UID, b.pod.UID))
 }

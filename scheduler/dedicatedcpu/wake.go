@@ -1,6 +1,7 @@
 package dedicatedcpu
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -70,10 +71,11 @@ func (pl *DedicatedCPU) take(logger klog.Logger, t *turn) {
 	})
 }
 
-// choose gives the pods whose turn it is, and tells whether there may be more.
+// choose gives the pods whose turn it is, and tells whether there may be more. Most reports leave no room for most that wait.
 func (pl *DedicatedCPU) choose(logger klog.Logger, node *corev1.Node, t *turn) (chosen []*corev1.Pod, more bool) {
 	waiters := pl.waiting.all()
 	rooms := map[string]int{} // for how many more of a shape there is room
+	var hopeful []waiter
 	for _, w := range waiters {
 		if t.tried[w.pod.UID] {
 			continue
@@ -90,15 +92,23 @@ func (pl *DedicatedCPU) choose(logger klog.Logger, node *corev1.Node, t *turn) (
 			}
 			rooms[w.shape] = room
 		}
-		switch {
-		case room == none || !reaches(logger, node, w.pod):
-		case room == 0:
-			more = true
-		default:
-			t.tried[w.pod.UID] = true
-			chosen = append(chosen, w.pod)
-			rooms[w.shape]--
+		if room != none {
+			hopeful = append(hopeful, w)
 		}
+	}
+	slices.SortFunc(hopeful, byTurn)
+	for _, w := range hopeful {
+		room := rooms[w.shape]
+		if room == 0 && more || !reaches(logger, node, w.pod) {
+			continue
+		}
+		if room == 0 {
+			more = true
+			continue
+		}
+		t.tried[w.pod.UID] = true
+		chosen = append(chosen, w.pod)
+		rooms[w.shape]--
 	}
 	return chosen, more
 }
