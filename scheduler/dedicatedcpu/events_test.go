@@ -99,3 +99,13 @@ func TestHintCountsAllThatLeft(t *testing.T) {
 		}
 	}
 }
+
+// A node that is gone leaves nothing behind: with an autoscaler their names are without end.
+func TestANodeThatIsGoneHasNoTurn(t *testing.T) {
+	b := newBench(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	b.reportChanged(logger(t), "n1") // there is no Node of that name
+	if left, ok := b.turns.Load("n1"); ok {
+		t.Errorf("there is a turn still: %+v", left)
+	}
+}

@@ -2,7 +2,9 @@ package nodeview
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 
@@ -107,5 +109,24 @@ func TestMemoryUnderFire(t *testing.T) {
 				t.Errorf("node %d, %s CPUs: %s %s, want %s %s", i, size, got.Standing, got.Decision, want.Standing, want.Decision)
 			}
 		}
+	}
+}
+
+// A node whose pods do not change keeps no predictions for demands that nobody asks for any more.
+func TestForgottenDemandsAreLetGo(t *testing.T) {
+	v, info := &View{}, nodeInfo()
+	v.Set(reportOf(t, nil))
+	for i := range 4 * maxRemembered {
+		d := demand(vm("new", "2"))
+		v.Remember(d, fmt.Sprint(i))
+		v.Predict(d, info)
+	}
+	for _, d := range v.node("n1").decided {
+		if !slices.Contains(slices.Collect(maps.Values(v.memories)), d.memory) {
+			t.Fatal("the node keeps a memory that the view has forgotten")
+		}
+	}
+	if got := len(v.node("n1").decided); got == 0 || got > maxRemembered {
+		t.Errorf("the node keeps %d predictions", got)
 	}
 }
