@@ -59,8 +59,11 @@ var readTree = sync.OnceValues(func() ([]*file, error) {
 		if err != nil || path == "." {
 			return err
 		}
-		if entry.IsDir() && slices.Contains(notOurs, path) {
-			return fs.SkipDir
+		if slices.Contains(notOurs, path) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil // .git of a worktree is a file
 		}
 		if !entry.Type().IsRegular() {
 			return nil
