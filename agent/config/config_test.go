@@ -46,7 +46,7 @@ sysfsDir: /host/sys
 kubelet: {address: "127.0.0.1:10250", caFile: /etc/ca.crt}
 labels: {overrideKubeVirt: true}
 featureGates: {configMap: {namespace: vms}, cpuManagerDefault: true}
-pinning: {mode: observe, libvirtURI: "test:///default", deadline: 1s, verifyPeriod: 2m}
+pinning: {mode: observe, launcherNamespaces: [vms], libvirtURI: "test:///default", deadline: 1s, verifyPeriod: 2m}
 serving: {address: ""}
 `))
 	if err != nil {
@@ -64,7 +64,7 @@ serving: {address: ""}
 	if want := (ConfigMapRef{"vms", "kubevirt-config"}); c.FeatureGates.ConfigMap != want || !c.FeatureGates.CPUManagerDefault {
 		t.Errorf("featureGates are %+v, want %+v and default true", c.FeatureGates, want)
 	}
-	if c.Pinning.Mode != PinningObserve || c.Pinning.Deadline.Duration != time.Second || c.Pinning.VerifyPeriod.Duration != 2*time.Minute {
+	if len(c.Pinning.LauncherNamespaces) != 1 || c.Pinning.Mode != PinningObserve || c.Pinning.Deadline.Duration != time.Second || c.Pinning.VerifyPeriod.Duration != 2*time.Minute {
 		t.Errorf("pinning is %+v", c.Pinning)
 	}
 }
@@ -87,6 +87,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"a negative period":      {header + "pinning: {verifyPeriod: -1s}\n", "pinning.verifyPeriod: Invalid value"},
 		"an unknown libvirt":     {header + "pinning: {libvirtFrom: moon}\n", "pinning.libvirtFrom"},
 		"a relative socket":      {header + "pinning: {libvirtSockets: [a]}\n", "pinning.libvirtSockets[0]: Invalid value"},
+		"no such namespace":      {header + "pinning: {launcherNamespaces: [vms, A_B]}\n", "pinning.launcherNamespaces[1]: Invalid value"},
 		"a relative /proc":       {header + "pinning: {procDir: proc}\n", "pinning.procDir: Invalid value"},
 		"one domain for all":     {header + "pinning: {domainName: vm}\n", "pinning.domainName: Invalid value"},
 		"a domain for two VMs":   {header + "pinning: {libvirtFrom: host, domainName: \"{name}\"}\n", "pinning.domainName: Invalid value"},

@@ -21,6 +21,9 @@ func SetDefaults(c *AgentConfiguration) {
 	if len(c.Pinning.LibvirtSockets) == 0 {
 		c.Pinning.LibvirtSockets = []string{"/run/libvirt/virtqemud-sock", "/run/libvirt/libvirt-sock"}
 	}
+	if c.Pinning.LauncherNamespaces == nil {
+		c.Pinning.LauncherNamespaces = []string{}
+	}
 	setDefault(&c.Pinning.DomainName, "{namespace}_{name}")
 	setDefault(&c.Pinning.ProcDir, "/proc")
 	setDefault(&c.Pinning.CgroupDir, "/host/sys/fs/cgroup")

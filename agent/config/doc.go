@@ -20,6 +20,7 @@
 //	  libvirtFrom: podDirectory
 //	  libvirtSockets: [/run/libvirt/virtqemud-sock, /run/libvirt/libvirt-sock]
 //	  libvirtURI: ""
+//	  launcherNamespaces: []
 //	  domainName: "{namespace}_{name}"
 //	  procDir: /proc
 //	  cgroupDir: /host/sys/fs/cgroup

@@ -114,6 +114,10 @@ type Pinning struct {
 	// libvirtURI is the driver to open in each libvirt. Empty, the default, means qemu:///system or
 	// qemu:///session by the owner of the socket.
 	LibvirtURI string `json:"libvirtURI,omitempty"`
+	// launcherNamespaces are the namespaces whose pods may be launcher pods although no VMI owns them: where
+	// guests run without KubeVirt. Whoever may create pods there has the agent, which is root on the node, talk to
+	// the libvirt in them. Default none.
+	LauncherNamespaces []string `json:"launcherNamespaces,omitempty"`
 	// domainName is libvirt's name of a VM's domain, where {namespace} and {name} stand for the VM's.
 	// Default {namespace}_{name}, which is KubeVirt's.
 	DomainName string `json:"domainName,omitempty"`

@@ -83,6 +83,11 @@ func validatePinning(path *field.Path, p Pinning) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("libvirtSockets").Index(i), socket, "must be an absolute path"))
 		}
 	}
+	for i, namespace := range p.LauncherNamespaces {
+		for _, problem := range validation.IsDNS1123Label(namespace) {
+			errs = append(errs, field.Invalid(path.Child("launcherNamespaces").Index(i), namespace, problem))
+		}
+	}
 	for _, dir := range []struct{ name, path string }{{"procDir", p.ProcDir}, {"cgroupDir", p.CgroupDir}} {
 		if !filepath.IsAbs(dir.path) {
 			errs = append(errs, field.Invalid(path.Child(dir.name), dir.path, "must be an absolute path"))

@@ -58,6 +58,7 @@ func runControllerWith(t testing.TB, settings config.Pinning, root string, vms m
 		t.Fatal(err)
 	}
 	recorder := &events{}
+	settings.LauncherNamespaces = []string{"vms"} // no VMI owns these pods
 	controller := pinning.New(pinning.Options{
 		Config:         settings,
 		KubeletRootDir: root,

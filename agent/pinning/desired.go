@@ -2,7 +2,8 @@ package pinning
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -38,7 +39,7 @@ func (w *worker) readVMI(ctx context.Context) *vmi.VMI {
 	defer cancel()
 	v, err := w.VMI(within, w.pod)
 	if err == nil && v != nil && w.launcher.VMIUID != "" && v.UID != w.launcher.VMIUID {
-		v, err = nil, errors.New("there is another VMI of that name; its own is gone")
+		v = nil // another VMI of that name; the pod's own is gone
 	}
 	if err != nil {
 		vmiErrors.Inc()
@@ -48,6 +49,17 @@ func (w *worker) readVMI(ctx context.Context) *vmi.VMI {
 	}
 	a.vmi, a.known = v, true
 	return v
+}
+
+// launcherProblem is the problem of a pod that only looks like a launcher pod. Labels and annotations are the
+// user's, and so is the libvirt socket in the pod: it is not dialled unless a VMI owns the pod by its UID, or the
+// configuration names the namespace. Where the VMI could not be read, the owner reference has to do.
+func (w *worker) launcherProblem() *problem {
+	unowned := w.VMI != nil && w.asked.known && w.asked.vmi == nil
+	if !unowned || slices.Contains(w.Config.LauncherNamespaces, w.pod.Namespace) {
+		return nil
+	}
+	return &problem{reasonNotOwned, fmt.Errorf("pod %s/%s is labelled as a launcher pod, and no VMI owns it", w.pod.Namespace, w.pod.Name)}
 }
 
 // shapeOf is what placement needs to know of the guest: its threads as libvirt tells them, and what its VMI

@@ -66,16 +66,10 @@ func TestTheVMIDecides(t *testing.T) {
 
 func TestWithoutAVMIThePinsAreNotLate(t *testing.T) {
 	for name, read := range map[string]func(context.Context, *corev1.Pod) (*vmi.VMI, error){
-		"it is gone":         func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return nil, nil },
 		"it may not be read": func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return nil, errors.New("forbidden") },
 		"the server hangs": func(ctx context.Context, _ *corev1.Pod) (*vmi.VMI, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()
-		},
-		"another has its name": func(context.Context, *corev1.Pod) (*vmi.VMI, error) {
-			v := vmiOfDomain(t, `{cpu: {cores: 2, dedicatedCpuPlacement: true}}`)
-			v.UID = "another"
-			return v, nil
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -86,6 +80,45 @@ func TestWithoutAVMIThePinsAreNotLate(t *testing.T) {
 			b.owned("db")
 			b.run()
 			b.awaitEvents("db", "Pinned vCPU 0→2 1→6, emulator→3")
+		})
+	}
+}
+
+// Two labels make a pod look like a launcher. What is behind the socket in it is dialled only where a VMI owns the pod
+// by its UID, or the configuration names the namespace.
+func TestOnlyLaunchersAreDialled(t *testing.T) {
+	own := vmiOfDomain(t, `{cpu: {cores: 2, dedicatedCpuPlacement: true}}`)
+	own.UID = "vmi-uid"
+	another := vmiOfDomain(t, `{cpu: {cores: 2, dedicatedCpuPlacement: true}}`)
+	another.UID = "another"
+	for name, tc := range map[string]struct {
+		owned      bool
+		vmi        *vmi.VMI
+		namespaces []string
+		want       string
+	}{
+		"a VMI owns it":              {true, own, nil, "Pinned vCPU 0→2 1→6"},
+		"no VMI owns it":             {false, nil, nil, "CannotPin pod vms/db is labelled as a launcher pod, and no VMI owns it; where launcher pods have no VMI, name their namespace in pinning.launcherNamespaces"},
+		"its VMI is gone":            {true, nil, nil, "CannotPin pod vms/db is labelled as a launcher pod, and no VMI owns it"},
+		"another VMI has its name":   {true, another, nil, "CannotPin pod vms/db is labelled as a launcher pod, and no VMI owns it"},
+		"another namespace is named": {false, nil, []string{"machines"}, "CannotPin"},
+		"its namespace is named":     {false, nil, []string{"machines", "vms"}, "Pinned vCPU 0→2 1→6"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, config.PinningEnforce)
+			b.controller.Config.LauncherNamespaces = tc.namespaces
+			b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return tc.vmi, nil }
+			l := b.vm("db", "2,6", "!0-7 !0-7")
+			if tc.owned {
+				b.owned("db")
+			}
+			b.run()
+			b.awaitEvents("db", tc.want)
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			if dialled, want := l.dialled > 0, strings.HasPrefix(tc.want, "Pinned"); dialled != want {
+				t.Errorf("dialled: %t, want %t", dialled, want)
+			}
 		})
 	}
 }

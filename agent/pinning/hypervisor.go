@@ -30,6 +30,8 @@ type Place struct {
 	PodUID types.UID
 	// PodDir is the pod's directory: <kubelet root>/pods/<pod UID>.
 	PodDir string
+	// CPUs is the number of CPUs granted to the guest. It bounds how much its libvirt may answer.
+	CPUs int
 }
 
 // Hypervisor reaches the libvirts of launcher pods.

@@ -28,21 +28,20 @@ func (w *worker) pass(ctx context.Context) *problem {
 	if v := w.readVMI(ctx); v != nil && !v.Dedicated() {
 		return nil // the pod looks dedicated by a node selector of its user's
 	}
-	guest, unread := w.readGuest(ctx)
-	if guest != nil {
-		w.seen.held = granted.Union(heldBy(guest))
-		w.seen.pins = guest.text(pinsOf(guest))
-		w.current.pins = w.seen.pins
+	if p == nil {
+		p = w.launcherProblem()
 	}
-	switch {
-	case p != nil:
-		if unread != nil {
-			w.hangUp()
-		}
+	if p != nil { // whoever is in that pod is not asked anything
+		w.hangUp()
 		return p
-	case guest == nil:
+	}
+	guest, unread := w.readGuest(ctx, granted)
+	if guest == nil {
 		return unread
 	}
+	w.seen.held = granted.Union(heldBy(guest))
+	w.seen.pins = guest.text(pinsOf(guest))
+	w.current.pins = w.seen.pins
 	if unknown := granted.Minus(host.CPUs()); !unknown.IsEmpty() { // it has come online since the agent looked
 		return &problem{reasonTopology, fmt.Errorf("the kubelet granted CPUs %s, and CPUs %s of these are not seen online", granted, unknown)}
 	}
@@ -168,10 +167,10 @@ func (w *worker) grant() (cpuset.Set, *problem) {
 }
 
 // readGuest connects if need be and reads the guest; nil without a problem means that none runs.
-func (w *worker) readGuest(ctx context.Context) (*Guest, *problem) {
+func (w *worker) readGuest(ctx context.Context, granted cpuset.Set) (*Guest, *problem) {
 	if w.connection == nil {
 		connection, err := w.Hypervisor.Connect(ctx, Place{
-			PodUID: w.pod.UID, PodDir: filepath.Join(w.KubeletRootDir, "pods", string(w.pod.UID)),
+			PodUID: w.pod.UID, PodDir: filepath.Join(w.KubeletRootDir, "pods", string(w.pod.UID)), CPUs: granted.Len(),
 		})
 		if err != nil {
 			return nil, w.problemOf(fmt.Errorf("connecting to libvirt: %w", err))

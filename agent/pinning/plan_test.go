@@ -186,7 +186,7 @@ func TestMessagesFitTheAPI(t *testing.T) {
 
 func TestEveryReasonHasANextStep(t *testing.T) {
 	for _, r := range []reason{
-		reasonNoGrant, reasonUnreachable, reasonTimeout, reasonUnreadable, reasonPlacement, reasonLibvirt, reasonNotVerified,
+		reasonNoGrant, reasonUnreachable, reasonTimeout, reasonUnreadable, reasonPlacement, reasonLibvirt, reasonNotVerified, reasonNotOwned,
 	} {
 		if (&problem{reason: r}).nextStep() == "" {
 			t.Errorf("reason %s does not tell the operator what to do", r)

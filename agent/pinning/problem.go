@@ -20,6 +20,7 @@ const (
 	reasonNotVerified reason = "unverified"  // libvirt took the pins, and yet the threads are elsewhere
 	reasonCPUSet      reason = "cpuset"      // the container's cpuset is not what the kubelet granted
 	reasonUnpinned    reason = "unpinned"    // nobody has pinned the guest, and the first pin is not ours
+	reasonNotOwned    reason = "not_owned"   // no VMI owns the pod, and its namespace is not configured
 	reasonTopology    reason = "topology"    // CPUs are granted that are not known to be online
 )
 
@@ -92,6 +93,8 @@ func (p *problem) nextStep() string {
 		return "the kubelet writes a container's cpuset within ten seconds; if it stays so, see the kubelet's log"
 	case reasonUnpinned:
 		return "see the log of the compute container, or set pinning.mode of the agent to enforce"
+	case reasonNotOwned:
+		return "where launcher pods have no VMI, name their namespace in pinning.launcherNamespaces of the agent"
 	case reasonTopology:
 		return "compare the online CPUs with the kubelet's grant; the kubelet knows those that were online when it started"
 	case reasonLibvirt, reasonNotVerified:
