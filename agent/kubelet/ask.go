@@ -60,7 +60,7 @@ func (w *Watcher) keepAsking(ctx context.Context) {
 	}
 }
 
-// RefreshAnswers asks the kubelet everything now, and tells whether it answered. Only one runs at a time:
+// RefreshAnswers asks the kubelet everything now, and reports whether it answered. Only one runs at a time:
 // either Run's, or the caller's before Run.
 func (w *Watcher) RefreshAnswers(ctx context.Context) (answered bool) {
 	before := w.State()

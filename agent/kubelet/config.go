@@ -69,7 +69,7 @@ func gatesOf(set map[string]bool) map[string]bool {
 	return gates
 }
 
-// PodLevelResourceManagers tells whether that feature gate is on in a kubelet of version 1.<minor>.
+// PodLevelResourceManagers reports whether that feature gate is on in a kubelet of version 1.<minor>.
 func (c Config) PodLevelResourceManagers(minor int) bool {
 	on, set := c.Gates[gatePodLevel]
 	switch {

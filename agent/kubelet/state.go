@@ -32,7 +32,7 @@ type State struct {
 	Allocatable source.Reading[cpuset.Set]
 }
 
-// Asked tells whether the kubelet was asked at all, with or without success.
+// Asked reports whether the kubelet was asked at all, with or without success.
 func (s *State) Asked() bool { return s.Configz.Known || s.Configz.Err != nil }
 
 // Origin says where a configuration comes from.
@@ -106,7 +106,7 @@ type Config struct {
 	CertFile string
 }
 
-// sameDecisions tells whether a kubelet decides the same about CPUs with either configuration.
+// sameDecisions reports whether a kubelet decides the same about CPUs with either configuration.
 func (c Config) sameDecisions(other Config) bool {
 	c.CertFile, other.CertFile = "", ""
 	for _, options := range []*map[string]string{
@@ -137,14 +137,14 @@ func (s *State) Next() (next Config, changed bool) {
 	return running, origin == FromFile && s.FileIsNewer()
 }
 
-// FileIsNewer tells whether the configuration file was changed after the kubelet started, as far as that is
+// FileIsNewer reports whether the configuration file was changed after the kubelet started, as far as that is
 // known.
 func (s *State) FileIsNewer() bool {
 	return !s.Started.IsZero() && s.Modified.After(s.Started)
 }
 
 // Granted are the exclusive CPUs of each container by pod, as last read; nil before the first good read.
-// current tells whether they are the latest word: the latest read did not fail.
+// current reports whether they are the latest word: the latest read did not fail.
 func (s *State) Granted() (granted map[types.UID]map[string]cpuset.Set, current bool) {
 	return s.Checkpoint.Value.Granted, s.Checkpoint.Known && s.Checkpoint.Err == nil
 }

@@ -99,7 +99,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 	}
 }
 
-// seen acts on what happened in a directory, and tells whether the directories are to be watched anew.
+// seen acts on what happened in a directory, and reports whether the directories are to be watched anew.
 func (w *Watcher) seen(ctx context.Context, event fsnotify.Event) (again bool) {
 	switch name := filepath.Base(event.Name); {
 	case event.Op == fsnotify.Chmod:
@@ -129,7 +129,7 @@ func (w *Watcher) watchDirectories(logger klog.Logger, notifier *fsnotify.Watche
 	}
 }
 
-// concerns tells whether a name is that of one of the files, or of the link through which mounted
+// concerns reports whether a name is that of one of the files, or of the link through which mounted
 // ConfigMaps and Secrets are replaced.
 func (w *Watcher) concerns(name string) bool {
 	switch name {

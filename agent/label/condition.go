@@ -61,7 +61,7 @@ func condition(node *corev1.Node, v verdict, p plan) *metav1.Condition {
 	return c
 }
 
-// labelledAfter tells whether the Node has both labels once the plan has been carried out.
+// labelledAfter reports whether the Node has both labels once the plan has been carried out.
 func (v verdict) labelledAfter(node *corev1.Node, p plan) bool {
 	for _, label := range []string{CPUManager, KubeVirtCPUManager} {
 		is := node.Labels[label] == value

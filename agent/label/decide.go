@@ -50,7 +50,7 @@ func Decide(gate, static Answer) Action {
 	}
 }
 
-// Static tells whether the CPU manager runs with policy static, by what was last read. What was read before
+// Static reports whether the CPU manager runs with policy static, by what was last read. What was read before
 // a failure is no evidence, and neither is a state file that the kubelet itself contradicts.
 func Static(s *kubelet.State) Answer {
 	static := s.Checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic

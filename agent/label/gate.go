@@ -23,7 +23,7 @@ type Gates struct {
 	Default bool
 }
 
-// Gate tells whether feature gate CPUManager is on, and who says so, for people.
+// Gate reports whether feature gate CPUManager is on, and names who says so, for people.
 func Gate(g Gates) (on Answer, by string) {
 	listed, spoken := inConfigMap(g.ConfigMap)
 	switch {
@@ -44,7 +44,7 @@ func Gate(g Gates) (on Answer, by string) {
 	}
 }
 
-// inConfigMap tells whether the list of gates names ours, and whether there is one.
+// inConfigMap reports whether the list of gates names ours, and whether there is a list.
 func inConfigMap(configMap *corev1.ConfigMap) (listed, spoken bool) {
 	if configMap == nil {
 		return false, false
@@ -53,7 +53,7 @@ func inConfigMap(configMap *corev1.ConfigMap) (listed, spoken bool) {
 	return slices.ContainsFunc(strings.Split(list, ","), func(gate string) bool { return strings.TrimSpace(gate) == gateName }), spoken
 }
 
-// inKubeVirt tells whether one of the lists of a KubeVirt object names our gate. A list of another type is
+// inKubeVirt reports whether one of the lists of a KubeVirt object names our gate. A list of another type is
 // none: the object is KubeVirt's to validate.
 func inKubeVirt(object *unstructured.Unstructured, list string) bool {
 	gates, _, err := unstructured.NestedStringSlice(object.Object, "spec", "configuration", "developerConfiguration", list)

@@ -26,6 +26,10 @@ const (
 // fold is how long further changes are waited for after the first.
 const fold = 100 * time.Millisecond
 
+// recheck is the time between two looks that nothing has asked for: nothing tells that KubeVirt's heartbeat has
+// stopped. A look that finds nothing new costs the API server nothing.
+const recheck = time.Minute
+
 // Nodes is what a Labeller needs of the API server.
 type Nodes interface {
 	Apply(ctx context.Context, node *applycorev1.NodeApplyConfiguration, options metav1.ApplyOptions) (*corev1.Node, error)
@@ -39,9 +43,9 @@ type Options struct {
 	Nodes Nodes
 	// Node is the agent's own Node; an error of NotFound where there is none (yet).
 	Node func() (*corev1.Node, error)
-	// Gate tells whether feature gate CPUManager is on, and who says so.
+	// Gate reports whether feature gate CPUManager is on, and who says so.
 	Gate func() (on Answer, by string)
-	// Static tells whether the CPU manager runs with policy static.
+	// Static reports whether the CPU manager runs with policy static.
 	Static func() Answer
 	// OverrideKubeVirt makes the Labeller set labels also where KubeVirt does.
 	OverrideKubeVirt bool
@@ -65,11 +69,25 @@ type Labeller struct {
 // New gives a Labeller that has done nothing yet. Trigger it when an answer or the Node may have changed.
 func New(options Options) *Labeller {
 	registerMetrics()
-	return &Labeller{Loop: loop.New("label", fold, options.Clock), options: options}
+	return &Labeller{Loop: newLoop(options.Clock), options: options}
 }
+
+func newLoop(clock clock.WithTicker) *loop.Loop { return loop.New("label", fold, clock) }
 
 // Run labels until ctx ends. The end is no reason to give up a label: the CPU manager still runs.
 func (l *Labeller) Run(ctx context.Context) error {
+	ticker := l.options.Clock.NewTicker(recheck)
+	defer ticker.Stop()
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C():
+				l.Trigger()
+			}
+		}
+	}()
 	l.Loop.Run(ctx, func(ctx context.Context, _ time.Time) error {
 		if err := l.sync(ctx); err != nil {
 			return fmt.Errorf("labelling the node: %w", err)

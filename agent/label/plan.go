@@ -13,7 +13,7 @@ import (
 type plan struct {
 	// labels are all that the agent is to own.
 	labels map[string]string
-	// write tells whether it owns anything else now.
+	// write reports whether it owns anything else now.
 	write bool
 	// conflicts are the labels that somebody else gave another value.
 	conflicts []conflict

@@ -17,7 +17,7 @@ import (
 type Reading[T any] struct {
 	// Value is the last that was read without error; the zero T before the first.
 	Value T
-	// Known tells whether there was such a read.
+	// Known reports whether there was such a read.
 	Known bool
 	// Err is why the latest read failed; nil after one that did not.
 	Err error
@@ -37,7 +37,7 @@ func (r Reading[T]) Next(value T, err error, now time.Time) Reading[T] {
 	return r
 }
 
-// SameError tells whether both failed in the same words, or neither failed. Messages are what people
+// SameError reports whether both failed in the same words, or neither failed. Messages are what people
 // see; two errors with the same message are no news.
 func (r Reading[T]) SameError(other Reading[T]) bool {
 	if r.Err == nil || other.Err == nil {
