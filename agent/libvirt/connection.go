@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -25,12 +26,20 @@ type Hypervisor struct {
 	from      config.LibvirtFrom
 	sockets   []string
 	processes *processes
+	shared    *budget
+	lookups   lookups
 }
 
 // New returns a Hypervisor. With an empty LibvirtURI it opens qemu:///system where root owns the socket and
 // qemu:///session elsewhere, as KubeVirt's launcher does (cmd/virt-launcher/virt-launcher.go).
 func New(c config.Pinning) *Hypervisor {
-	return &Hypervisor{uri: c.LibvirtURI, from: c.LibvirtFrom, sockets: c.LibvirtSockets, processes: newProcesses(c.ProcDir)}
+	return &Hypervisor{
+		uri:       c.LibvirtURI,
+		from:      c.LibvirtFrom,
+		sockets:   c.LibvirtSockets,
+		processes: newProcesses(c.ProcDir),
+		shared:    newBudget(),
+	}
 }
 
 // Connect implements pinning.Hypervisor.
@@ -39,10 +48,20 @@ func (h *Hypervisor) Connect(ctx context.Context, place pinning.Place) (pinning.
 	if err != nil {
 		return nil, err
 	}
-	c := &connection{frames: newFrames(conn), shared: h.from == config.FromHost}
+	return h.open(ctx, conn, owner, place.CPUs)
+}
+
+// open opens the driver in a libvirt that was connected to, of a guest with so many granted CPUs.
+func (h *Hypervisor) open(ctx context.Context, conn net.Conn, owner uint32, cpus int) (pinning.Connection, error) {
+	c := &connection{
+		frames:  newFrames(conn, h.shared, threadLimit(cpus)),
+		byName:  h.from == config.FromHost || h.from == config.FromProcess,
+		threads: threadLimit(cpus),
+		budget:  h.shared,
+	}
 	c.rpc = golibvirt.NewWithDialer(connected{c.frames})
 	uri := h.driver(owner)
-	_, err = call(ctx, c, func() (struct{}, error) {
+	_, err := call(ctx, c, func() (struct{}, error) {
 		return struct{}{}, c.rpc.ConnectToURI(uri)
 	})
 	if err != nil {
@@ -56,7 +75,7 @@ func (h *Hypervisor) Connect(ctx context.Context, place pinning.Place) (pinning.
 	return c, nil
 }
 
-// driver is what to open where that user owns the socket.
+// driver is the URI to open where that user owns the socket.
 func (h *Hypervisor) driver(owner uint32) golibvirt.ConnectURI {
 	switch {
 	case h.uri != "":
@@ -77,28 +96,28 @@ func (c connected) Dial() (net.Conn, error) { return c.Conn, nil }
 type connection struct {
 	frames *frames
 	rpc    *golibvirt.Libvirt
-	shared bool // by guests of others, so that a guest is known by its name only
+	// byName is set where the libvirt may be one that others use too. A guest is then known by its name only.
+	byName  bool
+	threads int // that the guest may have
+	budget  *budget
 
-	deaf     bool    // libvirt does not tell all changes
-	lastText string  // the XML that was read last
-	last     *domain // what it says; not to be changed
-	look     look    // the last one at which the XML was read
+	deaf     bool              // libvirt does not send all events
+	lastText [sha256.Size]byte // of the XML that was read last; the text itself would be kept for each guest
+	last     *domain           // what it says; not to be changed
+	look     look              // the last one at which the XML was read
 }
 
 // Changed implements pinning.Connection.
 func (c *connection) Changed() <-chan struct{} { return c.frames.changed }
 
-// Close implements pinning.Connection. libvirt drops what belongs to a connection when it is closed, so
-// there is nothing to say goodbye for.
+// Close implements pinning.Connection. libvirt drops what belongs to a connection when it is closed.
 func (c *connection) Close() { _ = c.frames.Close() }
 
-// watched are the events after which a guest's pins may be other ones: its lifecycle (started, resumed, came by
-// migration), and tuning, which is what a virsh vcpupin of somebody else is. Of a vCPU that is plugged libvirt tells nobody
-// (9.0: virsh event --all).
+// watched are the events after which a guest's pins may have changed: its lifecycle (started, resumed, migrated here),
+// and tuning, such as a virsh vcpupin. libvirt sends no event for a vCPU that is plugged (9.0: virsh event --all).
 var watched = []golibvirt.DomainEventID{golibvirt.DomainEventIDLifecycle, golibvirt.DomainEventIDTunable}
 
-// subscribe asks for the events. A driver without events is told of in the log; the
-// caller's own period has to do there.
+// subscribe asks for the events. A driver without events is logged; there the caller's own period has to do.
 func (c *connection) subscribe(ctx context.Context) error {
 	for _, event := range watched {
 		_, err := call(ctx, c, func() (int32, error) {
@@ -107,7 +126,7 @@ func (c *connection) subscribe(ctx context.Context) error {
 		var refused golibvirt.Error
 		if errors.As(err, &refused) || errors.Is(err, golibvirt.ErrUnsupported) {
 			c.deaf = true
-			klog.FromContext(ctx).Info("libvirt does not tell changes, so they are seen later", "event", int32(event), "err", err)
+			klog.FromContext(ctx).Info("libvirt does not send these events, so changes are seen later", "event", int32(event), "err", err)
 			continue
 		}
 		if err != nil {
@@ -118,8 +137,8 @@ func (c *connection) subscribe(ctx context.Context) error {
 }
 
 // call makes one call that ends when ctx does, by closing the connection. The call has a goroutine of its
-// own, so that one that does not even notice the closing cannot hold up its caller. A panic of go-libvirt
-// on an answer it cannot decode becomes an error.
+// own, so that one that does not notice the closing cannot delay its caller. A panic of go-libvirt
+// on an answer that it cannot decode becomes an error.
 func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -138,6 +157,9 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 	}()
 	select {
 	case r := <-done:
+		if cause := c.frames.cause(); r.err != nil && cause != nil {
+			r.err = cause
+		}
 		return r.value, r.err
 	case <-ctx.Done():
 		c.Close()
@@ -149,15 +171,17 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 // Pin implements pinning.Connection.
 func (c *connection) Pin(ctx context.Context, guest *pinning.Guest, thread pinning.Thread, cpus cpuset.Set) error {
 	c.look = look{}
-	dom, cpuMap, id := handle(guest), toMap(cpus), uint32(thread.ID)
+	dom := handle(guest)
+	cpuMap := toMap(cpus)
+	id := uint32(thread.ID)
 	if err := c.atWork(ctx, dom); err != nil {
 		return err
 	}
 	_, err := call(ctx, c, func() (struct{}, error) {
 		switch thread.Kind {
 		case pinning.VCPU:
-			// By definition the running guest only, as DomainPinVcpuFlags with DomainAffectLive is, which
-			// libvirt's test driver does not know.
+			// It affects the running guest only, like DomainPinVcpuFlags with DomainAffectLive, which libvirt's
+			// test driver does not have.
 			return struct{}{}, c.rpc.DomainPinVcpu(dom, id, cpuMap)
 		case pinning.IOThread:
 			return struct{}{}, c.rpc.DomainPinIothread(dom, id, cpuMap, golibvirt.DomainAffectLive)

@@ -245,7 +245,7 @@ func TestUnreachable(t *testing.T) {
 		want    string
 	}{
 		"no pod directory": {func(t *testing.T, podDir string) { remove(t, podDir) }, "no such file"},
-		"no socket":        {func(*testing.T, string) {}, "libvirt-sock: no such file"},
+		"no socket":        {func(*testing.T, string) {}, "libvirt-runtime/virtqemud-sock: no such file"},
 		"nobody listens": {func(t *testing.T, podDir string) {
 			listen(t, podDir, nil).Close()
 		}, "connection refused"},
@@ -260,7 +260,7 @@ func TestUnreachable(t *testing.T) {
 			if err := os.Symlink(socketPath(t, other), socketPath(t, podDir)); err != nil {
 				t.Fatal(err)
 			}
-		}, "leads out of the pod's directory"},
+		}, "it is a symbolic link"},
 		"a directory that leads out of the pod": {func(t *testing.T, podDir string) {
 			other := t.TempDir()
 			listen(t, other, nil)
@@ -269,7 +269,7 @@ func TestUnreachable(t *testing.T) {
 			if err := os.Symlink(filepath.Dir(socketPath(t, other)), dir); err != nil {
 				t.Fatal(err)
 			}
-		}, "leads out of the pod's directory"},
+		}, "it is a symbolic link"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			podDir := filepath.Join(t.TempDir(), "pod")
@@ -309,11 +309,15 @@ func TestSocketNames(t *testing.T) {
 	modular := filepath.Join(filepath.Dir(old), "virtqemud-sock")
 
 	listen(t, l.podDir("other"), nil) // hangs, were it asked
+	l.connect(t, testDriver)          // libvirtd's is taken where virtqemud's is missing
+
 	if err := os.Symlink("libvirt-sock", modular); err != nil {
 		t.Fatal(err)
 	}
-	l.connect(t, testDriver) // a link that stays in the pod is followed
-
+	_, err := New(config.Pinning{LibvirtURI: testDriver}).Connect(shortly(t), pinning.Place{PodDir: l.podDir("db")})
+	if !errors.Is(err, pinning.ErrUnreachable) || !strings.Contains(err.Error(), "virtqemud-sock: it is a symbolic link") {
+		t.Errorf("a link that stays in the pod: %v, want ErrUnreachable", err)
+	}
 	if err := os.Rename(old, modular); err != nil {
 		t.Fatal(err)
 	}

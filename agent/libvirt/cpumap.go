@@ -2,11 +2,11 @@ package libvirt
 
 import "corepin.dev/corepin/pkg/cpuset"
 
-// mapLength is the length in bytes of the CPU maps that are asked for: one bit for each CPU there can be.
+// mapLength is the length in bytes of the CPU maps that are asked for: one bit for each possible CPU.
 const mapLength = cpuset.MaxCPUs / 8
 
-// toMap gives CPUs as libvirt's CPU map, lowest CPU in the lowest bit of the first byte, no longer than
-// need be: some drivers refuse a map that goes beyond the host's CPUs.
+// toMap gives CPUs as libvirt's CPU map: the lowest CPU is the lowest bit of the first byte. The map is as short as
+// possible, since some drivers refuse one that goes beyond the host's CPUs.
 func toMap(cpus cpuset.Set) []byte {
 	var m []byte
 	for id := range cpus.All() {

@@ -1,14 +1,14 @@
 // Package libvirt speaks to the libvirt in a launcher pod, for agent/pinning.
 //
-// The agent runs in a pod of its own and shares no mount or process namespace with the launcher; what
-// they share is the kubelet's pods directory. The launcher's emptyDir libvirt-runtime is in there, with
+// The agent runs in a pod of its own and shares no mount or process namespace with the launcher. They share
+// the kubelet's pods directory. The launcher's emptyDir libvirt-runtime is in there, with
 // the socket: virtqemud-sock since KubeVirt v0.59, libvirt-sock before and for a plain libvirtd. No
 // hostPID and no privilege over other processes is needed: libvirt itself sets the affinity of its
 // threads. What is needed is root with CAP_DAC_OVERRIDE, since a session-mode libvirt makes its socket
 // with mode 0700 for its own user; TestCapabilities shows that nothing less will do and nothing more is
 // needed.
 //
-// There are two other ways, by the configuration's pinning.libvirtFrom, each at its price:
+// The configuration's pinning.libvirtFrom has two other ways, which need more privileges:
 //
 //   - process: the socket in the file system of one of the launcher's processes, <procDir>/<pid>/root, for
 //     launchers whose libvirt-runtime is no emptyDir. Processes are known by the pod's UID in their cgroup.
@@ -18,29 +18,35 @@
 //     (pinning.domainName). The agent needs the host's /run/libvirt mounted, and CAP_DAC_OVERRIDE or the
 //     group that may write to the socket.
 //
-// A launcher pod is where a guest breaks out to first, so nothing that it answers is trusted:
+// A guest that breaks out is in its launcher pod first, and a tenant may make any pod. So nothing that is in there is
+// trusted:
 //
-//   - The socket is looked up with openat2 below the pod's directory, and the socket that was found is
-//     the one connected to. A symbolic link out of the pod cannot lead the agent, which is root on the
-//     node, to the socket of something else. (The way also has no limit of 107 bytes, which the path of
-//     a pod's volume exceeds.)
-//   - Frames are checked before go-libvirt sees them: it trusts lengths and counts, and would make the
-//     agent allocate or panic on bad ones.
-//   - Events carry no data that is used. Any event only means "look again".
+//   - The socket is opened with openat2 beneath the one emptyDir. No symbolic link is followed and no other mount is
+//     entered: a volume that does not answer would keep the agent's thread for ever, where not even SIGKILL reaches
+//     it. Connected to is the file that was opened, whatever has its name by then. The opening has a deadline too.
+//   - In mode process, paths are followed step by step within the process's root, into local file systems only. The
+//     host's own libvirt is never reached: not by a process with the host's mounts or root, such as a container's
+//     monitor, and not by a socket of the host that is mounted in the pod. There and in mode host a guest is known by
+//     its domain's name only.
+//   - An answer is checked before go-libvirt sees it. go-libvirt believes each length and count before it has read what
+//     follows, and twelve bytes would make it allocate gigabytes. It must be the answer to the one call that waits, no
+//     larger than that call's answers are, and each length in it no greater than the rest (answers.go).
+//   - Memory is bounded for each guest and for the node (budget.go). XML has at most 256 KiB. How many threads are read
+//     of a guest depends on the CPUs granted to it, and these are nobody else's. Answers above 32 KiB and the parsing
+//     of XML share a budget of the node, which no guest keeps for longer than a second.
+//   - Events carry no data that is used. Any event only means "look again". Many are read slowly.
 //   - Every call runs under a deadline. go-libvirt has none, so the connection is closed when time is up. A call
-//     that waits in libvirt for another on the same domain, as DomainGetIothreadInfo may during a migration, ends so
-//     too; what else it holds up is the one worker of that VM. The deadline grows beyond libvirt's own: package
-//     pinning has it.
+//     may wait in libvirt for another on the same domain, as DomainGetIothreadInfo does during a migration. It then
+//     delays the one worker of that VM only. The deadline grows beyond libvirt's own; package pinning does that.
 //
-// What libvirt 9.0 cannot do: a live emulatorpin moves QEMU's main thread and what that starts later,
-// where libvirt has no cgroup of its own, as in a launcher pod. QEMU's helper threads that run already (RCU,
-// monitor) stay on the container's CPUs. A pin that is in the XML when the guest starts has them all.
+// A live emulatorpin of libvirt 9.0 does not move all threads where libvirt has no cgroup of its own, as in a launcher
+// pod. It moves QEMU's main thread and what that starts later. QEMU's helper threads that run already (RCU, monitor)
+// stay on the container's CPUs. A pin that is in the XML when the guest starts moves them all.
 //
-// What libvirt cannot tell: where the emulator's threads really run. DomainGetEmulatorPinInfo answers with the
-// configuration, not with what the kernel says, so a taskset of QEMU's main thread alone is no drift that is seen here.
-// To see it the agent would have to see the host's processes, which the shipped one does not (no hostPID). What such
-// a thread can do is bounded: the container's cpuset, which is the grant, holds for it too, so it takes time from
-// its own VM's vCPUs, never from another's.
+// libvirt does not say where the emulator's threads really run. DomainGetEmulatorPinInfo answers with the configuration,
+// not with what the kernel says, so a taskset of QEMU's main thread alone is not seen as drift. To see it, the agent
+// would need the host's processes, and the shipped one has no hostPID. Such a thread stays within the container's
+// cpuset, which is the grant. It takes time from its own VM's vCPUs, never from another's.
 //
 // Domain XML is read with types of our own that hold only what pinning needs.
 package libvirt

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,25 +10,27 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// maxThreads bounds the vCPUs and the IO threads of a guest; libvirt's own limit for vCPUs is the same
-// (REMOTE_VCPUINFO_MAX, src/remote/remote_protocol.x).
-const maxThreads = 16384
+// maxCells bounds the NUMA nodes of a guest; QEMU's own limit is the same (MAX_NODES, include/sysemu/numa.h, 7.2).
+const maxCells = 128
 
 // domain is what pinning needs of a domain's XML.
 type domain struct {
 	// vcpus are the numbers of the vCPUs that are online, ascending.
 	vcpus []int
-	// pluggable tells that there are vCPUs that are not online.
+	// pluggable reports whether there are vCPUs that are not online.
 	pluggable bool
 	// threadsPerCore is at least 1.
 	threadsPerCore int
 	// ioThreads are the ids of the IO threads, ascending.
 	ioThreads []int
-	// What libvirt is told to pin; a thread it is told nothing about is missing.
+	// The pins in libvirt's configuration. A thread without one is missing.
 	vcpuPins, ioThreadPins map[int]cpuset.Set
 	emulatorPin            cpuset.Set
-	// near has, by vCPU, the host NUMA nodes that the memory of its guest NUMA node is bound to; nil where none is.
+	// near has, by vCPU, the host NUMA nodes that the memory of its guest NUMA node is bound to. It is nil where no
+	// memory is bound.
 	near map[int][]int
+	// most is how many vCPUs, and how many IO threads, the guest may have.
+	most int
 }
 
 // domainXML has the elements of libvirt's domain XML (libvirt.org/formatdomain.html) that are read.
@@ -72,13 +75,13 @@ type domainXML struct {
 	} `xml:"cputune"`
 }
 
-// parseDomain reads a domain's XML as libvirt prints it.
-func parseDomain(text string) (*domain, error) {
+// parseDomain reads a domain's XML as libvirt prints it, of a guest that may have so many vCPUs and so many IO threads.
+func parseDomain(text string, threads int) (*domain, error) {
 	var x domainXML
-	if err := xml.Unmarshal([]byte(text), &x); err != nil {
+	if err := xml.NewDecoder(strings.NewReader(text)).Decode(&x); err != nil {
 		return nil, fmt.Errorf("parsing domain XML: %w", err)
 	}
-	d := &domain{threadsPerCore: max(x.Topology.Threads, 1)}
+	d := &domain{threadsPerCore: max(x.Topology.Threads, 1), most: threads}
 	for _, read := range []func(*domainXML) error{d.readVCPUs, d.readIOThreads, d.readPins, d.readNUMA} {
 		if err := read(&x); err != nil {
 			return nil, fmt.Errorf("reading domain XML: %w", err)
@@ -87,8 +90,8 @@ func parseDomain(text string) (*domain, error) {
 	return d, nil
 }
 
-// readVCPUs takes the vCPUs one by one where libvirt lists them (it does where some were plugged), else the first
-// current of them.
+// readVCPUs takes the vCPUs that libvirt lists, as it does where some were plugged. Where it lists none, it takes the
+// current number of them, from 0 on.
 func (d *domain) readVCPUs(x *domainXML) error {
 	for _, vcpu := range x.VCPUs {
 		if vcpu.Enabled == "yes" {
@@ -102,40 +105,53 @@ func (d *domain) readVCPUs(x *domainXML) error {
 		if x.VCPU.Current != nil {
 			online = *x.VCPU.Current
 		}
-		d.vcpus, d.pluggable = count(0, online), online < x.VCPU.Max
+		if err := d.checkNumber("vCPU", online); err != nil {
+			return err
+		}
+		d.vcpus = count(0, online)
+		d.pluggable = online < x.VCPU.Max
 	}
 	if len(d.vcpus) == 0 {
-		return fmt.Errorf("element vcpu: no vCPU between 1 and %d is online", maxThreads)
+		return errors.New("element vcpu: no vCPU is online")
 	}
-	return checkIDs("vCPU", d.vcpus, 0)
+	return d.checkIDs("vCPU", d.vcpus, 0)
 }
 
-// readIOThreads takes the ids where libvirt lists them, else those it gives by itself: 1, 2, ...
+// readIOThreads takes the ids that libvirt lists. Where it lists none, they are 1, 2 and so on.
 func (d *domain) readIOThreads(x *domainXML) error {
 	for _, thread := range x.IOThreadIDs {
 		d.ioThreads = append(d.ioThreads, thread.ID)
 	}
 	if len(x.IOThreadIDs) == 0 {
+		if err := d.checkNumber("IO thread", x.IOThreads); err != nil {
+			return err
+		}
 		d.ioThreads = count(1, x.IOThreads)
 	}
-	return checkIDs("IO thread", d.ioThreads, 1)
+	return d.checkIDs("IO thread", d.ioThreads, 1)
 }
 
+// readPins takes the pins of the threads that there are.
 func (d *domain) readPins(x *domainXML) error {
-	d.vcpuPins, d.ioThreadPins = map[int]cpuset.Set{}, map[int]cpuset.Set{}
+	d.vcpuPins = map[int]cpuset.Set{}
+	d.ioThreadPins = map[int]cpuset.Set{}
 	for _, pin := range x.CPUTune.VCPUPins {
 		cpus, err := parseCPUs(pin.CPUs)
 		if err != nil {
 			return fmt.Errorf("vcpupin of vCPU %d: %w", pin.VCPU, err)
 		}
-		d.vcpuPins[pin.VCPU] = cpus
+		if has(d.vcpus, pin.VCPU) {
+			d.vcpuPins[pin.VCPU] = cpus
+		}
 	}
 	for _, pin := range x.CPUTune.IOThreadPins {
 		cpus, err := parseCPUs(pin.CPUs)
 		if err != nil {
 			return fmt.Errorf("iothreadpin of IO thread %d: %w", pin.IOThread, err)
 		}
-		d.ioThreadPins[pin.IOThread] = cpus
+		if has(d.ioThreads, pin.IOThread) {
+			d.ioThreadPins[pin.IOThread] = cpus
+		}
 	}
 	if pin := x.CPUTune.EmulatorPin; pin != nil {
 		cpus, err := parseCPUs(pin.CPUs)
@@ -147,9 +163,12 @@ func (d *domain) readPins(x *domainXML) error {
 	return nil
 }
 
-// readNUMA takes where the memory of the guest's NUMA nodes (cells) is bound to, for the vCPUs in them. Memory that is
-// but preferred somewhere binds nothing.
+// readNUMA reads where the memory of the guest's NUMA nodes (cells) is bound to, for the vCPUs in them. Memory that only
+// prefers a node is not bound.
 func (d *domain) readNUMA(x *domainXML) error {
+	if len(x.Cells) > maxCells || len(x.MemNodes) > maxCells {
+		return fmt.Errorf("%d NUMA nodes of the guest, and %d memnodes, are more than %d", len(x.Cells), len(x.MemNodes), maxCells)
+	}
 	nodes := map[int][]int{}
 	for _, memory := range x.MemNodes {
 		if memory.Mode != "" && memory.Mode != "strict" && memory.Mode != "restrictive" {
@@ -162,7 +181,7 @@ func (d *domain) readNUMA(x *domainXML) error {
 		nodes[memory.Cell] = list.List()
 	}
 	for i, cell := range x.Cells {
-		id := i // as libvirt numbers them where it is not said
+		id := i // libvirt's default
 		if cell.ID != nil {
 			id = *cell.ID
 		}
@@ -176,29 +195,42 @@ func (d *domain) readNUMA(x *domainXML) error {
 		if d.near == nil {
 			d.near = map[int][]int{}
 		}
-		for vcpu := range vcpus.All() {
-			d.near[vcpu] = nodes[id]
+		for _, vcpu := range d.vcpus {
+			if vcpus.Has(vcpu) {
+				d.near[vcpu] = nodes[id]
+			}
 		}
 	}
 	return nil
 }
 
-// count gives n ids from first on, none where n is not a sensible number.
+// has reports whether an id is among sorted ids.
+func has(ids []int, id int) bool {
+	_, found := slices.BinarySearch(ids, id)
+	return found
+}
+
+// count gives n ids from first on.
 func count(first, n int) []int {
-	if n < 0 || n > maxThreads {
-		return nil
-	}
-	ids := make([]int, n)
+	ids := make([]int, max(n, 0))
 	for i := range ids {
 		ids[i] = first + i
 	}
 	return ids
 }
 
+// checkNumber refuses more threads of one kind than the guest may have.
+func (d *domain) checkNumber(what string, n int) error {
+	if n > d.most {
+		return fmt.Errorf("the guest has %d threads of kind %s, and for its granted CPUs at most %d are read", n, what, d.most)
+	}
+	return nil
+}
+
 // checkIDs sorts ids and refuses what cannot be threads of one guest.
-func checkIDs(what string, ids []int, lowest int) error {
-	if len(ids) > maxThreads {
-		return fmt.Errorf("%d of kind %s are more than %d", len(ids), what, maxThreads)
+func (d *domain) checkIDs(what string, ids []int, lowest int) error {
+	if err := d.checkNumber(what, len(ids)); err != nil {
+		return err
 	}
 	slices.Sort(ids)
 	for i, id := range ids {
@@ -212,7 +244,7 @@ func checkIDs(what string, ids []int, lowest int) error {
 	return nil
 }
 
-// parseCPUs reads libvirt's list of CPUs: the kernel's list format, where "^3" takes a CPU out again.
+// parseCPUs reads libvirt's list of CPUs: the kernel's list format, where "^3" removes a CPU.
 func parseCPUs(text string) (cpuset.Set, error) {
 	var cpus cpuset.Set
 	for part := range strings.SplitSeq(text, ",") {

@@ -44,6 +44,10 @@ func TestParseDomain(t *testing.T) {
 				ioThreadPins: map[int]cpuset.Set{1: cpuset.Of(9, 11)},
 			},
 		},
+		"pins of threads that are not there": {
+			`<domain><vcpu>1</vcpu><cputune><vcpupin vcpu='0' cpuset='4'/><vcpupin vcpu='1' cpuset='5'/><iothreadpin iothread='1' cpuset='9'/></cputune></domain>`,
+			domain{vcpus: []int{0}, threadsPerCore: 1, vcpuPins: map[int]cpuset.Set{0: cpuset.Of(4)}},
+		},
 		"NUMA nodes": {
 			`<domain><vcpu>6</vcpu><cpu><numa><cell id='0' cpus='0-1' memory='1' unit='GiB'/><cell id='1' cpus='2,4' memory='1'/><cell cpus='5'/></numa></cpu>
 			<numatune><memory mode='strict' nodeset='0-3'/><memnode cellid='0' mode='strict' nodeset='1'/><memnode cellid='1' nodeset='0,2'/>
@@ -52,10 +56,11 @@ func TestParseDomain(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := parseDomain(tc.xml)
+			got, err := parseDomain(tc.xml, 64)
 			if err != nil {
 				t.Fatal(err)
 			}
+			got.most = 0
 			// As text: a missing map and an empty one are the same here.
 			if got, want := fmt.Sprint(*got), fmt.Sprint(tc.want); got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
@@ -72,7 +77,10 @@ func TestParseDomainRefuses(t *testing.T) {
 		"words for numbers":       {"<domain><vcpu>two</vcpu></domain>", "parsing domain XML"},
 		"no vCPU":                 {"<domain/>", "no vCPU"},
 		"fewer than no vCPU":      {"<domain><vcpu>-1</vcpu></domain>", "no vCPU"},
-		"too many vCPUs":          {"<domain><vcpu>2000000000</vcpu></domain>", "no vCPU between 1 and 16384"},
+		"too many vCPUs":          {"<domain><vcpu>2000000000</vcpu></domain>", "2000000000 threads of kind vCPU, and for its granted CPUs at most 64"},
+		"too many by id":          {"<domain><vcpu>65</vcpu><vcpus>" + strings.Repeat("<vcpu id='1' enabled='yes'/>", 65) + "</vcpus></domain>", "65 threads of kind vCPU"},
+		"too many IO threads":     {"<domain><vcpu>1</vcpu><iothreads>65</iothreads></domain>", "65 threads of kind IO thread"},
+		"too many NUMA nodes":     {"<domain><vcpu>1</vcpu><numatune>" + strings.Repeat("<memnode cellid='1' nodeset='0-63'/>", 129) + "</numatune></domain>", "129 memnodes, are more than 128"},
 		"all vCPUs off":           {"<domain><vcpu>1</vcpu><vcpus><vcpu id='0' enabled='no'/></vcpus></domain>", "no vCPU"},
 		"one vCPU twice":          {"<domain><vcpus><vcpu id='1' enabled='yes'/><vcpu id='1' enabled='yes'/></vcpus></domain>", "vCPU 1 is listed twice"},
 		"a negative IO thread":    {"<domain><vcpu>1</vcpu><iothreadids><iothread id='-1'/></iothreadids></domain>", "IO thread -1"},
@@ -81,7 +89,7 @@ func TestParseDomainRefuses(t *testing.T) {
 		"an IO thread elsewhere":  {"<domain><vcpu>1</vcpu><cputune><iothreadpin iothread='1' cpuset='-'/></cputune></domain>", "iothreadpin of IO thread 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got, err := parseDomain(tc.xml); err == nil || !strings.Contains(err.Error(), tc.want) {
+			if got, err := parseDomain(tc.xml, 64); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("got %+v, %v; want an error with %q", got, err, tc.want)
 			}
 		})
@@ -93,12 +101,12 @@ func FuzzParseDomain(f *testing.F) {
 	f.Add(`<domain><vcpus><vcpu id='2' enabled='yes'/></vcpus><iothreads>3</iothreads></domain>`)
 	f.Add(`<domain><vcpu>1</vcpu><iothreadids><iothread id='7'/></iothreadids><cputune><vcpupin vcpu='0' cpuset='0-7,^6'/><emulatorpin cpuset='1'/></cputune></domain>`)
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := parseDomain(text)
+		d, err := parseDomain(text, 64)
 		if err != nil {
 			return
 		}
 		for _, ids := range [][]int{d.vcpus, d.ioThreads} {
-			if !slices.IsSorted(ids) || len(ids) > maxThreads || len(slices.Compact(slices.Clone(ids))) != len(ids) {
+			if !slices.IsSorted(ids) || len(ids) > 64 || len(slices.Compact(slices.Clone(ids))) != len(ids) {
 				t.Errorf("ids %v are not ascending, distinct and bounded", ids)
 			}
 		}
@@ -136,9 +144,9 @@ func TestCPUMaps(t *testing.T) {
 
 // Looking at a guest that did not change costs no parsing.
 func TestTheSameXMLIsParsedOnce(t *testing.T) {
-	c := &connection{}
+	c := &connection{threads: 64, budget: newBudget()}
 	read := func(text string) *domain {
-		d, err := c.parse(text)
+		d, err := c.parse(t.Context(), text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +157,7 @@ func TestTheSameXMLIsParsedOnce(t *testing.T) {
 	if read(one) != first {
 		t.Error("the same XML was parsed again")
 	}
-	if _, err := c.parse("<domain>"); err == nil {
+	if _, err := c.parse(t.Context(), "<domain>"); err == nil {
 		t.Error("XML that ends too early was read")
 	}
 	if got := read(two); len(got.vcpus) != 2 {

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -11,8 +12,8 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// fullEvery is how many looks at most are made by one XML. Every change of it is told by an event, so this is a net
-// under a net.
+// fullEvery is how many looks at most use one XML. libvirt sends an event for every change of it, so this is a second
+// safeguard.
 const fullEvery = 5
 
 // look is what was read of a guest's configuration, and when.
@@ -20,7 +21,7 @@ type look struct {
 	name   string // as it was asked for; "" for none
 	dom    golibvirt.Domain
 	domain *domain
-	events uint64 // told before it was read
+	events uint64 // received before it was read
 	uses   int
 }
 
@@ -28,15 +29,16 @@ type look struct {
 var errOutdated = errors.New("the guest's threads changed while they were read")
 
 // Guest implements pinning.Connection. libvirt's pins come from the live XML, which is one consistent
-// answer; where the threads may really run comes from the calls that make libvirt ask the kernel.
+// answer. Where the threads may really run comes from the calls that make libvirt ask the kernel.
 //
-// A call costs what it costs to wake two programs, whatever it carries, and most looks find nothing new. libvirt tells
-// when a guest starts, ends or is pinned otherwise; it is the kernel that tells nobody. So where libvirt has told
-// nothing since the XML was read, only the threads are looked at.
+// A call costs the waking of two programs, whatever it carries, and most looks find nothing new. libvirt sends an event
+// when a guest starts, ends or is pinned elsewhere. The kernel sends none. So where no event came since the XML was
+// read, only the threads are read.
 func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
+	defer c.frames.release()
 	if l := c.look; !c.deaf && l.name == name && name != "" && l.uses < fullEvery && c.frames.events.Load() == l.events {
 		c.look.uses++
-		// With room for one vCPU more than there should be. Whatever is wrong, the full look sorts it.
+		// One vCPU more than there should be is asked for. Whatever is wrong, the full look finds it.
 		if guest, err := c.threadsOf(ctx, l.dom, l.domain, len(l.domain.vcpus)+1); err == nil {
 			return guest, nil
 		}
@@ -67,7 +69,10 @@ func (c *connection) configuration(ctx context.Context, name string) (golibvirt.
 	if err != nil {
 		return dom, nil, c.gone(dom, "reading the XML", err)
 	}
-	d, err := c.parse(text)
+	d, err := c.parse(ctx, text)
+	if err != nil && ctx.Err() != nil {
+		return dom, nil, ctx.Err()
+	}
 	if err != nil {
 		return dom, nil, fmt.Errorf("%w: domain %s: %w", pinning.ErrUnreadable, dom.Name, err)
 	}
@@ -106,21 +111,30 @@ func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *dom
 	return guest, nil
 }
 
-// parse reads a domain's XML, unless it is what was read last: most looks find nothing new, and parsing is most of
-// what they cost.
-func (c *connection) parse(text string) (*domain, error) {
-	if c.last == nil || c.lastText != text {
-		d, err := parseDomain(text)
+// parse reads a domain's XML, unless it was read last time. Most looks find nothing new, and parsing is most of
+// their cost.
+func (c *connection) parse(ctx context.Context, text string) (*domain, error) {
+	sum := sha256.Sum256([]byte(text))
+	if c.last != nil && c.lastText == sum {
+		return c.last, nil
+	}
+	err := c.budget.parse(ctx, func() error {
+		d, err := parseDomain(text, c.threads)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		c.lastText, c.last = text, d
+		c.lastText = sum
+		c.last = d
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return c.last, nil
 }
 
-// find gives the running domain of that name, else, in a libvirt of the launcher's own, the only one that
-// runs.
+// find gives the running domain of that name. In a libvirt of the launcher's own, where none has that name, it gives
+// the only one that runs.
 func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, error) {
 	running, err := call(ctx, c, func() ([]golibvirt.Domain, error) {
 		domains, _, err := c.rpc.ConnectListAllDomains(1, golibvirt.ConnectListDomainsActive)
@@ -137,17 +151,17 @@ func (c *connection) find(ctx context.Context, name string) (golibvirt.Domain, e
 	switch {
 	case len(running) == 0:
 		return golibvirt.Domain{}, pinning.ErrNoGuest
-	case len(running) == 1 && !c.shared:
+	case len(running) == 1 && !c.byName:
 		return running[0], nil
 	default:
 		return golibvirt.Domain{}, fmt.Errorf("%w: none of the %d running domains is named %s", pinning.ErrNoGuest, len(running), name)
 	}
 }
 
-// inTransit gives an error for a guest that is being started or migrated. libvirt holds a lock on it as long as that
-// takes, and a call on its threads waits for the lock, half a minute at most (QEMU_JOB_WAIT_TIME): a migration takes
-// minutes. The target of a migration is paused until it is over, or runs while its memory follows (post-copy), which may
-// break and be taken up again.
+// inTransit gives an error for a guest that is being started or migrated. libvirt holds a lock on it meanwhile, and a
+// call on its threads waits for the lock, half a minute at most (QEMU_JOB_WAIT_TIME). A migration takes minutes. The
+// target of a migration is paused until it is over. With post-copy it runs while its memory follows, which may break
+// and be resumed.
 func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error {
 	type state struct{ is, reason int32 }
 	s, err := call(ctx, c, func() (s state, err error) {
@@ -169,9 +183,9 @@ func (c *connection) inTransit(ctx context.Context, dom golibvirt.Domain) error 
 	return nil
 }
 
-// atWork gives an error for a guest on which libvirt does something long: it is migrated away, saved or dumped. It can be
-// asked meanwhile where its threads are, but a call that moves them waits, as it does with one in transit. A
-// backup, which may go on for hours, lets them through (qemuBackupBegin in src/qemu/qemu_backup.c).
+// atWork gives an error for a guest on which libvirt does something long: it is migrated away, saved or dumped. Its
+// threads can be read meanwhile, but a call that moves them waits, as for a guest in transit. A backup may take hours
+// and lets such calls through (qemuBackupBegin in src/qemu/qemu_backup.c).
 func (c *connection) atWork(ctx context.Context, dom golibvirt.Domain) error {
 	type job struct {
 		kind      golibvirt.DomainJobType
@@ -191,7 +205,7 @@ func (c *connection) atWork(ctx context.Context, dom golibvirt.Domain) error {
 	case err != nil && (ctx.Err() != nil || golibvirt.IsNotFound(err)):
 		return c.gone(dom, "asking what is done to it", err)
 	case err != nil:
-		return nil // libvirt's test driver does not know; the call itself will say what is wrong
+		return nil // libvirt's test driver does not know; the call itself will fail where something is wrong
 	case j.operation == golibvirt.DomainJobOperationStrBackup:
 	case j.kind == golibvirt.DomainJobBounded || j.kind == golibvirt.DomainJobUnbounded:
 		return fmt.Errorf("%w: libvirt works on domain %s", pinning.ErrInTransit, dom.Name)
@@ -202,7 +216,7 @@ func (c *connection) atWork(ctx context.Context, dom golibvirt.Domain) error {
 // jobOperation is the parameter that says what is done (VIR_DOMAIN_JOB_OPERATION).
 const jobOperation = "operation"
 
-// gone makes an error of a call on a domain that has ended meanwhile pinning.ErrNoGuest.
+// gone turns the error of a call on a domain that has ended meanwhile into pinning.ErrNoGuest.
 func (c *connection) gone(dom golibvirt.Domain, what string, err error) error {
 	if golibvirt.IsNotFound(err) {
 		return fmt.Errorf("%w: domain %s has ended", pinning.ErrNoGuest, dom.Name)
@@ -233,15 +247,15 @@ func (c *connection) ioThreadAffinities(ctx context.Context, dom golibvirt.Domai
 	return call(ctx, c, func() (map[int]cpuset.Set, error) {
 		infos, _, err := c.rpc.DomainGetIothreadInfo(dom, golibvirt.DomainAffectLive)
 		affinities := map[int]cpuset.Set{}
-		for _, info := range infos {
+		for _, info := range infos[:min(len(infos), c.threads+1)] {
 			affinities[int(info.IothreadID)] = fromMap(info.Cpumap)
 		}
 		return affinities, err
 	})
 }
 
-// threads puts together what was read about the threads of one kind. A thread that one answer has and
-// another has not came or went between the two; the next look sees a consistent guest.
+// threads joins what was read about the threads of one kind. A thread that is in one answer and not in another
+// was added or removed between the two. The next look sees a consistent guest.
 func threads(what string, ids []int, pins, affinities map[int]cpuset.Set) ([]pinning.GuestThread, error) {
 	var all []pinning.GuestThread
 	for _, id := range ids {

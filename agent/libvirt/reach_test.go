@@ -35,7 +35,8 @@ const systemdGroup = "0::/kubepods.slice/kubepods-pod3f1c7f0a_0000_4000_8000_000
 
 func TestReachByProcess(t *testing.T) {
 	l := startLibvirtd(t, testDriver)
-	proc, root, other := t.TempDir(), t.TempDir(), t.TempDir()
+	proc, root, other, host := t.TempDir(), t.TempDir(), t.TempDir(), t.TempDir()
+	fakeProcess(t, proc, "1", "0::/init.scope", host)
 	fakeProcess(t, proc, "7", "0::/system.slice/sshd.service", other)
 	fakeProcess(t, proc, "12", systemdGroup, other) // the sandbox's own process, which has no libvirt
 	fakeProcess(t, proc, "13", systemdGroup, root)
@@ -53,10 +54,13 @@ func TestReachByProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connection.Close()
-	if guest, err := connection.Guest(shortly(t), "vms_db"); err != nil || guest.Domain != "test" {
-		t.Errorf("guest %+v, error %v; want the only one there is", guest, err)
+	if guest, err := connection.Guest(shortly(t), "vms_db"); !errors.Is(err, pinning.ErrNoGuest) {
+		t.Errorf("guest %+v, error %v; want none, since the only one there is has another name", guest, err)
 	}
-	if _, err := New(c).Connect(shortly(t), pinning.Place{PodUID: podUID("web")}); !errors.Is(err, pinning.ErrUnreachable) || !strings.Contains(err.Error(), "no process of the pod is seen") {
+	if guest, err := connection.Guest(shortly(t), "test"); err != nil || guest.Domain != "test" {
+		t.Errorf("guest %+v, error %v; want the one of that name", guest, err)
+	}
+	if _, err := New(c).Connect(shortly(t), pinning.Place{PodUID: podUID("web")}); !errors.Is(err, pinning.ErrUnreachable) || !strings.Contains(err.Error(), "no process of the pod with files of its own is seen") {
 		t.Errorf("a pod without processes: %v", err)
 	}
 	// A launcher that leads the agent to the host's libvirt gets its own file system instead.
@@ -65,6 +69,47 @@ func TestReachByProcess(t *testing.T) {
 	}
 	if _, err := New(c).Connect(shortly(t), pinning.Place{PodUID: podUID("db")}); !errors.Is(err, pinning.ErrUnreachable) {
 		t.Errorf("a link out of the launcher's file system: %v", err)
+	}
+}
+
+// In mode process, whatever leads to the files of the host leads to its own libvirt. The agent, which may do everything
+// there, would pin somebody else's guest.
+func TestTheHostsLibvirtIsNoLaunchers(t *testing.T) {
+	l := startLibvirtd(t, testDriver)
+	for name, tc := range map[string]struct {
+		prepare func(t *testing.T, proc, host, root string) error
+		want    string
+	}{
+		"the mounts of the host, as a container's monitor has them": {func(t *testing.T, proc, host, root string) error {
+			fakeProcess(t, proc, "12", systemdGroup, root)
+			link := filepath.Join(proc, "12/ns/mnt")
+			return errors.Join(os.Remove(link), os.Symlink("mnt:[1]", link), os.Link(l.socket, filepath.Join(root, "sock")))
+		}, "no process of the pod with files of its own"},
+		"the root of the host": {func(t *testing.T, proc, host, root string) error {
+			fakeProcess(t, proc, "12", systemdGroup, host)
+			return os.Link(l.socket, filepath.Join(host, "sock"))
+		}, "it is the host's file system"},
+		"the socket of the host in a volume": {func(t *testing.T, proc, host, root string) error {
+			fakeProcess(t, proc, "12", systemdGroup, root)
+			return errors.Join(os.Link(l.socket, filepath.Join(host, "sock")), os.Link(l.socket, filepath.Join(root, "sock")))
+		}, "it is the socket of the host's own libvirt"},
+		"no process of the host to compare with": {func(t *testing.T, proc, host, root string) error {
+			fakeProcess(t, proc, "12", systemdGroup, root)
+			return errors.Join(os.RemoveAll(filepath.Join(proc, "1")), os.Link(l.socket, filepath.Join(root, "sock")))
+		}, "telling the launcher's files from the host's"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proc, host, root := t.TempDir(), t.TempDir(), t.TempDir()
+			fakeProcess(t, proc, "1", "0::/init.scope", host)
+			if err := tc.prepare(t, proc, host, root); err != nil {
+				t.Fatal(err)
+			}
+			c := config.Pinning{LibvirtFrom: config.FromProcess, ProcDir: proc, LibvirtURI: testDriver, LibvirtSockets: []string{"/sock"}}
+			_, err := New(c).Connect(shortly(t), pinning.Place{PodUID: podUID("db")})
+			if !errors.Is(err, pinning.ErrUnreachable) || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("got %v, want ErrUnreachable with %q", err, tc.want)
+			}
+		})
 	}
 }
 
