@@ -71,7 +71,7 @@
 //	corepin_agent_report_delay_seconds         from the agent's noticing a change to its report's being written
 //	corepin_agent_report_writes_total{result}  reports written, failed or refused
 //	corepin_agent_source_errors_total{source}  failed reads: checkpoint, config, memory, configz, podresources,
-//	                                           topology
+//	                                           topology, cgroup
 //	corepin_agent_label_action{action}         1 for what is done about the labels: set, giveUp or leave
 //	corepin_agent_label_conflicts              labels that somebody else gave another value
 //

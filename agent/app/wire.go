@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
-	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
@@ -112,7 +111,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
 		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
-		VMI: vmiReader{vmiClient}.of, CPUSet: cgroup.New(c.Pinning.CgroupDir).CPUs, Node: a.nodeObject,
+		VMI: vmiReader{vmiClient}.of, CPUSet: cpusets(ctx, c.Pinning.CgroupDir), Node: a.nodeObject,
 		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)

@@ -35,7 +35,7 @@ func TestCPUs(t *testing.T) {
 		"cgroupfs":             {"kubepods/pod" + uid + "/" + id + "/cpuset.cpus.effective", "2-3\n", "2-3", false},
 		"systemd":              {"kubepods.slice/" + systemdPod + "/cri-containerd-" + id + ".scope/cpuset.cpus.effective", "4\n", "4", false},
 		"burstable":            {"kubepods/burstable/pod" + uid + "/" + id + "/cpuset.cpus.effective", "0-1\n", "0-1", false},
-		"below another parent": {"kubelet.slice/kubelet-kubepods.slice/" + systemdPod + "/crio-" + id + ".scope/cpuset.cpus.effective", "1\n", "1", false},
+		"below another parent": {"kubelet.slice/kubelet-kubepods.slice/kubelet-" + systemdPod + "/crio-" + id + ".scope/cpuset.cpus.effective", "1\n", "1", false},
 		"cgroup v1":            {"cpuset/kubepods/pod" + uid + "/" + id + "/cpuset.cpus", "5,7\n", "5,7", false},
 		"another pod":          {"kubepods/pod0/" + id + "/cpuset.cpus.effective", "2\n", "", false},
 		"another container":    {"kubepods/pod" + uid + "/abc/cpuset.cpus.effective", "2\n", "", false},

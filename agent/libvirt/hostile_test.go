@@ -313,7 +313,7 @@ func TestHostileAlone(t *testing.T) {
 	}
 	events := runController(t, root, "", vms)
 	await(t, "the honest guest's pins", func() error { return events.has("Pinned", "vCPU 0→0") })
-	time.Sleep(20 * time.Second)
+	<-time.After(20 * time.Second)
 	data, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Fatal(err)
