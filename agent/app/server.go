@@ -12,10 +12,16 @@ import (
 	"k8s.io/klog/v2"
 )
 
-// Time limits of the server: for a request's header, and for requests under way at the end.
+// Limits of the server. Anybody in the cluster may connect where no NetworkPolicy forbids it, and the agent has little
+// memory: what a request, a connection and all of them together may take is bounded.
 const (
-	headerTimeout   = 5 * time.Second
-	shutdownTimeout = 2 * time.Second
+	requestTimeout  = 5 * time.Second  // for reading a request
+	replyTimeout    = 10 * time.Second // from a request's header to the end of the reply
+	idleTimeout     = 2 * time.Minute  // between two requests; Prometheus asks every minute by default
+	shutdownTimeout = 2 * time.Second  // for requests that are being answered when the agent ends
+	maxHeader       = 8 << 10          // bytes
+	maxConnections  = 64
+	maxScrapes      = 4 // at one time; each collects all metrics first
 )
 
 // server is the agent's HTTP endpoint: /healthz, /readyz and /metrics.
@@ -36,12 +42,26 @@ func newServer(address string, published func() bool) *server {
 		}
 		reply(w, "ok")
 	})
-	mux.Handle("GET /metrics", legacyregistry.Handler())
+	mux.Handle("GET /metrics", atMost(maxScrapes, legacyregistry.Handler()))
 	return &server{address: address, handler: mux}
 }
 
+// atMost answers so many requests at one time, and refuses more.
+func atMost(n int, handler http.Handler) http.Handler {
+	slots := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+			handler.ServeHTTP(w, r)
+		default:
+			http.Error(w, fmt.Sprintf("%d requests are being answered already; try again later", n), http.StatusServiceUnavailable)
+		}
+	})
+}
+
 func reply(w http.ResponseWriter, text string) {
-	// A client that is gone by now is no concern of ours.
+	// The client may have gone.
 	_, _ = fmt.Fprintln(w, text)
 }
 
@@ -54,8 +74,19 @@ func (s *server) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("serving (see serving.address in the configuration): %w", err)
 	}
+	return s.serve(ctx, listener)
+}
+
+func (s *server) serve(ctx context.Context, listener net.Listener) error {
 	klog.FromContext(ctx).Info("serving", "address", listener.Addr().String())
-	server := &http.Server{Handler: s.handler, ReadHeaderTimeout: headerTimeout}
+	server := &http.Server{
+		Handler:        s.handler,
+		ReadTimeout:    requestTimeout,
+		WriteTimeout:   replyTimeout,
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: maxHeader,
+		ConnState:      newConnections(maxConnections).changed,
+	}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
