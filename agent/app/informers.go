@@ -63,10 +63,16 @@ func (i *informers) Node() (*corev1.Node, error) {
 	return corelisters.NewNodeLister(i.node.GetIndexer()).Get(i.nodeName)
 }
 
-// Pods are the node's pods, as far as they are known.
+// Pods are the node's pods; nil before the API server has listed them.
 func (i *informers) Pods() []*corev1.Pod {
+	if !i.pods.HasSynced() {
+		return nil
+	}
 	// A lister over a cache fails only for a selector that does not parse.
 	pods, _ := corelisters.NewPodLister(i.pods.GetIndexer()).List(labels.Everything())
+	if pods == nil {
+		return []*corev1.Pod{}
+	}
 	return pods
 }
 

@@ -42,14 +42,14 @@ const (
 )
 
 // setConditions sets the conditions of a report that is otherwise complete.
-func setConditions(s *v1alpha1.NodeCPUStatus, f Facts, now metav1.Time) {
-	conditions := []metav1.Condition{running(s, f), exact(s, f), complete(s, f)}
-	if restart, known := restartSafe(s, f); known {
+func setConditions(s *v1alpha1.NodeCPUStatus, r *Resolved, now metav1.Time) {
+	conditions := []metav1.Condition{running(s, r), exact(s, r), complete(s, r)}
+	if restart, known := restartSafe(s, r); known {
 		conditions = append(conditions, restart)
 	}
-	for _, told := range []*metav1.Condition{f.Labelled, f.Drifted} {
-		if told != nil {
-			conditions = append(conditions, *told)
+	for _, other := range []*metav1.Condition{r.Labelled, r.Drifted} {
+		if other != nil {
+			conditions = append(conditions, *other)
 		}
 	}
 	for _, condition := range conditions {
@@ -58,47 +58,57 @@ func setConditions(s *v1alpha1.NodeCPUStatus, f Facts, now metav1.Time) {
 	}
 }
 
-func running(s *v1alpha1.NodeCPUStatus, f Facts) metav1.Condition {
+func running(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 	c := metav1.Condition{Type: v1alpha1.ConditionCPUManagerRunning}
-	checkpoint := f.Kubelet.Checkpoint
+	checkpoint := r.Kubelet.Checkpoint
 	switch {
 	case checkpoint.Err != nil || !checkpoint.Known:
-		c.Status, c.Reason = metav1.ConditionUnknown, ReasonStateUnreadable
+		c.Status = metav1.ConditionUnknown
+		c.Reason = ReasonStateUnreadable
 		last := find(s.Conditions, c.Type)
 		if last.Status != "" {
 			c.Status = last.Status
 		}
 		c.Message = failing("the kubelet's CPU manager state", checkpoint, last.Message)
 	case checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic:
-		c.Status, c.Reason = metav1.ConditionTrue, ReasonPolicyStatic
+		c.Status = metav1.ConditionTrue
+		c.Reason = ReasonPolicyStatic
 		c.Message = "the kubelet's CPU manager runs with policy static"
 	default:
-		c.Status, c.Reason = metav1.ConditionFalse, ReasonPolicyNone
+		c.Status = metav1.ConditionFalse
+		c.Reason = ReasonPolicyNone
 		c.Message = "the kubelet's CPU manager runs with policy " + checkpoint.Value.Policy + ", which grants no exclusive CPUs"
 	}
 	return c
 }
 
-// problem is what stands against a prediction.
+// problem is one reason why a condition does not hold.
 type problem struct{ reason, message string }
 
-func exact(s *v1alpha1.NodeCPUStatus, f Facts) metav1.Condition {
+func exact(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue, Reason: ReasonPredictable,
 		Message: "predicted by what the kubelet says of its configuration",
 	}
-	if _, origin := f.Kubelet.Config(); origin == kubelet.FromFile {
+	if r.Origin == kubelet.FromFile {
 		c.Reason = ReasonPredictableByFile
 		c.Message = "predicted by the kubelet's configuration file, since the kubelet cannot be asked; options given as flags or in drop-in files are not seen"
 	}
-	problems := problemsOfReading(f, find(s.Conditions, c.Type).Message)
+	problems := problemsOfReading(r, find(s.Conditions, c.Type).Message)
 	if len(problems) == 0 {
-		problems = problemsOfMeaning(s, f)
+		problems = problemsOfMeaning(s, r)
 	}
 	if len(problems) == 0 {
 		return c
 	}
-	c.Status, c.Reason, c.Message = metav1.ConditionFalse, problems[0].reason, joined(problems)
+	return unmet(c, problems)
+}
+
+// unmet makes a condition False because of problems. The first one gives the reason.
+func unmet(c metav1.Condition, problems []problem) metav1.Condition {
+	c.Status = metav1.ConditionFalse
+	c.Reason = problems[0].reason
+	c.Message = joined(problems)
 	return c
 }
 
@@ -110,48 +120,48 @@ func joined(problems []problem) string {
 	return strings.Join(messages, "; ")
 }
 
-func problemsOfReading(f Facts, last string) []problem {
+// problemsOfReading are the sources that cannot be read, and without which nothing is exact.
+func problemsOfReading(r *Resolved, last string) []problem {
 	var problems []problem
-	if checkpoint := f.Kubelet.Checkpoint; checkpoint.Err != nil || !checkpoint.Known {
+	if checkpoint := r.Kubelet.Checkpoint; checkpoint.Err != nil || !checkpoint.Known {
 		problems = append(problems, problem{ReasonStateUnreadable, failing("the kubelet's CPU manager state", checkpoint, last)})
 	}
-	if _, origin := f.Kubelet.Config(); origin == kubelet.Outdated || origin == kubelet.Nowhere {
-		problems = append(problems, problem{ReasonConfigUnreadable, unconfigured(f, last)})
+	if r.Origin == kubelet.Outdated || r.Origin == kubelet.Nowhere {
+		problems = append(problems, problem{ReasonConfigUnreadable, unconfigured(r, last)})
 	}
-	if f.Host.Err != nil || !f.Host.Known {
-		problems = append(problems, problem{ReasonTopologyUnreadable, failing("the CPU topology", f.Host, last)})
+	if r.Host.Err != nil || !r.Host.Known {
+		problems = append(problems, problem{ReasonTopologyUnreadable, failing("the CPU topology", r.Host, last)})
 	}
 	return problems
 }
 
 // unconfigured says why the configuration is not known for sure.
-func unconfigured(f Facts, last string) string {
-	if f.Kubelet.Configz.Known && f.Kubelet.File.Known && f.Kubelet.File.Err == nil {
-		return failing("the kubelet's own word on its configuration", f.Kubelet.Configz, last) + "; its configuration file says something else"
+func unconfigured(r *Resolved, last string) string {
+	if r.Kubelet.Configz.Known && r.Kubelet.File.Known && r.Kubelet.File.Err == nil {
+		return failing("the kubelet's own word on its configuration", r.Kubelet.Configz, last) + "; its configuration file says something else"
 	}
-	return failing("the kubelet's configuration file", f.Kubelet.File, last)
+	return failing("the kubelet's configuration file", r.Kubelet.File, last)
 }
 
-// problemsOfMeaning are those of facts that were all read.
-func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, f Facts) []problem {
+// problemsOfMeaning are the problems of facts that were all read.
+func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, r *Resolved) []problem {
 	var problems []problem
-	checkpoint := f.Kubelet.Checkpoint.Value
-	config, origin := f.Kubelet.Config()
-	if checkpoint.Policy != config.CPUManagerPolicy {
+	checkpoint := r.Kubelet.Checkpoint.Value
+	if checkpoint.Policy != r.Config.CPUManagerPolicy {
 		problems = append(problems, problem{ReasonConfigPending, fmt.Sprintf(
-			"the kubelet's configuration (by %s) says CPU manager policy %s, but its state file says %s; restart the kubelet as the Kubernetes documentation tells for a change of the policy",
-			origin, config.CPUManagerPolicy, checkpoint.Policy)})
+			"the kubelet's configuration (by %s) says CPU manager policy %s, but its state file says %s; restart the kubelet as the Kubernetes documentation says for a change of the policy",
+			r.Origin, r.Config.CPUManagerPolicy, checkpoint.Policy)})
 	}
-	if origin == kubelet.FromFile && f.Kubelet.FileIsNewer() {
+	if r.Origin == kubelet.FromFile && r.Kubelet.FileIsNewer() {
 		problems = append(problems, problem{ReasonConfigPending,
 			"the kubelet's configuration file was changed after the kubelet started, and the kubelet cannot be asked which of the two it runs with; restart it"})
 	}
-	if origin == kubelet.FromKubelet && len(checkpoint.Pods) > 0 && !config.PodLevelResourceManagers(minor(f.KubeletVersion)) {
+	if r.Origin == kubelet.FromKubelet && len(checkpoint.Pods) > 0 && !r.Config.PodLevelResourceManagers(r.Minor) {
 		problems = append(problems, problem{ReasonContradiction,
-			"the kubelet's state file has CPUs of whole pods, but the kubelet says that its feature gate PodLevelResourceManagers is off; restart the kubelet as the Kubernetes documentation tells for a change of the policy"})
+			"the kubelet's state file has CPUs of whole pods, but the kubelet says that its feature gate PodLevelResourceManagers is off; restart the kubelet as the Kubernetes documentation says for a change of the policy"})
 	}
-	problems = append(problems, contradictions(s, f, config)...)
-	// The report as the scheduler will read it.
+	problems = append(problems, contradictions(r)...)
+	// This is the report as the scheduler will read it.
 	node, err := nodereport.Node(&v1alpha1.NodeCPU{Status: *s})
 	if err != nil {
 		return append(problems, problem{ReasonContradiction, err.Error()})
@@ -163,33 +173,34 @@ func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, f Facts) []problem {
 	return problems
 }
 
-// contradictions are where the kubelet's sources disagree among each other or with the machine. The machine
-// may have changed since the kubelet looked at it, which is when it started.
-func contradictions(s *v1alpha1.NodeCPUStatus, f Facts, config kubelet.Config) []problem {
+// contradictions are where the kubelet's sources disagree with each other or with the machine. A kubelet looks at the
+// machine only when it starts, so the machine may have changed since.
+func contradictions(r *Resolved) []problem {
 	var problems []problem
-	online, allocatable := f.Host.Value.CPUs(), f.Kubelet.Allocatable
-	static := s.CPUManager.Policy == kubeletcpu.CPUManagerStatic
-	if allocatable.Known && allocatable.Err == nil && static == allocatable.Value.IsEmpty() {
+	online := r.Host.Value.CPUs()
+	allocatable := r.Kubelet.Allocatable
+	if allocatable.Known && allocatable.Err == nil && r.static() == allocatable.Value.IsEmpty() {
 		problems = append(problems, problem{ReasonContradiction, fmt.Sprintf(
-			"the kubelet's state file says policy %s, but the kubelet says that it may grant CPUs %q", s.CPUManager.Policy, allocatable.Value)})
+			"the kubelet's state file says policy %s, but the kubelet says that it may grant CPUs %q", r.CPUManager.Policy, allocatable.Value)})
 	}
-	if !static || !allocatable.Known || allocatable.Value.IsEmpty() {
+	if !r.static() || !allocatable.Known || allocatable.Value.IsEmpty() {
 		return problems
 	}
 	if gone := allocatable.Value.Minus(online); !gone.IsEmpty() {
 		problems = append(problems, problem{ReasonContradiction, fmt.Sprintf(
 			"the kubelet may grant CPUs %s, which are not online; bring them back or restart the kubelet", gone)})
 	}
-	if keeps, known := reservedBy(config, f, s.CPUManager); known && keeps != online.Minus(allocatable.Value) {
+	keeps := r.ReservedByConfig
+	if keeps != nil && *keeps != online.Minus(allocatable.Value) {
 		problems = append(problems, problem{ReasonContradiction, fmt.Sprintf(
 			"the kubelet keeps CPUs %q from being granted, but its configuration comes to %q; CPUs came online since it started, or it runs with another configuration",
-			online.Minus(allocatable.Value), keeps)})
+			online.Minus(allocatable.Value), *keeps)})
 	}
 	return problems
 }
 
-// complete is about every source that is there to be read: which are missing, and what is then done without.
-func complete(s *v1alpha1.NodeCPUStatus, f Facts) metav1.Condition {
+// complete reports whether every source is read. Its message names each missing source and what follows.
+func complete(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 	c := metav1.Condition{
 		Type: v1alpha1.ConditionSourcesComplete, Status: metav1.ConditionTrue, Reason: ReasonAllRead, Message: "every source is read",
 	}
@@ -200,10 +211,10 @@ func complete(s *v1alpha1.NodeCPUStatus, f Facts) metav1.Condition {
 			problems = append(problems, problem{reason, message + ": " + consequence})
 		}
 	}
-	k := f.Kubelet
+	k := r.Kubelet
 	missing(ReasonStateUnreadable, !readable(k.Checkpoint), failing("cpu_manager_state", k.Checkpoint, last),
 		"nothing is predicted exactly")
-	missing(ReasonTopologyUnreadable, !readable(f.Host), failing("the CPU topology", f.Host, last),
+	missing(ReasonTopologyUnreadable, !readable(r.Host), failing("the CPU topology", r.Host, last),
 		"nothing is predicted exactly")
 	missing(ReasonConfigzUnreadable, !readable(k.Configz), failing("the kubelet's /configz", k.Configz, last),
 		"its configuration file is believed instead, which does not show flags and drop-in files")
@@ -214,15 +225,15 @@ func complete(s *v1alpha1.NodeCPUStatus, f Facts) metav1.Condition {
 	missing(ReasonMemoryUnreadable, !readable(k.Memory), failing("memory_manager_state", k.Memory, last),
 		"the memory manager's assignments are not reported; no prediction depends on them")
 	if len(problems) > 0 {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, problems[0].reason, joined(problems)
+		return unmet(c, problems)
 	}
 	return c
 }
 
 func readable[T any](r source.Reading[T]) bool { return r.Known && r.Err == nil }
 
-// failing says what cannot be read, why, since when, and what that means for the report. An agent that has
-// just started does not know since when, but its last message may.
+// failing says what cannot be read, why and since when. An agent that has just started takes the time from the last
+// message.
 func failing[T any](what string, r source.Reading[T], last string) string {
 	if r.Err == nil {
 		return what + " has not been read yet"

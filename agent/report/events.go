@@ -22,11 +22,11 @@ const (
 	EventReportRefused      = "ReportRefused"
 )
 
-// event is one to be told on the Node.
+// event is one Event on the Node.
 type event struct{ kind, reason, message string }
 
-// eventsOf are what became of a report. Both ends are what the API server has or will have, so an agent
-// that restarts tells nothing twice.
+// eventsOf are the events of a change of the report. Before and after are what the API server has and will have, so an
+// agent that restarts writes no event twice.
 func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 	var events []event
 	was, is := find(before.Conditions, v1alpha1.ConditionCPUManagerRunning), find(after.Conditions, v1alpha1.ConditionCPUManagerRunning)
@@ -44,13 +44,13 @@ func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 		events = append(events, event{corev1.EventTypeNormal, EventPolicyChanged, fmt.Sprintf("from %s to %s", policyWas, policyIs)})
 	}
 	was, is = find(before.Conditions, v1alpha1.ConditionExact), find(after.Conditions, v1alpha1.ConditionExact)
-	// That the state is unreadable has been told above.
+	// The event above says already that the state is unreadable.
 	if is.Status == metav1.ConditionFalse && was.Status == metav1.ConditionTrue && is.Reason != ReasonStateUnreadable {
 		events = append(events, event{corev1.EventTypeWarning, EventExactnessLost, is.Message})
 	}
 	was, is = find(before.Conditions, v1alpha1.ConditionRestartSafe), find(after.Conditions, v1alpha1.ConditionRestartSafe)
-	// Pods that come and go make a restart less and more safe by the hour; that is for the condition to say.
-	// An event is for what somebody has just done, and can undo.
+	// Pods that come and go change the answer by the hour, which only the condition shows. An event is for what
+	// somebody has just done and can undo.
 	isNews := is.Status == metav1.ConditionFalse && (was.Status != is.Status || was.Reason != is.Reason)
 	if isNews && (is.Reason == ReasonWouldNotStart || strings.HasPrefix(is.Message, changedConfig) || policyWas != policyIs) {
 		events = append(events, event{corev1.EventTypeWarning, EventRestartUnsafe, is.Message})
@@ -58,7 +58,7 @@ func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 	return events
 }
 
-// policies are what decides about CPUs, in words.
+// policies are the kubelet's settings that decide about CPUs, in words.
 func policies(s v1alpha1.NodeCPUStatus) string {
 	options := func(of map[string]string) string {
 		if len(of) == 0 {

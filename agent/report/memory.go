@@ -9,7 +9,7 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 )
 
-// setMemory writes what memory_manager_state says into a report, each list in the order of its keys.
+// setMemory writes the contents of memory_manager_state into a report, each list in the order of its keys.
 func setMemory(m *v1alpha1.MemoryManager, memory kubelet.Memory) {
 	m.NUMANodes, m.Granted = nil, nil
 	for _, id := range slices.Sorted(maps.Keys(memory.NUMANodes)) {

@@ -71,8 +71,7 @@ func observe(s *v1alpha1.NodeCPUStatus) {
 	}
 }
 
-// lenientLen is the number of CPUs in a list; one that does not parse, which is the report's problem, has
-// none.
+// lenientLen is the number of CPUs in a list; 0 for a list that does not parse.
 func lenientLen(list string) int {
 	set, err := cpuset.Parse(list)
 	if err != nil {

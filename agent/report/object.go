@@ -20,7 +20,7 @@ var errNewerReport = errors.New("the report has fields that this agent does not 
 
 // decode reads a report from the API. It fails with errNewerReport rather than lose a field.
 func decode(object *unstructured.Unstructured) (*v1alpha1.NodeCPU, error) {
-	// Unknown fields of the metadata are a newer API server's, and not the agent's to write.
+	// Unknown fields of the metadata come from a newer API server. The agent does not write them.
 	content := maps.Clone(object.Object)
 	delete(content, "metadata")
 	data, err := json.Marshal(content)
@@ -40,7 +40,7 @@ func decode(object *unstructured.Unstructured) (*v1alpha1.NodeCPU, error) {
 	return nc, nil
 }
 
-// objectOf is what is applied to the object itself.
+// objectOf is what the agent applies to the object itself.
 func objectOf(node *corev1.Node) *unstructured.Unstructured {
 	object := newObject(node.Name)
 	object.SetOwnerReferences([]metav1.OwnerReference{{
@@ -49,7 +49,7 @@ func objectOf(node *corev1.Node) *unstructured.Unstructured {
 	return object
 }
 
-// statusOf is what is applied to its status, over the given resource version and no other.
+// statusOf is what the agent applies to the status, over the given resource version and no other.
 func statusOf(name, resourceVersion string, status *v1alpha1.NodeCPUStatus) (*unstructured.Unstructured, error) {
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
 	if err != nil {

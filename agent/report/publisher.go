@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/client-go/util/flowcontrol"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
@@ -25,9 +26,27 @@ import (
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
-// fold is how long further changes are waited for after the first. A kubelet's two writes for one admission
+// fold is how long the Publisher waits for further changes after the first. A kubelet's two writes for one admission
 // are a millisecond apart; a person waits for less than a second.
 const fold = 100 * time.Millisecond
+
+// Pauses between two corrections of what somebody else writes into the report.
+const (
+	firstPause   = time.Second
+	longestPause = time.Minute
+)
+
+// errOtherWriter says that somebody else changed the report again, and that it is not corrected at once.
+var errOtherWriter = errors.New("somebody else keeps writing this report, perhaps a second agent for the same node; waiting before it is put right again")
+
+// newCorrections gives the backoff of corrections. In a rollout an agent may overlap with its successor, which words
+// things differently, and each would correct the other. The first correction is made at once. The pause after it
+// doubles with each further one, and starts anew after a quiet time of twice the longest pause.
+func newCorrections(clock clock.Clock) *flowcontrol.Backoff {
+	backoff := flowcontrol.NewBackOff(firstPause, longestPause)
+	backoff.Clock = clock
+	return backoff
+}
 
 // Options are what a Publisher works with.
 type Options struct {
@@ -40,14 +59,14 @@ type Options struct {
 	// Kubelet and Host are what was last read.
 	Kubelet func() *kubelet.State
 	Host    func() source.Reading[*cputopology.Topology]
-	// Pods are the node's pods as the API server knows them; nil means none.
+	// Pods are the node's pods at the API server; nil, or giving nil, means that they are not listed yet.
 	Pods func() []*corev1.Pod
-	// Labelled is what there is to say about the node's labels; nil, or giving nil, means nothing.
+	// Labelled is the condition of the node's labels; nil, or giving nil, means that nothing is known yet.
 	Labelled func() *metav1.Condition
-	// Drifted and Pins are what there is to say about the node's guests; nil, or giving nil, means nothing.
+	// Drifted and Pins are of the node's guests; nil, or giving nil, means that nothing is known yet.
 	Drifted func() *metav1.Condition
 	Pins    func() map[types.UID]string
-	// Recorder tells events on the Node.
+	// Recorder writes events on the Node.
 	Recorder record.EventRecorder
 	// Clock is the time; tests have their own.
 	Clock clock.WithTicker
@@ -57,31 +76,32 @@ type Options struct {
 type Publisher struct {
 	*loop.Loop
 	options Options
-	// version is the resource version of the report as last seen; outdated tells that the API server has
+	// version is the resource version of the report as last seen. outdated reports whether the API server has
 	// another one.
 	version   atomic.Pointer[string]
 	outdated  atomic.Bool
 	published atomic.Bool
 
-	// Run's own.
+	// What follows is for Run's goroutine only.
 	last    *v1alpha1.NodeCPU
 	highest int64 // generation
 	// said is what this agent wrote last, or found to be right; nil while it cannot know that. Whatever else the
-	// report says is somebody else's. Resource versions do not tell: they change with annotations too, and with a
-	// write of this agent's whose answer was lost.
+	// report says was written by somebody else. Resource versions do not show that: they change with annotations
+	// too, and with a write of this agent whose answer was lost.
 	said    *v1alpha1.NodeCPUStatus
 	refused string
-	truce   truce
+	// corrections spaces out the corrections of what somebody else writes into the report.
+	corrections *flowcontrol.Backoff
 }
 
 // New gives a Publisher that has done nothing yet.
 func New(options Options) *Publisher {
 	registerMetrics()
-	return &Publisher{Loop: loop.New("report", fold, options.Clock), options: options}
+	return &Publisher{Loop: loop.New("report", fold, options.Clock), options: options, corrections: newCorrections(options.Clock)}
 }
 
-// Observed says that the API server has the report at a resource version, or none: "". What the Publisher
-// wrote itself is no news.
+// Observed takes the resource version of the report at the API server; "" means that there is none. The Publisher's
+// own writes change nothing.
 func (p *Publisher) Observed(resourceVersion string) {
 	if known := p.version.Load(); known != nil && *known == resourceVersion {
 		return
@@ -90,7 +110,7 @@ func (p *Publisher) Observed(resourceVersion string) {
 	p.Trigger()
 }
 
-// Published tells whether the API server has had the agent's report since the agent started.
+// Published reports whether the API server has had the agent's report since the agent started.
 func (p *Publisher) Published() bool { return p.published.Load() }
 
 // Run publishes until ctx ends.
@@ -108,7 +128,7 @@ func (p *Publisher) Run(ctx context.Context) error {
 	return nil
 }
 
-// sync brings the report up to date, and tells whether it had to be written for that.
+// sync brings the report up to date. It reports whether it wrote the report for that.
 func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 	node, err := p.options.Node()
 	if apierrors.IsNotFound(err) {
@@ -118,7 +138,7 @@ func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 		return false, fmt.Errorf("reading node: %w", err)
 	}
 	if !p.options.Kubelet().Asked() {
-		return false, nil // it is being asked, and a report without its answer would be another in a moment
+		return false, nil // it is being asked, and a report without its answer would change in a moment
 	}
 	defer func() {
 		if err != nil {
@@ -139,19 +159,21 @@ func (p *Publisher) sync(ctx context.Context) (written bool, err error) {
 	owner := nodereport.Owner(p.last)
 	if owner != "" && owner != node.UID {
 		// What an earlier Node's report says is not known of this Node, which may be another machine.
-		p.last.Status, p.said = v1alpha1.NodeCPUStatus{Generation: p.last.Status.Generation}, nil
+		p.last.Status = v1alpha1.NodeCPUStatus{Generation: p.last.Status.Generation}
+		p.said = nil
 	}
 	if written, err = p.writeStatus(ctx, node); err != nil || owner == node.UID {
 		return written, err
 	}
-	// Only now: until the report is this Node's, nobody takes what the earlier one said for its own.
+	// The owner comes last, so that nobody takes the earlier Node's report for this Node's.
 	if err := p.own(ctx, node); err != nil {
 		return false, err
 	}
 	return written, nil
 }
 
-// own makes the report that of the node, so that it goes when the node goes; it is made if there is none.
+// own makes the Node the report's owner, so that the report goes when the Node goes. It creates the report if there
+// is none.
 func (p *Publisher) own(ctx context.Context, node *corev1.Node) error {
 	object, err := p.options.Client.Apply(ctx, node.Name, objectOf(node), p.applyOptions())
 	if err != nil {
@@ -171,8 +193,8 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, nil
 	}
 	foreign := p.said != nil && !sameMeaning(*p.said, before)
-	if foreign && p.truce.holds(p.options.Clock.Now()) {
-		return false, errTruce
+	if foreign && p.corrections.IsInBackOffSinceUpdate(node.Name, p.options.Clock.Now()) {
+		return false, errOtherWriter
 	}
 	status.Generation = max(before.Generation, p.highest) + 1
 	object, err := statusOf(node.Name, p.last.ResourceVersion, &status)
@@ -188,7 +210,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 	}
 	p.said = &p.last.Status
 	if foreign {
-		p.truce.corrected(p.options.Clock.Now())
+		p.corrections.Next(node.Name, p.options.Clock.Now())
 	}
 	p.published.Store(true)
 	p.refused = ""
@@ -223,7 +245,8 @@ func (p *Publisher) facts(node *corev1.Node) Facts {
 func (p *Publisher) read(ctx context.Context, name string) error {
 	object, err := p.options.Client.Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		p.last, p.said = &v1alpha1.NodeCPU{}, nil
+		p.last = &v1alpha1.NodeCPU{}
+		p.said = nil
 		return nil
 	}
 	if err != nil {
@@ -239,13 +262,14 @@ func (p *Publisher) remember(object *unstructured.Unstructured) error {
 	if err != nil {
 		return err
 	}
-	p.last, p.highest = nc, max(p.highest, nc.Status.Generation)
+	p.last = nc
+	p.highest = max(p.highest, nc.Status.Generation)
 	return nil
 }
 
-// count counts a failure, and tells a refusal on the Node, once.
+// count counts a failure, and writes an event on the Node for a refusal, once.
 func (p *Publisher) count(node *corev1.Node, err error) {
-	if errors.Is(err, errTruce) {
+	if errors.Is(err, errOtherWriter) {
 		return // nothing has failed
 	}
 	if !errors.Is(err, errNewerReport) {
@@ -260,6 +284,6 @@ func (p *Publisher) count(node *corev1.Node, err error) {
 }
 
 func (p *Publisher) applyOptions() metav1.ApplyOptions {
-	// By force: whoever else wrote into this report, it is this agent's.
+	// By force: the report is this agent's, whoever else wrote into it.
 	return metav1.ApplyOptions{FieldManager: p.options.FieldManager, Force: true}
 }

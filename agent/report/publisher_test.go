@@ -425,7 +425,7 @@ func TestTwoAgentsDoNotFight(t *testing.T) {
 		for range n * 600 { // a look every 100 ms
 			for _, p := range agents {
 				p.Observed(older.server.object.GetResourceVersion())
-				if _, err := p.sync(t.Context()); err != nil && !errors.Is(err, errTruce) {
+				if _, err := p.sync(t.Context()); err != nil && !errors.Is(err, errOtherWriter) {
 					t.Fatal(err)
 				}
 			}

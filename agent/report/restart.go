@@ -30,29 +30,35 @@ const changedConfig = "the kubelet's configuration was changed"
 // namedPods is how many pods a message names; the others are counted.
 const namedPods = 5
 
-// restartSafe is about the day the kubelet is started again: with the configuration that it will have then,
-// would it start, and would every pod keep its CPUs? A kubelet that starts admits the pods that run once
-// more, and fails those that it would not admit. It is not known where a source is not.
-func restartSafe(s *v1alpha1.NodeCPUStatus, f Facts) (c metav1.Condition, known bool) {
-	if _, origin := f.Kubelet.Config(); origin == kubelet.Nowhere || !readable(f.Kubelet.Checkpoint) || !readable(f.Host) {
+// restartSafe answers what the kubelet's next start does, with the configuration that it will have then: does it
+// start, and does every pod keep its CPUs? A kubelet that starts admits the running pods once more, and fails those
+// that it would not admit. The answer is not known where a source is not, or while the pods are not listed yet.
+func restartSafe(s *v1alpha1.NodeCPUStatus, r *Resolved) (c metav1.Condition, known bool) {
+	if r.Origin == kubelet.Nowhere || !readable(r.Kubelet.Checkpoint) || !readable(r.Host) {
 		return c, false
 	}
 	c = metav1.Condition{
 		Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionTrue, Reason: ReasonKeepsEverything,
 		Message: "started again, the kubelet leaves every pod its CPUs",
 	}
-	next, changed := f.Kubelet.Next()
-	if p := restartProblem(s, f, next); p != nil {
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, p.reason, "started again, the kubelet "+p.message
-		if changed {
-			c.Message = changedConfig + ", and started again with it, the kubelet " + p.message
-		}
+	p := restartProblem(s, r)
+	if p == nil {
+		// The pods that hold CPUs may not be among those that are known.
+		return c, r.Pods != nil || len(r.Kubelet.Checkpoint.Value.Granted) == 0
+	}
+	c.Status = metav1.ConditionFalse
+	c.Reason = p.reason
+	c.Message = "started again, the kubelet " + p.message
+	if r.ConfigChanged {
+		c.Message = changedConfig + ", and started again with it, the kubelet " + p.message
 	}
 	return c, true
 }
 
-func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *problem {
-	checkpoint := f.Kubelet.Checkpoint.Value
+// restartProblem is what goes wrong at the kubelet's next start; nil where nothing does.
+func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
+	checkpoint := r.Kubelet.Checkpoint.Value
+	next := r.Next
 	if next.CPUManagerPolicy != checkpoint.Policy {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: its CPU manager's policy will be %s, and cpu_manager_state was written with %s; drain the node and remove that file first, or the %d pods with CPUs of their own lose them",
@@ -61,7 +67,7 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *pr
 	if checkpoint.Policy != kubeletcpu.CPUManagerStatic {
 		return nil
 	}
-	node, err := nodeAfterRestart(s, f, next)
+	node, err := nodeAfterRestart(s, r)
 	if err != nil {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
 	}
@@ -73,7 +79,7 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *pr
 		return &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: %s; drain the node and remove cpu_manager_state first, or change the configuration back", why)}
 	}
-	refused, moved := readmitted(node, f.Pods, checkpoint)
+	refused, moved := readmitted(node, r.Pods, checkpoint)
 	if len(refused) > 0 {
 		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(refused), shortened(refused))}
 	}
@@ -83,21 +89,19 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) *pr
 	return nil
 }
 
-// nodeAfterRestart is the node with its next configuration and the state that it has now.
-func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, f Facts, next kubelet.Config) (*kubeletcpu.Node, error) {
+// nodeAfterRestart is the node with its next configuration and its present state.
+func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*kubeletcpu.Node, error) {
 	status := s.DeepCopy()
-	status.CPUManager.Options = next.CPUManagerOptions
-	status.TopologyManager = v1alpha1.TopologyManager{
-		Policy: next.TopologyManagerPolicy, Scope: next.TopologyManagerScope, Options: next.TopologyManagerOptions,
-	}
-	status.PodLevelResourceManagers = next.PodLevelResourceManagers(minor(f.KubeletVersion))
-	if cpus, known := reservedBy(next, f, status.CPUManager); known {
-		status.ReservedCPUs = cpus.String()
+	status.CPUManager.Options = r.Next.CPUManagerOptions
+	status.TopologyManager = topologyManagerOf(r.Next)
+	status.PodLevelResourceManagers = r.Next.PodLevelResourceManagers(r.Minor)
+	if r.ReservedByNext != nil {
+		status.ReservedCPUs = r.ReservedByNext.String()
 	}
 	return nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
 }
 
-// grantsOf is what a pod holds: CPUs as a whole, where it has any as such, and those of its containers.
+// grantsOf are the CPUs that a pod holds: those of the pod as a whole, where it has any, and those of its containers.
 func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []kubeletcpu.Grant {
 	var grants []kubeletcpu.Grant
 	whole, asOne := checkpoint.Pods[uid]
@@ -111,8 +115,8 @@ func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []kubeletcpu.Grant {
 	return grants
 }
 
-// readmitted are the pods that would be failed, each with the kubelet's reason, and those that would be given
-// other CPUs, as pods are that were given CPUs as a whole; the oldest first.
+// readmitted are the pods that the kubelet would fail, each with its reason, and those that it would give other CPUs.
+// The latter are pods that hold CPUs as a whole. Both are in order of age, the oldest first.
 func readmitted(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {

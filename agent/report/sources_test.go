@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -16,12 +17,13 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 )
 
-// allFacts are those of a node whose every source is read: what the kubelet says agrees with its files.
+// allFacts are those of a node where every source is read. The kubelet's own answers agree with its files.
 func allFacts() Facts {
 	f := facts()
 	f.Kubelet.Configz = known(f.Kubelet.File.Value)
 	f.Kubelet.Allocatable = known(cpuset.Of(1, 2, 3, 5, 6, 7))
 	f.Kubelet.Memory = known(kubelet.Memory{Policy: "None"})
+	f.Pods = []*corev1.Pod{}
 	return f
 }
 
@@ -191,6 +193,36 @@ func TestRestartWarnings(t *testing.T) {
 	}
 }
 
+// A pod that holds CPUs may be one that a restart would fail. Before the pods are listed, nobody knows.
+func TestRestartIsNotCalledSafeBeforeThePodsAreListed(t *testing.T) {
+	f := allFacts()
+	f.Pods = nil
+	s := Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Status != "" {
+		t.Errorf("without the pods: %+v", c)
+	}
+	unsafe := metav1.Condition{Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionFalse, Reason: ReasonWouldRefusePods}
+	s = Build(f, v1alpha1.NodeCPUStatus{Conditions: []metav1.Condition{unsafe}}, noon)
+	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Status != metav1.ConditionFalse {
+		t.Errorf("without the pods, over an earlier report: %+v", c)
+	}
+	f.Kubelet.Started = noon
+	f.Kubelet.Modified = noon.Add(time.Second)
+	f.Kubelet.File.Value.CPUManagerPolicy = "none"
+	s = Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Reason != ReasonWouldNotStart {
+		t.Errorf("what does not depend on the pods: %+v", c)
+	}
+	f = allFacts()
+	f.Kubelet.Checkpoint.Value.Granted = nil
+	f.Kubelet.Checkpoint.Value.Shared = f.Host.Value.CPUs()
+	f.Pods = nil
+	s = Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Status != metav1.ConditionTrue {
+		t.Errorf("where no pod holds CPUs: %+v", c)
+	}
+}
+
 func TestPolicyChangeIsAnEvent(t *testing.T) {
 	before := Build(allFacts(), v1alpha1.NodeCPUStatus{}, noon)
 	f := allFacts()
@@ -204,23 +236,24 @@ func TestPolicyChangeIsAnEvent(t *testing.T) {
 	}
 }
 
-func TestTruce(t *testing.T) {
-	var w truce
-	now := noon
+func TestCorrectionsAreSpacedOut(t *testing.T) {
+	clock := testingclock.NewFakeClock(noon)
+	corrections := newCorrections(clock)
 	var pauses []time.Duration
 	for range 8 {
-		if w.holds(now) {
-			t.Fatalf("holds at %s until %s", now, w.until)
+		if corrections.IsInBackOffSinceUpdate("n1", clock.Now()) {
+			t.Fatalf("still in backoff after %v", pauses)
 		}
-		w.corrected(now)
-		pauses = append(pauses, w.until.Sub(now))
-		now = w.until
+		corrections.Next("n1", clock.Now())
+		pause := corrections.Get("n1")
+		pauses = append(pauses, pause)
+		clock.Step(pause)
 	}
 	if pauses[0] != time.Second || pauses[1] != 2*time.Second || pauses[7] != time.Minute {
 		t.Errorf("pauses %v", pauses)
 	}
-	now = now.Add(2 * time.Minute)
-	if w.corrected(now); w.until.Sub(now) != time.Second {
-		t.Errorf("after quiet: %s", w.until.Sub(now))
+	clock.Step(2 * time.Minute)
+	if corrections.Next("n1", clock.Now()); corrections.Get("n1") != time.Second {
+		t.Errorf("after quiet: %s", corrections.Get("n1"))
 	}
 }
