@@ -79,7 +79,7 @@ func FuzzDecode(f *testing.F) {
 		if (args == nil) == (err == nil) {
 			t.Fatalf("Decode gave %v and error %v", args, err)
 		}
-		if err == nil && len(args.Validate(nil)) > 0 {
+		if err == nil && len(Validate(args)) > 0 {
 			t.Fatalf("Decode gave invalid args: %+v", args)
 		}
 	})

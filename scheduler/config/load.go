@@ -5,13 +5,12 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 )
 
-// Load reads the args that kube-scheduler hands to the plugin: nil, or the text as it stands in the
-// configuration file. It fills the defaults and validates.
+// Load reads the args that kube-scheduler passes to the plugin: nil, or the unread text of the configuration file. It
+// fills the defaults and validates.
 func Load(args runtime.Object) (*DedicatedCPUArgs, error) {
 	switch args := args.(type) {
 	case nil:
@@ -19,7 +18,7 @@ func Load(args runtime.Object) (*DedicatedCPUArgs, error) {
 	case *runtime.Unknown:
 		return Decode(args.Raw)
 	default:
-		return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: they come as %T, not as text", args)
+		return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: kube-scheduler passed a %T, want the text of the configuration file", args)
 	}
 }
 
@@ -31,12 +30,12 @@ func Decode(data []byte) (*DedicatedCPUArgs, error) {
 			return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: %w", err)
 		}
 		if args.APIVersion != APIVersion || args.Kind != Kind {
-			return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: apiVersion %q, kind %q: this scheduler knows apiVersion %s, kind %s only",
+			return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: apiVersion %q, kind %q; this scheduler knows apiVersion %s, kind %s only",
 				args.APIVersion, args.Kind, APIVersion, Kind)
 		}
 	}
-	args.Default()
-	if err := args.Validate(nil).ToAggregate(); err != nil {
+	SetDefaults(args)
+	if err := Validate(args).ToAggregate(); err != nil {
 		return nil, fmt.Errorf("reading the args of plugin DedicatedCPU: %w", err)
 	}
 	return args, nil
@@ -52,32 +51,4 @@ func decodeStrict(data []byte, into *DedicatedCPUArgs) error {
 		return err
 	}
 	return errors.Join(strictErrs...)
-}
-
-// Validate checks values, not shape; path is where the args stand.
-func (a *DedicatedCPUArgs) Validate(path *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	switch a.ScoringStrategy {
-	case LeastFragmentation, MostFree, MostAllocated:
-	default:
-		errs = append(errs, field.NotSupported(path.Child("scoringStrategy"), a.ScoringStrategy,
-			[]ScoringStrategy{LeastFragmentation, MostFree, MostAllocated}))
-	}
-	switch a.NodesWithoutExactReport {
-	case Refuse, Estimate:
-	default:
-		errs = append(errs, field.NotSupported(path.Child("nodesWithoutExactReport"), a.NodesWithoutExactReport,
-			[]UnknownNodePolicy{Refuse, Estimate}))
-	}
-	switch a.CPUManagerNodes {
-	case Required, Preferred:
-	default:
-		errs = append(errs, field.NotSupported(path.Child("cpuManagerNodes"), a.CPUManagerNodes, []LabelPolicy{Required, Preferred}))
-	}
-	switch a.OtherPods {
-	case Predict, Ignore:
-	default:
-		errs = append(errs, field.NotSupported(path.Child("otherPods"), a.OtherPods, []OtherPodsPolicy{Predict, Ignore}))
-	}
-	return errs
 }

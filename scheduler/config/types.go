@@ -1,24 +1,3 @@
-// Package config is the configuration of the scheduler plugin DedicatedCPU: what stands under
-// pluginConfig[].args in a KubeSchedulerConfiguration.
-//
-//	pluginConfig:
-//	- name: DedicatedCPU
-//	  args:
-//	    apiVersion: scheduler.corepin.dev/v1alpha1
-//	    kind: DedicatedCPUArgs
-//	    scoringStrategy: LeastFragmentation
-//	    nodesWithoutExactReport: Estimate
-//	    cpuManagerNodes: Required
-//	    strictness: Strict
-//	    otherPods: Predict
-//
-// Everything is optional; no args at all means all defaults. What is given is read strictly: a field
-// that is unknown, misspelled or given twice, and another kind or version, are errors that stop the
-// scheduler at its start. kube-scheduler itself would ignore them, since it hands the args of plugins it
-// does not know over unread, and a typo would silently be a default.
-//
-// There is one version, and it is both what users write and what the plugin reads: without a second
-// version there is nothing to convert.
 package config
 
 import (
@@ -27,7 +6,7 @@ import (
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-// APIVersion and Kind are what args must carry.
+// APIVersion and Kind are the values that args must have.
 const (
 	APIVersion = "scheduler.corepin.dev/v1alpha1"
 	Kind       = "DedicatedCPUArgs"
@@ -41,31 +20,30 @@ type DedicatedCPUArgs struct {
 	// Default: LeastFragmentation.
 	ScoringStrategy ScoringStrategy `json:"scoringStrategy,omitempty"`
 
-	// NodesWithoutExactReport says what becomes of a VM on a node that has the label cpumanager=true but
-	// whose kubelet cannot be predicted exactly: it has no report, one that cannot be read, or one that
-	// says so itself. Default: Estimate.
+	// NodesWithoutExactReport says whether a VM may go to a node whose kubelet cannot be predicted exactly. Such a
+	// node has no report, one that cannot be read, or one that is not exact. Default: Estimate.
 	NodesWithoutExactReport UnknownNodePolicy `json:"nodesWithoutExactReport,omitempty"`
 
 	// CPUManagerNodes says whether a VM needs a node that has the label cpumanager=true or
 	// kubevirt.io/cpumanager=true. Default: Required.
 	CPUManagerNodes LabelPolicy `json:"cpuManagerNodes,omitempty"`
 
-	// Strictness says which VMs are refused: those that break a rule of corepin's (Strict), or only those that
-	// KubeVirt itself refuses (KubeVirt). It is the strictness of kubectl-corepin check and of the policy in
-	// manifests/admission. Default: Strict.
+	// Strictness says which VMs are refused: those that break a rule of corepin (Strict), or only those that
+	// KubeVirt itself refuses (KubeVirt). kubectl corepin check and the policy in manifests/admission have the same
+	// setting. Default: Strict.
 	Strictness vmi.Strictness `json:"strictness,omitempty"`
 
-	// OtherPods says what becomes of pods that no VM is behind and that ask for exclusive CPUs all the same:
-	// Guaranteed, with a whole number of CPUs. Default: Predict.
+	// OtherPods says how pods of no VM are treated that ask for exclusive CPUs: Guaranteed pods with a whole number of
+	// CPUs. Default: Predict.
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`
 }
 
-// ScoringStrategy prefers some of the nodes that can take a VM. What it compares is the node with the VM on
-// it, after sidecars: CPUs that can still be granted, and millicores that can still be requested.
+// ScoringStrategy says which of the nodes that can take a VM is preferred. It compares the nodes as they would be with
+// the VM: CPUs that can still be granted, and millicores that can still be requested.
 //
-// Two machines of two NUMA nodes with four cores of two CPUs each; a core is "..", its CPUs free or taken
-// ("#"). Both kubelets keep a VM in one NUMA node; that of node b grants whole cores only (full-pcpus-only),
-// so that no VM with an odd number of CPUs can go there. A VM of 4 CPUs comes, then one of 2:
+// Example: two machines have two NUMA nodes each, with four cores of two CPUs. A free core is "..", a taken one "##".
+// Both kubelets keep a VM in one NUMA node. The kubelet of node b grants whole cores only (full-pcpus-only), so it
+// refuses VMs with an odd number of CPUs. A VM of 4 CPUs is placed, then one of 2:
 //
 //	                    node a                      node b
 //	LeastFragmentation  .. .. .. ..  .. .. .. ..    ## ## ## ..  .. .. .. ..
@@ -77,67 +55,49 @@ type DedicatedCPUArgs struct {
 type ScoringStrategy string
 
 const (
-	// LeastFragmentation prefers the node that loses least by the VM. What a node loses is, for each common size of
-	// VM (1 to 64 CPUs), the CPUs of those VMs of that size that it could take before and cannot take after. So a VM
-	// goes where its CPUs are of no use to others: one of even size onto a node that grants whole cores
-	// only, a small one into a NUMA node that is not whole any more. Among equals, NUMA nodes, uncore caches and
-	// cores that are free as a whole stay so.
+	// LeastFragmentation prefers the node that loses the least capacity for other VMs. The loss is counted for each
+	// common size of VM (1 to 64 CPUs): the CPUs of the VMs of that size that fit before and do not fit after. A VM of
+	// even size goes to a node that grants whole cores only, and a small VM into a NUMA node that is in use already.
+	// Among equal nodes the one is preferred that keeps more NUMA nodes, uncore caches and cores entirely free.
 	LeastFragmentation ScoringStrategy = "LeastFragmentation"
-	// MostFree spreads: it prefers the node with the largest share of free exclusive CPUs left. VMs have the
-	// fewest neighbours, and a node that fails takes the fewest VMs with it.
+	// MostFree spreads: it prefers the node with the largest share of free exclusive CPUs. VMs have the fewest
+	// neighbours, and the failure of a node ends the fewest VMs.
 	MostFree ScoringStrategy = "MostFree"
-	// MostAllocated packs: it prefers the node with the smallest share of free exclusive CPUs left, so that whole
-	// nodes stay empty, to be drained or switched off.
+	// MostAllocated packs: it prefers the node with the smallest share of free exclusive CPUs. Whole nodes stay empty
+	// and can be drained or switched off.
 	MostAllocated ScoringStrategy = "MostAllocated"
 )
 
-// UnknownNodePolicy says what becomes of a VM on a node that cannot be predicted exactly.
+// UnknownNodePolicy says whether a VM may go to a node that cannot be predicted exactly.
 type UnknownNodePolicy string
 
 const (
 	// Refuse never binds a VM to such a node.
 	Refuse UnknownNodePolicy = "Refuse"
-	// Estimate judges by counts: the whole CPUs that are left of the node's allocatable ones, what sidecars ask
-	// included. The node is scored below every node that is predicted exactly. The kubelet may then refuse the
-	// VM, and the VM's pod gets an event that says so beforehand.
+	// Estimate compares counts: the node's allocatable CPUs that no pod requests, against the CPUs of the VM and its
+	// sidecars. The node scores below every node that is predicted exactly. The kubelet may still refuse the VM, and
+	// an event on the VM's pod says so when it is bound.
 	Estimate UnknownNodePolicy = "Estimate"
 )
 
-// LabelPolicy says what the label cpumanager=true means.
+// LabelPolicy says whether the label cpumanager=true is needed.
 type LabelPolicy string
 
 const (
 	// Required never binds a VM to a node without the label.
 	Required LabelPolicy = "Required"
-	// Preferred takes a node without the label too, where no labelled node can be predicted exactly to take the
-	// VM. (The launcher pods that KubeVirt makes select the label themselves.)
+	// Preferred accepts a node without the label if no labelled node is predicted exactly to take the VM. (Launcher
+	// pods made by KubeVirt select the label themselves.)
 	Preferred LabelPolicy = "Preferred"
 )
 
-// OtherPodsPolicy says what becomes of pods that ask for exclusive CPUs and that no VM is behind.
+// OtherPodsPolicy says how pods of no VM are treated that ask for exclusive CPUs.
 type OtherPodsPolicy string
 
 const (
-	// Predict holds them to the kubelet's decision wherever it can be predicted exactly.
+	// Predict refuses a node whose kubelet is predicted exactly to refuse the pod.
 	Predict OtherPodsPolicy = "Predict"
-	// Ignore leaves them to kube-scheduler's count of millicores; the kubelet may then refuse them. What they
-	// hold is counted all the same when a VM is placed.
+	// Ignore leaves them to kube-scheduler's count of millicores, so the kubelet may refuse them. The CPUs that they
+	// hold still count when a VM is placed.
 	Ignore OtherPodsPolicy = "Ignore"
 )
-
-// Default fills what was left out.
-func (a *DedicatedCPUArgs) Default() {
-	a.APIVersion, a.Kind = APIVersion, Kind
-	if a.ScoringStrategy == "" {
-		a.ScoringStrategy = LeastFragmentation
-	}
-	if a.NodesWithoutExactReport == "" {
-		a.NodesWithoutExactReport = Estimate
-	}
-	if a.CPUManagerNodes == "" {
-		a.CPUManagerNodes = Required
-	}
-	if a.OtherPods == "" {
-		a.OtherPods = Predict
-	}
-}

@@ -15,6 +15,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
@@ -36,7 +37,7 @@ const (
 
 // fleet is a cluster of nodes of 128 CPUs, as the scheduler's cache has it.
 type fleet struct {
-	*bench
+	*fixture
 	infos []*framework.NodeInfo
 	free  []kubeletcpu.Node
 	held  []map[types.UID]map[string]cpuset.Set
@@ -49,7 +50,7 @@ type lateReport struct {
 }
 
 func newFleet(b *testing.B) *fleet {
-	f := &fleet{bench: newBench(config.DedicatedCPUArgs{}), infos: make([]*framework.NodeInfo, fleetSize),
+	f := &fleet{fixture: newFixture(config.DedicatedCPUArgs{}), infos: make([]*framework.NodeInfo, fleetSize),
 		free: make([]kubeletcpu.Node, fleetSize), held: make([]map[types.UID]map[string]cpuset.Set, fleetSize)}
 	topology := cputopology.MustParse("2 sockets x 1 numa x 32 cores x 2 threads")
 	cm, err := kubeletcpu.ParseCPUManager("static", map[string]string{"full-pcpus-only": "true"})
@@ -155,7 +156,7 @@ func threadTime(b *testing.B) time.Duration {
 
 // A node that has not changed since it was last asked about costs no allocation, if it takes the pod.
 func TestFilterAllocatesNothing(t *testing.T) {
-	b, pod := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "4")
+	b, pod := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "4")
 	b.report(t, "n1", nil)
 	info, state := b.node(t, "n1"), b.preFilter(t, pod)
 	ctx := t.Context()
@@ -170,7 +171,7 @@ func TestFilterAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkFilterOne(bm *testing.B) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(bm, "n1", nil)
 	info := b.node(bm, "n1")
 	for name, pod := range map[string]*corev1.Pod{"fits": launcherPod("fits", "4"), "refused": launcherPod("refused", "10")} {
@@ -189,19 +190,16 @@ func BenchmarkFilterOne(bm *testing.B) {
 func BenchmarkReportChanged(b *testing.B) {
 	for name, granted := range map[string]string{"NoRoom": "0-7,8-15", "Room": "0-6,8-14"} {
 		b.Run(name, func(b *testing.B) {
-			bench := newBench(config.DedicatedCPUArgs{})
-			bench.report(b, "n1", map[string]string{"a": granted})
-			bench.node(b, "n1")
+			f := newFixture(config.DedicatedCPUArgs{})
+			f.newWaker(testclock.NewFakeClock(time.Now())) // no further rounds
+			f.report(b, "n1", map[string]string{"a": granted})
+			f.node(b, "n1")
 			for i := range 5000 {
 				pod := launcherPod(fmt.Sprint("vm-", i), fmt.Sprint(2+i%7*2))
-				bench.waiting.add(pod, demandOf(pod))
+				f.pend(b, pod, podDemand(pod))
 			}
 			for b.Loop() {
-				node, err := bench.nodes.Get("n1")
-				if err != nil {
-					b.Fatal(err)
-				}
-				bench.choose(logger(b), node, &turn{node: "n1", tried: map[types.UID]bool{}})
+				f.reportChanged("n1")
 			}
 		})
 	}

@@ -1,95 +1,94 @@
-// Package dedicatedcpu is the scheduler plugin DedicatedCPU: it lets a pod that asks for exclusive CPUs go
-// only to a node whose kubelet will admit it.
+// Package dedicatedcpu is the scheduler plugin DedicatedCPU. A pod that asks for exclusive CPUs goes only to a node whose
+// kubelet will admit it.
 //
-// # The story of a pod
+// The package has one file for each extension point, under its name. Around it are packages with one subject each:
+// scoring rates nodes, wakeup tries pending pods again, explaining writes events with numbers, nodeview predicts kubelets
+// and vms knows the VMs.
 //
-// PreFilter reads what the pod asks for (demand.go). A pod that asks for no exclusive CPUs and is not the
-// launcher pod of a dedicated VM is none of our business: Skip, and the plugin costs it nothing more than
-// that and one PreScore. A dedicated VM's launcher pod that the kubelet would leave in the shared pool, one
-// that is not Guaranteed or asks for 1500m, is refused here, with what is wrong and how to mend it. So is one
-// whose VMI breaks a rule of pkg/vmi, with all that is broken (vm.go): the policy in manifests/admission refuses the
-// same VMs earlier, but only those made after it came. The VMI is read by package vmiview; where there is none, the
-// pod alone is judged. Targets of migrations are not held to rules, as their VMs run already.
+// # A scheduling cycle
 //
-// Filter asks package nodeview what the node's kubelet will decide, and turns a refusal into one of a few
-// constant reasons (reasons.go), Unschedulable where an eviction could help and
-// UnschedulableAndUnresolvable where it could not, so that preemption evicts nobody in vain. A dedicated
-// VM needs, besides, the label cpumanager=true (or kubevirt.io/cpumanager=true) on the node, as in
-// KubeVirt, unless the argument cpuManagerNodes is Preferred. A node whose kubelet cannot be predicted exactly is
-// judged by counts, or refused: argument nodesWithoutExactReport (estimate.go). And the CPUs that
-// the kubelet would grant, in whatever order it hears of the pods in flight, must do for the guest (vmfit.go): the
-// threads of a guest core on one host core, a CPU for an isolated emulator and each pooled IO thread, no more NUMA
-// nodes than the guest has huge pages. KubeVirt finds that out after the pod is bound, or not at all.
+// PreFilter reads what the pod asks for (demand.go). It skips a pod that asks for no exclusive CPUs and is not the
+// launcher pod of a dedicated VM; such a pod costs nothing more. It refuses a launcher pod that no kubelet would give
+// exclusive CPUs: one that is not Guaranteed, or asks for 1500m. The message says what is wrong and how to fix it. It
+// also refuses the launcher pod of a VM that breaks a rule of pkg/vmi, and lists every broken rule. The policy in
+// manifests/admission refuses the same VMs earlier, but not those that are older than the policy. Without a VMI the pod
+// is judged alone. Targets of migrations are not held to rules, since their VMs are running already.
 //
-// Score prefers, among the nodes that can take a VM, those that the scoring strategy prefers
-// (strategy.go). A node that is only estimated scores 0, an exact one at least 60; at the plugin's shipped
-// weight of 26 that is more than all stock plugins can add up to (their weights sum to 15), so an estimated
-// node is taken only where no exact one is among those that the cycle has found (in a large cluster kube-scheduler stops
-// looking once it has found enough nodes). NodeResourcesFit does the counting of
-// millicores and memory, sidecars included, as always.
+// Filter asks package nodeview what the node's kubelet will decide. A refusal becomes one of a few constant reasons
+// (reasons.go). Its code is Unschedulable if an eviction could help and UnschedulableAndUnresolvable if not, so that
+// preemption evicts nobody in vain. Filter also checks three things for VMs:
 //
-// PostBind counts what the pod was bound on, and tells a VM that was bound on an estimate so, in an event. The
-// plugin keeps no ledger: the bound or assumed pod stands in the NodeInfo from now on, and nodeview counts it as in
-// flight until the report has it. Reserve only remembers that the pod was predicted, so that the prediction is
-// compared with what the kubelet then does (reality.go): metric corepin_prediction_total, and for a
-// mismatch a log entry with the scenario, which package kubeletcpu's differential tests take as it is.
+//   - The node needs the label cpumanager=true or kubevirt.io/cpumanager=true, as in KubeVirt, unless the argument
+//     cpuManagerNodes is Preferred.
+//   - A node whose kubelet cannot be predicted exactly is judged by counts, or refused, as the argument
+//     nodesWithoutExactReport says.
+//   - The CPUs that the kubelet would grant must satisfy the guest (guest.go): the threads of a guest core on one host
+//     core, a CPU for an isolated emulator and each pooled IO thread, and no more NUMA nodes than the guest has huge
+//     pages. They must do so in every order in which the kubelet may hear of the pods in flight. KubeVirt finds out after
+//     the pod is bound, or not at all.
 //
-// Preemption is kube-scheduler's own. It asks Filter about copies of the node without the victims, with a copy of the
-// cycle's state, by which Filter knows (demand.go). Nodeview answers like for any other set of pods and remembers nothing,
-// so the victims are those whose CPUs, cores and NUMA node make the
-// place. Only where a victim is itself in flight nobody can tell what would be free without it, nor who could
-// be spared: that node waits for its report. For a VM nobody is evicted from a node that is only estimated, where it could
-// be in vain, nor while a node that may have room waits for its report (preempt.go).
+// Score prefers one of the nodes that can take a VM, by the argument scoringStrategy. Package scoring documents the
+// scores, and how they compare with those of the stock plugins. Millicores and memory are counted by NodeResourcesFit, as
+// always, with sidecars.
 //
-// PostFilter tells a pod that found no node, where preemption found none either, what the nearest three nodes lack
-// and what would help, in an event with numbers beside the constant reasons (explain.go). In the scheduling cycle
-// it only ranks the nodes that were refused for CPUs and notes what is on the nearest; package explain finds what
-// helps, and tries it, in a goroutine of its own (explainer.go), and the recorder writes when it can. A pod
-// is told the same at most once in five minutes, and no more than three things in that time. Pods and VMs
-// of other namespaces are counted there, and not named.
+// Reserve reserves nothing. The plugin keeps no ledger: a bound or assumed pod is in the NodeInfo from now on, and
+// nodeview counts it as in flight until the report has it. Reserve only notes the prediction, so that it can be compared
+// with what the kubelet does (audit.go). The result is metric corepin_prediction_total. A mismatch is logged as a
+// scenario that the differential tests of package kubeletcpu can replay.
 //
-// Pods that are not launcher pods but ask for exclusive CPUs (Guaranteed, whole CPUs) are held to the
-// kubelet's decision too where it can be predicted; where it cannot, or where there is no CPU
-// manager, they are scheduled as kube-scheduler would, since they do not insist. They are not scored. The argument
-// otherPods leaves them alone altogether.
+// PostBind counts what was known of the node. A VM that is bound by an estimate gets an event that says so.
+//
+// # Preemption
+//
+// Preemption is kube-scheduler's own. It asks Filter about copies of nodes without the victims, with a copy of the cycle
+// state; that is how Filter knows (cycle.go). Nodeview answers as for any other set of pods and stores nothing. So the
+// victims are those whose CPUs, cores and NUMA node make room. There are three exceptions (eviction.go):
+//
+//   - If a victim is itself in flight, nobody knows what would be free without it. The node waits for its report.
+//   - For a VM nobody is evicted from a node that is only estimated, since the eviction could be in vain.
+//   - For a VM nobody is evicted while another node that may have room waits for its report, for half a minute at most.
+//
+// PostFilter is called for a pod that found no node, after preemption found none either. It ranks the nodes that were
+// refused for CPUs and hands the nearest three to package explaining, which works in a goroutine of its own and writes an
+// event with numbers. In it pods and VMs of other namespaces are counted, but not named.
+//
+// # Pods of no VM
+//
+// Pods that ask for exclusive CPUs (Guaranteed, whole CPUs) and are no launcher pods are refused too where a kubelet is
+// predicted to refuse them. Nodes that cannot be predicted, or have no CPU manager, take them as in kube-scheduler. They
+// are not scored. With the argument otherPods: Ignore the plugin leaves them alone.
 //
 // # Two schedulers
 //
-// Another scheduler that binds pods with exclusive CPUs, kube-scheduler itself for example, does not see
-// what this one is about to do, nor this one what it is: two pods bound to one node within the tens of milliseconds
-// that a watch takes may have been meant for the same CPUs, and the kubelet refuses the second. Pods that the other
-// has bound some time ago are seen, and counted, like any. test/integration measures how often it
-// happens under a rush: of 96 pods, half of them VMs, that two schedulers bound as fast as they could to three
-// nodes until these were full, some 30 VMs went to a node in the same second as a pod of the other, and the kubelets
-// refused none; in another run, of 180 pods, they refused one pod, not a VM. It cannot happen in one process:
-// manifests/overlays/single-process serves the
-// profile default-scheduler too. The profiles share what is known of nodes and VMs (knowledge.go): one watch, one copy
-// of each report, and one prediction for pods that ask for the same, where their arguments are the same.
+// Another scheduler, for example kube-scheduler itself, may bind pods with exclusive CPUs to the same nodes. Neither
+// scheduler sees what the other is about to do. Two pods bound to one node within the tens of milliseconds that a watch
+// takes may count on the same CPUs, and the kubelet refuses the second. Pods that were bound earlier are seen and
+// counted like all others. test/integration measures how often this happens under load. In one run two schedulers bound
+// 96 pods, half of them VMs, as fast as they could to three nodes until these were full. Some 30 VMs were bound in
+// the same second as a pod of the other scheduler, and the kubelets refused none. In another run, of 180 pods, they
+// refused one pod, not a VM.
+//
+// It cannot happen in one process: manifests/overlays/single-process serves the profile default-scheduler too. The
+// profiles of a process share their state (shared.go): one watch, one copy of each report, and one prediction for pods
+// that ask for the same, if their arguments are equal.
 //
 // # Waking up
 //
-// While the reports and VMs are first being listed, VMs are kept out of the scheduling queue (preenqueue.go): they
-// wait quietly, ten seconds at most.
+// While the reports and VMs are listed for the first time, VMs are kept out of the scheduling queue (preenqueue.go), for
+// ten seconds at most.
 //
-// A pod that no node could take waits in the scheduling queue until an event makes it worth another try.
-// Pods that go and nodes that come, are labelled or let in whom they kept out are kube-scheduler's own events, with
-// hints (events.go); the hint for a pod that has gone asks nodeview whether its node could now take the one that waits.
+// A pod that no node could take waits in the scheduling queue until an event makes it worth another try. Deleted pods,
+// new nodes, labels and taints are kube-scheduler's own events, with hints (hints.go). A hint changes nothing.
 //
-// A changed report is not an event: registering NodeCPU as one would make kube-scheduler start a
-// watch of its own and, before it schedules anything at all, wait for it to be filled, which without the
-// CRD is for ever (cmd/kube-scheduler/app/server.go and pkg/scheduler/eventhandlers.go, v1.36.3); and it
-// would keep a second copy of every report, as that watch's cache is closed to plugins. So the
-// plugin remembers the pods that came as far as Filter and, when a report changes, asks nodeview for each
-// different demand among them how many such pods that node could now take, and activates so many of them, the most
-// important and oldest first; others have their turn if these leave the room unused (wake.go). Activation skips the
-// queue's hints and backoff, which is right for it: the answer was computed, not guessed. A report that changes
-// nothing for a waiting pod wakes nobody. Pods that a node could not answer for, because others were in flight to it, are
-// tried again when its next report comes, even if that leaves no room: only then can preemption look at the node. A VMI
-// that is changed so as to ask for something else wakes its pods, which PreFilter may have refused.
+// A changed report is not an event. If NodeCPU were registered as one, kube-scheduler would start a watch of its own and
+// wait for its first list before it schedules anything; without the CRD that is for ever
+// (cmd/kube-scheduler/app/server.go and pkg/scheduler/eventhandlers.go, v1.36.3). It would also keep a second copy of
+// every report, since plugins cannot read the cache of that watch. So package wakeup tries pending pods again when a
+// report changes. A VMI that asks for something else than before wakes its own pods, which PreFilter may have refused.
 //
 // # Permissions
 //
-// Beside the stock roles system:kube-scheduler and system:volume-scheduler (and the leader election's
-// Lease) the plugin needs list and watch on nodecpus.corepin.dev and virtualmachineinstances.kubevirt.io,
-// cluster-wide. It writes nothing but events. Pods and nodes are read through kube-scheduler's own watches.
+// The plugin needs list and watch on nodecpus.corepin.dev and virtualmachineinstances.kubevirt.io, cluster-wide, besides
+// the stock roles system:kube-scheduler and system:volume-scheduler and the leader election's Lease. It writes nothing but
+// events. Pods and nodes are read through kube-scheduler's own watches.
 package dedicatedcpu

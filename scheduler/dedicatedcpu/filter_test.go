@@ -1,8 +1,6 @@
 package dedicatedcpu
 
 import (
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubeletcpu"
@@ -86,7 +85,7 @@ func TestFilter(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse})
+			b := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse})
 			b.report(t, "n1", test.granted, test.report...)
 			pods := test.inFlight
 			for uid := range test.granted {
@@ -101,7 +100,7 @@ func TestFilter(t *testing.T) {
 }
 
 func TestFilterWantsTheLabelOfVMsOnly(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
 	for value, want := range map[string]string{"": ReasonNoLabel, "false": ReasonNoLabel, "true": ""} {
 		for _, label := range []string{"cpumanager", "kubevirt.io/cpumanager"} {
@@ -133,17 +132,17 @@ func TestJudgeOfWhatIsNotKnown(t *testing.T) {
 		nodeview.NoCPUManager: {ReasonNoCPUManager, ReasonNoCPUManager, pass},
 		nodeview.Inexact:      {ReasonInexact, pass, pass},
 	} {
-		judge := func(policy config.UnknownNodePolicy, d *demand) string {
-			r := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: policy}).judge(d, &nodeview.Prediction{Standing: standing})
+		refusal := func(policy config.UnknownNodePolicy, d *demand) string {
+			r := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: policy}).refusalOf(d, &nodeview.Prediction{Standing: standing})
 			if r == nil {
 				return pass
 			}
 			return r.reason
 		}
 		for _, check := range []struct{ who, got, want string }{
-			{"a VM, Refuse", judge(config.Refuse, demandOf(launcherPod("vm", "2"))), want.refuse},
-			{"a VM, Estimate", judge(config.Estimate, demandOf(launcherPod("vm", "2"))), want.estimate},
-			{"a plain pod", judge(config.Refuse, demandOf(guaranteedPod("plain", "2"))), want.plain},
+			{"a VM, Refuse", refusal(config.Refuse, podDemand(launcherPod("vm", "2"))), want.refuse},
+			{"a VM, Estimate", refusal(config.Estimate, podDemand(launcherPod("vm", "2"))), want.estimate},
+			{"a plain pod", refusal(config.Refuse, podDemand(guaranteedPod("plain", "2"))), want.plain},
 		} {
 			if check.got != check.want {
 				t.Errorf("%s, %s: %q, want %q", standing, check.who, check.got, check.want)
@@ -153,7 +152,7 @@ func TestJudgeOfWhatIsNotKnown(t *testing.T) {
 }
 
 func TestFilterWithoutPreFilterIsAnError(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	pod := launcherPod("vm", "2")
 	state := b.preFilter(t, pod)
 	state.Delete(stateKey)
@@ -163,28 +162,22 @@ func TestFilterWithoutPreFilterIsAnError(t *testing.T) {
 }
 
 func TestReasonsCanBeCounted(t *testing.T) {
-	all := []*refusal{
-		&refusedNoLabel, &refusedInFlight, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
-		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther,
-	}
-	for _, some := range []map[nodeview.Standing]*refusal{refusedStanding, estimatedFull} {
-		all = slices.AppendSeq(all, maps.Values(some))
-	}
-	seen := map[string]bool{}
-	for _, r := range all {
+	codes := map[string]fwk.Code{} // of each reason that is used with one code only
+	for _, r := range allRefusals() {
 		if !strings.HasPrefix(r.reason, "node(s) ") || len(r.reason) > 100 {
 			t.Errorf("%q does not read well after a number, or is long", r.reason)
 		}
-		if seen[r.reason] || seen[r.label] {
-			t.Errorf("%q or its label %q is there twice", r.reason, r.label)
+		key := r.reason + r.label
+		if code, seen := codes[key]; seen && code == r.code {
+			t.Errorf("%q with label %q and code %s is listed twice", r.reason, r.label, r.code)
 		}
-		seen[r.reason], seen[r.label] = true, true
+		codes[key] = r.code
 	}
 }
 
 // A victim in flight: what would be free without it is not known, and who could be spared neither.
 func TestFilterOfSimulatedEvictions(t *testing.T) {
-	b, pod := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "8")
+	b, pod := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "8")
 	b.report(t, "n1", map[string]string{"reported": "0-3,8-11"})
 	reported, inFlight := onNode(launcherPod("reported", "8")), onNode(launcherPod("inFlight", "8"))
 	for _, test := range []struct {
@@ -194,7 +187,7 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 		info, state := b.node(t, "n1", reported, inFlight), b.preFilter(t, pod)
 		simulated := info.Snapshot()
 		if test.victim == reported {
-			b.view.Predict(&read(state).Demand, info)
+			b.view.Predict(&readCycle(state).Demand, info)
 			b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "inFlight": "4-7,12-15"})
 		}
 		state = state.Clone()
@@ -215,37 +208,42 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 	}
 }
 
-// For a VM nobody is evicted on a guess, nor while a node that may have room has not answered yet.
+// For a VM nobody is evicted on a guess, nor while a node that may have room has not answered yet. How long that takes is
+// measured by the scheduler's clock: the API server's, which gives a pod its creation time, may be ahead.
 func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 	victim := onNode(launcherPod("victim", "8"))
 	podInfo, err := framework.NewPodInfo(victim)
 	if err != nil {
 		t.Fatal(err)
 	}
-	just := func(ago time.Duration) func(*corev1.Pod) {
-		return func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(time.Now().Add(-ago)) }
-	}
+	clock := testclock.NewFakeClock(time.Unix(1000, 0))
+	ahead := func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(clock.Now().Add(time.Hour)) }
 	for name, test := range map[string]struct {
 		pod       *corev1.Pod
-		estimated bool // the node
-		held      bool // another one, by pods in flight
+		estimated bool          // the node
+		held      bool          // another one, by pods in flight
+		pending   time.Duration // the pod, before
 		want      string
 	}{
 		"a node predicted exactly":                {pod: launcherPod("new", "8")},
 		"an estimated node":                       {pod: launcherPod("new", "8"), estimated: true, want: ReasonNoReport},
 		"an estimated node, for a pod of no VM":   {pod: guaranteedPod("new", "8"), estimated: true},
-		"another node waits for its report":       {pod: launcherPod("new", "8", just(time.Second)), held: true, want: ReasonInFlight},
-		"another node has waited for a long time": {pod: launcherPod("new", "8", just(time.Minute)), held: true},
+		"another node waits for its report":       {pod: launcherPod("new", "8"), held: true, pending: time.Second, want: ReasonInFlight},
+		"another node has waited for a long time": {pod: launcherPod("new", "8"), held: true, pending: time.Minute},
+		"and the API server's clock is ahead":     {pod: launcherPod("new", "8", ahead), held: true, pending: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newFixture(config.DedicatedCPUArgs{})
+			b.newWaker(clock)
 			b.listed(t)
 			if !test.estimated {
 				b.report(t, "n1", map[string]string{"victim": "0-3,8-11"})
 			}
+			b.pend(t, test.pod, podDemand(test.pod))
+			clock.Step(test.pending)
 			info, state := b.node(t, "n1", victim), b.preFilter(t, test.pod)
 			if test.held {
-				read(state).held.Store(true)
+				readCycle(state).held.Store(true)
 			}
 			simulated := info.Snapshot()
 			if err := simulated.RemovePod(logger(t), victim); err != nil {
@@ -265,7 +263,7 @@ func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 // What preemption and nominated pods make of a copy of a node is not believed: the node itself answers as if nobody had
 // asked about the copies.
 func TestSimulationsLeaveNoTrace(t *testing.T) {
-	b, pod, large := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "2"), launcherPod("large", "8")
+	b, pod, large := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "2"), launcherPod("large", "8")
 	b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "other": "4-5,12-13"})
 	reported, inFlight := onNode(launcherPod("reported", "8")), onNode(launcherPod("inFlight", "2"))
 	info := b.node(t, "n1", reported, inFlight, onNode(launcherPod("other", "4")))
@@ -289,7 +287,7 @@ func TestSimulationsLeaveNoTrace(t *testing.T) {
 			b.Filter(t.Context(), state.Clone(), pod, without)
 		}
 		ask("as it still is", state, info, "")
-		if at := b.view.AtBest(info.Node(), &read(b.preFilter(t, large)).Demand); at.Decision.Verdict == kubeletcpu.Admitted {
+		if at := b.view.AtBest(info.Node(), &readCycle(b.preFilter(t, large)).Demand); at.Decision.Verdict == kubeletcpu.Admitted {
 			t.Errorf("round %d: a pod is believed to be gone that was evicted in a simulation only", round)
 		}
 		info.SetNode(info.Node()) // another generation, as after any event

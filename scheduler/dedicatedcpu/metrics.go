@@ -11,7 +11,7 @@ const (
 	metricsNamespace = "corepin"
 	metricsSubsystem = "scheduler"
 
-	// labelMisfit counts launcher pods refused as such, on every node at once.
+	// labelMisfit counts launcher pods that PreFilter refuses on every node.
 	labelMisfit = "misfit"
 
 	boundExact        = "exact"
@@ -22,13 +22,14 @@ const (
 	predictionMismatch = "mismatch"
 )
 
-// The metrics appear among kube-scheduler's own on /metrics. They have no label for pod, VM or node.
+// The metrics appear among kube-scheduler's own on /metrics. They have no label for pod, VM or node. Every label value
+// exists from the start, so that a rate or an alert sees the first increase.
 var (
 	refusals = metrics.NewCounterVec(&metrics.CounterOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
 		Name:           "node_refusals_total",
-		Help:           "Nodes that Filter refused to pods asking for exclusive CPUs, by reason; reason misfit counts launcher pods that no kubelet would give what their VM asks for.",
+		Help:           "Nodes that Filter refused to pods that ask for exclusive CPUs, by reason, simulations of preemption not included. Reason misfit counts launcher pods that are refused on every node.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
@@ -36,7 +37,7 @@ var (
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
 		Name:           "bound_pods_total",
-		Help:           "Pods asking for exclusive CPUs that were bound, by what was known of the node: exact, estimated, or no_cpu_manager.",
+		Help:           "Bound pods that ask for exclusive CPUs, by what was known of the node: exact, estimated, or no_cpu_manager.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"prediction"})
 
@@ -44,22 +45,38 @@ var (
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
 		Name:           "woken_pods_total",
-		Help:           "Waiting pods that were tried again because a node's CPU report had room for them.",
+		Help:           "Pending pods that were tried again because a CPU report or a VM had changed.",
 		StabilityLevel: metrics.ALPHA,
 	})
 
 	predictions = metrics.NewCounterVec(&metrics.CounterOpts{
 		Namespace:      metricsNamespace,
 		Name:           "prediction_total",
-		Help:           "Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. Where it cannot be told a pod is not counted.",
+		Help:           "Pods bound on an exact prediction, by whether their kubelet did what was predicted: match or mismatch. Pods for which this is not known are not counted.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"result"})
 
 	registerOnce sync.Once
 )
 
+// registerMetrics is called for each profile.
 func registerMetrics() {
 	registerOnce.Do(func() {
 		legacyregistry.MustRegister(refusals, bound, woken, predictions)
+		zeroMetrics()
 	})
+}
+
+// zeroMetrics makes every label value exist.
+func zeroMetrics() {
+	refusals.WithLabelValues(labelMisfit)
+	for _, r := range allRefusals() {
+		refusals.WithLabelValues(r.label)
+	}
+	for _, label := range []string{boundExact, boundEstimated, boundNoCPUManager} {
+		bound.WithLabelValues(label)
+	}
+	for _, label := range []string{predictionMatch, predictionMismatch} {
+		predictions.WithLabelValues(label)
+	}
 }

@@ -21,14 +21,17 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
+	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/explaining"
 	"corepin.dev/corepin/scheduler/nodeview"
-	"corepin.dev/corepin/scheduler/vmiview"
+	"corepin.dev/corepin/scheduler/vms"
+	"corepin.dev/corepin/scheduler/wakeup"
 )
 
 // twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...; nothing is reserved.
@@ -36,7 +39,7 @@ const twoNUMA = "2 sockets x 1 numa x 4 cores x 2 threads"
 
 func logger(t testing.TB) klog.Logger { return ktesting.NewLogger(t, ktesting.NewConfig()) }
 
-// activated is a scheduling queue that remembers what it was asked to try again.
+// activated is a scheduling queue that records the pods that it was asked to try again.
 type activated map[string]bool
 
 func (a activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
@@ -45,8 +48,8 @@ func (a activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
 	}
 }
 
-// bench is a plugin with nodes whose reports and pods a test sets.
-type bench struct {
+// fixture is a plugin with nodes whose reports and pods a test sets.
+type fixture struct {
 	*DedicatedCPU
 	nodeLister cache.Indexer
 	podLister  cache.Indexer
@@ -54,24 +57,49 @@ type bench struct {
 	known      map[string]bool // nodes that were reported
 }
 
-func newBench(args config.DedicatedCPUArgs) *bench {
-	args.Default()
-	newIndexer := func() cache.Indexer {
-		return cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+func newFixture(args config.DedicatedCPUArgs) *fixture {
+	config.SetDefaults(&args)
+	indexers := vms.PodIndexers()
+	indexers[cache.NamespaceIndex] = cache.MetaNamespaceIndexFunc
+	b := &fixture{
+		nodeLister: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
+		podLister:  cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers),
+		queue:      activated{},
+		known:      map[string]bool{},
 	}
-	b := &bench{nodeLister: newIndexer(), podLister: newIndexer(), queue: activated{}, known: map[string]bool{}}
 	b.DedicatedCPU = &DedicatedCPU{
-		knowledge: &knowledge{view: &nodeview.View{}, vms: &vmiview.View{}, client: fake.NewClientset()},
-		args:      args, waiting: newWaiting(),
-		nodes: corelisters.NewNodeLister(b.nodeLister), pods: corelisters.NewPodLister(b.podLister), queue: b.queue,
-		events: events.NewFakeRecorder(100),
+		sharedState: &sharedState{view: &nodeview.View{}, vms: &vms.View{}, client: fake.NewClientset(), podIndex: b.podLister},
+		args:        args,
+		argsKey:     argsKey(&args),
+		nodes:       corelisters.NewNodeLister(b.nodeLister),
+		events:      events.NewFakeRecorder(100),
 	}
-	b.serve(b.DedicatedCPU)
+	b.explainer = explaining.New(b.events, clock.RealClock{})
+	b.newWaker(clock.RealClock{})
+	b.add(b.DedicatedCPU)
 	return b
 }
 
-// node adds a node with the label and gives its NodeInfo.
-func (b *bench) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.NodeInfo {
+// newWaker gives the plugin a Waker without pending pods.
+func (b *fixture) newWaker(clock clock.WithDelayedExecution) {
+	b.waker = wakeup.New(context.Background(), b.nodes, corelisters.NewPodLister(b.podLister), countedQueue{b.queue}, clock)
+}
+
+// pend makes a pod pending, as its first Filter does.
+func (b *fixture) pend(t testing.TB, pod *corev1.Pod, d *demand, heldAt ...string) {
+	t.Helper()
+	if err := b.podLister.Add(pod); err != nil {
+		t.Fatal(err)
+	}
+	f := &findings{}
+	for _, nodeName := range heldAt {
+		f.noteHeld(nodeName, false)
+	}
+	b.waker.Add(pod, b.pendingDemand(d, f))
+}
+
+// node adds a node with the label and returns its NodeInfo.
+func (b *fixture) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.NodeInfo {
 	t.Helper()
 	node := st.MakeNode().Name(name).Label("cpumanager", "true").Capacity(map[corev1.ResourceName]string{"cpu": "16", "memory": "64Gi"}).Obj()
 	if err := b.nodeLister.Add(node); err != nil {
@@ -84,7 +112,7 @@ func (b *bench) node(t testing.TB, name string, pods ...*corev1.Pod) *framework.
 
 // report is that of a node of machine twoNUMA on which granted pods hold CPUs, with full-pcpus-only and
 // single-numa-node unless changed.
-func (b *bench) report(t testing.TB, name string, granted map[string]string, changes ...func(s *v1alpha1.NodeCPUStatus)) {
+func (b *fixture) report(t testing.TB, name string, granted map[string]string, changes ...func(s *v1alpha1.NodeCPUStatus)) {
 	t.Helper()
 	if !b.known[name] {
 		// The view has known the node before any pod was there.
@@ -128,7 +156,7 @@ func (b *bench) report(t testing.TB, name string, granted map[string]string, cha
 }
 
 // listed lets the view list the reports of a cluster that has none.
-func (b *bench) listed(t testing.TB) {
+func (b *fixture) listed(t testing.TB) {
 	t.Helper()
 	client := dynamicfake.NewSimpleDynamicClientWithCustomListKinds(runtime.NewScheme(),
 		map[schema.GroupVersionResource]string{v1alpha1.Resource: "NodeCPUList"})
@@ -145,7 +173,7 @@ func (b *bench) listed(t testing.TB) {
 }
 
 // preFilter runs PreFilter; the test ends if it does not let the pod through.
-func (b *bench) preFilter(t testing.TB, pod *corev1.Pod) fwk.CycleState {
+func (b *fixture) preFilter(t testing.TB, pod *corev1.Pod) fwk.CycleState {
 	t.Helper()
 	state := framework.NewCycleState()
 	if _, status := b.PreFilter(t.Context(), state, pod, nil); !status.IsSuccess() {

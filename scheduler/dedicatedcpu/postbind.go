@@ -10,33 +10,32 @@ import (
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
-// eventEstimated is the reason of the event on a VM's pod that was bound to a node that could not be predicted exactly.
+// eventEstimated is the reason of the event on a VM's pod that is bound to a node without an exact prediction.
 const eventEstimated = "CPUsEstimated"
 
-// PostBind is called when a pod is bound: it counts on what knowledge, and the pod waits no more.
+// PostBind is called when a pod is bound. The pod is not pending any more.
 func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) {
-	d := read(state)
-	if d == nil {
+	c := readCycle(state)
+	if c == nil {
 		return
 	}
-	pl.waiting.remove(pod.UID)
-	standing, why := nodeview.Exact, ""
-	if value, ok := d.estimatedAt.Load(nodeName); ok {
-		known := value.(estimated)
-		standing, why = known.standing, known.why
+	pl.waker.Remove(pod.UID)
+	e, estimated := c.estimateOf(nodeName)
+	if !estimated {
+		e.standing = nodeview.Exact
 	}
-	bound.WithLabelValues(boundLabel(standing)).Inc()
+	bound.WithLabelValues(boundLabel(e.standing)).Inc()
 	logger := klog.FromContext(ctx)
-	if d.launcher && standing != nodeview.Exact {
-		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", standing, "why", why)
+	if c.dedicated && estimated {
+		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", e.standing, "why", e.why)
 		pl.events.Eventf(pod, nil, corev1.EventTypeWarning, eventEstimated, "Binding",
-			"that node %s has room for the VM is estimated from its count of free CPUs, so its kubelet may refuse it: %s", nodeName, why)
+			"bound to node %s by a count of free CPUs only, so its kubelet may refuse the VM: %s", nodeName, e.why)
 		return
 	}
-	logger.V(2).Info("bound a pod with exclusive CPUs", "pod", klog.KObj(pod), "node", nodeName, "standing", standing)
+	logger.V(2).Info("bound a pod with exclusive CPUs", "pod", klog.KObj(pod), "node", nodeName, "standing", e.standing)
 }
 
-// boundLabel says in the metric bound_pods_total on what knowledge a pod was bound.
+// boundLabel is the label of metric bound_pods_total.
 func boundLabel(standing nodeview.Standing) string {
 	switch standing {
 	case nodeview.Exact:

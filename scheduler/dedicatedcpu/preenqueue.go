@@ -7,27 +7,28 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 )
 
-// listing is why a pod is not scheduled yet; it stands in kube-scheduler's log only, since a pod that is kept
-// out of the scheduling queue gets no event.
+// listing is why a pod is not scheduled yet. It is in kube-scheduler's log only: a pod that is kept out of the scheduling
+// queue gets no event.
 const listing = "the CPU reports and the VMs are still being listed"
 
-// PreEnqueue is called before a pod may be scheduled: while nothing is known yet, for some moments after the
-// scheduler's start, VMs wait quietly instead of being refused by every node.
+// PreEnqueue is called before a pod enters the scheduling queue. VMs wait there while the scheduler lists reports and
+// VMs after its start; every node would refuse them.
 func (pl *DedicatedCPU) PreEnqueue(_ context.Context, pod *corev1.Pod) *fwk.Status {
 	if pl.started() {
 		return nil
 	}
-	d := demandOf(pod)
-	if d == nil || !d.launcher {
+	d := podDemand(pod)
+	if d == nil || !d.dedicated {
 		return nil
 	}
-	// Before it is asked again, so that wakeAll finds the pod if the lists come just now: it waits for the
-	// queue's lock, which is held here.
-	if pl.wait(pod, d); pl.started() {
+	// Added before the lists are checked again, so that wakeAll finds the pod if they come now. Its activation waits
+	// for the queue's lock, which is held here.
+	pl.waker.Add(pod, pl.pendingDemand(d, &findings{}))
+	if pl.started() {
 		return nil
 	}
 	return fwk.NewStatus(fwk.Pending, listing)
 }
 
-// started tells whether what can be known at first is known.
+// started reports whether the first lists have come or have failed.
 func (pl *DedicatedCPU) started() bool { return pl.view.Started() && !pl.vms.Starting() }

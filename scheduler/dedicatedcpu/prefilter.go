@@ -8,67 +8,68 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/vms"
 )
 
-// PreFilter is called at the beginning of a scheduling cycle. It lets go of pods that ask for nothing
-// dedicated, and refuses launcher pods that would not get what their VM asked for, or whose VM is
-// inconsistent.
+// PreFilter is called at the beginning of a scheduling cycle. It skips pods that ask for no exclusive CPUs. It refuses
+// launcher pods whose VM is inconsistent, or that would not get what their VM asks for on any node.
 func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	d, problems := pl.demandOf(pod)
+	d, problems := pl.vmDemand(pod)
 	if d == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
-	// Whether it waits for a report is for this cycle to say.
-	pl.waiting.remove(pod.UID)
-	if d.launcher {
-		if message := launcher.MisfitOf(pod, problems).String(); message != "" {
-			klog.FromContext(ctx).V(2).Info("launcher pod is refused wherever it would go", "pod", klog.KObj(pod), "why", message)
+	// Whether the pod waits for a report is decided in this cycle.
+	pl.waker.Begin(pod.UID)
+	if d.dedicated {
+		message := launcher.MisfitOf(pod, problems).String()
+		if message != "" {
+			klog.FromContext(ctx).V(2).Info("launcher pod is refused on every node", "pod", klog.KObj(pod), "why", message)
 			refusals.WithLabelValues(labelMisfit).Inc()
 			return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, message)
 		}
 	}
-	if logger := klog.FromContext(ctx).V(4); logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
-		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.plugged(pod))
+	logger := klog.FromContext(ctx).V(4)
+	if logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
+		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.pluggedCPUs(pod))
 	}
-	pl.view.Remember(&d.Demand, pl.manner+d.shape())
-	state.Write(stateKey, &cycle{demand: d, simulated: state.IsPodGroupSchedulingCycle()})
+	pl.view.Remember(&d.Demand, pl.argsKey+d.class())
+	state.Write(stateKey, &cycle{demand: d, findings: &findings{}, simulated: state.IsPodGroupSchedulingCycle()})
 	return nil, nil
 }
 
-// demandOf reads a pod and the VM behind it; nil for a pod that is not this plugin's business. Problems are
-// the VM's.
-func (pl *DedicatedCPU) demandOf(pod *corev1.Pod) (d *demand, problems []string) {
-	d = demandOf(pod)
-	if d == nil {
-		return nil, nil
+// pluggedCPUs is how many CPUs more a migration's target asks for than the pod that the VM runs in; 0 if that pod is not
+// known.
+func (pl *DedicatedCPU) pluggedCPUs(target *corev1.Pod) int {
+	l, _ := launcher.Of(target)
+	pods, err := vms.PodsOf(pl.podIndex, l.VMI)
+	if err != nil {
+		return 0
 	}
-	if d.launcher {
-		l, _ := launcher.Of(pod)
-		// A user's own node selector makes a pod look dedicated; the VMI knows better.
-		if d.guest, d.launcher, problems = pl.machineOf(&l); d.launcher {
-			d.beside = besideExclusive(pod, &d.Pod)
-			return d, problems
+	for _, source := range pods {
+		cpus, ok := launcher.Plugged(source, target)
+		if ok && source.Status.Phase == corev1.PodRunning {
+			return cpus
 		}
 	}
-	if !d.Pod.Exclusive() || pl.args.OtherPods == config.Ignore {
-		return nil, nil
-	}
-	return d, nil
+	return 0
 }
 
 // PreFilterExtensions returns the plugin itself.
 func (pl *DedicatedCPU) PreFilterExtensions() fwk.PreFilterExtensions { return pl }
 
-// SignPod is called to tell pods that every node answers alike, so that kube-scheduler can schedule them
-// in a batch.
-func (pl *DedicatedCPU) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	d, problems := pl.demandOf(pod)
-	if d == nil {
-		return nil, nil
+// AddPod is called when preemption puts a pod back into a copy of a node, and for nominated pods. Filter finds the pod
+// there.
+func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk.PodInfo, fwk.NodeInfo) *fwk.Status {
+	return nil
+}
+
+// RemovePod is called when preemption takes a victim out of a copy of a node. Filter finds it gone. It has to know if the
+// victim is in flight: nobody can tell then which CPUs are free without it, and preemption would evict more than it has
+// to, since it puts back all pods that it can. Such a node has to wait for its report.
+func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, victim fwk.PodInfo, nodeInfo fwk.NodeInfo) *fwk.Status {
+	if c := readCycle(state); c != nil {
+		c.evicts = true
+		c.evictsInFlight = c.evictsInFlight || pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod())
 	}
-	if d.launcher && launcher.MisfitOf(pod, problems).What != "" {
-		return nil, fwk.NewStatus(fwk.Unschedulable, "the VM's launcher pod is refused on its own")
-	}
-	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: d.shape()}}, nil
+	return nil
 }

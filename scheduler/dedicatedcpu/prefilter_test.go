@@ -16,7 +16,7 @@ import (
 func notDedicated(pod *corev1.Pod) { pod.Spec.NodeSelector = nil }
 
 func TestPreFilter(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	for name, test := range map[string]struct {
 		pod  *corev1.Pod
 		want fwk.Code
@@ -53,7 +53,7 @@ func TestPreFilter(t *testing.T) {
 					t.Errorf("message %q does not say %q", status.Message(), part)
 				}
 			}
-			if found := read(state) != nil; found != (test.want == fwk.Success) {
+			if found := readCycle(state) != nil; found != (test.want == fwk.Success) {
 				t.Errorf("a demand was left for Filter: %t", found)
 			}
 			skips := b.PreScore(t.Context(), state, test.pod, nil).IsSkip()
@@ -65,7 +65,7 @@ func TestPreFilter(t *testing.T) {
 }
 
 func TestSignPod(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	sign := func(pod *corev1.Pod) []fwk.SignFragment {
 		t.Helper()
 		fragments, status := b.SignPod(t.Context(), pod)
@@ -93,7 +93,7 @@ func TestSignPod(t *testing.T) {
 
 // An ordinary pod costs a label lookup and the Status that says Skip.
 func TestOrdinaryPodsCostNothing(t *testing.T) {
-	b, state := newBench(config.DedicatedCPUArgs{}), framework.NewCycleState()
+	b, state := newFixture(config.DedicatedCPUArgs{}), framework.NewCycleState()
 	pod := st.MakePod().Name("a").Label("app", "web").Req(map[corev1.ResourceName]string{"cpu": "2"}).Obj()
 	pod.Status.QOSClass = corev1.PodQOSBurstable
 	allocations := testing.AllocsPerRun(100, func() { b.PreFilter(t.Context(), state, pod, nil) })
@@ -103,7 +103,7 @@ func TestOrdinaryPodsCostNothing(t *testing.T) {
 }
 
 func BenchmarkPreFilter(bm *testing.B) {
-	b, state := newBench(config.DedicatedCPUArgs{}), framework.NewCycleState()
+	b, state := newFixture(config.DedicatedCPUArgs{}), framework.NewCycleState()
 	ordinary := st.MakePod().Name("a").Label("app", "web").Req(map[corev1.ResourceName]string{"cpu": "2"}).Obj()
 	ordinary.Status.QOSClass = corev1.PodQOSBurstable
 	for name, pod := range map[string]*corev1.Pod{"ordinary": ordinary, "launcher": launcherPod("vm", "4")} {

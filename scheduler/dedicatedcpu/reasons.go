@@ -1,30 +1,33 @@
 package dedicatedcpu
 
 import (
+	"maps"
+	"slices"
+
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
-// refusal is one way for a node to be refused. kube-scheduler counts equal reasons ("3 node(s) had ...")
-// and cuts the sum at 1,024 characters, so reasons are few, short and without names or numbers.
+// refusal is why a node is refused. kube-scheduler counts equal reasons ("3 node(s) had ...") and cuts the sum at 1,024
+// characters. So there are few reasons, they are short, and they have no names or numbers.
 type refusal struct {
-	// code is Unschedulable where evicting pods from the node can help, UnschedulableAndUnresolvable where
-	// it cannot, and Pending where the node's own report will tell within a second or so.
+	// code is Unschedulable if evicting pods from the node can help, UnschedulableAndUnresolvable if it cannot, and
+	// Pending if the node's next report decides.
 	code fwk.Code
-	// reason is what a user reads in the pod's FailedScheduling event.
+	// reason is the text in the pod's FailedScheduling event.
 	reason string
-	// label is the reason in the metric node_refusals_total.
+	// label is the reason in metric node_refusals_total.
 	label string
 }
 
-func (r *refusal) status() *fwk.Status {
-	refusals.WithLabelValues(r.label).Inc()
-	return fwk.NewStatus(r.code, r.reason)
-}
+// waitsForPods reports whether the node waits for the report of pods in flight.
+func (r *refusal) waitsForPods() bool { return r.label == labelInFlight }
 
-// Reasons that a node is refused for.
+const labelInFlight = "in_flight"
+
+// Reasons for refusing a node.
 const (
 	ReasonNoLabel          = "node(s) didn't have label cpumanager=true"
 	ReasonNoReport         = "node(s) had no CPU report (NodeCPU; does corepin-agent run there?)"
@@ -66,7 +69,7 @@ var (
 		nodeview.Inexact:      {final, ReasonInexact, "inexact"},
 	}
 
-	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
+	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, labelInFlight}
 	refusedNoRoom       = refusal{evictable, ReasonNoRoom, "no_room"}
 	refusedTooSmall     = refusal{final, ReasonTooSmall, "too_small"}
 	refusedNoAlignment  = refusal{evictable, ReasonNoAlignment, "no_alignment"}
@@ -84,37 +87,67 @@ var (
 	refusedNeverGuestNUMA      = refusal{final, ReasonGuestNUMA, "guest_numa"}
 )
 
-// refused says what a decision of the kubelet means for the node; nil for an admitted pod.
-func refused(p *nodeview.Prediction, pod *kubeletcpu.Pod) *refusal {
+// estimatedFull and estimatedSmall refuse an estimated node: as it is, or even without any other pod.
+var (
+	estimatedFull  = estimatedRefusals(evictable, "; estimated full")
+	estimatedSmall = estimatedRefusals(final, "; estimated too small")
+)
+
+// estimatedRefusals returns the refusals of nodes that can be estimated, each with the reason why they are.
+func estimatedRefusals(code fwk.Code, estimated string) map[nodeview.Standing]*refusal {
+	refusals := map[nodeview.Standing]*refusal{}
+	for standing, r := range refusedStanding {
+		if standing != nodeview.Starting && standing != nodeview.NoCPUManager {
+			refusals[standing] = &refusal{code, r.reason + estimated, "estimated_" + r.label}
+		}
+	}
+	return refusals
+}
+
+// allRefusals returns every refusal that Filter can give.
+func allRefusals() []*refusal {
+	all := []*refusal{
+		&refusedNoLabel, &refusedInFlight, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
+		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
+	}
+	for _, byStanding := range []map[nodeview.Standing]*refusal{refusedStanding, estimatedFull, estimatedSmall} {
+		all = slices.AppendSeq(all, maps.Values(byStanding))
+	}
+	return all
+}
+
+// decisionRefusal is the refusal for a decision of the kubelet; nil for an admitted pod.
+func decisionRefusal(p *nodeview.Prediction, pod *kubeletcpu.Pod) *refusal {
 	switch p.Decision.Verdict {
 	case kubeletcpu.Admitted:
 		return nil
 	case kubeletcpu.Wait:
 		return &refusedInFlight
 	}
-	again := p.Decision.Preemptible
+	evictable := p.Decision.Preemptible
 	switch p.Decision.Reason {
 	case kubeletcpu.ReasonTopologyAffinity:
-		return choose(again, &refusedNoAlignment, &refusedNeverAligned)
+		return either(evictable, &refusedNoAlignment, &refusedNeverAligned)
 	case kubeletcpu.ReasonSMTAlignment:
-		if !again && odd(p.Node, pod) {
+		if !evictable && odd(p.Node, pod) {
 			return &refusedOddThreads
 		}
-		return choose(again, &refusedNoCores, &refusedNeverCores)
+		return either(evictable, &refusedNoCores, &refusedNeverCores)
 	case kubeletcpu.ReasonUnexpected:
-		return choose(again, &refusedNoRoom, &refusedTooSmall)
+		return either(evictable, &refusedNoRoom, &refusedTooSmall)
 	}
-	return choose(again, &refusedOther, &refusedOtherForever)
+	return either(evictable, &refusedOther, &refusedOtherForever)
 }
 
-func choose(again bool, occupied, never *refusal) *refusal {
-	if again {
+func either(evictable bool, occupied, never *refusal) *refusal {
+	if evictable {
 		return occupied
 	}
 	return never
 }
 
-// odd tells whether a container asks for CPUs that do not fill whole cores.
+// odd reports whether a container asks for CPUs that do not fill whole cores.
 func odd(node *kubeletcpu.Node, pod *kubeletcpu.Pod) bool {
 	threads := node.Topology.ThreadsPerCore()
 	for _, container := range pod.Containers {

@@ -3,72 +3,63 @@ package dedicatedcpu
 import (
 	"context"
 	"fmt"
-	"math"
 
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/scoring"
 )
 
-// MinExactScore is the lowest score of a node that was predicted exactly; see the package comment for
-// what it does together with the plugin's weight.
-const MinExactScore = 60
-
-// estimatedRating stands, until NormalizeScore, for a node that was not predicted to take the VM: below every rating.
-const estimatedRating = math.MinInt64
-
-// PreScore is called once, when the nodes that fit are known: only VMs have a say in which is best.
+// PreScore is called once in a cycle, when the nodes that fit are known. Only VMs are scored.
 func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
-	if c := read(state); c == nil || !c.launcher {
+	c := readCycle(state)
+	if c == nil || !c.dedicated {
 		return fwk.NewStatus(fwk.Skip)
 	}
 	return nil
 }
 
-// Score is called for each node that fits, many at a time. It gives the strategy's rating of the node after
-// the VM, of any size; NormalizeScore brings it onto the framework's scale. A rating costs microseconds, and between
-// two cycles only the node that got a pod, or a report, changes: it is remembered with the prediction.
+// Score is called for each node that fits, from many goroutines. It returns the rating of package scoring;
+// NormalizeScore makes a score of it. A rating takes microseconds and changes only with the node, so it is cached with
+// the prediction.
 func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
-	c := read(state)
+	c := readCycle(state)
 	if c == nil {
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
 	p := pl.predict(c, nodeInfo)
-	// Its report may have come since Filter, and say no: it is the last choice then.
-	if p.Standing != nodeview.Exact || !p.Labelled || pl.judge(c.demand, p) != nil {
-		return estimatedRating, nil
+	// A report may have come since Filter, and the node may not take the VM any more.
+	if p.Standing != nodeview.Exact || !p.Labelled || pl.refusalOf(c.demand, p) != nil {
+		return scoring.Unrated, nil
 	}
-	known, ok := p.Rating.Load()
+	cached, ok := p.Rating.Load()
 	if !ok {
-		known = rating(pl.args.ScoringStrategy, c.demand, p, nodeInfo)
-		p.Rating.Store(known)
+		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.demand, p, nodeInfo))
+		p.Rating.Store(cached)
 	}
-	return known, nil
+	return cached, nil
+}
+
+func placementOf(d *demand, p *nodeview.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {
+	return &scoring.Placement{
+		Node:                p.Node,
+		FreeAfter:           p.Decision.Shared.Minus(p.Node.Reserved),
+		UnrequestedMilliCPU: nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU(),
+		ExclusiveCPUs:       exclusiveCPUs(&d.Pod),
+		SharedMilliCPU:      d.sharedMilliCPU,
+	}
 }
 
 // ScoreExtensions returns the plugin itself.
 func (pl *DedicatedCPU) ScoreExtensions() fwk.ScoreExtensions { return pl }
 
-// NormalizeScore is called once, with the ratings of all nodes. Nodes predicted exactly get MinExactScore, the
-// worst of them, to the framework's maximum, the best, in proportion; all others get nothing.
+// NormalizeScore is called once in a cycle, with the ratings of all nodes.
 func (pl *DedicatedCPU) NormalizeScore(_ context.Context, _ fwk.CycleState, _ *corev1.Pod, scores fwk.NodeScoreList) *fwk.Status {
-	worst, best := int64(math.MaxInt64), int64(math.MinInt64)
+	ratings := make([]*int64, len(scores))
 	for i := range scores {
-		if rating := scores[i].Score; rating != estimatedRating {
-			worst, best = min(worst, rating), max(best, rating)
-		}
+		ratings[i] = &scores[i].Score
 	}
-	span := float64(fwk.MaxScore - MinExactScore)
-	for i := range scores {
-		switch rating := scores[i].Score; {
-		case rating == estimatedRating:
-			scores[i].Score = fwk.MinScore
-		case best == worst:
-			scores[i].Score = fwk.MaxScore
-		default:
-			scores[i].Score = MinExactScore + int64(math.Round(span*float64(rating-worst)/float64(best-worst)))
-		}
-	}
+	scoring.Normalize(ratings)
 	return nil
 }

@@ -17,11 +17,12 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/scoring"
 )
 
 // field is nodes to place VMs on.
 type field struct {
-	*bench
+	*fixture
 	options map[string]map[string]string // of the CPU manager, by node
 	granted map[string]map[string]string // by node and pod
 	pods    map[string][]*corev1.Pod
@@ -29,7 +30,7 @@ type field struct {
 }
 
 func newField(strategy config.ScoringStrategy, options map[string]map[string]string) *field {
-	f := &field{bench: newBench(config.DedicatedCPUArgs{ScoringStrategy: strategy}), options: options,
+	f := &field{fixture: newFixture(config.DedicatedCPUArgs{ScoringStrategy: strategy}), options: options,
 		granted: map[string]map[string]string{}, pods: map[string][]*corev1.Pod{}}
 	for name := range options {
 		f.granted[name] = map[string]string{}
@@ -64,7 +65,7 @@ func (f *field) rate(t testing.TB, pod *corev1.Pod, name string) (rating int64, 
 	if !status.IsSuccess() {
 		t.Fatal(status.Message())
 	}
-	prediction := f.view.Predict(&read(state).Demand, info)
+	prediction := f.view.Predict(&readCycle(state).Demand, info)
 	return rating, prediction.Decision.Granted(), true
 }
 
@@ -185,44 +186,16 @@ func TestRoomCountsSidecars(t *testing.T) {
 	}
 }
 
-func TestNormalizeScore(t *testing.T) {
-	const none = estimatedRating
-	for name, test := range map[string]struct{ ratings, want []int64 }{
-		"in proportion":                {[]int64{-500, 0, -250}, []int64{60, 100, 80}},
-		"all the same":                 {[]int64{-7, -7}, []int64{100, 100}},
-		"one":                          {[]int64{3}, []int64{100}},
-		"none predicted exactly":       {[]int64{none, none}, []int64{0, 0}},
-		"some not predicted exactly":   {[]int64{none, -10, 10}, []int64{0, 60, 100}},
-		"one of two predicted exactly": {[]int64{-1 << 40, none}, []int64{100, 0}},
-		"no node":                      {nil, nil},
-	} {
-		t.Run(name, func(t *testing.T) {
-			scores := fwk.NodeScoreList{}
-			for _, rating := range test.ratings {
-				scores = append(scores, fwk.NodeScore{Score: rating})
-			}
-			if status := newBench(config.DedicatedCPUArgs{}).NormalizeScore(t.Context(), nil, nil, scores); !status.IsSuccess() {
-				t.Fatal(status.Message())
-			}
-			for i, want := range test.want {
-				if scores[i].Score != want {
-					t.Errorf("node %d: score %d, want %d", i, scores[i].Score, want)
-				}
-			}
-		})
-	}
-}
-
 // At the shipped weight an estimated node must lose against an exact one whatever the stock plugins say;
 // scheduler/main_test.go holds the weight to it.
 func TestEstimatedNodesRateLowest(t *testing.T) {
-	b, pod := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Estimate}), launcherPod("new", "4")
+	b, pod := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Estimate}), launcherPod("new", "4")
 	b.report(t, "n1", nil, func(s *v1alpha1.NodeCPUStatus) { s.Conditions = nil })
 	info, state := b.node(t, "n1"), b.preFilter(t, pod)
 	if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
 		t.Fatal(status.Message())
 	}
-	if rating, status := b.Score(t.Context(), state, pod, info); rating != estimatedRating || !status.IsSuccess() {
+	if rating, status := b.Score(t.Context(), state, pod, info); rating != scoring.Unrated || !status.IsSuccess() {
 		t.Errorf("rating %d, %s", rating, status.Message())
 	}
 }
@@ -254,9 +227,9 @@ func TestRatingsAreThoseOfTheNodeAsItIs(t *testing.T) {
 		f.PreScore(t.Context(), state, pod, nil)
 		for range 2 {
 			got, _ := f.Score(t.Context(), state, pod, info)
-			d := read(state).demand
+			d := readCycle(state).demand
 			prediction := f.view.Predict(&d.Demand, info)
-			if want := rating(config.LeastFragmentation, d, prediction, info); got != want {
+			if want := scoring.Rate(config.LeastFragmentation, placementOf(d, prediction, info)); got != want {
 				t.Fatalf("step %d: remembered %d, computed %d", step, got, want)
 			}
 		}
@@ -281,9 +254,9 @@ func BenchmarkRating(b *testing.B) {
 		s.SharedCPUs = machine.CPUs().String()
 	})
 	info, state := f.node(b, "n1"), f.preFilter(b, pod)
-	d := read(state).demand
+	d := readCycle(state).demand
 	prediction := f.view.Predict(&d.Demand, info)
 	for b.Loop() {
-		rating(config.LeastFragmentation, d, prediction, info)
+		scoring.Rate(config.LeastFragmentation, placementOf(d, prediction, info))
 	}
 }

@@ -17,12 +17,15 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/wakeup"
 )
 
 // refuse runs a scheduling cycle in which the node must refuse the pod.
-func (b *bench) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reason string) {
+func (b *fixture) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reason string) {
 	t.Helper()
 	if err := b.podLister.Add(pod); err != nil {
 		t.Fatal(err)
@@ -33,7 +36,7 @@ func (b *bench) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reason 
 }
 
 // expectWoken checks which pods were activated since the last call.
-func (b *bench) expectWoken(t *testing.T, when string, want ...string) {
+func (b *fixture) expectWoken(t *testing.T, when string, want ...string) {
 	t.Helper()
 	got := slices.Sorted(maps.Keys(b.queue))
 	if !slices.Equal(got, want) {
@@ -43,7 +46,7 @@ func (b *bench) expectWoken(t *testing.T, when string, want ...string) {
 }
 
 func TestAReportWakesThePodsItHelps(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	full := map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"}
 	b.report(t, "n1", full)
 	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
@@ -51,13 +54,13 @@ func TestAReportWakesThePodsItHelps(t *testing.T) {
 	b.refuse(t, launcherPod("large", "8"), info, ReasonNoAlignment)
 	b.refuse(t, guaranteedPod("plain", "2"), info, ReasonNoAlignment)
 
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "nothing is free")
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11", "b": "4-6,12-14"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a core is free", "vms/plain", "vms/small")
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a NUMA node is free", "vms/large", "vms/plain", "vms/small")
 
 	unlabelled := info.Node().DeepCopy()
@@ -65,13 +68,13 @@ func TestAReportWakesThePodsItHelps(t *testing.T) {
 	if err := b.nodeLister.Update(unlabelled); err != nil {
 		t.Fatal(err)
 	}
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "the node is not for VMs", "vms/plain")
 }
 
 // A report wakes only those that its node lets in, whatever other nodes they were refused by: activation skips backoff.
 func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 	info := b.node(t, "n1", launcherPod("a", "16"))
 	b.refuse(t, launcherPod("anywhere", "2"), info, ReasonNoAlignment)
@@ -81,7 +84,7 @@ func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
 	}), info, ReasonNoAlignment)
 
 	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a node of no zone", "vms/anywhere", "vms/tolerant")
 	tainted := info.Node().DeepCopy()
 	tainted.Labels["zone"] = "a"
@@ -89,14 +92,14 @@ func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
 	if err := b.nodeLister.Update(tainted); err != nil {
 		t.Fatal(err)
 	}
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a tainted node", "vms/tolerant")
 }
 
 // Nor is a VM woken by a node that has not got its memory and huge pages even when empty. That other pods have them is for the
 // scheduling cycle to find, and that a node has no GPU says nothing: it may come from a DRA driver.
 func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 	info := b.node(t, "n1", launcherPod("a", "16"))
 	asking := func(name corev1.ResourceName, amount string) func(*corev1.Pod) {
@@ -109,7 +112,7 @@ func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
 	b.refuse(t, launcherPod("large", "2", asking(corev1.ResourceMemory, "64Gi")), info, ReasonNoAlignment)
 	b.refuse(t, launcherPod("pages", "2", asking("hugepages-1Gi", "4Gi")), info, ReasonNoAlignment)
 	gpu := launcherPod("gpu", "2", asking("example.com/gpu", "1"))
-	b.waiting.add(gpu, demandOf(gpu))
+	b.pend(t, gpu, podDemand(gpu))
 
 	set := func(memory, pages string) {
 		node := info.Node().DeepCopy()
@@ -120,49 +123,49 @@ func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
 	}
 	set("32Gi", "2Gi")
 	b.report(t, "n1", map[string]string{"a": "0-4,8-12"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a small node", "vms/gpu", "vms/small")
 	set("128Gi", "4Gi")
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a large node", "vms/gpu", "vms/large", "vms/pages", "vms/small")
 }
 
 // What the guest needs of its CPUs is asked too: one free CPU in each of two cores is no place for two hardware threads.
 func TestAReportWakesNoGuestThatItWouldSplit(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	loose := func(s *v1alpha1.NodeCPUStatus) { s.CPUManager.Options, s.TopologyManager.Policy = nil, "none" }
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"}, loose)
 	b.node(t, "n1", launcherPod("a", "16"))
 	pod := launcherPod("pair", "2")
-	d := demandOf(pod)
+	d := podDemand(pod)
 	d.guest = &guest{Guest: placement.Guest{VCPUs: 2, ThreadsPerCore: 2}, compute: "compute"}
-	b.waiting.add(pod, d)
+	b.pend(t, pod, d)
 	b.report(t, "n1", map[string]string{"a": "0-5,8-14"}, loose)
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "a whole core is free", "vms/pair")
 	b.report(t, "n1", map[string]string{"a": "0-5,8-13", "b": "6,15"}, loose)
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "two halves are free")
 }
 
 func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
 	b.report(t, "n2", map[string]string{"c": "0-3,8-11"})
 	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
 	b.node(t, "n2")
 	b.refuse(t, launcherPod("new", "8"), info, ReasonInFlight)
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	b.expectWoken(t, "the node is full, which preemption has to know", "vms/new")
 	b.report(t, "n2", map[string]string{"c": "0-3,8-11", "d": "4,12"})
-	b.reportChanged(logger(t), "n2")
+	b.reportChanged("n2")
 	b.expectWoken(t, "another node's report")
 }
 
 // manyWait has 30 pods wait for node n1, on which a report then makes room for two of them. The last one is important.
-func manyWait(t *testing.T) *bench {
-	b := newBench(config.DedicatedCPUArgs{})
+func manyWait(t *testing.T) *fixture {
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 	info := b.node(t, "n1", launcherPod("a", "16"))
 	important, start := int32(1000), time.Now()
@@ -175,19 +178,16 @@ func manyWait(t *testing.T) *bench {
 		}), info, ReasonNoAlignment)
 	}
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
-	b.reportChanged(logger(t), "n1")
+	b.reportChanged("n1")
 	return b
 }
 
-// noTurn checks that nothing is going on any more.
-func (b *bench) noTurn(t *testing.T) {
+// quiet checks that nobody is woken any more.
+func (b *fixture) quiet(t *testing.T) {
 	t.Helper()
 	<-time.After(time.Hour)
 	synctest.Wait()
 	b.expectWoken(t, "an hour later")
-	if left, ok := b.turns.Load("n1"); ok {
-		t.Errorf("there is a turn still: %+v", left)
-	}
 }
 
 // Where many wait for one place others than the first are tried only while it is not taken.
@@ -197,68 +197,68 @@ func TestAReportWakesAllForWhomThereIsRoom(t *testing.T) {
 		if !b.queue["vms/vm-29"] || !b.queue["vms/vm-00"] {
 			t.Errorf("woke %v first", b.queue)
 		}
-		for turn, want := range []int{2, 8, 20, 0} {
+		for round, want := range []int{2, 8, 20, 0} {
 			synctest.Wait()
 			if len(b.queue) != want {
-				t.Errorf("turn %d: woke %v, want %d", turn, slices.Sorted(maps.Keys(b.queue)), want)
+				t.Errorf("round %d: woke %v, want %d", round, slices.Sorted(maps.Keys(b.queue)), want)
 			}
 			clear(b.queue)
-			<-time.After(turnAfter)
+			<-time.After(wakeup.RoundPause)
 		}
-		b.noTurn(t)
+		b.quiet(t)
 	})
 }
 
 func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
 	for name, test := range map[string]struct {
-		then func(t *testing.T, b *bench)
+		then func(t *testing.T, b *fixture)
 		want []string
 	}{
-		"they are admitted": {func(t *testing.T, b *bench) {
+		"they are admitted": {func(t *testing.T, b *fixture) {
 			b.report(t, "n1", map[string]string{"a": "0-3,8-11", "vm-00": "4-5,12-13", "vm-29": "6-7,14-15"})
-			b.reportChanged(logger(t), "n1")
+			b.reportChanged("n1")
 		}, nil},
-		"one is not bound in the end": {func(_ *testing.T, b *bench) { b.view.Unexpect("n1", "vm-00") }, []string{"vms/vm-01"}},
+		"one is not bound in the end": {func(_ *testing.T, b *fixture) { b.view.Unexpect("n1", "vm-00") }, []string{"vms/vm-01"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := manyWait(t)
 			b.expectWoken(t, "two fit", "vms/vm-00", "vms/vm-29")
 			for _, name := range []string{"vm-00", "vm-29"} {
-				d := demandOf(launcherPod(name, "4"))
-				b.waiting.remove(types.UID(name))
+				d := podDemand(launcherPod(name, "4"))
+				b.waker.Remove(types.UID(name))
 				b.view.Expect("n1", types.UID(name), &d.Demand)
 			}
 			<-time.After(time.Minute)
 			synctest.Wait()
 			b.expectWoken(t, "they are expected")
 			test.then(t, b)
-			for end := time.Now().Add(turnAfter << maxIdle); len(b.queue) == 0 && time.Now().Before(end); synctest.Wait() {
-				<-time.After(turnAfter / 2)
+			for end := time.Now().Add(wakeup.MaxPause); len(b.queue) == 0 && time.Now().Before(end); synctest.Wait() {
+				<-time.After(wakeup.RoundPause / 2)
 			}
 			b.expectWoken(t, name, test.want...)
 			for i := range 30 {
-				b.waiting.remove(types.UID(fmt.Sprintf("vm-%02d", i)))
+				b.waker.Remove(types.UID(fmt.Sprintf("vm-%02d", i)))
 			}
-			b.noTurn(t)
+			b.quiet(t)
 		})
 	}
 }
 
-// A report that comes in the middle of a turn begins another.
-func TestANewReportEndsATurn(t *testing.T) {
+// A report that comes between two rounds starts new ones.
+func TestANewReportStartsNewRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(config.DedicatedCPUArgs{})
+		b := newFixture(config.DedicatedCPUArgs{})
 		b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 		info := b.node(t, "n1", launcherPod("a", "16"))
 		for _, name := range []string{"vm-1", "vm-2", "vm-3"} {
 			b.refuse(t, launcherPod(name, "2"), info, ReasonNoAlignment)
 		}
 		b.report(t, "n1", map[string]string{"a": "0-6,8-14"})
-		b.reportChanged(logger(t), "n1")
+		b.reportChanged("n1")
 		b.expectWoken(t, "one core is free", "vms/vm-1")
 		b.report(t, "n1", map[string]string{"a": "0-6,8-14", "vm-1": "7,15"})
-		b.reportChanged(logger(t), "n1")
-		<-time.After(10 * turnAfter)
+		b.reportChanged("n1")
+		<-time.After(10 * wakeup.RoundPause)
 		synctest.Wait()
 		b.expectWoken(t, "it is taken")
 	})
@@ -266,7 +266,7 @@ func TestANewReportEndsATurn(t *testing.T) {
 
 // What a report does not wake for what the Node says, it is for the change of the Node to wake.
 func TestANodeThatLetsAPodInWakesIt(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-5,8-13"})
 	ready := b.node(t, "n1", launcherPod("a", "12")).Node()
 	starting, small := ready.DeepCopy(), ready.DeepCopy()
@@ -295,7 +295,7 @@ func TestANodeThatLetsAPodInWakesIt(t *testing.T) {
 func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 	for name, bound := range map[string]bool{"still waits": false, "bound meanwhile": true} {
 		synctest.Test(t, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newFixture(config.DedicatedCPUArgs{})
 			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 			victim := onNode(launcherPod("a", "16"))
 			info := b.node(t, "n1", victim)
@@ -305,7 +305,7 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 			}
 			state := b.preFilter(t, pod)
 			b.Filter(t.Context(), state, pod, info)
-			read(state).held.Store(true)
+			readCycle(state).held.Store(true)
 			without := info.SnapshotConcrete()
 			if err := without.RemovePod(logger(t), victim); err != nil {
 				t.Fatal(err)
@@ -341,15 +341,14 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 // If the kubelet refuses a pod in flight, no report changes: the pods that the node held back because of it are
 // woken by its end, even if the node is full, since preemption can do its work there now.
 func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	for _, node := range []string{"n1", "n2"} {
 		b.report(t, node, map[string]string{"a": "0-7,8-15"})
 		b.node(t, node)
 	}
 	pod := launcherPod("new", "8")
-	d := demandOf(pod)
-	d.heldAt.Store("n1", nil)
-	b.waiting.add(pod, d)
+	d := podDemand(pod)
+	b.pend(t, pod, d, "n1")
 	for node, want := range map[string]fwk.QueueingHint{"n1": fwk.Queue, "n2": fwk.QueueSkip} {
 		if got, err := b.afterPodDelete(logger(t), pod, onNode(guaranteedPod("gone", "2"), node), nil); got != want || err != nil {
 			t.Errorf("a pod leaves %s: %s, error %v, want %s", node, got, err, want)
@@ -358,7 +357,7 @@ func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
 }
 
 func TestPodsStopWaiting(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
 	info := b.node(t, "n1")
 	pods := map[string]*corev1.Pod{}
@@ -381,24 +380,54 @@ func TestPodsStopWaiting(t *testing.T) {
 	b.Filter(t.Context(), b.preFilter(t, early), early, info)
 	never := launcherPod("never", "10")
 	b.Filter(t.Context(), b.preFilter(t, never), never, info)
-	b.wakeAll(logger(t))
+	b.wakeAll()
 	b.expectWoken(t, "the reports are listed", "vms/stays")
 	b.preFilter(t, pods["stays"])
-	b.wakeAll(logger(t))
+	b.wakeAll()
 	b.expectWoken(t, "a new cycle in which other plugins have refused the nodes so far")
 }
 
 func TestEstimatedNodesWakeToo(t *testing.T) {
 	for policy, want := range map[config.UnknownNodePolicy][]string{config.Refuse: nil, config.Estimate: {"vms/new"}} {
-		b := newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: policy})
+		b := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: policy})
 		b.report(t, "n1", nil)
 		info := b.node(t, "n1")
 		b.refuse(t, launcherPod("new", "10"), info, ReasonNeverAligned)
 		b.view.Delete("n1")
-		b.reportChanged(logger(t), "n1")
+		b.reportChanged("n1")
 		b.expectWoken(t, "reports are still being listed")
 		b.report(t, "n1", map[string]string{"torn": "0-15"}, func(s *v1alpha1.NodeCPUStatus) { s.SharedCPUs = "x" })
-		b.reportChanged(logger(t), "n1")
+		b.reportChanged("n1")
 		b.expectWoken(t, string(policy), want...)
+	}
+}
+
+// A node that is not exact is one of many in a cluster whose kubelets cannot be predicted. Its report wakes no more pods than
+// have room by count, and none if it is full.
+func TestAReportThatIsNotExactWakesFew(t *testing.T) {
+	for free, want := range map[string]int{"": 0, "7,15": 1, "6-7,14-15": 2} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newFixture(config.DedicatedCPUArgs{})
+			cpus, err := cpuset.Parse(free)
+			if err != nil {
+				t.Fatal(err)
+			}
+			held := cputopology.MustParse(twoNUMA).CPUs().Minus(cpus)
+			b.report(t, "n1", map[string]string{"a": held.String()}, func(s *v1alpha1.NodeCPUStatus) { s.Conditions = nil })
+			b.node(t, "n1", launcherPod("a", fmt.Sprint(held.Len())))
+			for i := range 100 {
+				pod := launcherPod(fmt.Sprint("vm-", i), "2")
+				b.pend(t, pod, podDemand(pod))
+			}
+			b.reportChanged("n1")
+			if got := len(b.queue); got != want {
+				t.Errorf("with CPUs %q free %d pods are woken, want %d", free, got, want)
+			}
+			<-time.After(time.Second)
+			synctest.Wait()
+			if got := len(b.queue); got > 3*want {
+				t.Errorf("with CPUs %q free %d pods are woken within a second, want at most %d", free, got, 3*want)
+			}
+		})
 	}
 }

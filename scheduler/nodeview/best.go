@@ -1,15 +1,19 @@
 package nodeview
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
-// AtBest is what the node's kubelet would do with the pod, were there no pods in flight and all pods gone that were gone
-// at the last prediction. It is for deciding whether a new report is worth another try: what it refuses, Predict would
-// refuse too, unless more pods have gone since, and for those kube-scheduler has an event of its own.
-func (v *View) AtBest(on *corev1.Node, demand *Demand) *Prediction {
+// AtBest is what the node's kubelet would do with the pod, were there no pods in flight, and all pods gone that were gone
+// at the last prediction, and those in gone too. It is for deciding whether a new report, or a pod that goes, is worth
+// another try: what it refuses, Predict would refuse too, unless more pods have gone since. It changes nothing.
+func (v *View) AtBest(on *corev1.Node, demand *Demand, gone ...*corev1.Pod) *Prediction {
 	n := v.node(on.Name)
 	if n == nil {
 		return absent[Labelled(on)][v.absent()]
@@ -19,24 +23,36 @@ func (v *View) AtBest(on *corev1.Node, demand *Demand) *Prediction {
 	p := unknown(n.report, on.UID, demand)
 	if p == nil {
 		free := *n.report.node
-		free.Shared = n.report.free(n.gone)
+		free.Shared = n.report.free(n.goneWith(gone))
 		p = &Prediction{Standing: Exact, Decision: kubeletcpu.Admit(&free, &demand.Pod), Node: &free}
 	}
 	p.Labelled = Labelled(on)
 	return p
 }
 
-// Room is how many pods with a demand, no more than most, a node's kubelet would admit one after another, by the same
-// measure as AtBest, but after the pods that are expected there. Of a node that cannot be predicted exactly it is most.
-func (v *View) Room(on *corev1.Node, demand *Demand, most int) int {
+// goneWith are the pods that have gone, and those in pods too.
+func (n *node) goneWith(pods []*corev1.Pod) []types.UID {
+	gone := n.gone
+	for _, pod := range pods {
+		if uid := uidOnNode(pod); !nodereport.StaticPod(uid) {
+			gone = append(slices.Clone(gone), uid)
+		}
+	}
+	return gone
+}
+
+// Room is how many pods with a demand, no more than limit, a node's kubelet would admit one after another, by the same
+// measure as AtBest, but after the pods that are expected there. exact is false for a node that cannot be predicted exactly: its
+// free CPUs are counted then, and without a report that can be read the number is 1.
+func (v *View) Room(on *corev1.Node, demand *Demand, limit int) (pods int, exact bool) {
 	n := v.node(on.Name)
 	if n == nil {
-		return most
+		return min(1, limit), false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if unknown(n.report, on.UID, demand) != nil {
-		return most
+		return min(n.roomByCount(&demand.Pod), limit), false
 	}
 	free := *n.report.node
 	free.Shared = n.report.free(n.gone)
@@ -50,9 +66,23 @@ func (v *View) Room(on *corev1.Node, demand *Demand, most int) int {
 	for _, asks := range n.expected {
 		admit(asks)
 	}
-	room := 0
-	for room < most && admit(&demand.Pod) {
-		room++
+	for pods < limit && admit(&demand.Pod) {
+		pods++
 	}
-	return room
+	return pods, true
+}
+
+// roomByCount is how many such pods the free CPUs of a report that is not exact are enough for.
+func (n *node) roomByCount(pod *kubeletcpu.Pod) int {
+	if n.report == nil || n.report.node == nil {
+		return 1
+	}
+	asked := 0
+	for _, container := range pod.Containers {
+		if container.Kind != kubeletcpu.Init {
+			asked += container.CPUs
+		}
+	}
+	free := n.report.free(n.gone).Minus(n.report.node.Reserved)
+	return free.Len() / max(1, asked)
 }

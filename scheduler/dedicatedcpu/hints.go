@@ -11,12 +11,13 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/wakeup"
 )
 
-// EventsToRegister is called once at start: these are the events of kube-scheduler that can make a pod
-// fit which this plugin has refused. Reports are not among them; the package comment says why. Taints and allocatable are,
-// though Filter does not read them: a report that comes while the node is tainted, as a kubelet that has just started
-// is, wakes nobody whom the taint keeps out (reportChanged), and it is its going that must.
+// EventsToRegister is called once at start. It names kube-scheduler's events that can make a pod fit which this plugin
+// has refused. Reports are not among them; the package comment says why. Taints and allocatable amounts are, although
+// Filter does not read them: a report does not wake a pod that the Node keeps out, for example by the taint of a starting
+// kubelet. The end of that taint has to wake it.
 func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
 	return []fwk.ClusterEventWithHint{
 		{
@@ -34,50 +35,50 @@ func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWit
 	}, nil
 }
 
-// afterPodDelete tells whether a pod that has gone, or has ended, may have made room: only one that held
-// exclusive CPUs has. It is also called when a binding fails.
+// afterPodDelete reports whether a pod that was deleted or has ended may have made room. Only a pod with exclusive CPUs
+// can have. It is also called when a binding fails. It changes nothing: podEvents tells the view, before or after.
 func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
 	gone, ok := oldObj.(*corev1.Pod)
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a deleted pod: it is a %T", oldObj)
 	}
 	if gone.Spec.NodeName == "" || !nodeview.AsksCPUs(gone) {
-		logger.V(5).Info("the pod that is gone had no exclusive CPUs", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+		logger.V(5).Info("the deleted pod had no exclusive CPUs", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
 	if len(launcher.Problems(pod)) > 0 {
 		return fwk.QueueSkip, nil // no node would take it
 	}
-	if pl.waiting.heldAt(pod.UID, gone.Spec.NodeName) {
-		logger.V(5).Info("a pod in flight is gone from a node that could not answer", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
-		return fwk.Queue, nil // even if the node is full: preemption can do its work there now
+	if pl.waker.HeldAt(pod.UID, gone.Spec.NodeName) {
+		logger.V(5).Info("a pod in flight is deleted from a node that could not answer", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
+		return fwk.Queue, nil // even if the node is full: preemption can look at it now
 	}
-	if d := demandOf(pod); d != nil && !pl.couldFitOnceLeft(gone, d) {
-		logger.V(5).Info("the node would still not take the pod", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+	d := podDemand(pod)
+	if d != nil && !pl.couldFitWithout(gone, d) {
+		logger.V(5).Info("the node would still not take the pod", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
-	logger.V(5).Info("a pod with exclusive CPUs is gone", "pod", klog.KObj(pod), "gonePod", klog.KObj(gone))
+	logger.V(5).Info("a pod with exclusive CPUs is deleted", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 	return fwk.Queue, nil
 }
 
-// couldFitOnceLeft tells whether the node that a pod has left could now take the demand. If not, and other pods
-// leave it before their CPUs are free in its report, the hint for the last of them says yes, or the report.
-func (pl *DedicatedCPU) couldFitOnceLeft(gone *corev1.Pod, d *demand) bool {
+// couldFitWithout reports whether the node that a pod has left could now take the demand. If not, and other pods leave
+// too, the hint for one of them or the next report wakes the pod.
+func (pl *DedicatedCPU) couldFitWithout(gone *corev1.Pod, d *demand) bool {
 	node, err := pl.nodes.Get(gone.Spec.NodeName)
 	if err != nil {
-		return false // the node is gone too; if it comes back, that is an event
+		return false // the Node is deleted too; if it comes back, that is an event
 	}
-	pl.view.Left(gone)
-	return pl.couldFit(node, d)
+	return pl.couldFit(node, d, gone)
 }
 
-// couldFit tells whether a node could take the demand, were all the pods in flight there gone.
-func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *demand) bool {
-	at := pl.view.AtBest(node, &d.Demand)
-	return at.Standing != nodeview.Exact || at.Decision.Verdict == kubeletcpu.Admitted
+// couldFit reports whether a node could take the demand if all pods in flight there, and those in gone, were deleted.
+func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *demand, gone ...*corev1.Pod) bool {
+	best := pl.view.AtBest(node, &d.Demand, gone...)
+	return best.Standing != nodeview.Exact || best.Decision.Verdict == kubeletcpu.Admitted
 }
 
-// afterPodUpdate tells whether the waiting pod itself now asks for something else.
+// afterPodUpdate reports whether the pending pod itself now asks for something else.
 func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	before, ok := oldObj.(*corev1.Pod)
 	after, okToo := newObj.(*corev1.Pod)
@@ -85,10 +86,12 @@ func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fw
 		return fwk.Queue, fmt.Errorf("judging an updated pod: it is a %T and a %T", oldObj, newObj)
 	}
 	if after.UID != pod.UID {
-		// Another pod that asks for less keeps its CPUs until a kubelet says otherwise, in its report.
+		// Another pod that asks for less keeps its CPUs until its node's report says otherwise.
 		return fwk.QueueSkip, nil
 	}
-	if was, is := demandOf(before), demandOf(after); was != nil && is != nil && was.Key == is.Key && was.launcher == is.launcher {
+	was := podDemand(before)
+	is := podDemand(after)
+	if was != nil && is != nil && was.Key == is.Key && was.dedicated == is.dedicated {
 		logger.V(5).Info("the pod asks for the same CPUs as before", "pod", klog.KObj(pod))
 		return fwk.QueueSkip, nil
 	}
@@ -96,31 +99,31 @@ func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fw
 	return fwk.Queue, nil
 }
 
-// afterNodeChange tells whether a new node, or one with new labels, may take the pod.
+// afterNodeChange reports whether a new or changed Node may take the pod.
 func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fwk.QueueingHint, error) {
 	node, ok := newObj.(*corev1.Node)
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a changed node: it is a %T", newObj)
 	}
 	before, existed := oldObj.(*corev1.Node)
-	d := demandOf(pod)
+	d := podDemand(pod)
 	switch {
 	case len(launcher.Problems(pod)) > 0:
 		logger.V(5).Info("no node would take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case d != nil && d.launcher && !pl.eligible(node):
+	case d != nil && d.dedicated && !pl.eligible(node):
 		logger.V(5).Info("the node has no label cpumanager=true", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	case existed && before != nil && nodeview.Labelled(before) == nodeview.Labelled(node) && !pl.opened(logger, before, node, pod, d):
-		logger.V(5).Info("what changed of the node is of no interest", "pod", klog.KObj(pod), "node", klog.KObj(node))
+		logger.V(5).Info("the change of the node does not matter", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	}
 	logger.V(5).Info("the node may take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 	return fwk.Queue, nil
 }
 
-// opened tells whether a node lets in a pod that it kept out before, when a report would not have woken the pod, and
-// could take it.
+// opened reports whether a Node lets in a pod that it kept out before, and could take it. A report did not wake such a
+// pod.
 func (pl *DedicatedCPU) opened(logger klog.Logger, before, node *corev1.Node, pod *corev1.Pod, d *demand) bool {
-	return !reaches(logger, before, pod) && reaches(logger, node, pod) && (d == nil || pl.couldFit(node, d))
+	return !wakeup.Reaches(logger, before, pod) && wakeup.Reaches(logger, node, pod) && (d == nil || pl.couldFit(node, d))
 }

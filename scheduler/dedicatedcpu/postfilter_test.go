@@ -14,6 +14,7 @@ import (
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/explaining"
 )
 
 // snapshot is the nodes of a scheduling cycle.
@@ -43,18 +44,33 @@ func (n *notes) Eventf(_, _ runtime.Object, _, reason, action, _ string, args ..
 	n.texts = append(n.texts, args[0].(string))
 }
 
-// explained is a bench whose explainer writes down what it tells.
+// explained is a fixture whose explainer records its events.
 type explained struct {
-	*bench
+	*fixture
 	*snapshot
 	*notes
-	clock *testclock.FakePassiveClock
+	clock     *testclock.FakePassiveClock
+	questions *questions
 }
 
+// questions holds what was asked until a test answers it.
+type questions struct {
+	*explaining.Explainer
+	asked []explaining.Question
+}
+
+func (q *questions) Ask(question explaining.Question) { q.asked = append(q.asked, question) }
+
 func newExplained() *explained {
-	x := &explained{bench: newBench(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse}), snapshot: &snapshot{}, notes: &notes{},
-		clock: testclock.NewFakePassiveClock(time.Unix(1000, 0))}
-	x.explainer = newExplainer(func() fwk.SharedLister { return x.snapshot }, x.notes, x.clock)
+	x := &explained{
+		fixture:  newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse}),
+		snapshot: &snapshot{},
+		notes:    &notes{},
+		clock:    testclock.NewFakePassiveClock(time.Unix(1000, 0)),
+	}
+	x.questions = &questions{Explainer: explaining.New(x.notes, x.clock)}
+	x.explainer = x.questions
+	x.DedicatedCPU.snapshot = func() fwk.SharedLister { return x.snapshot }
 	return x
 }
 
@@ -79,12 +95,10 @@ func (x *explained) fail(t *testing.T, pod *corev1.Pod) {
 	if result != nil || status.Code() != fwk.Unschedulable || status.Message() != "" {
 		t.Errorf("PostFilter: %v %v %q, which changes what becomes of the pod", result, status.Code(), status.Message())
 	}
-	for len(x.explainer.questions) > 0 {
-		q := <-x.explainer.questions
-		if text := q.answer(); text != "" {
-			x.explainer.tell(q.pod, text)
-		}
+	for i := range x.questions.asked {
+		x.questions.Answer(&x.questions.asked[i])
 	}
+	x.questions.asked = nil
 }
 
 func must(l launcher.Launcher, _ bool) launcher.Launcher { return l }
@@ -117,7 +131,7 @@ func TestEventHasTheNumbersOfTheNearestNodes(t *testing.T) {
 		"counted: 7800m of 16000m CPU left by count, of 8200m asked; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-e (8 CPUs) moves. " +
 		"near: 6 free CPUs in NUMA node 0 as 3 whole cores, 4 in NUMA node 1 as 2 whole cores; needs 4 whole cores in one NUMA node; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-c (2 CPUs) moves. " +
 		"full: 600m of 17000m CPU left by count, of 8200m asked; fits if VM vms/vm-a (8 CPUs) moves, or if VM vms/vm-b (8 CPUs) moves."
-	if got := x.last(t); got != want || len(got) > maxNote {
+	if got := x.last(t); got != want || len(got) > 1024 {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	if x.actions[0] != "CPUsMissing Explaining1" {
@@ -129,13 +143,18 @@ func TestOtherNamespacesAreNotNamed(t *testing.T) {
 	vm, plain := launcherPod("a", "2"), guaranteedPod("b", "2")
 	vm.Annotations = map[string]string{"kubevirt.io/domain": "db"}
 	for reader, want := range map[string]string{"vms": "VM vms/db, pod vms/b", "others": "a VM of another namespace, a pod of another namespace"} {
-		if got := called(vm, reader) + ", " + called(plain, reader); got != want {
+		if got := displayName(vm, reader) + ", " + displayName(plain, reader); got != want {
 			t.Errorf("told in %s: %s, want %s", reader, got, want)
 		}
 	}
 }
 
 func TestAPodIsToldTheSameOnce(t *testing.T) {
+	const (
+		askAfter      = 5 * time.Second
+		askAgainAfter = time.Minute
+		retellAfter   = 5 * time.Minute
+	)
 	x := newExplained()
 	pod := launcherPod("new", "8")
 	x.report(t, "n1", map[string]string{"a": "0,8", "b": "4,12"})
@@ -143,12 +162,12 @@ func TestAPodIsToldTheSameOnce(t *testing.T) {
 	x.add(info, 16)
 	later := func(d time.Duration) { x.clock.SetTime(x.clock.Now().Add(d)) }
 	x.fail(t, pod)
-	if x.explainer.due(pod.UID) {
+	if x.explainer.Due(pod.UID) {
 		t.Error("the pod is looked at again at once")
 	}
 	later(askAfter)
 	x.fail(t, pod)
-	if later(askAgainAfter - 1); x.explainer.due(pod.UID) {
+	if later(askAgainAfter - 1); x.explainer.Due(pod.UID) {
 		t.Error("the pod is looked at again although nothing was new")
 	}
 	expect := func(events int, when string) {
@@ -167,7 +186,7 @@ func TestAPodIsToldTheSameOnce(t *testing.T) {
 		x.fail(t, pod)
 	}
 	expect(4, "many different texts")
-	if x.explainer.due(pod.UID) || !x.explainer.due("another") {
+	if x.explainer.Due(pod.UID) || !x.explainer.Due("another") {
 		t.Error("the pod was told enough for now, others were not")
 	}
 	if x.actions[1] == x.actions[2] {
@@ -188,8 +207,8 @@ func TestNothingIsToldOfWhatIsNotAboutCPUs(t *testing.T) {
 	x.PostFilter(t.Context(), state, pod, statuses)
 	state.Delete(stateKey) // a pod that PreFilter skipped
 	x.PostFilter(t.Context(), state, pod, statuses)
-	if len(x.texts)+len(x.explainer.questions) != 0 {
-		t.Errorf("told %q, %d questions", x.texts, len(x.explainer.questions))
+	if len(x.texts)+len(x.questions.asked) != 0 {
+		t.Errorf("told %q, %d questions", x.texts, len(x.questions.asked))
 	}
 }
 
@@ -206,16 +225,17 @@ func BenchmarkPostFilter(b *testing.B) {
 		x.add(x.node(b, name, one, two), 16)
 		statuses.Set(name, x.Filter(b.Context(), state, pod, x.nodes[i]).WithPlugin(Name))
 	}
-	var q question
+	var q explaining.Question
 	b.Run("in the cycle", func(b *testing.B) {
 		for b.Loop() {
 			x.PostFilter(b.Context(), state, pod, statuses)
-			q = <-x.explainer.questions
+			q = x.questions.asked[0]
+			x.questions.asked = nil
 		}
 	})
 	b.Run("beside it", func(b *testing.B) {
 		for b.Loop() {
-			if q.answer() == "" {
+			if q.Text() == "" {
 				b.Fatal("there is no answer")
 			}
 		}

@@ -15,13 +15,9 @@ import (
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/explaining"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
-
-var _ fwk.PostFilterPlugin = (*DedicatedCPU)(nil)
-
-// mostExplained is how many nodes an event tells of.
-const mostExplained = 3
 
 // The stock plugin that counts, and its reason for a node where CPUs alone are too few
 // (pkg/scheduler/framework/plugins/noderesources/fit.go, v1.36.3).
@@ -30,69 +26,69 @@ const (
 	insufficientCPU = "Insufficient cpu"
 )
 
-// PostFilter is called for a pod that found no node, after preemption found none to make room on. The nodes that
-// are nearest to taking the pod are handed to the explainer; nothing comes of it for the pod. Nodes that another
-// plugin refused, for anything but the count of CPUs, are not looked at.
+// PostFilter is called for a pod that found no node, after preemption found none either. It hands the nodes that are
+// nearest to taking the pod to the explainer; for the pod nothing changes. Nodes that another plugin refused are not
+// looked at, unless it refused them for the count of CPUs only.
 func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	nothing := fwk.NewStatus(fwk.Unschedulable)
-	c := read(state)
-	if c == nil || pl.explainer == nil || !pl.explainer.due(pod.UID) {
+	c := readCycle(state)
+	if c == nil || !pl.explainer.Due(pod.UID) {
 		return nil, nothing
 	}
-	nodes, err := pl.explainer.snapshot().NodeInfos().List()
+	nodes, err := pl.snapshot().NodeInfos().List()
 	if err != nil {
 		klog.FromContext(ctx).Error(err, "nodes are not explained", "pod", klog.KObj(pod))
 		return nil, nothing
 	}
-	near, refused := pl.nearest(c, nodes, statuses)
+	nearest, refused := pl.nearest(c, nodes, statuses)
 	if refused == 0 {
 		return nil, nothing
 	}
-	q := question{pod: pod, demand: c.Pod, refused: refused}
-	for _, info := range near {
-		q.cases = append(q.cases, pl.caseOf(pod, c.demand, info))
+	q := explaining.Question{Pod: pod, Demand: c.Pod, Refused: refused}
+	for _, info := range nearest {
+		q.Cases = append(q.Cases, pl.caseOf(pod, c.demand, info))
 	}
-	pl.explainer.ask(q)
+	pl.explainer.Ask(q)
 	return nil, nothing
 }
 
-// nearest are the nodes that lack the fewest CPUs, and how many were refused for CPUs in all. Nodes that wait
-// for a report are among neither: they will be asked again in a moment.
-func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader) (near []fwk.NodeInfo, refused int) {
+// nearest returns the nodes that lack the fewest CPUs, and how many were refused for CPUs in all. Nodes that wait for a
+// report do not count: they will be asked again in a moment.
+func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader) (nearest []fwk.NodeInfo, refused int) {
 	type ranked struct {
 		info    fwk.NodeInfo
 		missing int
 	}
-	best := make([]ranked, 0, mostExplained+1)
+	best := make([]ranked, 0, explaining.MaxNodes+1)
 	for _, info := range nodes {
 		missing, ours := pl.missing(c, info, statuses.Get(info.Node().Name))
 		if !ours {
 			continue
 		}
 		refused++
-		if len(best) == mostExplained && missing >= best[mostExplained-1].missing {
+		if len(best) == explaining.MaxNodes && missing >= best[explaining.MaxNodes-1].missing {
 			continue
 		}
 		best = append(best, ranked{info, missing})
 		slices.SortStableFunc(best, func(a, b ranked) int { return cmp.Compare(a.missing, b.missing) })
-		best = best[:min(len(best), mostExplained)]
+		best = best[:min(len(best), explaining.MaxNodes)]
 	}
 	for _, r := range best {
-		near = append(near, r.info)
+		nearest = append(nearest, r.info)
 	}
-	return near, refused
+	return nearest, refused
 }
 
-// missing is how many CPUs a refused node lacks, about; ours tells whether CPUs are what it was refused for.
+// missing is about how many CPUs a refused node lacks. ours is false if the node was refused for anything but CPUs.
 func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
 	switch {
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
-		left := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
-		own := 0
+		unrequested := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
+		exclusive := 0
 		for _, container := range c.Pod.Containers {
-			own += container.CPUs
+			exclusive += container.CPUs
 		}
-		return max(1, own-int(left/1000)), true
+		return max(1, exclusive-int(unrequested/1000)), true
 	case status.Plugin() != Name || status.Code() == fwk.Pending:
 		return 0, false
 	}
@@ -101,15 +97,15 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 		return math.MaxInt, true
 	}
 	if p.Decision.Verdict != kubeletcpu.Refused {
-		return 1, true // the CPUs would not do for the VM
+		return 1, true // the CPUs do not satisfy the VM
 	}
 	return explain.Missing(p.Node, &c.Pod, &p.Decision), true
 }
 
-// caseOf is a node as package explain wants it.
+// caseOf describes a node to package explain.
 func (pl *DedicatedCPU) caseOf(pod *corev1.Pod, d *demand, info fwk.NodeInfo) explain.Case {
-	c := pl.view.Case(pod, &d.Demand, info, func(neighbour *corev1.Pod) string { return called(neighbour, pod.Namespace) })
-	c.Dedicated = d.launcher
+	c := pl.view.Case(pod, &d.Demand, info, func(neighbour *corev1.Pod) string { return displayName(neighbour, pod.Namespace) })
+	c.Dedicated = d.dedicated
 	c.Unlabelled = !pl.eligible(info.Node())
 	c.Estimate = pl.args.NodesWithoutExactReport == config.Estimate
 	if d.guest != nil {
@@ -118,9 +114,9 @@ func (pl *DedicatedCPU) caseOf(pod *corev1.Pod, d *demand, info fwk.NodeInfo) ex
 	return c
 }
 
-// called is how a pod is named in an event in namespace reader. Who may read the events of one namespace may not
-// know what runs in the others.
-func called(pod *corev1.Pod, reader string) string {
+// displayName is how an event in namespace reader names a pod. A reader of that namespace's events must not learn what
+// runs in others.
+func displayName(pod *corev1.Pod, reader string) string {
 	l, isLauncher := launcher.Of(pod)
 	switch {
 	case pod.Namespace != reader && isLauncher:

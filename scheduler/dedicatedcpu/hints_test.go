@@ -55,7 +55,7 @@ func TestHints(t *testing.T) {
 		"a pod that is no longer a launcher":      {hint: updated, pod: vm, old: vm, new: guaranteedPod("vm", "1500m"), want: fwk.Queue},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newFixture(config.DedicatedCPUArgs{})
 			b.node(t, "n1")
 			b.node(t, "n2")
 			b.report(t, "n1", map[string]string{"a": "0-1,8-9", "b": "2,10", "c": "3,11", "d": "4-7,12-15"})
@@ -70,7 +70,7 @@ func TestHints(t *testing.T) {
 // A pod refused by the plugin and woken by nothing would be stuck: each kind of event it names has a hint,
 // and none needs the CRD.
 func TestEventsToRegister(t *testing.T) {
-	events, err := newBench(config.DedicatedCPUArgs{}).EventsToRegister(t.Context())
+	events, err := newFixture(config.DedicatedCPUArgs{}).EventsToRegister(t.Context())
 	if err != nil || len(events) == 0 {
 		t.Fatalf("%d events, %v", len(events), err)
 	}
@@ -84,28 +84,23 @@ func TestEventsToRegister(t *testing.T) {
 	}
 }
 
-// Two pods that leave a node one after the other: the first leaves too little, both together enough, though no
-// scheduling cycle and no report came between.
+// Two pods leave a node one after the other, and no scheduling cycle and no report comes between. The first frees too
+// little, both together free enough. The hint itself changes nothing: asked again, it gives the same answer.
 func TestHintCountsAllThatLeft(t *testing.T) {
-	b, vm := newBench(config.DedicatedCPUArgs{}), launcherPod("vm", "4")
+	b, vm := newFixture(config.DedicatedCPUArgs{}), launcherPod("vm", "4")
 	b.node(t, "n1")
 	b.report(t, "n1", map[string]string{"a": "0-1,8-9", "b": "2,10", "c": "3,11", "d": "4-7,12-15"})
-	for _, step := range []struct {
-		gone string
-		want fwk.QueueingHint
-	}{{"b", fwk.QueueSkip}, {"c", fwk.Queue}} {
-		if got, err := b.afterPodDelete(logger(t), vm, onNode(guaranteedPod(step.gone, "2")), nil); got != step.want || err != nil {
-			t.Errorf("pod %s is gone: %s, error %v; want %s", step.gone, got, err, step.want)
+	first := onNode(guaranteedPod("b", "2"))
+	second := onNode(guaranteedPod("c", "2"))
+	hint := func(when string, gone *corev1.Pod, want fwk.QueueingHint) {
+		t.Helper()
+		if got, err := b.afterPodDelete(logger(t), vm, gone, nil); got != want || err != nil {
+			t.Errorf("%s: %s, error %v; want %s", when, got, err, want)
 		}
 	}
-}
-
-// A node that is gone leaves nothing behind: with an autoscaler their names are without end.
-func TestANodeThatIsGoneHasNoTurn(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
-	b.report(t, "n1", nil)
-	b.reportChanged(logger(t), "n1") // there is no Node of that name
-	if left, ok := b.turns.Load("n1"); ok {
-		t.Errorf("there is a turn still: %+v", left)
-	}
+	hint("one pod is deleted", first, fwk.QueueSkip)
+	hint("the other is deleted, and the hint for the first has been asked", second, fwk.QueueSkip)
+	b.podEvents(t.Context()).OnDelete(first)
+	hint("the other is deleted, and the view knows of the first", second, fwk.Queue)
+	hint("the first is asked about again", first, fwk.QueueSkip)
 }

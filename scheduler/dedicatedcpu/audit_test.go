@@ -20,7 +20,7 @@ import (
 )
 
 // bound takes a pod as far as Reserve.
-func (b *bench) bound(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo) fwk.CycleState {
+func (b *fixture) bound(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo) fwk.CycleState {
 	t.Helper()
 	state := b.preFilter(t, pod)
 	if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
@@ -34,7 +34,7 @@ func (b *bench) bound(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo) fwk.Cycl
 func TestWhatBecomesOfPredictions(t *testing.T) {
 	registerMetrics()
 	legacyregistry.Reset()
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
 	b.listed(t)
 	info, silent := b.node(t, "n1"), b.node(t, "n2")
@@ -67,7 +67,7 @@ func TestWhatBecomesOfPredictions(t *testing.T) {
 	compared(logger(t), "n1", nodeview.Comparison{Pods: 3})
 	compared(logger(t), "n1", nodeview.Comparison{Pods: 1, Scenario: "machine"})
 	want := `
-# HELP corepin_prediction_total [ALPHA] Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. Where it cannot be told a pod is not counted.
+# HELP corepin_prediction_total [ALPHA] Pods bound on an exact prediction, by whether their kubelet did what was predicted: match or mismatch. Pods for which this is not known are not counted.
 # TYPE corepin_prediction_total counter
 corepin_prediction_total{result="match"} 3
 corepin_prediction_total{result="mismatch"} 2
@@ -88,7 +88,7 @@ func (s silent) RoundTrip(request *http.Request) (*http.Response, error) {
 
 // An API server that does not say how a pod ended is not asked for ever.
 func TestInquireHasAnEnd(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", nil)
 	pod, server := launcherPod("ended", "2"), silent{make(chan time.Duration, 1)}
 	b.bound(t, pod, b.node(t, "n1"))
@@ -108,7 +108,7 @@ func TestInquireHasAnEnd(t *testing.T) {
 
 // While nothing is known a VM is kept out of the queue, and let in when the lists have come. Other pods do not wait.
 func TestPreEnqueue(t *testing.T) {
-	b, vm, plain := newBench(config.DedicatedCPUArgs{}), launcherPod("vm", "2"), guaranteedPod("plain", "2")
+	b, vm, plain := newFixture(config.DedicatedCPUArgs{}), launcherPod("vm", "2"), guaranteedPod("plain", "2")
 	for _, pod := range []*corev1.Pod{vm, plain} {
 		if err := b.podLister.Add(pod); err != nil {
 			t.Fatal(err)
@@ -120,7 +120,7 @@ func TestPreEnqueue(t *testing.T) {
 	if status := b.PreEnqueue(t.Context(), plain); !status.IsSuccess() {
 		t.Errorf("another pod at the start: %q", status.Message())
 	}
-	b.wakeAll(logger(t))
+	b.wakeAll()
 	b.expectWoken(t, "the lists have come", "vms/vm")
 	b.listed(t)
 	if status := b.PreEnqueue(t.Context(), vm); !status.IsSuccess() {

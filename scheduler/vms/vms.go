@@ -1,15 +1,18 @@
-// Package vmiview is the scheduler's view of virtual machines: of every VirtualMachineInstance (VMI) in
-// the cluster the few fields that say how its launcher pod must be scheduled.
+// Package vms keeps what the scheduler has to know about virtual machines: the few fields of every
+// VirtualMachineInstance (VMI) that say how its launcher pod must be scheduled.
 //
-// A launcher pod tells how many CPUs the kubelet will grant, not what for: threads per guest core, an isolated
-// emulator, IO threads with CPUs of their own and the guest's NUMA nodes stand in the VMI only. The plugin
-// works without them, on clusters without KubeVirt for instance: a VMI that is not in the view is unknown, not
-// wrong, and its pod is judged by itself.
+// A launcher pod states how many CPUs the kubelet will grant, but not what they are for. Threads per guest core, an
+// isolated emulator, IO threads with CPUs of their own and guest NUMA nodes are fields of the VMI only. The plugin works
+// without them, for instance on clusters without KubeVirt. A VMI that is not in the view is unknown, not wrong, and its
+// pod is judged by itself.
 //
-// VMIs are decoded as they arrive (package crwatch) and kept without status, labels and whatever else
-// nothing here reads: some hundred bytes each. Their statuses change all the time; a change that says
-// nothing new about CPUs is told to nobody.
-package vmiview
+// VMIs are decoded as they arrive (package crwatch). Status, labels and all fields that the scheduler does not read are
+// dropped, so a VMI takes some hundred bytes. A VMI's status changes often. A change that asks for nothing new is not
+// reported to the user of the view.
+//
+// An index over the pod informer finds the launcher pods of a VMI (pods.go). Without it each change of a VMI
+// would read all pods of its namespace, which is quadratic in the number of VMs.
+package vms
 
 import (
 	"context"
@@ -28,37 +31,37 @@ import (
 	"corepin.dev/corepin/scheduler/crwatch"
 )
 
-// Resource is the name under which the API server serves VMIs. Every KubeVirt that is in use serves v1,
+// Resource is the resource under which the API server serves VMIs. Every KubeVirt release in use serves v1,
 // whatever version an object was written in.
 var Resource = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
 
-// Events are what a user of the view wants to be told.
+// Events are callbacks of Run. All must be set.
 type Events struct {
-	// Changed is called when a VMI asks for something else than was known, after the view has it: of one that comes
-	// after the first list nothing was known.
+	// Changed is called after the view has a VMI that asks for something else than before. A VMI that is created
+	// after the first list counts as changed.
 	Changed func(types.NamespacedName)
 	// Settled is called once, when the view is no longer Starting.
 	Settled func()
 }
 
-// View holds the VMIs. The zero View knows none and never will unless Set tells it. All methods may be called
-// from any goroutine.
+// View holds the VMIs. The zero View is empty and changes by Set only. All methods may be called from any
+// goroutine.
 type View struct {
 	client   dynamic.Interface
 	starting atomic.Bool
 	vmis     sync.Map // types.NamespacedName to *entry
 }
 
-// New is a view that is Starting until Run has listed the VMIs, or has failed to.
+// New returns a view that is Starting until Run has listed the VMIs or has failed to.
 func New(client dynamic.Interface) *View {
 	v := &View{client: client}
 	v.starting.Store(true)
 	return v
 }
 
-// Get gives what is known of a VMI; ok is false where nothing is: there is no CRD, no such VMI, or one of
-// that name with another UID. An empty uid stands for any. What it returns must not be changed. The error
-// tells why a VMI that is there cannot be read; it names every field that has not its type.
+// Get returns a VMI. An empty uid matches any. ok is false if there is no CRD, no VMI of that name, or one of that
+// name with another UID. The error says why an existing VMI cannot be read; it names every field of a wrong type.
+// The VMI must not be changed.
 func (v *View) Get(name types.NamespacedName, uid types.UID) (machine *vmi.VMI, ok bool, err error) {
 	value, ok := v.vmis.Load(name)
 	if !ok {
@@ -71,11 +74,10 @@ func (v *View) Get(name types.NamespacedName, uid types.UID) (machine *vmi.VMI, 
 	return e.vmi, true, e.err
 }
 
-// Starting tells that the VMIs are being listed for the first time: what Get does not know now it may know in a
-// moment.
+// Starting reports whether the VMIs are being listed for the first time. Get may find a VMI a moment later then.
 func (v *View) Starting() bool { return v.starting.Load() }
 
-// Set takes a VMI as the API server has it. It tells whether it asks for something else than was known.
+// Set stores a VMI as the API server has it. It reports whether the VMI asks for something else than before.
 func (v *View) Set(object *unstructured.Unstructured) (changed bool) { return v.set(decode(object)) }
 
 func (v *View) set(now *entry) (changed bool) {
@@ -101,8 +103,7 @@ func (v *View) Run(ctx context.Context, events Events) error {
 	return watch.Run(ctx, v.client)
 }
 
-// entry is what is kept of one VMI. Of the object's metadata it has what the informer's store needs. It does
-// not change.
+// entry is one VMI as it is kept, with the metadata that the informer's store needs. It is immutable.
 type entry struct {
 	metav1.ObjectMeta
 	vmi *vmi.VMI
@@ -123,7 +124,7 @@ func (e *entry) name() types.NamespacedName {
 	return types.NamespacedName{Namespace: e.Namespace, Name: e.Name}
 }
 
-// asksLike tells whether both entries ask for the same.
+// asksLike reports whether both entries ask for the same.
 func (e *entry) asksLike(other *entry) bool {
 	if e.err != nil || other.err != nil {
 		return e.err != nil && other.err != nil && e.err.Error() == other.err.Error()
@@ -131,13 +132,13 @@ func (e *entry) asksLike(other *entry) bool {
 	return reflect.DeepEqual(e.vmi, other.vmi)
 }
 
-// handler brings the informer's events into the view.
+// handler passes the informer's events to the view.
 type handler struct {
 	view    *View
 	changed func(types.NamespacedName)
 }
 
-// OnAdd is called by the informer for a VMI it had not.
+// OnAdd is called by the informer for a new VMI.
 func (h *handler) OnAdd(object any, _ bool) { h.OnUpdate(nil, object) }
 
 // OnUpdate is called by the informer for a VMI that may have changed.
@@ -147,7 +148,7 @@ func (h *handler) OnUpdate(_, object any) {
 	}
 }
 
-// OnDelete is called by the informer for a VMI that is gone.
+// OnDelete is called by the informer for a deleted VMI.
 func (h *handler) OnDelete(object any) {
 	if name, err := cache.DeletionHandlingObjectToName(object); err == nil {
 		h.view.vmis.Delete(types.NamespacedName{Namespace: name.Namespace, Name: name.Name})

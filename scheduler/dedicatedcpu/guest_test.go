@@ -23,13 +23,13 @@ import (
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 	"corepin.dev/corepin/scheduler/config"
-	"corepin.dev/corepin/scheduler/vmiview"
+	"corepin.dev/corepin/scheduler/vms"
 )
 
 const dedicated = "dedicatedCpuPlacement: true"
 
 // vmi puts VMI a with that domain into the plugin's view.
-func (b *bench) vmi(t testing.TB, domain string) {
+func (b *fixture) vmi(t testing.TB, domain string) {
 	t.Helper()
 	object := &unstructured.Unstructured{}
 	text := "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {namespace: vms, name: a, uid: vmi-a}, spec: {domain: " + domain + "}}"
@@ -77,7 +77,7 @@ func TestPreFilterJudgesTheVMI(t *testing.T) {
 		"only the user's own node selector": {domain: "{cpu: {cores: 2}, " + memory + "}", pod: launcherPod("p", "1500m", ofVMI, burstable), want: fwk.Skip},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{Strictness: test.strictness})
+			b := newFixture(config.DedicatedCPUArgs{Strictness: test.strictness})
 			b.vmi(t, test.domain)
 			_, status := b.PreFilter(t.Context(), framework.NewCycleState(), test.pod, nil)
 			if status.Code() != test.want {
@@ -119,7 +119,7 @@ func TestFilterAsksWhetherTheGuestFits(t *testing.T) {
 		"two NUMA nodes for one page":                              {domain: cells, machine: twoNUMA, held: "0-2,4-6,8-15", want: &refusedGuestNUMA},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newFixture(config.DedicatedCPUArgs{})
 			b.vmi(t, test.domain)
 			held, err := cpuset.Parse(test.held)
 			if err != nil {
@@ -149,8 +149,7 @@ func TestFilterAsksWhetherTheGuestFits(t *testing.T) {
 	}
 }
 
-// Guests that need the same number of CPUs, in another shape, are not answered alike: whatever package placement may look
-// at tells them apart.
+// Guests with the same number of CPUs may need different ones, so each field of placement.Guest is in the key.
 func TestKeysTellGuestsApart(t *testing.T) {
 	var none *guest
 	seen := map[string]string{none.key(): "no guest"}
@@ -176,9 +175,12 @@ func TestKeysTellGuestsApart(t *testing.T) {
 		case reflect.Pointer:
 			field.Set(reflect.ValueOf(&placement.NUMA{}))
 		default:
-			t.Fatalf("field %s is of a new kind: see that it is in the key", fields.Field(i).Name)
+			t.Fatalf("field %s has a new kind: check that the key has it", fields.Field(i).Name)
 		}
 		add(fields.Field(i).Name, g)
+	}
+	if got, want := reflect.TypeFor[placement.NUMA]().NumField(), 2; got != want {
+		t.Errorf("placement.NUMA has %d fields, want %d: check that the key has them", got, want)
 	}
 	add("NUMA with memory", guest{Guest: placement.Guest{NUMA: &placement.NUMA{Memory: 1}}})
 	add("NUMA with pages", guest{Guest: placement.Guest{NUMA: &placement.NUMA{PageSize: 1}}})
@@ -186,8 +188,8 @@ func TestKeysTellGuestsApart(t *testing.T) {
 
 // Until the VMs are listed a launcher pod waits; the end of the listing, whatever it brought, wakes it.
 func TestLauncherPodsWaitForTheVMs(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
-	b.vms = vmiview.New(fake.NewSimpleDynamicClient(runtime.NewScheme()))
+	b := newFixture(config.DedicatedCPUArgs{})
+	b.vms = vms.New(fake.NewSimpleDynamicClient(runtime.NewScheme()))
 	pod := launcherPod("p", "2", ofVMI)
 	if err := b.podLister.Add(pod); err != nil {
 		t.Fatal(err)
@@ -196,14 +198,14 @@ func TestLauncherPodsWaitForTheVMs(t *testing.T) {
 	if status := b.PreEnqueue(t.Context(), pod); status.Code() != fwk.Pending {
 		t.Errorf("got %s %q", status.Code(), status.Message())
 	}
-	b.wakeAll(logger(t))
+	b.wakeAll()
 	if !b.queue["vms/p"] {
 		t.Error("the pod was not tried again when the listing had ended")
 	}
 }
 
 func TestAChangedVMWakesItsPods(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	bound := launcherPod("q", "2", ofVMI)
 	bound.Spec.NodeName = "n"
 	for _, pod := range []*corev1.Pod{launcherPod("p", "2", ofVMI), bound, launcherPod("other", "2")} {
@@ -211,14 +213,14 @@ func TestAChangedVMWakesItsPods(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.machineChanged(logger(t), types.NamespacedName{Namespace: "vms", Name: "a"})
+	b.vmiChanged(logger(t), types.NamespacedName{Namespace: "vms", Name: "a"})
 	if len(b.queue) != 1 || !b.queue["vms/p"] {
 		t.Errorf("tried again: %v", b.queue)
 	}
 }
 
 func TestOtherPodsCanBeIgnored(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{OtherPods: config.Ignore})
+	b := newFixture(config.DedicatedCPUArgs{OtherPods: config.Ignore})
 	if _, status := b.PreFilter(t.Context(), framework.NewCycleState(), guaranteedPod("a", "2"), nil); !status.IsSkip() {
 		t.Errorf("a pod without a VM: %s", status.Code())
 	}
@@ -236,7 +238,7 @@ func allocatable(node *framework.NodeInfo, cpus string) {
 // A VM that runs and must move is not held up by rules that were not there when it started; what could
 // not hold it is refused all the same.
 func TestMigrationTargets(t *testing.T) {
-	b := newBench(config.DedicatedCPUArgs{})
+	b := newFixture(config.DedicatedCPUArgs{})
 	b.vmi(t, "{cpu: {cores: 4, "+dedicated+"}, memory: {guest: 1Gi}, resources: {limits: {cpu: 4}}}")
 	target := func(pod *corev1.Pod) { pod.Labels["kubevirt.io/migrationJobUID"] = "m" }
 	for _, pod := range []*corev1.Pod{launcherPod("source", "2", ofVMI, running), launcherPod("target", "4", ofVMI, target)} {
@@ -249,7 +251,7 @@ func TestMigrationTargets(t *testing.T) {
 	}
 	moving := launcherPod("target", "4", ofVMI, target)
 	b.preFilter(t, moving)
-	if plugged := b.plugged(moving); plugged != 2 {
+	if plugged := b.pluggedCPUs(moving); plugged != 2 {
 		t.Errorf("%d CPUs are plugged, want 2", plugged)
 	}
 	_, status := b.PreFilter(t.Context(), framework.NewCycleState(), launcherPod("target", "2", ofVMI, target), nil)

@@ -32,7 +32,7 @@ func TestEstimate(t *testing.T) {
 		"what Filter would know does not count": {pod: launcherPod("new", "3"), report: unclear},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(config.DedicatedCPUArgs{})
+			b := newFixture(config.DedicatedCPUArgs{})
 			b.listed(t)
 			if test.report != nil {
 				b.report(t, "n1", nil, test.report)
@@ -47,7 +47,7 @@ func TestEstimate(t *testing.T) {
 
 // A VM bound on an estimate is told so, with the cause.
 func TestEstimateIsTold(t *testing.T) {
-	b, pod := newBench(config.DedicatedCPUArgs{}), launcherPod("new", "4")
+	b, pod := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "4")
 	b.listed(t)
 	state := b.preFilter(t, pod)
 	if status := b.Filter(t.Context(), state, pod, b.node(t, "n1")); !status.IsSuccess() {
@@ -57,7 +57,7 @@ func TestEstimateIsTold(t *testing.T) {
 	b.PostBind(t.Context(), state, pod, "n1")
 	select {
 	case told := <-b.DedicatedCPU.events.(*events.FakeRecorder).Events:
-		for _, want := range []string{"CPUsEstimated", "n1", "estimated", "there is no report"} {
+		for _, want := range []string{"CPUsEstimated", "n1", "by a count of free CPUs", "there is no report"} {
 			if !strings.Contains(told, want) {
 				t.Errorf("the event %q does not say %q", told, want)
 			}
@@ -69,7 +69,7 @@ func TestEstimateIsTold(t *testing.T) {
 
 func TestCPUManagerNodes(t *testing.T) {
 	for policy, want := range map[config.LabelPolicy]string{config.Required: ReasonNoLabel, config.Preferred: ""} {
-		b, pod := newBench(config.DedicatedCPUArgs{CPUManagerNodes: policy}), launcherPod("new", "4")
+		b, pod := newFixture(config.DedicatedCPUArgs{CPUManagerNodes: policy}), launcherPod("new", "4")
 		b.report(t, "n1", nil)
 		info := b.node(t, "n1")
 		node := info.Node().DeepCopy()

@@ -1,4 +1,4 @@
-package vmiview
+package vms
 
 import (
 	"context"
@@ -108,7 +108,7 @@ func TestRunFollowsTheVMIs(t *testing.T) {
 	update(object(int64(4)))
 	r.await(t, "a hotplug", r.cores(4))
 	if got := r.changed.Load(); got != 1 {
-		t.Errorf("told %d changes, want 1: a status says nothing new", got)
+		t.Errorf("%d changes were reported, want 1: a status asks for nothing new", got)
 	}
 	update(object("four"))
 	r.await(t, "a VMI that cannot be read", func() bool {
@@ -123,7 +123,7 @@ func TestRunFollowsTheVMIs(t *testing.T) {
 	if _, err := client.Create(t.Context(), object(int64(2)), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.await(t, "a VMI that comes after its pod may have been judged", func() bool { return r.changed.Load() == told+1 })
+	r.await(t, "a VMI that is created after its pod may have been judged", func() bool { return r.changed.Load() == told+1 })
 }
 
 func TestRunWithoutTheCRD(t *testing.T) {

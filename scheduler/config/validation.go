@@ -1,0 +1,23 @@
+package config
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// Validate returns all invalid values of args whose defaults are set.
+func Validate(a *DedicatedCPUArgs) field.ErrorList {
+	var errs field.ErrorList
+	errs = append(errs, oneOf("scoringStrategy", a.ScoringStrategy, LeastFragmentation, MostFree, MostAllocated)...)
+	errs = append(errs, oneOf("nodesWithoutExactReport", a.NodesWithoutExactReport, Refuse, Estimate)...)
+	errs = append(errs, oneOf("cpuManagerNodes", a.CPUManagerNodes, Required, Preferred)...)
+	return append(errs, oneOf("otherPods", a.OtherPods, Predict, Ignore)...)
+}
+
+func oneOf[T ~string](name string, value T, accepted ...T) field.ErrorList {
+	if slices.Contains(accepted, value) {
+		return nil
+	}
+	return field.ErrorList{field.NotSupported(field.NewPath(name), value, accepted)}
+}

@@ -1,0 +1,135 @@
+package dedicatedcpu
+
+import (
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/wakeup"
+)
+
+const stateKey fwk.StateKey = Name
+
+// cycle is the plugin's state of one scheduling cycle: PreFilter writes it, the other extension points read it.
+type cycle struct {
+	*demand
+	*findings
+	// simulated is set if the cycle asks about nodes that are not as they are. Preemption and nominated pods get a copy
+	// of the state and of the node, and change the pods of the copy. The cycle of a pod group changes the snapshot itself
+	// without a new generation (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
+	simulated bool
+	// evicts is set if the simulation took pods out, evictsInFlight if one of them is in flight.
+	evicts, evictsInFlight bool
+}
+
+// Clone is called for a simulation. The copy shares the demand and the findings.
+func (c *cycle) Clone() fwk.StateData {
+	clone := *c
+	clone.simulated = true
+	return &clone
+}
+
+// readCycle returns what PreFilter wrote; nil for a pod that PreFilter skipped.
+func readCycle(state fwk.CycleState) *cycle {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil
+	}
+	c, _ := data.(*cycle)
+	return c
+}
+
+// findings are what a cycle learns about nodes. Filter writes them from many goroutines.
+type findings struct {
+	// addPending puts the pod among those that a report can wake, once in a cycle.
+	addPending sync.Once
+	// heldAt has the names of the nodes that could not answer because of pods in flight. held is set when it has a node
+	// that was judged as it is, not in a simulation.
+	heldAt sync.Map
+	held   atomic.Bool
+	// estimatedAt has an estimate for each node that was accepted without an exact prediction, by name. anyEstimated is
+	// set if there is one; it is cheaper to read.
+	estimatedAt  sync.Map
+	anyEstimated atomic.Bool
+}
+
+// estimate is why an accepted node could not be predicted exactly.
+type estimate struct {
+	standing nodeview.Standing
+	why      string
+}
+
+func (f *findings) noteHeld(nodeName string, simulated bool) {
+	f.heldAt.Store(nodeName, nil)
+	if !simulated {
+		f.held.Store(true)
+	}
+}
+
+func (f *findings) noteEstimated(nodeName string, e estimate) {
+	f.estimatedAt.Store(nodeName, e)
+	f.anyEstimated.Store(true)
+}
+
+// noteExact takes noteEstimated back. A node is asked twice if pods are nominated to it, and may be exact without them.
+func (f *findings) noteExact(nodeName string) {
+	if f.anyEstimated.Load() {
+		f.estimatedAt.Delete(nodeName)
+	}
+}
+
+// estimateOf returns why a node was not predicted exactly; ok is false if it was.
+func (f *findings) estimateOf(nodeName string) (e estimate, ok bool) {
+	value, ok := f.estimatedAt.Load(nodeName)
+	if !ok {
+		return estimate{}, false
+	}
+	return value.(estimate), true
+}
+
+// predict asks the view about a node.
+func (pl *DedicatedCPU) predict(c *cycle, nodeInfo fwk.NodeInfo) *nodeview.Prediction {
+	if c.simulated {
+		return pl.view.Simulate(&c.Demand, nodeInfo)
+	}
+	return pl.view.Predict(&c.Demand, nodeInfo)
+}
+
+// pendingDemand is the demand of a pod that waits, as package wakeup needs it.
+type pendingDemand struct {
+	*demand
+	pl     *DedicatedCPU
+	heldAt *sync.Map
+}
+
+func (pl *DedicatedCPU) pendingDemand(d *demand, f *findings) *pendingDemand {
+	return &pendingDemand{demand: d, pl: pl, heldAt: &f.heldAt}
+}
+
+// Class is called by package wakeup.
+func (d *pendingDemand) Class() string { return d.class() }
+
+// HeldAt is called by package wakeup.
+func (d *pendingDemand) HeldAt(nodeName string) bool {
+	_, held := d.heldAt.Load(nodeName)
+	return held
+}
+
+// Capacity is called by package wakeup when the report of a node has changed.
+func (d *pendingDemand) Capacity(node *corev1.Node, limit int) (pods int, exact bool) {
+	if d.dedicated && !d.pl.eligible(node) {
+		return wakeup.NoCapacity, true // the event of the label will wake the pod
+	}
+	best := d.pl.view.AtBest(node, &d.Demand)
+	if d.pl.refusalOf(d.demand, best) != nil {
+		return wakeup.NoCapacity, true
+	}
+	pods, exact = d.pl.view.Room(node, &d.Demand, limit)
+	if pods == 0 && !exact {
+		return wakeup.NoCapacity, false // too few CPUs are free, whatever becomes of the pods in flight
+	}
+	return pods, exact
+}

@@ -1,0 +1,154 @@
+package dedicatedcpu
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/vms"
+)
+
+// sharedState is what all profiles of a scheduler share: one watch, one copy of each report, one prediction for pods
+// that ask for the same. A pod that one profile binds is expected by all.
+type sharedState struct {
+	view      *nodeview.View
+	vms       *vms.View
+	client    kubernetes.Interface
+	informers informers.SharedInformerFactory
+	podIndex  cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
+
+	mu      sync.Mutex
+	plugins []*DedicatedCPU // one for each profile
+}
+
+// startWatching starts the watches of nodes, pods and VMs. They end with ctx.
+func startWatching(ctx context.Context, handle fwk.Handle) (*sharedState, error) {
+	client, err := dynamic.NewForConfig(handle.KubeConfig())
+	if err != nil {
+		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
+	}
+	s := &sharedState{
+		view:      &nodeview.View{},
+		vms:       vms.New(client),
+		client:    handle.ClientSet(),
+		informers: handle.SharedInformerFactory(),
+	}
+	pods := s.informers.Core().V1().Pods().Informer()
+	if err := pods.AddIndexers(vms.PodIndexers()); err != nil {
+		return nil, fmt.Errorf("indexing pods by VMI: %w", err)
+	}
+	s.podIndex = pods.GetIndexer()
+	if _, err := pods.AddEventHandler(s.podEvents(ctx)); err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
+	}
+	logger := klog.FromContext(ctx)
+	go func() {
+		events := nodeview.Events{
+			Changed:  s.reportChanged,
+			Compared: func(node string, with nodeview.Comparison) { compared(logger, node, with) },
+			Settled:  s.wakeAll,
+		}
+		if err := s.view.Run(ctx, client, events); err != nil {
+			logger.Error(err, "node reports are not read, no dedicated VM will be scheduled")
+		}
+	}()
+	go func() {
+		events := vms.Events{
+			Changed: func(name types.NamespacedName) { s.vmiChanged(logger, name) },
+			Settled: s.wakeAll,
+		}
+		if err := s.vms.Run(ctx, events); err != nil {
+			logger.Error(err, "VMs are not read, launcher pods are judged by themselves")
+		}
+	}()
+	return s, nil
+}
+
+// add adds the plugin of one more profile. It missed earlier changes, but no pod of its profile was looked at yet.
+func (s *sharedState) add(pl *DedicatedCPU) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plugins = append(s.plugins, pl)
+}
+
+func (s *sharedState) each(f func(pl *DedicatedCPU)) {
+	s.mu.Lock()
+	plugins := slices.Clone(s.plugins)
+	s.mu.Unlock()
+	for _, pl := range plugins {
+		f(pl)
+	}
+}
+
+// reportChanged is called when a node's report has changed.
+func (s *sharedState) reportChanged(nodeName string) {
+	s.each(func(pl *DedicatedCPU) { pl.waker.ReportChanged(nodeName) })
+}
+
+// wakeAll is called when the reports or the VMs have been listed for the first time.
+func (s *sharedState) wakeAll() {
+	s.each(func(pl *DedicatedCPU) { pl.waker.WakeAll() })
+}
+
+// vmiChanged is called when a VMI asks for something else than before. PreFilter may have refused its launcher pods, so
+// they are tried again.
+func (s *sharedState) vmiChanged(logger klog.Logger, name types.NamespacedName) {
+	pods, err := vms.PodsOf(s.podIndex, name)
+	if err != nil {
+		logger.Error(err, "pods of a changed VM are not tried again", "vm", name.String())
+		return
+	}
+	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
+	if pl := s.first(); pl != nil && len(pods) > 0 {
+		pl.waker.Activate(klog.LoggerWithValues(logger, "changedVM", name.String()), pods)
+	}
+}
+
+// first returns the plugin of one profile, for what concerns all: they share one scheduling queue. It is nil as long as
+// there is no plugin.
+func (s *sharedState) first() *DedicatedCPU {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.plugins) == 0 {
+		return nil
+	}
+	return s.plugins[0]
+}
+
+// podEvents handles the events of kube-scheduler's pod watch. A pod that is bound, by this scheduler or another, or is
+// deleted is not pending any more. A pod that leaves its node frees CPUs.
+func (s *sharedState) podEvents(ctx context.Context) cache.ResourceEventHandler {
+	notPending := func(pod *corev1.Pod) { s.each(func(pl *DedicatedCPU) { pl.waker.Remove(pod.UID) }) }
+	return cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, object any) {
+			pod, ok := object.(*corev1.Pod)
+			if !ok || pod.Spec.NodeName == "" {
+				return
+			}
+			was, ok := before.(*corev1.Pod)
+			if !ok || was.Spec.NodeName == "" {
+				notPending(pod)
+			}
+		},
+		DeleteFunc: func(object any) {
+			if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = unknown.Obj
+			}
+			if pod, ok := object.(*corev1.Pod); ok {
+				notPending(pod)
+				s.podLeft(ctx, pod)
+			}
+		},
+	}
+}

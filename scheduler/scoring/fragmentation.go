@@ -1,0 +1,97 @@
+package scoring
+
+import (
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+)
+
+// sizes are the VM sizes, in CPUs, that LeastFragmentation keeps capacity for. They are common sizes, not those of the
+// VMs in the cluster: nobody knows which VMs come next, and a rating must not depend on those that came before.
+var sizes = [...]int{1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64}
+
+// loss is what a placement costs other VMs. For each of sizes it counts the CPUs of the VMs of that size that fit before
+// and do not fit after. Every placement costs at least its own CPUs; what it costs beyond that is fragmentation. Between
+// equal losses the one is lower that keeps more NUMA nodes, caches and cores entirely free.
+func loss(before, after *capacity, sharedMilliCPU int64) int64 {
+	unitsBefore := before.units()
+	unitsAfter := after.units()
+	var sum int64
+	for _, size := range sizes {
+		lost := before.room(&unitsBefore, size, sharedMilliCPU) - after.room(&unitsAfter, size, sharedMilliCPU)
+		sum += int64(size) * int64(lost)
+	}
+	return sum*wholeWeight + int64(split(before, after))
+}
+
+// wholeWeight is more than split can return.
+const wholeWeight = 4 * cpuset.MaxCPUs
+
+// units are counts of the CPUs that a node can grant.
+type units struct {
+	all     int
+	numa    []int // of each NUMA node
+	largest int   // number of CPUs of the largest NUMA node, taken or not
+}
+
+// units counts. With full-pcpus-only only entirely free cores count, since the kubelet grants whole cores.
+func (c *capacity) units() units {
+	topology := c.node.Topology
+	free := c.free
+	if c.node.CPUManager.Options.FullPCPUsOnly {
+		free = cpuset.Set{}
+		for _, core := range topology.Cores() {
+			if core.CPUs.SubsetOf(c.free) {
+				free = free.Union(core.CPUs)
+			}
+		}
+	}
+	u := units{all: free.Len(), numa: make([]int, 0, 8)}
+	for _, numa := range topology.NUMANodes() {
+		u.numa = append(u.numa, numa.CPUs.Intersect(free).Len())
+		u.largest = max(u.largest, numa.CPUs.Len())
+	}
+	return u
+}
+
+// room is the number of VMs of one size that still fit, each with sidecars of sharedMilliCPU. It counts; it does not ask
+// what the kubelet would do.
+func (c *capacity) room(u *units, size int, sharedMilliCPU int64) int {
+	policy := c.node.TopologyManager.Policy
+	aligned := policy == kubeletcpu.TopologySingleNUMANode || policy == kubeletcpu.TopologyRestricted
+	n := 0
+	switch {
+	case c.node.CPUManager.Options.FullPCPUsOnly && size%c.node.Topology.ThreadsPerCore() != 0:
+	case aligned && size <= u.largest:
+		for _, cpus := range u.numa {
+			n += cpus / size
+		}
+	case policy != kubeletcpu.TopologySingleNUMANode:
+		n = u.all / size
+	}
+	byMilliCPU := int(c.milli / (1000*int64(size) + sharedMilliCPU))
+	return max(0, min(n, byMilliCPU))
+}
+
+// split counts the CPUs of NUMA nodes, uncore caches and cores that are entirely free before, and are not after. A CPU
+// counts once for each of the three.
+func split(before, after *capacity) int {
+	topology := before.node.Topology
+	reserved := before.node.Reserved
+	sum := 0
+	count := func(unit cpuset.Set) {
+		unit = unit.Minus(reserved)
+		if unit.SubsetOf(before.free) && !unit.SubsetOf(after.free) {
+			sum += unit.Len()
+		}
+	}
+	for _, numa := range topology.NUMANodes() {
+		count(numa.CPUs)
+	}
+	for _, uncore := range topology.UncoreUnits() {
+		count(uncore.CPUs)
+	}
+	for _, core := range topology.Cores() {
+		count(core.CPUs)
+	}
+	return sum
+}

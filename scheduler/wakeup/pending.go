@@ -1,0 +1,161 @@
+package wakeup
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	schedulinghelpers "k8s.io/component-helpers/scheduling/corev1"
+	"k8s.io/utils/clock"
+)
+
+// Demand is what a pending pod asks for.
+type Demand interface {
+	// Class is equal for demands that every node answers alike.
+	Class() string
+	// HeldAt reports whether the node could not answer because of pods in flight.
+	HeldAt(nodeName string) bool
+	// Capacity returns how many pods of this class, at most limit, a node has room for beside those expected there. It
+	// is NoCapacity if there is no room even if those do not come. exact is false if the number is only an estimate.
+	Capacity(node *corev1.Node, limit int) (pods int, exact bool)
+}
+
+// NoCapacity says that a node has no room for a pod, even if the pods that are expected there do not come.
+const NoCapacity = -1
+
+// pendingPod is a pod from its first Filter until it is bound or deleted.
+type pendingPod struct {
+	pod   *corev1.Pod
+	class string
+	// demand is nil while a scheduling cycle has not come as far as Filter.
+	demand    Demand
+	firstSeen time.Time
+	// retry wakes the pod once; nil if it is not set.
+	retry clock.Timer
+}
+
+// Add puts a pod among those that a report can wake. Some are just being scheduled: for those the scheduling queue
+// remembers the activation.
+func (w *Waker) Add(pod *corev1.Pod, demand Demand) {
+	w.put(pod, demand)
+	// A pod deleted during its cycle has already had its delete event; adding it now would leak it.
+	now, err := w.pods.Pods(pod.Namespace).Get(pod.Name)
+	if err != nil || now.UID != pod.UID {
+		w.Remove(pod.UID)
+	}
+}
+
+func (w *Waker) put(pod *corev1.Pod, demand Demand) {
+	class := demand.Class()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending[pod.UID]
+	if p == nil {
+		p = &pendingPod{firstSeen: w.clock.Now()}
+		w.pending[pod.UID] = p
+	}
+	p.pod = pod
+	p.class = class
+	p.demand = demand
+}
+
+// Begin says that a scheduling cycle of the pod begins. Reports do not wake it until Add.
+func (w *Waker) Begin(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if p := w.pending[uid]; p != nil {
+		p.demand = nil
+	}
+}
+
+// Remove forgets a pod that is bound or deleted.
+func (w *Waker) Remove(uid types.UID) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending[uid]
+	if p == nil {
+		return
+	}
+	if p.retry != nil {
+		p.retry.Stop()
+	}
+	delete(w.pending, uid)
+}
+
+// HeldAt reports whether a pending pod waits for the report of a node.
+func (w *Waker) HeldAt(uid types.UID, nodeName string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending[uid]
+	return p != nil && p.demand != nil && p.demand.HeldAt(nodeName)
+}
+
+// PendingFor returns for how long the scheduler has known a pod. It does not use the pod's creation time: that is the
+// API server's clock, which may be ahead of this one.
+func (w *Waker) PendingFor(uid types.UID) time.Duration {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending[uid]
+	if p == nil {
+		return 0
+	}
+	return w.clock.Since(p.firstSeen)
+}
+
+// RetryIn wakes a pod after a delay if it is still pending then. A pod has at most one such timer; while it runs,
+// further calls do nothing.
+func (w *Waker) RetryIn(uid types.UID, delay time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.pending[uid]
+	if p == nil || p.retry != nil || w.ended {
+		return
+	}
+	p.retry = w.clock.AfterFunc(delay, func() { w.retry(uid) })
+}
+
+func (w *Waker) retry(uid types.UID) {
+	w.mu.Lock()
+	p := w.pending[uid]
+	if p == nil || w.ended {
+		w.mu.Unlock()
+		return
+	}
+	p.retry = nil
+	waits := p.demand != nil
+	pod := p.pod
+	w.mu.Unlock()
+	if waits {
+		w.Activate(w.logger, []*corev1.Pod{pod})
+	}
+}
+
+// waiting returns the pods that a report can wake, in no order.
+func (w *Waker) waiting() []pendingPod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	pods := make([]pendingPod, 0, len(w.pending))
+	for p := range maps.Values(w.pending) {
+		if p.demand != nil {
+			pods = append(pods, *p)
+		}
+	}
+	return pods
+}
+
+// Len is the number of pods that a report can wake.
+func (w *Waker) Len() int { return len(w.waiting()) }
+
+// sortByImportance sorts pods as the scheduling queue does: by priority, then by age.
+func sortByImportance(pods []pendingPod) {
+	slices.SortFunc(pods, func(a, b pendingPod) int {
+		return cmp.Or(
+			cmp.Compare(schedulinghelpers.PodPriority(b.pod), schedulinghelpers.PodPriority(a.pod)),
+			a.pod.CreationTimestamp.Compare(b.pod.CreationTimestamp.Time),
+			cmp.Compare(a.pod.UID, b.pod.UID),
+		)
+	})
+}

@@ -1,0 +1,219 @@
+package wakeup
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
+)
+
+// Waker wakes pending pods. All methods may be called from any goroutine.
+type Waker struct {
+	logger klog.Logger
+	nodes  corelisters.NodeLister
+	pods   corelisters.PodLister
+	queue  fwk.PodActivator
+	clock  clock.WithDelayedExecution
+
+	mu      sync.Mutex
+	pending map[types.UID]*pendingPod
+	rounds  map[string]*wakeRounds // the latest of each node, by name
+	ended   bool
+}
+
+// New returns a Waker whose timers end with ctx.
+func New(ctx context.Context, nodes corelisters.NodeLister, pods corelisters.PodLister, queue fwk.PodActivator, clock clock.WithDelayedExecution) *Waker {
+	w := &Waker{
+		logger:  klog.FromContext(ctx),
+		nodes:   nodes,
+		pods:    pods,
+		queue:   queue,
+		clock:   clock,
+		pending: map[types.UID]*pendingPod{},
+		rounds:  map[string]*wakeRounds{},
+	}
+	context.AfterFunc(ctx, w.end)
+	return w
+}
+
+// end stops all timers.
+func (w *Waker) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	for _, p := range w.pending {
+		if p.retry != nil {
+			p.retry.Stop()
+		}
+	}
+	for _, r := range w.rounds {
+		if r.timer != nil {
+			r.timer.Stop()
+		}
+	}
+}
+
+// wakeRounds are the rounds that one changed report starts. The first round wakes as many pods as the node has room for.
+// If room is left after a pause, because the pods had to go elsewhere, the next round wakes four times as many. A thousand
+// pods are tried within a second. If a thousand pods of a class wait for one place, one is tried.
+//
+// A round that wakes nobody makes the pauses longer. That is so while the room is for pods that are expected there: such
+// a pod may still not be bound, and not every such failure is an event. It is so too where the room is only estimated:
+// pods that go there are not seen before the next report.
+type wakeRounds struct {
+	node  string
+	grown int // rounds in a row that woke pods for a room that is known exactly
+	idle  int // rounds in a row that did not
+	tried map[types.UID]bool
+	timer clock.Timer // of the next round
+}
+
+// RoundPause is how long the pods of a round have to be scheduled before the next round. Rounds that wake nobody double
+// it, to MaxPause at most.
+const (
+	RoundPause = 150 * time.Millisecond
+	MaxPause   = RoundPause << maxIdle
+
+	maxIdle = 5
+)
+
+// ReportChanged starts the rounds of a node's new report, in place of those of the report before.
+func (w *Waker) ReportChanged(nodeName string) {
+	r := &wakeRounds{node: nodeName, tried: map[types.UID]bool{}}
+	w.mu.Lock()
+	if before := w.rounds[nodeName]; before != nil && before.timer != nil {
+		before.timer.Stop()
+	}
+	w.rounds[nodeName] = r
+	w.mu.Unlock()
+	w.round(r)
+}
+
+// round wakes the pods of one round and schedules the next.
+func (w *Waker) round(r *wakeRounds) {
+	node, err := w.nodes.Get(r.node)
+	if err != nil { // the event of a new Node will wake the pods
+		w.finish(r)
+		return
+	}
+	picked := w.pick(node, r)
+	w.Activate(klog.LoggerWithValues(w.logger, "node", r.node), picked.pods)
+	if !picked.more {
+		w.finish(r)
+		return
+	}
+	if len(picked.pods) > 0 && picked.exact {
+		r.grown++
+		r.idle = 0
+	} else {
+		r.grown = 0
+		r.idle = min(r.idle+1, maxIdle)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rounds[r.node] != r || w.ended {
+		return // there has been another report since
+	}
+	r.timer = w.clock.AfterFunc(RoundPause<<r.idle, func() {
+		if w.current(r) {
+			w.round(r)
+		}
+	})
+}
+
+// current reports whether no newer report has come.
+func (w *Waker) current(r *wakeRounds) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rounds[r.node] == r && !w.ended
+}
+
+// finish forgets rounds that are over.
+func (w *Waker) finish(r *wakeRounds) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.rounds[r.node] == r {
+		delete(w.rounds, r.node)
+	}
+}
+
+// picked are the pods of one round.
+type picked struct {
+	pods  []*corev1.Pod
+	more  bool // there may be pods for another round
+	exact bool // the room of all classes is known exactly
+}
+
+// pick returns the pods of the next round. Most reports leave no room for most classes.
+func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
+	waiting := w.waiting()
+	result := picked{exact: true}
+	rooms := map[string]int{} // for how many more pods of a class there is room
+	var candidates []pendingPod
+	for _, p := range waiting {
+		if r.tried[p.pod.UID] {
+			continue
+		}
+		if p.demand.HeldAt(node.Name) {
+			r.tried[p.pod.UID] = true
+			result.pods = append(result.pods, p.pod)
+			continue
+		}
+		room, known := rooms[p.class]
+		if !known {
+			var exact bool
+			room, exact = p.demand.Capacity(node, len(waiting))
+			if room > 0 && exact {
+				room <<= 2 * r.grown
+			}
+			result.exact = result.exact && (exact || room == NoCapacity)
+			rooms[p.class] = room
+		}
+		if room != NoCapacity {
+			candidates = append(candidates, p)
+		}
+	}
+	sortByImportance(candidates)
+	for _, p := range candidates {
+		room := rooms[p.class]
+		if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
+			continue
+		}
+		if room == 0 {
+			result.more = true
+			continue
+		}
+		r.tried[p.pod.UID] = true
+		result.pods = append(result.pods, p.pod)
+		rooms[p.class]--
+	}
+	return result
+}
+
+// WakeAll wakes all pods that wait, for example when the first list of the reports has come.
+func (w *Waker) WakeAll() {
+	var pods []*corev1.Pod
+	for _, p := range w.waiting() {
+		pods = append(pods, p.pod)
+	}
+	w.Activate(w.logger, pods)
+}
+
+// Activate makes the scheduling queue try pods again at once.
+func (w *Waker) Activate(logger klog.Logger, pods []*corev1.Pod) {
+	if len(pods) == 0 {
+		return
+	}
+	byName := map[string]*corev1.Pod{}
+	for _, pod := range pods {
+		byName[pod.Namespace+"/"+pod.Name] = pod
+	}
+	logger.V(2).Info("trying pending pods again", "pods", len(pods))
+	w.queue.Activate(logger, byName)
+}

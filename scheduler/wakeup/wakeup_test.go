@@ -1,0 +1,195 @@
+package wakeup
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	corelisters "k8s.io/client-go/listers/core/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+)
+
+// fixture is a Waker with one node n1.
+type fixture struct {
+	*Waker
+	t     *testing.T
+	pods  cache.Indexer
+	woken map[string]bool
+	stop  context.CancelFunc
+	// room is the answer of every demand.
+	room  int
+	exact bool
+}
+
+func newFixture(t *testing.T) *fixture {
+	nodes := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
+	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	if err := nodes.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	f := &fixture{t: t, pods: pods, woken: map[string]bool{}, stop: stop}
+	f.Waker = New(ctx, corelisters.NewNodeLister(nodes), corelisters.NewPodLister(pods), f, clock.RealClock{})
+	return f
+}
+
+// Activate makes the fixture the scheduling queue.
+func (f *fixture) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
+	for _, pod := range pods {
+		f.woken[pod.Name] = true
+	}
+}
+
+// demand has one class, and the room of the fixture.
+type demand struct {
+	*fixture
+	heldAt string
+}
+
+func (d *demand) Class() string           { return "" }
+func (d *demand) HeldAt(node string) bool { return d.heldAt == node }
+func (d *demand) Capacity(_ *corev1.Node, limit int) (pods int, exact bool) {
+	return min(d.room, limit), d.exact
+}
+
+func (f *fixture) pend(name string, created time.Time) *corev1.Pod {
+	f.t.Helper()
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "vms", Name: name, UID: types.UID(name), CreationTimestamp: metav1.NewTime(created)}}
+	if err := f.pods.Add(pod); err != nil {
+		f.t.Fatal(err)
+	}
+	f.Add(pod, &demand{fixture: f})
+	return pod
+}
+
+// expect checks how many pods were woken since the last call, and removes them: they are bound.
+func (f *fixture) expect(when string, want int) {
+	f.t.Helper()
+	if len(f.woken) != want {
+		f.t.Errorf("%s: %d pods are woken, want %d: %v", when, len(f.woken), want, slices.Sorted(maps.Keys(f.woken)))
+	}
+	clear(f.woken)
+}
+
+// pass lets time pass.
+func pass(length time.Duration) {
+	<-time.After(length)
+	synctest.Wait()
+}
+
+// steps lets time pass, and returns how many pods each step woke.
+func (f *fixture) steps(number int, length time.Duration) (woken []int) {
+	for range number {
+		clear(f.woken)
+		pass(length)
+		woken = append(woken, len(f.woken))
+	}
+	clear(f.woken)
+	return woken
+}
+
+// Exact room that is not used grows, estimated room does not: pods bound there are not seen before the next report.
+func TestRounds(t *testing.T) {
+	for name, test := range map[string]struct {
+		room  int
+		exact bool
+		first int
+		later []int // in steps of pause
+		pause time.Duration
+	}{
+		"exact room":        {room: 1, exact: true, first: 1, later: []int{4, 16, 64, 15, 0}, pause: RoundPause},
+		"estimated room":    {room: 1, exact: false, first: 1, later: []int{4, 1, 1}, pause: MaxPause},
+		"no room":           {room: NoCapacity, exact: true, first: 0, later: []int{0, 0}, pause: MaxPause},
+		"for expected pods": {room: 0, exact: true, first: 0, later: []int{0, 0}, pause: MaxPause},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFixture(t)
+			f.room = test.room
+			f.exact = test.exact
+			for i := range 100 {
+				f.pend(fmt.Sprint("vm-", i), time.Now())
+			}
+			f.ReportChanged("n1")
+			f.expect("the report", test.first)
+			if got := f.steps(len(test.later), test.pause); !slices.Equal(got, test.later) {
+				t.Errorf("%s: later rounds wake %v, want %v", name, got, test.later)
+			}
+		})
+	}
+}
+
+// A Node that is deleted leaves nothing behind: with an autoscaler their names are without end. Nor does a context
+// that ends.
+func TestNothingIsLeftBehind(t *testing.T) { synctest.Test(t, testNothingIsLeftBehind) }
+
+func testNothingIsLeftBehind(t *testing.T) {
+	f := newFixture(t)
+	f.ReportChanged("nobody")
+	if len(f.rounds) > 0 {
+		t.Errorf("there are rounds of a node that does not exist: %v", f.rounds)
+	}
+	f.exact = true
+	f.pend("vm", time.Now())
+	f.ReportChanged("n1")
+	f.RetryIn("vm", time.Minute)
+	f.stop()
+	synctest.Wait()
+	f.room = 1
+	pass(time.Hour)
+	f.ReportChanged("nobody")
+	f.expect("the context has ended", 0)
+}
+
+// However often a pod's cycles ask, it is tried again once.
+func TestRetryIn(t *testing.T) { synctest.Test(t, testRetryIn) }
+
+func testRetryIn(t *testing.T) {
+	f := newFixture(t)
+	pod := f.pend("vm", time.Now().Add(time.Hour)) // by a clock that is ahead
+	pass(10 * time.Second)
+	if got := f.PendingFor("vm"); got != 10*time.Second {
+		t.Errorf("the pod is pending for %s, want 10s", got)
+	}
+	for range 3 {
+		f.RetryIn("vm", 20*time.Second)
+		f.Begin("vm")
+		f.Add(pod, &demand{fixture: f})
+	}
+	pass(19 * time.Second)
+	f.expect("too early", 0)
+	pass(time.Second)
+	f.expect("in time", 1)
+	pass(time.Hour)
+	f.expect("once only", 0)
+	f.RetryIn("vm", time.Second)
+	f.Remove("vm")
+	pass(time.Second)
+	f.expect("the pod is bound", 0)
+	f.RetryIn("vm", time.Second)
+	pass(time.Second)
+	f.expect("a pod that is not pending", 0)
+}
+
+// A pod that was deleted in its cycle, or made again under its name, is not pending.
+func TestAddOfADeletedPod(t *testing.T) { synctest.Test(t, testAddOfADeletedPod) }
+
+func testAddOfADeletedPod(t *testing.T) {
+	f := newFixture(t)
+	pod := f.pend("vm", time.Now())
+	f.Remove("vm")
+	deleted := pod.DeepCopy()
+	deleted.UID = "before"
+	f.Add(deleted, &demand{fixture: f})
+	if got := f.Len(); got != 0 || len(f.pending) != 0 {
+		t.Errorf("%d pods are pending, want none", got)
+	}
+}
