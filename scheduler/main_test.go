@@ -15,6 +15,7 @@ import (
 	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
 
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
+	"corepin.dev/corepin/scheduler/scoring"
 )
 
 const (
@@ -94,7 +95,7 @@ func checkProfile(t *testing.T, sched *scheduler.Scheduler, profile *schedulerco
 		}
 		others += plugin.Weight
 	}
-	if own*dedicatedcpu.MinExactScore <= others*100 {
+	if own*scoring.MinRated <= others*100 {
 		t.Errorf("profile %s: weight %d of %s does not put nodes predicted exactly first: the others' sum to %d",
 			profile.SchedulerName, own, dedicatedcpu.Name, others)
 	}
