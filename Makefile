@@ -66,6 +66,7 @@ bench-pin: setup ## Start 50 guests at once: time until they are pinned, the age
 
 bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/; ten minutes
 	@go run ./test/perf/packing -seeds 3 -out $(BINARIES)/bench
+	@go run ./test/perf/packing -seeds 3 -apart -out $(BINARIES)/bench/apart
 
 bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes an hour
 	@go run ./test/perf/scale -out $(BINARIES)/bench

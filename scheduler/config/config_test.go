@@ -14,7 +14,7 @@ const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUAr
 
 func TestDecode(t *testing.T) {
 	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
-	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}
 	for name, test := range map[string]struct {
 		text    string
 		want    DedicatedCPUArgs
@@ -22,8 +22,8 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, OtherPods: Ignore}},
-		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, OtherPods: Ignore}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
 		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},
@@ -31,6 +31,8 @@ func TestDecode(t *testing.T) {
 		"another kind":                   {text: "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: Other\n", wantErr: `kind "Other"`},
 		"another version":                {text: "apiVersion: scheduler.corepin.dev/v2\nkind: DedicatedCPUArgs\n", wantErr: `apiVersion "scheduler.corepin.dev/v2"`},
 		"an unknown strategy":            {text: header + "scoringStrategy: Random\n", wantErr: `scoringStrategy: Unsupported value: "Random"`},
+		"a range too large":              {text: header + "scoreRange: 41\n", wantErr: "scoreRange: Invalid value: 41: must be between 1 and 40"},
+		"a negative range":               {text: header + "scoreRange: -1\n", wantErr: "scoreRange: Invalid value: -1: must be between 1 and 40"},
 		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
 		"an unknown label policy":        {text: header + "cpuManagerNodes: Sometimes\n", wantErr: `cpuManagerNodes: Unsupported value: "Sometimes"`},
 		"an unknown strictness":          {text: header + "strictness: Lax\n", wantErr: `"Lax" is not a strictness`},

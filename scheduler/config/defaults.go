@@ -5,6 +5,7 @@ func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.APIVersion, APIVersion)
 	setDefault(&a.Kind, Kind)
 	setDefault(&a.ScoringStrategy, LeastFragmentation)
+	setDefault(&a.ScoreRange, 5)
 	setDefault(&a.NodesWithoutExactReport, Estimate)
 	setDefault(&a.CPUManagerNodes, Required)
 	setDefault(&a.OtherPods, Predict)

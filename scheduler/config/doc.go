@@ -7,6 +7,7 @@
 //	    apiVersion: scheduler.corepin.dev/v1alpha1
 //	    kind: DedicatedCPUArgs
 //	    scoringStrategy: LeastFragmentation
+//	    scoreRange: 5
 //	    nodesWithoutExactReport: Estimate
 //	    cpuManagerNodes: Required
 //	    strictness: Strict

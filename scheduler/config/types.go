@@ -12,6 +12,10 @@ const (
 	Kind       = "DedicatedCPUArgs"
 )
 
+// MaxScoreRange is the largest ScoreRange. With it and the shipped weight, the worst exact node still wins over every
+// node that is only estimated.
+const MaxScoreRange = 40
+
 // DedicatedCPUArgs are the arguments of plugin DedicatedCPU.
 type DedicatedCPUArgs struct {
 	metav1.TypeMeta `json:",inline"`
@@ -19,6 +23,13 @@ type DedicatedCPUArgs struct {
 	// ScoringStrategy says which of the nodes that can take a VM is preferred.
 	// Default: LeastFragmentation.
 	ScoringStrategy ScoringStrategy `json:"scoringStrategy,omitempty"`
+
+	// ScoreRange is by how many points of score two nodes may differ whose kubelets are predicted exactly: 1 to 40. The
+	// best of them gets 100, the worst 100-scoreRange. The plugin's weight times this range is how much the scoring
+	// strategy counts. Below 200 a preference of the user that is met on one node only wins over the strategy: affinity,
+	// soft topology spread, a PreferNoSchedule taint. With a larger range the strategy can win; package scoring has a
+	// table. Default: 5, which is 130 with the shipped weight of 26.
+	ScoreRange int `json:"scoreRange,omitempty"`
 
 	// NodesWithoutExactReport says whether a VM may go to a node whose kubelet cannot be predicted exactly. Such a
 	// node has no report, one that cannot be read, or one that is not exact. Default: Estimate.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -10,6 +11,9 @@ import (
 func Validate(a *DedicatedCPUArgs) field.ErrorList {
 	var errs field.ErrorList
 	errs = append(errs, oneOf("scoringStrategy", a.ScoringStrategy, LeastFragmentation, MostFree, MostAllocated)...)
+	if a.ScoreRange < 1 || a.ScoreRange > MaxScoreRange {
+		errs = append(errs, field.Invalid(field.NewPath("scoreRange"), a.ScoreRange, fmt.Sprintf("must be between 1 and %d", MaxScoreRange)))
+	}
 	errs = append(errs, oneOf("nodesWithoutExactReport", a.NodesWithoutExactReport, Refuse, Estimate)...)
 	errs = append(errs, oneOf("cpuManagerNodes", a.CPUManagerNodes, Required, Preferred)...)
 	return append(errs, oneOf("otherPods", a.OtherPods, Predict, Ignore)...)

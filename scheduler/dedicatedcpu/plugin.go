@@ -105,7 +105,7 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 	}
 	state.add(pl)
 	klog.FromContext(ctx).Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
-		"scoringStrategy", args.ScoringStrategy, "nodesWithoutExactReport", args.NodesWithoutExactReport,
+		"scoringStrategy", args.ScoringStrategy, "scoreRange", args.ScoreRange, "nodesWithoutExactReport", args.NodesWithoutExactReport,
 		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "otherPods", args.OtherPods)
 	go explainer.Run(ctx)
 	return pl
@@ -113,7 +113,7 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 
 // argsKey is equal for args with which a plugin answers and rates alike.
 func argsKey(args *config.DedicatedCPUArgs) string {
-	return fmt.Sprintf("%s;%s;%s;%s;%s", args.ScoringStrategy, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness, args.OtherPods)
+	return fmt.Sprintf("%s;%d;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness, args.OtherPods)
 }
 
 // countedQueue counts the pods that are woken.

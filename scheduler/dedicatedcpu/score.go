@@ -60,6 +60,6 @@ func (pl *DedicatedCPU) NormalizeScore(_ context.Context, _ fwk.CycleState, _ *c
 	for i := range scores {
 		ratings[i] = &scores[i].Score
 	}
-	scoring.Normalize(ratings)
+	scoring.Normalize(ratings, pl.args.ScoreRange)
 	return nil
 }

@@ -6,6 +6,37 @@
 //
 // A rating counts. The kubelet's decision, which is predicted elsewhere, tells whether the VM fits at all; here it
 // matters only how much of the node is left, and a few divisions are enough for that.
+//
+// # One voice among many
+//
+// kube-scheduler multiplies each plugin's score (0 to 100) by the plugin's weight and adds them up. The table has what a
+// plugin can contribute to the difference between two nodes, with the default weights of kube-scheduler
+// (pkg/scheduler/apis/config/v1/default_plugins.go, v1.36.3) and the shipped weight of DedicatedCPU.
+//
+//	plugin                           weight  largest difference  normal difference between two nodes
+//	DedicatedCPU, exact or estimated 26      2,470 or more       always the same: exact nodes come first
+//	DedicatedCPU, both exact         26      130 (scoreRange 5)  best against worst rating of the cycle: 130
+//	TaintToleration                  3       300                 one PreferNoSchedule taint against none: 300
+//	NodeAffinity, preferred terms    2       200                 the heaviest sum of met terms against none: 200
+//	InterPodAffinity, preferred      2       200                 stretched: any difference of met terms gives 200
+//	PodTopologySpread, ScheduleAnyway 2      200                 no matching pod against one: 200; k against k+1: 200/(k+1)
+//	DynamicResources                 2       200                 only for pods with resource claims
+//	NodeResourcesFit, LeastAllocated 1       100                 half of the VM's share of the node's CPUs and memory: 3 to 25
+//	NodeResourcesBalancedAllocation  1       50                  how much the VM evens CPU against memory: 0 to 10
+//	ImageLocality                    1       100                 0 if the launcher image is on all nodes or on few
+//	VolumeBinding                    1       100                 only with feature StorageCapacityScoring
+//
+// Two rules follow.
+//
+// A node that is predicted exactly wins over every estimated node. The stock weights add up to 15, so all stock plugins
+// together give at most 1,500. The lowest exact score is 60, with the largest scoreRange of 40, and 60 x 26 is 1,560.
+//
+// Among exact nodes a preference that a user has written down wins over fragmentation. Taints, affinity and soft spread
+// that are met on one node and not on the other count 200 at least. With the default range of 5, corepin's strategy counts
+// 130 at most. It wins over NodeResourcesFit, which spreads VMs without being asked to; 70 is left for that plugin and
+// ImageLocality before they could turn 200 around together with corepin. Preferences that are met in part, such as a
+// spread over hosts with 3 and 4 pods (50), may lose. An operator who wants dense nodes more than soft rules sets a larger
+// scoreRange: from 8 on one preference can lose, from 40 on all of them together.
 package scoring
 
 import (
@@ -71,16 +102,16 @@ func (c *capacity) share() int64 {
 // Unrated is the rating of a node that is not predicted exactly. It is below every rating.
 const Unrated = math.MinInt64
 
-// Scores of nodes: Unrated nodes get none, all others between minRated and maxScore.
+// Scores of nodes. Unrated nodes get 0. Rated nodes get maxScore minus the range of scores at least.
 const (
-	// MinRated is the lowest score of a rated node.
-	MinRated = 60
 	maxScore = 100
+	// MinRated is the lowest score of a rated node with the largest range.
+	MinRated = maxScore - config.MaxScoreRange
 )
 
-// Normalize replaces the ratings of all nodes of a cycle by scores. The best rated node gets 100, the worst MinRated,
-// those between in proportion. Unrated nodes get 0.
-func Normalize(ratings []*int64) {
+// Normalize replaces the ratings of all nodes of a cycle by scores. The best rated node gets 100, the worst
+// 100-scoreRange, and nodes between in proportion. Unrated nodes get 0.
+func Normalize(ratings []*int64, scoreRange int) {
 	worst := int64(math.MaxInt64)
 	best := int64(math.MinInt64)
 	for _, rating := range ratings {
@@ -96,8 +127,8 @@ func Normalize(ratings []*int64) {
 		case best == worst:
 			*rating = maxScore
 		default:
-			part := float64(*rating-worst) / float64(best-worst)
-			*rating = MinRated + int64(math.Round((maxScore-MinRated)*part))
+			short := float64(best-*rating) / float64(best-worst)
+			*rating = maxScore - int64(math.Round(float64(scoreRange)*short))
 		}
 	}
 }

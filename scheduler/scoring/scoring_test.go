@@ -1,6 +1,10 @@
 package scoring
 
-import "testing"
+import (
+	"testing"
+
+	"corepin.dev/corepin/scheduler/config"
+)
 
 func TestNormalize(t *testing.T) {
 	for name, test := range map[string]struct{ ratings, want []int64 }{
@@ -17,12 +21,48 @@ func TestNormalize(t *testing.T) {
 			for i := range test.ratings {
 				scores = append(scores, &test.ratings[i])
 			}
-			Normalize(scores)
+			Normalize(scores, 40)
 			for i, want := range test.want {
 				if got := *scores[i]; got != want {
 					t.Errorf("node %d: score %d, want %d", i, got, want)
 				}
 			}
 		})
+	}
+}
+
+// The shipped weight, and what the stock plugins give a node for one preference of the user that it meets; see the package
+// comment. scheduler/main_test.go holds the shipped configuration to the weight and the stock weights.
+const (
+	weight          = 26
+	onePreference   = 200
+	stockPluginsSum = 1500
+	unaskedOfStock  = 60 // NodeResourcesFit and the like between two nodes, normally
+)
+
+func TestTheDefaultRangeLeavesPreferencesToUsers(t *testing.T) {
+	var args config.DedicatedCPUArgs
+	config.SetDefaults(&args)
+	fragmentation := weight * args.ScoreRange
+	if fragmentation+unaskedOfStock >= onePreference {
+		t.Errorf("fragmentation counts %d, and with what stock plugins add unasked it wins over a preference of %d", fragmentation, onePreference)
+	}
+	if fragmentation <= unaskedOfStock {
+		t.Errorf("fragmentation counts %d, and loses against what stock plugins do unasked, %d", fragmentation, unaskedOfStock)
+	}
+	if lowest := weight * MinRated; lowest <= stockPluginsSum {
+		t.Errorf("the lowest exact score counts %d, and an estimated node could have %d", lowest, stockPluginsSum)
+	}
+}
+
+func TestTheRangeIsTheArguments(t *testing.T) {
+	for scoreRange, want := range map[int][]int64{2: {98, 99, 100}, 4: {96, 98, 100}, 40: {60, 80, 100}} {
+		ratings := []int64{-20, -10, 0}
+		Normalize([]*int64{&ratings[0], &ratings[1], &ratings[2]}, scoreRange)
+		for i := range want {
+			if ratings[i] != want[i] {
+				t.Errorf("range %d: scores %v, want %v", scoreRange, ratings, want)
+			}
+		}
 	}
 }

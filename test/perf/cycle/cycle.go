@@ -121,6 +121,11 @@ func (s *Scheduler) AddNode(ctx context.Context, node *corev1.Node) {
 	s.scheduler.Cache.AddNode(klog.FromContext(ctx), node)
 }
 
+// ChangeNode tells of a node that has changed.
+func (s *Scheduler) ChangeNode(ctx context.Context, before, now *corev1.Node) {
+	s.scheduler.Cache.UpdateNode(klog.FromContext(ctx), before, now)
+}
+
 // Reads tells whether Report does anything: whether the plugin is there.
 func (s *Scheduler) Reads() bool { return s.reports != nil }
 

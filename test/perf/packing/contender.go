@@ -12,15 +12,17 @@ import (
 
 // contender is a scheduler with a way to score.
 type contender struct {
-	name     string
-	strategy config.ScoringStrategy              // of corepin; "" for stock kube-scheduler
-	scoring  schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
+	name       string
+	strategy   config.ScoringStrategy              // of corepin; "" for stock kube-scheduler
+	scoreRange int                                 // of corepin; 0 for the shipped one
+	scoring    schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
 }
 
 var contenders = []contender{
 	{name: "stock LeastAllocated", scoring: schedulerconfig.LeastAllocated},
 	{name: "stock MostAllocated", scoring: schedulerconfig.MostAllocated},
 	{name: "corepin LeastFragmentation", strategy: config.LeastFragmentation},
+	{name: "corepin LeastFragm., range 40", strategy: config.LeastFragmentation, scoreRange: config.MaxScoreRange},
 	{name: "corepin MostAllocated", strategy: config.MostAllocated},
 	{name: "corepin MostFree", strategy: config.MostFree},
 }
@@ -42,7 +44,11 @@ func (c *contender) start(ctx context.Context) (*cycle.Scheduler, error) {
 		return cycle.New(ctx, fmt.Sprintf(stockConfig, c.scoring))
 	}
 	const line = "scoringStrategy: "
-	configuration, err := cycle.ShippedConfig(line+string(config.LeastFragmentation), line+string(c.strategy))
+	changes := []string{line + string(config.LeastFragmentation), line + string(c.strategy)}
+	if c.scoreRange != 0 {
+		changes = append(changes, "scoreRange: 5", fmt.Sprint("scoreRange: ", c.scoreRange))
+	}
+	configuration, err := cycle.ShippedConfig(changes...)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ type fleet struct {
 	dir      string
 	capacity int // CPUs that VMs can have
 	bound    map[string]*corev1.Pod
-	pods     int // made so far
+	pods     int  // made so far
+	apart    bool // VMs prefer hosts without another VM of their application
 	tally
 }
 
@@ -30,12 +31,12 @@ type tally struct {
 	vms, cpus, everRefused int
 }
 
-func newFleet(ctx context.Context, c *contender) (*fleet, error) {
+func newFleet(ctx context.Context, c *contender, apart bool) (*fleet, error) {
 	dir, err := os.MkdirTemp(memoryDir(), "packing")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the kubelets: %w", err)
 	}
-	f := &fleet{nodes: map[string]*node{}, dir: dir, bound: map[string]*corev1.Pod{}}
+	f := &fleet{nodes: map[string]*node{}, dir: dir, bound: map[string]*corev1.Pod{}, apart: apart}
 	if f.Scheduler, err = c.start(ctx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
@@ -95,6 +96,9 @@ func (f *fleet) place(ctx context.Context, cpus, retries int) (string, error) {
 	for range 1 + retries {
 		f.pods++
 		pod := launcherPod(fmt.Sprintf("vm-%d", f.pods), cpus)
+		if f.apart {
+			preferApart(pod, fmt.Sprint("app-", f.pods/appSize))
+		}
 		host, err := f.Choose(ctx, pod)
 		if err != nil || host == "" {
 			return "", err

@@ -13,6 +13,7 @@ const retries = 5
 type result struct {
 	class, contender string
 	ours             bool // corepin's
+	apart            bool // VMs prefer hosts without another VM of their application
 	capacity         int
 
 	// firstVMs and firstCPUs ran when for the first time a VM was refused or found no node.
@@ -27,12 +28,14 @@ type result struct {
 // figures are counts at one time, or means over a time.
 type figures struct {
 	binds, refused, vms, cpus, stranded, uneven float64
+	pairs, shared                               float64 // of one application, and those of them on one host
 	n                                           float64
 }
 
 func (f *figures) add(g figures) {
 	f.binds, f.refused = f.binds+g.binds, f.refused+g.refused
 	f.vms, f.cpus = f.vms+g.vms, f.cpus+g.cpus
+	f.pairs, f.shared = f.pairs+g.pairs, f.shared+g.shared
 	f.stranded, f.uneven, f.n = f.stranded+g.stranded, f.uneven+g.uneven, f.n+g.n
 }
 
@@ -41,6 +44,9 @@ func (f *figures) mean() {
 	n := max(1, f.n)
 	f.vms, f.cpus, f.stranded, f.uneven, f.n = f.vms/n, f.cpus/n, f.stranded/n, f.uneven/n, 1
 }
+
+// onOneHost is the share of pairs of one application that share a host, in hundredths.
+func (f *figures) onOneHost() float64 { return 100 * f.shared / max(1, f.pairs) }
 
 // perThousand is the refusals per 1,000 binds.
 func (f *figures) perThousand() float64 { return 1000 * f.refused / max(1, f.binds) }
@@ -51,8 +57,8 @@ type sample struct{ at, stranded float64 }
 // samplesPerLifetime is how often a churn is looked at.
 const samplesPerLifetime = 40
 
-func measure(ctx context.Context, c class, who contender, seeds int) (result, error) {
-	r := result{class: c.name, contender: who.name, ours: who.strategy != "", churn: map[string]*figures{}}
+func measure(ctx context.Context, c class, who contender, seeds int, apart bool) (result, error) {
+	r := result{apart: apart, class: c.name, contender: who.name, ours: who.strategy != "", churn: map[string]*figures{}}
 	for _, p := range phases {
 		if p.name != "" {
 			r.churn[p.name] = &figures{}
@@ -81,10 +87,10 @@ func measure(ctx context.Context, c class, who contender, seeds int) (result, er
 }
 
 // during runs a contender on new nodes.
-func during(ctx context.Context, who *contender, do func(ctx context.Context, f *fleet) error) error {
+func during(ctx context.Context, who *contender, apart bool, do func(ctx context.Context, f *fleet) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f, err := newFleet(ctx, who)
+	f, err := newFleet(ctx, who, apart)
 	if err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func during(ctx context.Context, who *contender, do func(ctx context.Context, f 
 }
 
 func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
 		r.capacity = f.capacity
 		first := true
 		for _, vm := range c.fill(seed, f.capacity) {
@@ -113,12 +119,13 @@ func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uin
 
 // figures looks at the fleet as it is.
 func (f *fleet) figures(c *class) figures {
-	return figures{binds: float64(f.binds), refused: float64(f.refused), vms: float64(f.vms), cpus: float64(f.cpus),
+	pairs, shared := f.together()
+	return figures{pairs: float64(pairs), shared: float64(shared), binds: float64(f.binds), refused: float64(f.refused), vms: float64(f.vms), cpus: float64(f.cpus),
 		stranded: f.stranded(c), uneven: f.unevenness(), n: 1}
 }
 
 func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
 		err := f.churn(ctx, c, seed, 0, func(p *phase, at float64, looked figures) {
 			if sum := r.churn[p.name]; sum != nil {
 				sum.add(looked)
@@ -133,7 +140,7 @@ func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed ui
 }
 
 func (r *result) runRetries(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
 		return f.churn(ctx, c, seed, retries, func(p *phase, _ float64, looked figures) {
 			if p.name == phases[1].name {
 				r.retried.add(looked)

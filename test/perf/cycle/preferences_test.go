@@ -1,0 +1,243 @@
+package cycle
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/go-logr/logr"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/nodereport"
+)
+
+// cluster is equal nodes of 2 NUMA nodes with 16 cores of 2 CPUs each, and a scheduler.
+type cluster struct {
+	*Scheduler
+	t       *testing.T
+	objects map[string]*corev1.Node
+	nodes   map[string]*kubeletcpu.Node
+	held    map[string]map[types.UID]map[string]cpuset.Set
+}
+
+func newCluster(t *testing.T, configuration string, size int) *cluster {
+	t.Helper()
+	s, err := New(klog.NewContext(t.Context(), logr.Discard()), configuration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{Scheduler: s, t: t, objects: map[string]*corev1.Node{}, nodes: map[string]*kubeletcpu.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
+	topology := cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads")
+	cpuManager, err := kubeletcpu.ParseCPUManager("static", map[string]string{"full-pcpus-only": "true"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	amounts := corev1.ResourceList{"cpu": resource.MustParse("62"), "memory": resource.MustParse("512Gi"), "pods": resource.MustParse("250")}
+	for i := range size {
+		name := fmt.Sprint("n", i)
+		c.nodes[name] = &kubeletcpu.Node{
+			Topology: topology, Minor: 36, CPUManager: cpuManager, Shared: topology.CPUs(), Reserved: cpuset.Of(0, 32),
+			TopologyManager: kubeletcpu.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+		}
+		c.held[name] = map[types.UID]map[string]cpuset.Set{}
+		c.objects[name] = &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{"cpumanager": "true", corev1.LabelHostname: name}},
+			Status:     corev1.NodeStatus{Capacity: amounts, Allocatable: amounts},
+		}
+		c.AddNode(t.Context(), c.objects[name])
+		c.report(name)
+	}
+	return c
+}
+
+// taint gives a node a taint of effect PreferNoSchedule.
+func (c *cluster) taint(name string) {
+	node := c.objects[name].DeepCopy()
+	node.Spec.Taints = []corev1.Taint{{Key: "maintenance", Effect: corev1.TaintEffectPreferNoSchedule}}
+	c.ChangeNode(c.t.Context(), c.objects[name], node)
+	c.objects[name] = node
+}
+
+// report tells the scheduler what the node's kubelet has granted.
+func (c *cluster) report(name string) {
+	c.t.Helper()
+	node := c.nodes[name]
+	nc := &v1alpha1.NodeCPU{
+		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status: v1alpha1.NodeCPUStatus{
+			KubeletVersion:  "v1.36.3",
+			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: map[string]string{"full-pcpus-only": "true"}},
+			TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "container"},
+			ReservedCPUs:    node.Reserved.String(),
+			SharedCPUs:      node.Shared.String(),
+			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
+		},
+	}
+	nodereport.SetTopology(&nc.Status, node.Topology)
+	nodereport.SetGranted(&nc.Status, c.held[name])
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nc)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.Report(&unstructured.Unstructured{Object: content})
+}
+
+// place schedules a VM and lets the kubelet admit it. It returns the node.
+func (c *cluster) place(pod *corev1.Pod) string {
+	c.t.Helper()
+	if err := c.Came(pod); err != nil {
+		c.t.Fatal(err)
+	}
+	host, err := c.Choose(c.t.Context(), pod)
+	if err != nil || host == "" {
+		c.t.Fatalf("pod %s has no node, error %v", pod.Name, err)
+	}
+	asks := kubeletcpu.PodOf(pod)
+	decision := kubeletcpu.Admit(c.nodes[host], &asks)
+	bound := pod.DeepCopy()
+	bound.Spec.NodeName = host
+	if decision.Verdict == kubeletcpu.Admitted {
+		c.nodes[host].Shared = decision.Shared
+		c.held[host][pod.UID] = map[string]cpuset.Set{"compute": decision.Granted()}
+	}
+	if err := c.Bound(c.t.Context(), bound); err != nil {
+		c.t.Fatal(err)
+	}
+	c.report(host)
+	return host
+}
+
+// vm is the launcher pod of a dedicated VM of an application.
+func vm(name string, cpus int, wishes ...func(*corev1.Pod)) *corev1.Pod {
+	requirements := func(cpu string) corev1.ResourceRequirements {
+		amounts := corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("1Gi")}
+		return corev1.ResourceRequirements{Requests: amounts, Limits: amounts}
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "vms", UID: types.UID(name), Labels: map[string]string{"kubevirt.io": "virt-launcher", "app": "db"}},
+		Spec: corev1.PodSpec{
+			NodeSelector: map[string]string{"cpumanager": "true"},
+			Containers: []corev1.Container{
+				{Name: "compute", Resources: requirements(fmt.Sprint(cpus))},
+				{Name: "guest-console-log", Resources: requirements("15m")},
+			},
+		},
+		Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed},
+	}
+	for _, wish := range wishes {
+		wish(pod)
+	}
+	return pod
+}
+
+var ofApp = &metav1.LabelSelector{MatchLabels: map[string]string{"app": "db"}}
+
+// preferApart prefers hosts without another VM of the application.
+func preferApart(pod *corev1.Pod) {
+	pod.Spec.Affinity = &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{
+		PreferredDuringSchedulingIgnoredDuringExecution: []corev1.WeightedPodAffinityTerm{{
+			Weight: 100, PodAffinityTerm: corev1.PodAffinityTerm{TopologyKey: corev1.LabelHostname, LabelSelector: ofApp},
+		}},
+	}}
+}
+
+// softSpread spreads the application's VMs over hosts where possible.
+func softSpread(pod *corev1.Pod) {
+	pod.Spec.TopologySpreadConstraints = []corev1.TopologySpreadConstraint{{
+		MaxSkew: 1, TopologyKey: corev1.LabelHostname, WhenUnsatisfiable: corev1.ScheduleAnyway, LabelSelector: ofApp,
+	}}
+}
+
+// Pairs and triples of VMs that prefer hosts of their own get them, as with the stock scheduler.
+func TestPreferencesOfUsersCount(t *testing.T) {
+	shipped, err := ShippedConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mostAllocated, err := ShippedConfig("scoringStrategy: LeastFragmentation", "scoringStrategy: MostAllocated")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, wishes := range map[string][]func(*corev1.Pod){
+		"preferred anti-affinity": {preferApart}, "soft spread": {softSpread}, "both": {preferApart, softSpread},
+	} {
+		for size := 2; size <= 10; size += 2 {
+			t.Run(fmt.Sprintf("%s on %d nodes", name, size), func(t *testing.T) {
+				for cpus := 2; cpus <= 16; cpus += 2 {
+					for _, vms := range []int{2, 3} {
+						stock := hosts(t, StockConfig, size, vms, cpus, wishes)
+						for strategy, configuration := range map[string]string{"LeastFragmentation": shipped, "MostAllocated": mostAllocated} {
+							got := hosts(t, configuration, size, vms, cpus, wishes)
+							if want := min(size, vms); got != want || stock != want {
+								t.Errorf("%s: %d VMs of %d CPUs are on %d hosts, with stock on %d; want %d", strategy, vms, cpus, got, stock, want)
+							}
+						}
+					}
+				}
+			})
+		}
+	}
+}
+
+// hosts places VMs of one size on empty nodes, and returns how many hosts have some.
+func hosts(t *testing.T, configuration string, size, vms, cpus int, wishes []func(*corev1.Pod)) int {
+	t.Helper()
+	c := newCluster(t, configuration, size)
+	used := map[string]bool{}
+	for i := range vms {
+		used[c.place(vm(fmt.Sprint("db-", i), cpus, wishes...))] = true
+	}
+	return len(used)
+}
+
+// VMs without wishes share a host where the strategy says so, although stock plugins spread them.
+func TestTheStrategyCountsWithoutPreferences(t *testing.T) {
+	shipped, err := ShippedConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cpus := range []int{2, 8, 10, 12, 14} {
+		if got, stock := hosts(t, shipped, 4, 2, cpus, nil), hosts(t, StockConfig, 4, 2, cpus, nil); got != 1 || stock != 2 {
+			t.Errorf("2 VMs of %d CPUs are on %d hosts, with stock on %d; want 1 and 2", cpus, got, stock)
+		}
+	}
+}
+
+// A node that the preferred node affinity of a VM names wins too, and so does one without a PreferNoSchedule taint.
+func TestOtherPreferencesCount(t *testing.T) {
+	shipped, err := ShippedConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	preferred := func(pod *corev1.Pod) {
+		pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+			PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{Weight: 1, Preference: corev1.NodeSelectorTerm{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: corev1.LabelHostname, Operator: corev1.NodeSelectorOpIn, Values: []string{"n1"}}},
+			}}},
+		}}
+	}
+	onFirst := func(pod *corev1.Pod) { pod.Spec.NodeSelector[corev1.LabelHostname] = "n0" }
+	for cpus := 2; cpus <= 16; cpus += 2 {
+		c := newCluster(t, shipped, 2)
+		c.place(vm("db-0", cpus, onFirst))
+		if got := c.place(vm("db-1", cpus, preferred)); got != "n1" {
+			t.Errorf("a VM of %d CPUs that prefers n1 goes to %s", cpus, got)
+		}
+		c = newCluster(t, shipped, 2)
+		c.place(vm("db-0", cpus, onFirst))
+		c.taint("n0")
+		if got := c.place(vm("db-1", cpus)); got != "n1" {
+			t.Errorf("a VM of %d CPUs goes to %s, which has a PreferNoSchedule taint", cpus, got)
+		}
+	}
+}
