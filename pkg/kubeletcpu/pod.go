@@ -49,7 +49,7 @@ func (k Kind) String() string { return [...]string{"app", "init", "sidecar"}[k] 
 // PodOf reads from a pod what the CPU manager does (guaranteedCPUs in
 // pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3): a container of a Guaranteed pod that requests a
 // whole number of CPUs asks for that many exclusive ones, unless the pod has pod-level resources. Pod
-// overhead plays no part.
+// overhead plays no part. Of a container that runs, what is allocated to it counts: see requestsOf.
 func PodOf(pod *corev1.Pod) Pod {
 	p := Pod{
 		Name:              pod.Name,
@@ -58,11 +58,11 @@ func PodOf(pod *corev1.Pod) Pod {
 		Device:            deviceOf(pod),
 		Containers:        make([]Container, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers)),
 	}
-	exclusive := func(c *corev1.Container) int {
+	exclusive := func(c *corev1.Container, statuses []corev1.ContainerStatus) int {
 		if !p.Guaranteed || p.PodLevelResources {
 			return 0
 		}
-		return wholeCPUs(c.Resources.Requests)
+		return wholeCPUs(requestsOf(c, statuses))
 	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -70,16 +70,30 @@ func PodOf(pod *corev1.Pod) Pod {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			kind = Sidecar
 		}
-		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: kind, CPUs: exclusive(c)})
+		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: kind, CPUs: exclusive(c, pod.Status.InitContainerStatuses)})
 	}
 	for i := range pod.Spec.Containers {
 		c := &pod.Spec.Containers[i]
-		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: App, CPUs: exclusive(c)})
+		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: App, CPUs: exclusive(c, pod.Status.ContainerStatuses)})
 	}
 	if p.Guaranteed && p.PodLevelResources {
 		p.PodLevel = podLevelOf(pod, p.Containers)
 	}
 	return p
+}
+
+// requestsOf returns what the kubelet takes for a container's requests. For a container that it has admitted these are the
+// allocated ones, which its status has. They differ from the spec after a resize in place, until the kubelet accepts it.
+// The kubelet may defer it, or call it infeasible for good, as with the policy static unless gate
+// InPlacePodVerticalScalingExclusiveCPUs is on (UpdatePodFromAllocation in pkg/kubelet/allocation/allocation_manager.go
+// and podResizesAdmitHandler in handlers.go there, v1.36.3).
+func requestsOf(c *corev1.Container, statuses []corev1.ContainerStatus) corev1.ResourceList {
+	for i := range statuses {
+		if statuses[i].Name == c.Name && statuses[i].AllocatedResources != nil {
+			return statuses[i].AllocatedResources
+		}
+	}
+	return c.Resources.Requests
 }
 
 // wholeCPUs is the number of CPUs that list has, 0 where it is not a whole one.

@@ -100,3 +100,66 @@ func TestPodLevelGate(t *testing.T) {
 		}
 	}
 }
+
+// What a pod holds is what is allocated to it, in each state of a resize and for each kind of container.
+func TestResizeStates(t *testing.T) {
+	amount := func(cpu string) corev1.ResourceList {
+		return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse("1Gi")}
+	}
+	always := corev1.ContainerRestartPolicyAlways
+	for _, test := range []struct {
+		state           string
+		spec, allocated string // allocated is empty for a container without status
+		reason          string // of condition PodResizePending
+		want            int
+	}{
+		{state: "not admitted yet", spec: "2", want: 2},
+		{state: "no resize", spec: "2", allocated: "2", want: 2},
+		{state: "proposed, not seen by the kubelet", spec: "4", allocated: "2", want: 2},
+		{state: "deferred", spec: "4", allocated: "2", reason: corev1.PodReasonDeferred, want: 2},
+		{state: "infeasible", spec: "2", allocated: "1500m", reason: corev1.PodReasonInfeasible, want: 0},
+		{state: "infeasible, to a fraction", spec: "1500m", allocated: "2", reason: corev1.PodReasonInfeasible, want: 2},
+		{state: "in progress", spec: "4", allocated: "4", want: 4},
+		{state: "done", spec: "4", allocated: "4", want: 4},
+	} {
+		for _, kind := range []string{"app", "sidecar", "init", "pod-level"} {
+			pod := &corev1.Pod{Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed}}
+			if test.reason != "" {
+				pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodResizePending, Status: corev1.ConditionTrue, Reason: test.reason}}
+			}
+			resized := container("resized", test.spec, "1Gi")
+			var statuses []corev1.ContainerStatus
+			if test.allocated != "" {
+				statuses = []corev1.ContainerStatus{{Name: "another", AllocatedResources: amount("7")}, {Name: "resized", AllocatedResources: amount(test.allocated)}}
+			}
+			switch kind {
+			case "sidecar":
+				resized.RestartPolicy = &always
+				fallthrough
+			case "init":
+				pod.Spec.InitContainers = []corev1.Container{resized}
+				pod.Status.InitContainerStatuses = statuses
+			case "pod-level":
+				pod.Spec.Resources = &resized.Resources
+				if test.allocated != "" {
+					pod.Status.AllocatedResources = amount(test.allocated)
+				}
+				fallthrough
+			default:
+				pod.Spec.Containers = []corev1.Container{resized}
+				pod.Status.ContainerStatuses = statuses
+			}
+			p := PodOf(pod)
+			got := p.Containers[0].CPUs
+			if kind == "pod-level" {
+				got = p.PodLevel.CPUs
+				if in := p.PodLevel.Containers[0].CPUs; in != got {
+					t.Errorf("%s, %s: the container holds %d CPUs, and the pod %d", test.state, kind, in, got)
+				}
+			}
+			if got != test.want {
+				t.Errorf("%s, %s: holds %d CPUs, want %d", test.state, kind, got, test.want)
+			}
+		}
+	}
+}

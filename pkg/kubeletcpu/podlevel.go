@@ -22,16 +22,23 @@ type PodLevel struct {
 // podLevelOf reads it: a container asks for exclusive CPUs if its requests are its limits, of memory too
 // (IsContainerEquivalentQOSGuaranteed in pkg/kubelet/cm/qos/helpers.go, v1.36.3).
 func podLevelOf(pod *corev1.Pod, containers []Container) *PodLevel {
-	level := &PodLevel{CPUs: wholeCPUs(pod.Spec.Resources.Requests)}
+	requests := pod.Spec.Resources.Requests
+	if pod.Status.AllocatedResources != nil {
+		requests = pod.Status.AllocatedResources // of the pod as a whole; see requestsOf
+	}
+	level := &PodLevel{CPUs: wholeCPUs(requests)}
 	for i, c := range containers {
-		var resources *corev1.ResourceRequirements
+		var container *corev1.Container
+		statuses := pod.Status.ContainerStatuses
 		if inits := len(pod.Spec.InitContainers); i < inits {
-			resources = &pod.Spec.InitContainers[i].Resources
+			container = &pod.Spec.InitContainers[i]
+			statuses = pod.Status.InitContainerStatuses
 		} else {
-			resources = &pod.Spec.Containers[i-inits].Resources
+			container = &pod.Spec.Containers[i-inits]
 		}
+		resources := &container.Resources
 		if limitedToRequest(resources, corev1.ResourceCPU) && limitedToRequest(resources, corev1.ResourceMemory) {
-			c.CPUs = wholeCPUs(resources.Requests)
+			c.CPUs = wholeCPUs(requestsOf(container, statuses))
 		}
 		level.Containers = append(level.Containers, c)
 	}
