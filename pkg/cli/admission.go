@@ -152,7 +152,7 @@ type answer struct {
 
 // place finds the pod's node: the one that it is bound to, or the first, in the order of the input, that
 // admits it, with exclusive CPUs if it asks for some.
-func (s *situation) place(d *demand, boundTo string) *answer {
+func (s *snapshot) place(d *demand, boundTo string) *answer {
 	a := &answer{demand: d, node: boundTo}
 	if boundTo != "" {
 		if m := s.byName[boundTo]; m != nil {

@@ -85,7 +85,7 @@ func TestBadNodes(t *testing.T) {
 		{[]any{nodeOffering("8", "1Gi", "1"), podAsking("a", "", "2")}, "no NodeCPU objects; add them"},
 	} {
 		code, _, errs := run(t, stream(t, test.objects...), "fit", "-f", "-")
-		if want := strings.Replace(test.want, "-:", "standard input:", 1); code != exitFault || !strings.Contains(errs, want) {
+		if want := strings.Replace(test.want, "-:", "standard input:", 1); code != exitError || !strings.Contains(errs, want) {
 			t.Errorf("exit code %d, error %q, want %q", code, errs, want)
 		}
 	}

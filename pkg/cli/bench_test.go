@@ -33,7 +33,7 @@ const vmJSON = `{"apiVersion":"kubevirt.io/v1alpha2","kind":"VirtualMachineInsta
 
 const many = 1000
 
-// BenchmarkCheck tells how many virtual machines a second go through the whole command.
+// BenchmarkCheck reports how many virtual machines a second go through the whole command.
 func BenchmarkCheck(b *testing.B) {
 	for name, document := range map[string]string{"YAML": vmYAML, "JSON": vmJSON} {
 		b.Run(name, func(b *testing.B) {
@@ -51,7 +51,7 @@ func BenchmarkCheck(b *testing.B) {
 	}
 }
 
-// BenchmarkFit tells how many pods a second: each with a report of its own, of 128 CPUs, and on ten nodes, where
+// BenchmarkFit reports how many pods a second: each with a report of its own, of 128 CPUs, and on ten nodes, where
 // each pod finds full ones before the one that is free.
 func BenchmarkFit(b *testing.B) {
 	const machine = "2 sockets x 1 numa x 32 cores x 2 threads"
@@ -75,7 +75,7 @@ func BenchmarkFit(b *testing.B) {
 			}
 			input := test.write(b, objects...)
 			for b.Loop() {
-				if code, _, errs := run(b, input, "fit", "-f", "-", "-o", "json"); code == exitFault {
+				if code, _, errs := run(b, input, "fit", "-f", "-", "-o", "json"); code == exitError {
 					b.Fatalf("exit code %d: %s", code, errs)
 				}
 			}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -10,14 +9,14 @@ import (
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-// Findings that are not of pkg/vmi's table of rules, since there is no virtual machine to apply it to.
+// Findings that are not in pkg/vmi's table of rules: there is no virtual machine that they could apply to.
 const (
 	ruleUnreadable = "unreadable" // an error: what cannot be read cannot be allowed
-	ruleNotJudged  = "not-judged" // a warning: it is for others to judge
+	ruleNotJudged  = "not-judged" // a warning: no rule of ours is about it
 )
 
-// verdict is the answer about one object. Its JSON is a line of check -o json.
-type verdict struct {
+// checked is the answer about one object. Its JSON is a line of check -o json.
+type checked struct {
 	Kind      string    `json:"kind"`
 	Namespace string    `json:"namespace"`
 	Name      string    `json:"name"`
@@ -38,15 +37,17 @@ func (c *call) checkCommand() *cobra.Command {
 	strictness := "strict"
 	cmd := &cobra.Command{
 		Use:   "check -f FILE...",
-		Short: "Tell which virtual machines would be refused, and what is to be changed",
+		Short: "Check which virtual machines would be refused, and what to change",
 		Long: `check applies corepin's rules about dedicated CPUs to VirtualMachineInstances and VirtualMachines.
 
-With --strictness strict, objects are judged as they are written, and what can never work is refused
-too; with kubevirt, they are judged as KubeVirt's webhook does, which fills in what is left out before,
-and the rest only warns. A VirtualMachine that refers to an instancetype is judged together with it where
-that is among the files, and a KubeVirt object there gives the settings that KubeVirt's verdicts depend on
-(vmRolloutStrategy, feature gates, even parity). Objects of other kinds pass with a warning; an object that cannot
-be read is refused, and the ones after it are judged all the same.
+With --strictness strict, objects are checked as they are written, and what can never work is refused too. With
+--strictness kubevirt, they are checked as KubeVirt's webhook does it, which first fills in what is left out;
+anything else is a warning.
+
+A VirtualMachine with an instancetype is checked together with it, if that is among the files. A KubeVirt object
+among the files gives the settings that KubeVirt's answers depend on (vmRolloutStrategy, feature gates, even
+parity). Objects of other kinds pass with a warning. An object that cannot be read is refused, and the
+objects after it are checked all the same.
 
 Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or a file cannot be read.`,
 		Example: `  kubectl corepin check -f vm.yaml
@@ -55,7 +56,7 @@ Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
-	cmd.Flags().StringVar(&strictness, "strictness", strictness, "Whose rules hold: strict or kubevirt.")
+	cmd.Flags().StringVar(&strictness, "strictness", strictness, "Whose rules apply: strict or kubevirt.")
 	return cmd
 }
 
@@ -68,38 +69,32 @@ func (c *call) check(args []string, strictness string) error {
 	if err != nil {
 		return err
 	}
-	c.files.names = append(c.files.names, args...)
-	documents, err := c.files.documents(c.host)
+	all, err := c.objects(args)
 	if err != nil {
 		return err
 	}
-	tell := c.tellVerdict
-	if asJSON {
-		encoder := json.NewEncoder(c.out)
-		encoder.SetEscapeHTML(false)
-		tell = func(v *verdict) error { return encoder.Encode(v) }
-	}
-	objects := objectsOf(documents)
-	court := newCourt(rules, objects)
+	validator := newValidator(rules, all)
 	refused := 0
-	for i := range objects {
-		v := court.verdict(&objects[i])
+	for i := range all {
+		v := validator.check(&all[i])
 		if !v.Allowed {
 			refused++
 			c.refuse()
 		}
-		if err := tell(&v); err != nil {
-			return fmt.Errorf("writing the answer: %w", err)
+		if asJSON {
+			c.out.encode(&v)
+		} else {
+			v.print(&c.out)
 		}
 	}
 	if !asJSON {
-		fmt.Fprintf(c.out, "%d checked, %d refused\n", len(objects), refused)
+		c.out.printf("%d checked, %d refused\n", len(all), refused)
 	}
 	return nil
 }
 
-// tellVerdict writes a verdict for people.
-func (c *call) tellVerdict(v *verdict) error {
+// print writes the answer for people.
+func (v *checked) print(out *printer) {
 	kind := v.Kind
 	if kind == "" {
 		kind = "object"
@@ -108,13 +103,12 @@ func (c *call) tellVerdict(v *verdict) error {
 	if !v.Allowed {
 		answer = "refused"
 	}
-	fmt.Fprintf(c.out, "%s: %s: %s\n", v.where, strings.TrimSpace(kind+" "+qualified(v.Namespace, v.Name)), answer)
+	out.printf("%s: %s: %s\n", v.where, strings.TrimSpace(kind+" "+qualified(v.Namespace, v.Name)), answer)
 	for _, f := range v.Findings {
 		text := f.Message
 		if f.Field != "" {
 			text = f.Field + ": " + text
 		}
-		fmt.Fprintf(c.out, "  %-7s  %s (%s)\n", f.Severity, text, f.Rule)
+		out.printf("  %-7s  %s (%s)\n", f.Severity, text, f.Rule)
 	}
-	return nil
 }

@@ -8,34 +8,35 @@ import (
 	"io/fs"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/objects"
 )
 
 // The exit codes.
 const (
 	exitOK      = 0
 	exitRefused = 1 // a pod does not fit, a virtual machine is refused
-	exitFault   = 2 // the command or its input is at fault
+	exitError   = 2 // the command line or the input is wrong
 )
 
-// Host is the world that the commands run in.
+// Host is everything outside of the commands.
 type Host struct {
 	In       io.Reader
 	Out, Err io.Writer
 	// Open opens a file or, as an fs.ReadDirFile, a folder.
 	Open func(name string) (fs.File, error)
-	// Cluster asks the API server; it is called at most once, and only by a command that has no nodes in
-	// its files.
-	Cluster func(ctx context.Context, access Access) (Cluster, error)
+	// Connection has kubectl's flags about the cluster (--kubeconfig, --context, --as...), without --namespace. Cluster
+	// and VMI follow them. It is nil where there is no cluster.
+	Connection *pflag.FlagSet
+	// Cluster asks the API server. It is called at most once, and only by a command that has no nodes in its files.
+	Cluster func(ctx context.Context) (Cluster, error)
 	// VMI reads a VirtualMachineInstance from the API server, as decoded JSON; nil where there is none.
-	VMI func(ctx context.Context, access Access, name types.NamespacedName) (map[string]any, error)
+	VMI func(ctx context.Context, name types.NamespacedName) (map[string]any, error)
 }
-
-// Access is how to reach a cluster; what is empty is chosen as kubectl does.
-type Access struct{ Kubeconfig, Context string }
 
 // Cluster is what an API server knows of nodes and of pods.
 type Cluster struct {
@@ -48,19 +49,24 @@ type Cluster struct {
 
 // Run runs the command line args, the program's name not included, and gives the exit code.
 func Run(ctx context.Context, host Host, args []string) int {
-	c := &call{host: host, out: bufio.NewWriter(host.Out)}
+	buffer := bufio.NewWriter(host.Out)
+	c := &call{host: host, out: printer{out: buffer}}
 	root := c.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(host.In)
-	root.SetOut(c.out)
+	root.SetOut(buffer)
 	root.SetErr(host.Err)
 	err := root.ExecuteContext(ctx)
-	if failed := c.out.Flush(); failed != nil && err == nil {
+	failed := c.out.err
+	if flushed := buffer.Flush(); failed == nil {
+		failed = flushed
+	}
+	if failed != nil && err == nil {
 		err = fmt.Errorf("writing the answer: %w", failed)
 	}
 	if err != nil {
-		fmt.Fprintf(host.Err, "error: %v\n", err)
-		return exitFault
+		fmt.Fprintf(host.Err, "error: %s\n", harmless(err.Error()))
+		return exitError
 	}
 	return c.code
 }
@@ -68,12 +74,11 @@ func Run(ctx context.Context, host Host, args []string) int {
 // call is one run of the program.
 type call struct {
 	host   Host
-	out    *bufio.Writer
+	out    printer
 	code   int
 	files  files
-	access Access
 	output string
-	// namespace is the one given with -n.
+	// namespace is the one given with -n; "" for none.
 	namespace string
 }
 
@@ -88,28 +93,48 @@ func (c *call) rootCommand() *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
+	flags := root.PersistentFlags()
+	flags.StringVarP(&c.namespace, "namespace", "n", "",
+		"The namespace: of objects in the input that name none, and of the names on the command line. Without it that of the context, or default.")
+	if c.host.Connection != nil {
+		flags.AddFlagSet(c.host.Connection)
+	}
 	root.AddCommand(c.checkCommand(), c.fitCommand(), c.explainCommand(), c.nodesCommand(), c.pinsCommand())
 	return root
 }
 
+// asksForCluster reports whether the command line names a cluster.
+func (c *call) asksForCluster() bool {
+	named := false
+	if c.host.Connection != nil {
+		c.host.Connection.VisitAll(func(flag *pflag.Flag) {
+			named = named || flag.Changed && (flag.Name == "kubeconfig" || flag.Name == "context" || flag.Name == "cluster" || flag.Name == "server")
+		})
+	}
+	return named
+}
+
 func (c *call) inputFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&c.files.names, "filename", "f", nil,
-		"A file or folder of YAML or JSON, or - for standard input; may be given again.")
+		"A file or folder of YAML or JSON, or - for standard input. May be given again.")
 	cmd.Flags().BoolVarP(&c.files.recursive, "recursive", "R", false, "Read the folders within folders too.")
 }
 
 func (c *call) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "text, for people, or json, an object a line.")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "The form of the answer: text for people, or json for an object a line.")
 }
 
-func (c *call) accessFlags(cmd *cobra.Command) {
-	cmd.Flags().StringVar(&c.access.Kubeconfig, "kubeconfig", "", "The kubeconfig of the cluster to take the nodes from; without it, as kubectl finds it.")
-	cmd.Flags().StringVar(&c.access.Context, "context", "", "The context of the kubeconfig; without it, the current one.")
+// objects reads the files of -f and of the arguments.
+func (c *call) objects(args []string) ([]objects.Object, error) {
+	c.files.names = append(c.files.names, args...)
+	c.files.namespace = c.namespace
+	return c.files.objects(c.host)
 }
 
-// refuse says that something is refused.
+// refuse makes the exit code say that something is refused.
 func (c *call) refuse() { c.code = exitRefused }
 
+// json reports whether the answer is to be JSON.
 func (c *call) json() (bool, error) {
 	if c.output != "text" && c.output != "json" {
 		return false, fmt.Errorf("--output is %q; want text or json", c.output)

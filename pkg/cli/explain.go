@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -68,12 +67,10 @@ or the input is at fault.`,
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
-	c.accessFlags(cmd)
 	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
 		"The scheduler's argument nodesWithoutExactReport: Estimate, to judge such a node by counting, or Refuse.")
 	cmd.Flags().StringVar(&scheduler.strictness, "strictness", scheduler.strictness,
 		"The scheduler's argument strictness, whose rules hold: strict or kubevirt.")
-	cmd.Flags().StringVarP(&c.namespace, "namespace", "n", "", "The namespace of the pod or virtual machine; without it, that of the context, or default.")
 	return cmd
 }
 
@@ -83,7 +80,7 @@ func target(args []string) (kind, name string, err error) {
 	kinds := map[string]string{"pod": "pod", "pods": "pod", "po": "pod", "vmi": "vmi", "vmis": "vmi",
 		"virtualmachineinstance": "vmi", "virtualmachineinstances": "vmi"}
 	if len(words) != 2 || kinds[strings.ToLower(words[0])] == "" || words[1] == "" {
-		return "", "", fmt.Errorf("%q is not what to explain; want pod NAME or vmi NAME", strings.Join(args, " "))
+		return "", "", fmt.Errorf("want pod NAME or vmi NAME, got %q", strings.Join(args, " "))
 	}
 	return kinds[strings.ToLower(words[0])], words[1], nil
 }
@@ -101,7 +98,7 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 	if err != nil {
 		return err
 	}
-	s, err := c.scene(ctx)
+	s, err := c.view(ctx)
 	if err != nil {
 		return err
 	}
@@ -110,7 +107,7 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 		return err
 	}
 	s.estimate = estimate
-	x := explained{scene: s, pod: pod}
+	x := explained{view: s, pod: pod}
 	if x.placed() == nil {
 		x.notes = c.readVM(ctx, s, pod, strictness)
 		if s.vm.Dedicated {
@@ -124,9 +121,10 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 		}
 	}
 	if asJSON {
-		return x.encode(json.NewEncoder(c.out))
+		x.encode(&c.out)
+	} else {
+		x.print(&c.out)
 	}
-	x.tell(c)
 	return nil
 }
 
@@ -138,7 +136,7 @@ func (c *call) namespaceOr(other string) string {
 }
 
 // find is the pod that is asked about.
-func (s *scene) find(kind, namespace, name string) (*corev1.Pod, error) {
+func (s *view) find(kind, namespace, name string) (*corev1.Pod, error) {
 	where := "the input"
 	if s.live {
 		where = "the cluster"
@@ -157,7 +155,7 @@ func (s *scene) find(kind, namespace, name string) (*corev1.Pod, error) {
 }
 
 // readVM reads the VMI behind a launcher pod as the scheduler does; what cannot be had is told, and left out.
-func (c *call) readVM(ctx context.Context, s *scene, pod *corev1.Pod, strictness vmi.Strictness) (notes []string) {
+func (c *call) readVM(ctx context.Context, s *view, pod *corev1.Pod, strictness vmi.Strictness) (notes []string) {
 	l, is := launcher.Of(pod)
 	if !is || !l.Dedicated {
 		return nil
@@ -176,14 +174,14 @@ func (c *call) readVM(ctx context.Context, s *scene, pod *corev1.Pod, strictness
 }
 
 // vmi gets the VMI of a launcher pod; nil for a pod that names none.
-func (c *call) vmi(ctx context.Context, s *scene, l *launcher.Launcher) (map[string]any, error) {
+func (c *call) vmi(ctx context.Context, s *view, l *launcher.Launcher) (map[string]any, error) {
 	switch {
 	case l.VMI.Name == "":
 		return nil, nil
 	case !s.live || c.host.VMI == nil:
 		return nil, errors.New("no cluster is asked, as the nodes are those of the input")
 	}
-	object, err := c.host.VMI(ctx, c.access, l.VMI)
+	object, err := c.host.VMI(ctx, l.VMI)
 	if err != nil {
 		return nil, err
 	}

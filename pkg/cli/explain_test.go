@@ -43,8 +43,8 @@ func explainVMI(t *testing.T, cluster Cluster, name string) (code int, out strin
 	t.Helper()
 	var text bytes.Buffer
 	host := Host{In: strings.NewReader(""), Out: &text, Err: &text,
-		Cluster: func(context.Context, Access) (Cluster, error) { return cluster, nil },
-		VMI: func(_ context.Context, _ Access, vm types.NamespacedName) (map[string]any, error) {
+		Cluster: func(context.Context) (Cluster, error) { return cluster, nil },
+		VMI: func(_ context.Context, vm types.NamespacedName) (map[string]any, error) {
 			machine, is := machines[vm.Name]
 			if !is {
 				return nil, errors.New("nobody may get it")

@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -15,7 +13,7 @@ import (
 
 // explained is a pod and what the nodes say to it.
 type explained struct {
-	*scene
+	*view
 	pod    *corev1.Pod
 	misfit launcher.Misfit // why no node is asked
 	notes  []string
@@ -32,40 +30,40 @@ func (x *explained) placed() *string {
 	return &x.pod.Spec.NodeName
 }
 
-// tell writes the explanation for people.
-func (x *explained) tell(c *call) {
+// print writes the explanation for people.
+func (x *explained) print(out *printer) {
 	asks := explain.Case{Pod: kubeletcpu.PodOf(x.pod)}
 	if !asks.Pod.PodLevelResources {
 		asks.Count = explain.NewCount(0, 0, x.pod)
 	}
 	name := "pod " + nameOf(x.pod)
-	if who := called(x.pod); who != name {
+	if who := podOrVM(x.pod); who != name {
 		name += " (" + who + ")"
 	}
 	if node := x.placed(); node != nil {
-		fmt.Fprintf(c.out, "%s is on node %s: %s\n", name, *node, x.grants(*node))
+		out.printf("%s is on node %s: %s\n", name, *node, x.grants(*node))
 		return
 	}
-	fmt.Fprintf(c.out, "%s asks for %s.\n", name, asks.Asks())
+	out.printf("%s asks for %s.\n", name, asks.Asks())
 	for _, note := range x.notes {
-		fmt.Fprintf(c.out, "Note: %s.\n", note)
+		out.printf("Note: %s.\n", note)
 	}
 	if x.misfit.What != "" {
-		fmt.Fprintf(c.out, "corepin-scheduler refuses it: %s.\n", x.misfit)
+		out.printf("corepin-scheduler refuses it: %s.\n", x.misfit)
 		return
 	}
 	for _, e := range x.all {
 		hints := e.Hints
 		e.Hints = nil
-		fmt.Fprintf(c.out, "\n%s\n", e)
+		out.printf("\n%s\n", e)
 		if e.Rule != "" {
-			fmt.Fprintf(c.out, "  %s\n", e.Rule)
+			out.printf("  %s\n", e.Rule)
 		}
 		for _, hint := range hints {
-			fmt.Fprintf(c.out, "  fits if %s\n", hint.Text)
+			out.printf("  fits if %s\n", hint.Text)
 		}
 	}
-	fmt.Fprintf(c.out, "\n%s\n", x.sum())
+	out.printf("\n%s\n", x.sum())
 }
 
 // grants tells what CPUs the pod has on its node.
@@ -109,8 +107,7 @@ type explainLine struct {
 	Notes    []string          `json:"notes,omitempty"`
 }
 
-func (x *explained) encode(encoder *json.Encoder) error {
-	encoder.SetEscapeHTML(false)
+func (x *explained) encode(out *printer) {
 	all := x.all
 	if x.misfit.What != "" {
 		all = []explain.Explanation{{Facts: x.misfit.What}}
@@ -122,16 +119,11 @@ func (x *explained) encode(encoder *json.Encoder) error {
 		}
 		all = []explain.Explanation{placed}
 	}
-	var errs []error
 	for _, e := range all {
 		line := explainLine{Pod: nameOf(x.pod), Explanation: e, CPUs: map[string]string{}, Problems: x.misfit.Problems, Notes: x.notes}
 		for _, grant := range e.Grants {
 			line.CPUs[grant.Container] = grant.CPUs.String()
 		}
-		errs = append(errs, encoder.Encode(line))
+		out.encode(line)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
-	return nil
 }

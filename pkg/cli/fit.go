@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,30 +17,28 @@ func (c *call) fitCommand() *cobra.Command {
 	var bindings []string
 	cmd := &cobra.Command{
 		Use:   "fit -f FILE...",
-		Short: "Tell which pods the kubelets would admit, and which CPUs each container would get",
-		Long: `fit computes what the kubelets will decide about exclusive CPUs, for Pods in the order in which they
-stand in the input. The CPUs that a pod gets are taken from its node before the next pod is looked at.
+		Short: "Compute which pods the kubelets would admit, and the CPUs of each container",
+		Long: `fit computes what the kubelets will decide about exclusive CPUs, for Pods in the order of the input. The CPUs
+that a pod gets are taken from its node before the next pod is tried.
 
-A pod with spec.nodeName, or named by --bind, is tried on that node. Any other is tried on every node, in
-the order of the input, and goes to the first that admits it; if it asks for exclusive CPUs, to the first
-that gives it some. It is what kubelets decide that is looked at: not the scheduler's scores, nor its rules about
-VMs (for these there is explain; what is wrong with the pod itself is told here too), and no phase, so that a pod
-which was refused can be asked about as it is. A pod that its node's report has already is not
-admitted twice. A pod with a generateName only is called by that and a number: web-1, web-2.
+A pod with spec.nodeName, or named by --bind, is tried on that node. Any other pod is tried on every node, in the
+order of the input, and goes to the first that admits it. If it asks for exclusive CPUs, it goes to the first
+that gives it some. The scheduler's scores and its rules about VMs are not looked at: see explain. Neither is the
+pod's phase, so a pod that was refused can be tried as it is. A pod that its node's report has already is
+not admitted twice. A pod that has only a generateName is called by that and a number: web-1, web-2.
 
-The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). Where their Node objects are
-there, too, so is what the kubelet checks after it has granted CPUs: OutOfcpu, OutOfmemory and so on, node
-affinity, host ports and taints, beside the pods of the input that came before. If there are no NodeCPU
-objects, all that is taken from the cluster, with the pods that are there or on their way.
+The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). With their Node objects in the input
+fit also makes the kubelet's checks that follow the grant of CPUs: OutOfcpu, OutOfmemory and so on, node affinity,
+host ports and taints, beside the pods of the input that came before. Without NodeCPU objects, nodes and
+pods are those of the cluster, with the pods that are there or in flight.
 
-A machine that does not exist yet can be written by hand. This is all that a NodeCPU has to say, and a policy
-that is left out is none; a core's id is its lowest CPU, and where there are several, it has a socket and an
-uncoreCache beside its numaNode:
+A machine that does not exist yet can be written by hand. This is all that a NodeCPU has to say. A policy that is
+left out is none. A core's id is its lowest CPU. A core can have a socket and an uncoreCache beside its
+numaNode:
 
 ` + indented(minimalReport) + `
-With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. What
-cannot be used is left out and told in its place, by a line with "error" (file, line, and what to write
-instead); the rest is answered as if it were not there.
+With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. An object
+that cannot be used is left out. In its place there is a line with "error": file, line, and what to write instead.
 
 Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at fault.`,
 		Example: `  kubectl corepin fit -f vm-pod.yaml
@@ -50,12 +47,11 @@ Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at 
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
-	c.accessFlags(cmd)
 	cmd.Flags().StringArrayVar(&bindings, "bind", nil, "POD=NODE: try this pod on this node only; may be given again.")
 	return cmd
 }
 
-// indented is a text as it stands in a help.
+// indented is a text as an example in a help.
 func indented(text string) string {
 	return "    " + strings.ReplaceAll(strings.TrimSuffix(text, "\n"), "\n", "\n    ") + "\n"
 }
@@ -65,51 +61,46 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
-	c.files.names = append(c.files.names, args...)
-	s, err := c.situation(ctx)
+	s, err := c.snapshot(ctx, args)
 	if err != nil {
 		return err
 	}
 	if len(s.pods) == 0 {
-		return cmp.Or(s.flawed(), errors.New("reading input: there is no Pod in it, so there is nothing to fit"))
+		return cmp.Or(s.inputErrors(), errors.New("reading input: there is no Pod in it, so there is nothing to fit"))
 	}
 	bound, err := s.bindings(bindings)
 	if err != nil {
 		return err
 	}
-	tell := teller{func(a *answer) error { return c.tellAnswer(s, a) }, c.tellFlaw}
+	report := reporter{func(a *answer) { s.printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
 	if asJSON {
-		encoder := json.NewEncoder(c.out)
-		encoder.SetEscapeHTML(false)
-		tell = teller{func(a *answer) error { return encoder.Encode(lineOf(a)) }, func(f *flaw) error { return encoder.Encode(f.line()) }}
+		report = reporter{func(a *answer) { c.out.encode(lineOf(a)) }, func(e *inputError) { c.out.encode(e.line()) }}
 	}
-	concerned, err := c.judge(s, bound, tell)
-	if err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
+	concerned := c.placeAll(s, bound, report)
 	if !asJSON {
-		s.tellMaps(c.out, concerned)
+		s.printMaps(&c.out, concerned)
 	}
-	return s.flawed()
+	return s.inputErrors()
 }
 
-// teller writes the answers, and what is left out.
-type teller struct {
-	answer func(*answer) error
-	flaw   func(*flaw) error
+// reporter writes the answers, and what is left out.
+type reporter struct {
+	answer     func(*answer)
+	inputError func(*inputError)
 }
 
-// judge answers for every pod, in the order of the input, and gives the names of the nodes that the answers are
+// placeAll answers for every pod, in the order of the input. It gives the names of the nodes that the answers are
 // about.
-func (c *call) judge(s *situation, bound map[string]string, tell teller) (concerned map[string]bool, err error) {
+func (c *call) placeAll(s *snapshot, bound map[string]string, report reporter) (concerned map[string]bool) {
 	concerned = map[string]bool{}
-	flaws := s.flaws
+	bad := s.bad
 	for i := range len(s.pods) + 1 {
-		for ; err == nil && len(flaws) > 0 && flaws[0].after == i; flaws = flaws[1:] {
-			err = tell.flaw(&flaws[0])
+		for len(bad) > 0 && bad[0].after == i {
+			report.inputError(&bad[0])
+			bad = bad[1:]
 		}
-		if err != nil || i == len(s.pods) {
-			return concerned, err
+		if i == len(s.pods) {
+			break
 		}
 		d := demandOf(s.pods[i])
 		a := s.place(d, cmp.Or(bound[d.name], s.pods[i].Spec.NodeName))
@@ -121,38 +112,38 @@ func (c *call) judge(s *situation, bound map[string]string, tell teller) (concer
 				concerned[a.trials[i].machine.name] = true
 			}
 		}
-		err = tell.answer(a)
+		report.answer(a)
 	}
-	return concerned, err
+	return concerned
 }
 
-// situation reads the input, and takes the nodes from the cluster if it has none.
-func (c *call) situation(ctx context.Context) (*situation, error) {
-	s, asksCluster, err := c.input()
+// snapshot reads the input, and takes the nodes from the cluster if it has none.
+func (c *call) snapshot(ctx context.Context, args []string) (*snapshot, error) {
+	s, asksCluster, err := c.input(args)
 	if err == nil && asksCluster {
-		err = s.fromCluster(ctx, c.host, c.access)
+		err = s.fromCluster(ctx, c.host)
 	}
 	return s, err
 }
 
-// input reads the files, and tells whether the nodes are those of the cluster, since the files have none.
-func (c *call) input() (s *situation, asksCluster bool, err error) {
-	s = newSituation()
-	if len(c.files.names) > 0 {
-		documents, err := c.files.documents(c.host)
+// input reads the files. asksCluster reports that they have no nodes, so that the nodes are those of the cluster.
+func (c *call) input(args []string) (s *snapshot, asksCluster bool, err error) {
+	s = newSnapshot()
+	if len(c.files.names)+len(args) > 0 {
+		all, err := c.objects(args)
 		if err != nil {
 			return nil, false, err
 		}
-		s = situationOf(documents)
+		s = snapshotOf(all)
 	}
-	maybeNode := func(f flaw) bool { return f.kind != podKind.Kind }
-	switch fromCluster := c.access != (Access{}); {
-	case len(s.machines) > 0 && fromCluster:
+	maybeNode := func(e inputError) bool { return e.kind != podKind.Kind }
+	switch {
+	case len(s.machines) > 0 && c.asksForCluster():
 		return nil, false, errBothSources
 	case len(s.machines) > 0:
 		return s, false, nil
-	case slices.ContainsFunc(s.flaws, maybeNode):
-		return nil, false, s.flawed()
+	case slices.ContainsFunc(s.bad, maybeNode):
+		return nil, false, s.inputErrors()
 	case len(s.nodes) > 0:
 		return nil, false, errNodesOnly
 	}
@@ -160,7 +151,7 @@ func (c *call) input() (s *situation, asksCluster bool, err error) {
 }
 
 // bindings reads the values of --bind, by the names of the pods.
-func (s *situation) bindings(values []string) (map[string]string, error) {
+func (s *snapshot) bindings(values []string) (map[string]string, error) {
 	bound := map[string]string{}
 	for _, value := range values {
 		name, node, ok := strings.Cut(value, "=")
@@ -173,7 +164,7 @@ func (s *situation) bindings(values []string) (map[string]string, error) {
 		case bound[name] != "" && bound[name] != node:
 			return nil, fmt.Errorf("--bind %s: the pod is bound to %s already", value, bound[name])
 		}
-		if !s.listed[name] && !slices.ContainsFunc(s.flaws, func(f flaw) bool { return f.name == name }) {
+		if !s.listed[name] && !slices.ContainsFunc(s.bad, func(e inputError) bool { return e.name == name }) {
 			return nil, fmt.Errorf("--bind %s: there is no pod %s; a pod of a namespace other than default is named NAMESPACE/NAME", value, name)
 		}
 		bound[name] = node
@@ -189,17 +180,17 @@ type fitLine struct {
 	CPUs     map[string]string `json:"cpus"`
 	Reason   string            `json:"reason"`
 	Message  string            `json:"message"`
-	Error    string            `json:"error,omitempty"` // why it is not judged
+	Error    string            `json:"error,omitempty"` // why it is not tried
 }
 
-// line is the flaw's; one that is no Pod's is about no pod.
-func (f *flaw) line() fitLine {
-	line := fitLine{CPUs: map[string]string{}, Reason: reasonBadInput, Error: f.err.Error()}
-	switch f.kind {
+// line is for an object that is left out. It names the pod or the node that the object would be.
+func (e *inputError) line() fitLine {
+	line := fitLine{CPUs: map[string]string{}, Reason: reasonBadInput, Error: e.err.Error()}
+	switch e.kind {
 	case podKind.Kind:
-		line.Pod = f.name
+		line.Pod = e.name
 	case reportKind.Kind:
-		line.Node = f.name
+		line.Node = e.name
 	}
 	return line
 }
@@ -222,13 +213,14 @@ func lineOf(a *answer) fitLine {
 	return line
 }
 
-// refusal sums up why no node admits the pod: what they all say, or what each of them does.
+// refusal sums up why no node admits the pod: what they all say, or what each of them says.
 func (a *answer) refusal() (reason, message string) {
 	if len(a.trials) == 0 {
 		return reasonNoReport, "there is no NodeCPU of node " + a.node + ", so what its kubelet will do is not known"
 	}
 	first := a.trials[0]
-	reason, message = first.reason, first.message
+	reason = first.reason
+	message = first.message
 	for _, t := range a.trials[1:] {
 		if t.reason != reason {
 			reason = reasonNoNode

@@ -51,8 +51,9 @@ func session(t *testing.T, args ...string) string {
 	t.Helper()
 	var terminal bytes.Buffer
 	host := Host{In: strings.NewReader(""), Out: &terminal, Err: &terminal,
-		Open: func(name string) (fs.File, error) { return os.DirFS("testdata/input").Open(name) },
-		Cluster: func(context.Context, Access) (Cluster, error) {
+		Open:       func(name string) (fs.File, error) { return os.DirFS("testdata/input").Open(name) },
+		Connection: connection(),
+		Cluster: func(context.Context) (Cluster, error) {
 			return Cluster{}, fmt.Errorf("finding the cluster: there is none in this test")
 		}}
 	code := Run(t.Context(), host, args)

@@ -3,7 +3,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +15,7 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/objects"
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 )
@@ -38,33 +38,31 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 		Example: `  kubectl corepin pins
   kubectl corepin pins -f nodecpu.yaml -f vmi.yaml --cpus 2-5`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c.files.names = append(c.files.names, args...)
-			if len(c.files.names) == 0 && !cmd.Flags().Changed("cpus") {
+			if len(c.files.names)+len(args) == 0 && !cmd.Flags().Changed("cpus") {
 				return c.pinsOfCluster(cmd.Context())
 			}
 			if !cmd.Flags().Changed("cpus") {
 				return errors.New("--cpus is missing: which CPUs does the kubelet grant to the VM's pod? (fit tells)")
 			}
-			return c.pinsOfInput(granted)
+			return c.pinsOfInput(args, granted)
 		},
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
-	c.accessFlags(cmd)
 	cmd.Flags().StringVar(&granted, "cpus", "", "The CPUs that the kubelet grants to each VM, for example 2-5,8; only with -f.")
 	return cmd
 }
 
 // pinning is where a VM's threads are or would be.
 type pinning struct {
-	vm, node string
-	machine  *vmi.VMI // where it is that of the input
-	granted  cpuset.Set
-	host     *cputopology.Topology // nil where it is not known
-	reserved cpuset.Set
-	vcpus    []int // numbers, in the order of pins.VCPUs
-	pins     placement.Pins
-	err      error
+	vm, namespace, node string
+	machine             *vmi.VMI // where it is that of the input
+	granted             cpuset.Set
+	host                *cputopology.Topology // nil where it is not known
+	reserved            cpuset.Set
+	vcpus               []int // numbers, in the order of pins.VCPUs
+	pins                placement.Pins
+	err                 error
 }
 
 // pinsLine is a line of pins -o json.
@@ -101,16 +99,16 @@ func (p *pinning) line() pinsLine {
 }
 
 // pinsOfInput computes where the threads of the VMs in the input would go.
-func (c *call) pinsOfInput(granted string) error {
+func (c *call) pinsOfInput(args []string, granted string) error {
 	cpus, err := cpuset.Parse(granted)
 	if err != nil {
 		return fmt.Errorf("--cpus is %q: %w", granted, err)
 	}
-	documents, err := c.files.documents(c.host)
+	all, err := c.objects(args)
 	if err != nil {
 		return err
 	}
-	report, all, err := readPinsInput(documents)
+	report, vms, err := readPinsInput(all)
 	if err != nil {
 		return fmt.Errorf("reading input: %w", err)
 	}
@@ -119,19 +117,19 @@ func (c *call) pinsOfInput(granted string) error {
 	if err != nil {
 		return fmt.Errorf("reading input: NodeCPU %s: reservedCPUs: %w", report.Name, err)
 	}
-	var flawed error
-	for _, p := range all {
+	var inputError error
+	for _, p := range vms {
 		p.node, p.granted, p.host, p.reserved = report.Name, cpus, host, reserved
 		switch {
 		case p.err != nil:
-			flawed = cmp.Or(flawed, fmt.Errorf("reading input: %w", p.err))
+			inputError = cmp.Or(inputError, fmt.Errorf("reading input: %w", p.err))
 		case hostErr != nil:
 			p.err = hostErr
 		default:
 			p.place()
 		}
 	}
-	return cmp.Or(c.tellPins(all), flawed)
+	return cmp.Or(c.printPins(vms), inputError)
 }
 
 // place computes the pins of a VM's guest.
@@ -158,39 +156,38 @@ func (p *pinning) place() {
 }
 
 // readPinsInput finds the one NodeCPU and the VMs; what cannot be used is a VM with an error.
-func readPinsInput(documents []document) (*v1alpha1.NodeCPU, []*pinning, error) {
+func readPinsInput(input []objects.Object) (*v1alpha1.NodeCPU, []*pinning, error) {
 	var report *v1alpha1.NodeCPU
 	var all []*pinning
-	objects := objectsOf(documents)
-	for i := range objects {
-		o := &objects[i]
-		p := &pinning{vm: qualified(o.namespace, o.name)}
-		switch kind := (metav1.TypeMeta{APIVersion: o.apiVersion, Kind: o.kind}); {
-		case o.fault != nil:
-			p.err = o.fault
+	for i := range input {
+		o := &input[i]
+		p := &pinning{vm: qualified(o.Namespace, o.Name)}
+		switch kind := (metav1.TypeMeta{APIVersion: o.APIVersion, Kind: o.Kind}); {
+		case o.Err != nil:
+			p.err = o.Err
 		case kind == reportKind && report != nil:
-			return nil, nil, fmt.Errorf("%s: a second NodeCPU; the CPUs of --cpus are those of one machine", o.where())
+			return nil, nil, fmt.Errorf("%s: a second NodeCPU; the CPUs of --cpus are those of one machine", o.Where())
 		case kind == reportKind:
 			report = &v1alpha1.NodeCPU{}
-			if _, err := o.decode(report); err != nil {
-				return nil, nil, o.faulty(fmt.Errorf("%s: %w", o.called(), err))
+			if _, err := o.Decode(report); err != nil {
+				return nil, nil, o.Wrap(fmt.Errorf("%s: %w", called(o), err))
 			}
 			continue
-		case o.foreign():
+		case foreign(o):
 			p.err = fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s) and virtual machines (kubevirt.io) can be used here",
-				o.where(), o.apiVersion, o.kind, reportKind.APIVersion)
+				o.Where(), o.APIVersion, o.Kind, reportKind.APIVersion)
 		default:
-			if p.machine, p.err = o.machine(); p.err != nil {
-				p.err = o.faulty(p.err)
+			if p.machine, p.err = readMachine(o); p.err != nil {
+				p.err = o.Wrap(p.err)
 			}
 		}
 		all = append(all, p)
 	}
 	sound := slices.ContainsFunc(all, func(p *pinning) bool { return p.err == nil })
-	flawed := slices.IndexFunc(all, func(p *pinning) bool { return p.err != nil })
+	bad := slices.IndexFunc(all, func(p *pinning) bool { return p.err != nil })
 	switch {
-	case flawed >= 0 && (report == nil || !sound):
-		return nil, nil, all[flawed].err
+	case bad >= 0 && (report == nil || !sound):
+		return nil, nil, all[bad].err
 	case report == nil:
 		return nil, nil, errors.New("there is no NodeCPU in it, so the machine is not known (kubectl get nodecpu NAME -o yaml)")
 	case !sound:
@@ -199,43 +196,45 @@ func readPinsInput(documents []document) (*v1alpha1.NodeCPU, []*pinning, error) 
 	return report, all, nil
 }
 
-// pinsOfCluster tells what the agents of the cluster report.
+// pinsOfCluster writes what the agents of the cluster report.
 func (c *call) pinsOfCluster(ctx context.Context) error {
-	cluster, err := c.host.Cluster(ctx, c.access)
+	cluster, err := c.host.Cluster(ctx)
 	if err != nil {
 		return err
 	}
 	if len(cluster.Reports) == 0 {
 		return errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
 	}
-	return c.tellPins(pinsReported(cluster))
+	return c.printPins(slices.DeleteFunc(pinsReported(cluster), func(p *pinning) bool {
+		return c.namespace != "" && p.namespace != c.namespace
+	}))
 }
 
-// tellPins writes the pins of VMs.
-func (c *call) tellPins(all []*pinning) error {
+// printPins writes the pins of VMs.
+func (c *call) printPins(all []*pinning) error {
 	asJSON, err := c.json()
 	if err != nil {
 		return err
 	}
-	encoder := json.NewEncoder(c.out)
-	encoder.SetEscapeHTML(false)
 	for i, p := range all {
 		if p.err != nil {
 			c.refuse()
 		}
-		if !asJSON {
-			if i > 0 {
-				fmt.Fprintln(c.out)
-			}
-			p.tell(c.out)
+		if asJSON {
+			c.out.encode(p.line())
 			continue
 		}
-		if err := encoder.Encode(p.line()); err != nil {
-			return fmt.Errorf("writing the answer: %w", err)
+		if i > 0 {
+			c.out.print("\n")
 		}
+		p.print(&c.out)
 	}
 	if len(all) == 0 && !asJSON {
-		fmt.Fprintln(c.out, "no dedicated VM runs in the cluster")
+		where := "the cluster"
+		if c.namespace != "" {
+			where = "namespace " + c.namespace + " of the cluster"
+		}
+		c.out.printf("no dedicated VM runs in %s\n", where)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func TestPinsOfTheCluster(t *testing.T) {
 	if code, out, _ := runIn(t, fstest.MapFS{}, Cluster{Reports: cluster.Reports}, "", "pins"); code != exitOK || out != "no dedicated VM runs in the cluster\n" {
 		t.Errorf("without VMs: exit %d, %q", code, out)
 	}
-	if code, _, errs := runIn(t, fstest.MapFS{}, Cluster{}, "", "pins"); code != exitFault || !strings.Contains(errs, "no NodeCPU objects") {
+	if code, _, errs := runIn(t, fstest.MapFS{}, Cluster{}, "", "pins"); code != exitError || !strings.Contains(errs, "no NodeCPU objects") {
 		t.Errorf("without reports: exit %d, %q", code, errs)
 	}
 }

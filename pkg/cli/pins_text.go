@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -34,7 +33,7 @@ func pinsReported(cluster Cluster) []*pinning {
 		if !ok || !l.Dedicated || pod.Status.Phase != corev1.PodRunning {
 			continue
 		}
-		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), node: pod.Spec.NodeName}
+		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), namespace: l.VMI.Namespace, node: pod.Spec.NodeName}
 		p.err = p.read(pod, l, reports[pod.Spec.NodeName])
 		all = append(all, p)
 	}
@@ -113,15 +112,15 @@ func names(message, vm string) bool {
 	}
 }
 
-// tell writes the pins for people.
-func (p *pinning) tell(out io.Writer) {
-	fmt.Fprintf(out, "%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
+// print writes the pins for people.
+func (p *pinning) print(out *printer) {
+	out.printf("%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
 	if p.err != nil {
-		fmt.Fprintf(out, "  not as it should be: %v\n", p.err)
+		out.printf("  not as it should be: %v\n", p.err)
 	}
 	var holders []nodemap.Holder
 	write := func(thread string, cpus cpuset.Set) {
-		fmt.Fprintf(out, "  %-12s CPU %-8s %s\n", thread, cpus, p.whereabouts(cpus))
+		out.printf("  %-12s CPU %-8s %s\n", thread, cpus, p.whereabouts(cpus))
 		holders = append(holders, nodemap.Holder{Name: thread, CPUs: cpus})
 	}
 	for i, cpus := range p.pins.VCPUs {
@@ -136,8 +135,8 @@ func (p *pinning) tell(out io.Writer) {
 		write(fmt.Sprintf("IO thread %d", thread), p.pins.IOThreads[thread])
 	}
 	if p.host != nil && len(holders) > 0 {
-		fmt.Fprintln(out)
-		fmt.Fprint(out, nodemap.Draw(p.host, p.reserved.Minus(p.granted), p.drawn(holders, shown)))
+		out.print("\n")
+		out.print(nodemap.Draw(p.host, p.reserved.Minus(p.granted), p.drawn(holders, shown)))
 	}
 }
 

@@ -14,9 +14,10 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubeletcpu"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/objects"
 )
 
-// minimalReport is the least that a NodeCPU has to say; what is not there means none, or false.
+// minimalReport is the least that a NodeCPU has to say. A field that is missing means none, or false.
 const minimalReport = `apiVersion: corepin.dev/v1alpha1
 kind: NodeCPU
 metadata: {name: n1}
@@ -34,35 +35,35 @@ status:
   - {id: 3, cpus: "3,7", numaNode: 0}
 `
 
-// addReport adds a node; one whose report is flawed is added too, as one of which nothing is known.
-func (s *situation) addReport(o *object) error {
+// addReport adds a node. One whose report cannot be used is added too: nothing is known of it.
+func (s *snapshot) addReport(o *objects.Object) error {
 	report := &v1alpha1.NodeCPU{}
-	unknown, err := o.decode(report)
-	if err == nil && report.Status.Format <= v1alpha1.FormatVersion { // else what nodereport says of it is clearer
+	unknown, err := o.Decode(report)
+	if err == nil && report.Status.Format <= v1alpha1.FormatVersion { // nodereport refuses a newer one in better words
 		err = oneLine(unknown)
 	}
-	m := &machine{name: o.name}
+	m := &machine{name: o.Name}
 	if err == nil {
 		m = machineOf(report)
 		err = m.complete(report)
 	}
 	if err != nil {
 		m.node, m.why = nil, cmp.Or(m.why, err.Error())
-		err = o.faultyAt(reportPath(report, err), fmt.Errorf("%s: %w", o.called(), err))
+		err = o.WrapAt(reportPath(report, err), fmt.Errorf("%s: %w", called(o), err))
 	}
 	if failed := s.addMachine(m); failed != nil {
-		return o.faulty(failed)
+		return o.Wrap(failed)
 	}
 	return err
 }
 
-// complete tells why the report of a machine cannot be used, if it cannot. To leave sharedCPUs out is a mistake
+// complete says why the report of a machine cannot be used; nil where it can be. To leave sharedCPUs out is a mistake
 // that is easily made by hand: no CPU would be free, and nobody would have them.
 func (m *machine) complete(report *v1alpha1.NodeCPU) error {
 	status := &report.Status
 	switch {
 	case m.node == nil && len(status.Cores) == 0 && status.Format <= v1alpha1.FormatVersion:
-		return errors.New("status.cores is missing; kubectl corepin fit --help shows what a NodeCPU has to say")
+		return &objects.FieldError{Path: "status.cores", Problem: "status.cores is missing; kubectl corepin fit --help shows what a NodeCPU has to say"}
 	case m.node == nil:
 		return errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": "))
 	case m.node.CPUManager.Policy != kubeletcpu.CPUManagerStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
@@ -70,16 +71,18 @@ func (m *machine) complete(report *v1alpha1.NodeCPU) error {
 	case m.node.Topology.CPUs().Minus(m.node.Reserved).IsEmpty():
 		return nil
 	}
-	return fmt.Errorf("status.sharedCPUs is missing: the CPUs that no container has for its own, those reserved included; if they are all, %q", m.node.Topology.CPUs())
+	return &objects.FieldError{Path: "status.sharedCPUs", Problem: fmt.Sprintf("status.sharedCPUs is missing: the CPUs that no container has for its own, "+
+		"those reserved included; if they are all, %q", m.node.Topology.CPUs())}
 }
 
-// reportField is a field as nodereport's messages name it.
+// reportField is a field as the messages of nodereport name it.
 var reportField = regexp.MustCompile(`\b(?:core (\d+)|kubeletVersion|cpuManager|topologyManager|reservedCPUs|sharedCPUs|granted)\b`)
 
-// reportPath is the field that a message about a report means; "" where it is not known.
+// reportPath is the field that an error of a report is about; "" where it is not known.
 func reportPath(report *v1alpha1.NodeCPU, err error) string {
-	if path := fieldPath.FindString(err.Error()); path != "" {
-		return path
+	var field *objects.FieldError
+	if errors.As(err, &field) {
+		return field.Path
 	}
 	m := reportField.FindStringSubmatch(err.Error())
 	switch {
@@ -92,7 +95,7 @@ func reportPath(report *v1alpha1.NodeCPU, err error) string {
 	return fmt.Sprintf("status.cores[%d]", max(i, 0))
 }
 
-func (s *situation) addMachine(m *machine) error {
+func (s *snapshot) addMachine(m *machine) error {
 	if m.name == "" {
 		return errors.New("a NodeCPU's metadata.name is missing; it is the name of the node")
 	}
@@ -104,10 +107,11 @@ func (s *situation) addMachine(m *machine) error {
 	return nil
 }
 
-// machineOf reads a report; one that cannot be read makes a machine that says why.
+// machineOf reads a report. One that cannot be read makes a machine that says why.
 func machineOf(report *v1alpha1.NodeCPU) *machine {
 	m := &machine{name: report.Name, owner: nodereport.Owner(report)}
-	if exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact); exact != nil && exact.Status != metav1.ConditionTrue {
+	exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact)
+	if exact != nil && exact.Status != metav1.ConditionTrue {
 		m.inexact = cmp.Or(exact.Message, "its report says that it is not exact")
 	}
 	node, err := nodereport.Node(report)

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,9 +31,18 @@ func run(t testing.TB, input string, args ...string) (code int, out, errs string
 func runIn(t testing.TB, files fstest.MapFS, cluster Cluster, input string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = Run(t.Context(), Host{In: strings.NewReader(input), Out: &o, Err: &e, Open: files.Open,
-		Cluster: func(context.Context, Access) (Cluster, error) { return cluster, nil }}, args)
+	code = Run(t.Context(), Host{In: strings.NewReader(input), Out: &o, Err: &e, Open: files.Open, Connection: connection(),
+		Cluster: func(context.Context) (Cluster, error) { return cluster, nil }}, args)
 	return code, o.String(), e.String()
+}
+
+// connection are some of kubectl's flags.
+func connection() *pflag.FlagSet {
+	flags := pflag.NewFlagSet("connection", pflag.ContinueOnError)
+	flags.String("kubeconfig", "", "")
+	flags.String("context", "", "")
+	flags.String("as", "", "")
+	return flags
 }
 
 // reportOf is a node with 2 reserved CPUs on the first core, and nothing granted but what is given.
@@ -191,7 +201,7 @@ R reserved  A old  B coming (in flight)  C new  . shared pool
 		}
 	}
 	code, _, errs = runIn(t, nil, Cluster{}, "", "nodes")
-	if code != exitFault || !strings.Contains(errs, "is corepin-agent running") {
+	if code != exitError || !strings.Contains(errs, "is corepin-agent running") {
 		t.Errorf("without reports: exit code %d, error %q", code, errs)
 	}
 }
@@ -215,7 +225,7 @@ func TestFolders(t *testing.T) {
 	} {
 		_, out, got := runIn(t, files, Cluster{}, "", append([]string{"check", "-o", "json"}, test.args...)...)
 		for line := range strings.Lines(out) {
-			var v verdict
+			var v checked
 			if err := json.Unmarshal([]byte(line), &v); err != nil {
 				t.Fatal(err)
 			}
@@ -236,7 +246,7 @@ func TestAnswersThatCannotBeWritten(t *testing.T) {
 	var errs bytes.Buffer
 	input := stream(t, reportOf(t, "n1", eightCores, "restricted", nil), podAsking("a", "", "2"))
 	code := Run(t.Context(), Host{In: strings.NewReader(input), Out: broken{}, Err: &errs}, []string{"fit", "-f", "-"})
-	if code != exitFault || !strings.Contains(errs.String(), "no space left") {
+	if code != exitError || !strings.Contains(errs.String(), "no space left") {
 		t.Errorf("exit code %d, error %q", code, errs.String())
 	}
 }

@@ -10,23 +10,31 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cli"
 )
 
-// pageSize is how many objects are asked for at once; it spares the API server.
+// pageSize is how many objects are asked for at once, to spare the API server.
 const pageSize = 500
 
-// askCluster reads the reports, the nodes and the pods of the cluster that kubectl would talk to.
-func askCluster(ctx context.Context, access cli.Access) (cli.Cluster, error) {
-	client, namespace, err := connect(access)
+// connection is the cluster that kubectl would talk to with the same flags.
+type connection struct {
+	config *genericclioptions.ConfigFlags
+}
+
+// cluster reads the reports, the nodes and the pods.
+func (c connection) cluster(ctx context.Context) (cli.Cluster, error) {
+	client, err := c.client()
 	if err != nil {
 		return cli.Cluster{}, err
 	}
-	cluster := cli.Cluster{Namespace: namespace}
+	cluster := cli.Cluster{}
+	if cluster.Namespace, _, err = c.config.ToRawKubeConfigLoader().Namespace(); err != nil {
+		return cli.Cluster{}, fmt.Errorf("reading the namespace of the kubeconfig's context: %w", err)
+	}
 	if cluster.Reports, err = list[v1alpha1.NodeCPU](ctx, client.Resource(v1alpha1.Resource)); err != nil {
 		return cli.Cluster{}, fmt.Errorf("listing NodeCPU objects (is corepin installed in the cluster?): %w%s", err, remedy(err))
 	}
@@ -45,9 +53,9 @@ var vmis = []schema.GroupVersionResource{
 	{Group: "kubevirt.io", Version: "v1alpha3", Resource: "virtualmachineinstances"},
 }
 
-// askVMI reads a VirtualMachineInstance.
-func askVMI(ctx context.Context, access cli.Access, name types.NamespacedName) (map[string]any, error) {
-	client, _, err := connect(access)
+// vmi reads a VirtualMachineInstance.
+func (c connection) vmi(ctx context.Context, name types.NamespacedName) (map[string]any, error) {
+	client, err := c.client()
 	if err != nil {
 		return nil, err
 	}
@@ -63,27 +71,19 @@ func askVMI(ctx context.Context, access cli.Access, name types.NamespacedName) (
 	return nil, fmt.Errorf("getting VirtualMachineInstance %s: %w%s", name, err, remedy(err))
 }
 
-// connect finds the cluster that kubectl would talk to, and the namespace that it would use.
-func connect(access cli.Access) (dynamic.Interface, string, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = access.Kubeconfig
-	loaded := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: access.Context})
-	config, err := loaded.ClientConfig()
+func (c connection) client() (dynamic.Interface, error) {
+	config, err := c.config.ToRESTConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("finding the cluster (there are no NodeCPU objects in the input; give them, or a --kubeconfig): %w", err)
-	}
-	namespace, _, err := loaded.Namespace()
-	if err != nil {
-		return nil, "", fmt.Errorf("reading the namespace of the kubeconfig's context: %w", err)
+		return nil, fmt.Errorf("finding the cluster (there are no NodeCPU objects in the input; give them, or a --kubeconfig): %w", err)
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, "", fmt.Errorf("connecting to the cluster: %w", err)
+		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
-	return client, namespace, nil
+	return client, nil
 }
 
-// remedy is what to do about an error of the API server, beyond what it says itself.
+// remedy is the next step after an error of the API server; "" where there is none to name.
 func remedy(err error) string {
 	if apierrors.IsForbidden(err) {
 		return "; ask for ClusterRole corepin-explain, which corepin's manifests bring: kubectl create clusterrolebinding NAME --clusterrole=corepin-explain --user=YOU"

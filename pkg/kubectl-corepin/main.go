@@ -1,5 +1,5 @@
-// Command kubectl-corepin is a kubectl plugin: in the PATH it is `kubectl corepin`. It asks beforehand what
-// kubelets and corepin will decide about dedicated CPUs; see package cli for what it answers.
+// Command kubectl-corepin is a kubectl plugin: in the PATH it is `kubectl corepin`. It answers what kubelets and
+// corepin will decide about dedicated CPUs; see package cli for the commands.
 //
 // This program is the outside of package cli: the standard streams, the files and the API server.
 package main
@@ -9,13 +9,21 @@ import (
 	"io/fs"
 	"os"
 
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+
 	"corepin.dev/corepin/pkg/cli"
 )
 
 func main() {
+	config := genericclioptions.NewConfigFlags(true)
+	config.Namespace = nil // the commands have it themselves: it is of use without a cluster too
+	c := connection{config}
+	flags := pflag.NewFlagSet("connection", pflag.ContinueOnError)
+	config.AddFlags(flags)
 	os.Exit(cli.Run(context.Background(), cli.Host{
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Open:    func(name string) (fs.File, error) { return os.Open(name) },
-		Cluster: askCluster, VMI: askVMI,
+		Open:       func(name string) (fs.File, error) { return os.Open(name) },
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi,
 	}, os.Args[1:]))
 }

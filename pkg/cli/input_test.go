@@ -41,7 +41,7 @@ func TestFitLeavesOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			code, out, errs := run(t, minimalReport+"---\n"+test.pods, "fit", "-f", "-", "-o", "json")
-			if got := told(t, out); code != exitFault || !strings.Contains(got, test.want) {
+			if got := told(t, out); code != exitError || !strings.Contains(got, test.want) {
 				t.Errorf("exit code %d, got\n%s\nwant\n%s", code, got, test.want)
 			}
 			if !strings.HasPrefix(errs, "error: reading input: standard input:") || strings.Count(errs, "\n") != 1 {
@@ -104,7 +104,7 @@ func TestForms(t *testing.T) {
 		"a key twice beside merges": {"a: &a {b: 1}\nc: {<<: *a}\nc: 3\n", `standard input:3: reading YAML or JSON: key "c" already set in map`},
 		"a List without items":      {"apiVersion: v1\nkind: List\n", "standard input:1: reading List: want a list in items"},
 	} {
-		if code, _, errs := run(t, test.input, "fit", "-f", "-"); code != exitFault || !strings.Contains(errs, test.want) {
+		if code, _, errs := run(t, test.input, "fit", "-f", "-"); code != exitError || !strings.Contains(errs, test.want) {
 			t.Errorf("%s: exit code %d, error %q, want %q", name, code, errs, test.want)
 		}
 	}
@@ -126,7 +126,7 @@ func TestMinimalReport(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
 		"no shared CPUs":     {"  sharedCPUs: \"0-7\"\n", "", ":4: NodeCPU n1: status.sharedCPUs is missing: the CPUs that no container has for its own, those reserved included; if they are all, \"0-7\""},
 		"no cores":           {report[strings.Index(report, "  numaNodes"):], "", ":4: NodeCPU n1: status.cores is missing; kubectl corepin fit --help shows"},
-		"no quotes":          {`reservedCPUs: "0,4"`, "reservedCPUs: 0", ":8: NodeCPU n1: status.reservedCPUs is a number; want a text, in quotes"},
+		"no quotes":          {`reservedCPUs: "0,4"`, "reservedCPUs: 0", ":8: NodeCPU n1: status.reservedCPUs is a number; want a string, in quotes"},
 		"a strange core":     {"{id: 2,", "{id: 9,", ":14: NodeCPU n1: core 9: its lowest CPU is 2, and a core is named by it"},
 		"no such NUMA node":  {`"1,5", numaNode: 0`, `"1,5", numaNode: 1`, ":13: NodeCPU n1: core 1: NUMA node 1 is not in numaNodes"},
 		"a policy unheard":   {"policy: restricted", "policy: strict", ":7: NodeCPU n1: topologyManager: "},
@@ -136,7 +136,7 @@ func TestMinimalReport(t *testing.T) {
 	} {
 		bad := strings.Replace(strings.TrimPrefix(report, "\n"), strings.TrimPrefix(test.old, "\n"), test.new, 1)
 		code, out, errs := run(t, bad+"\n---\n"+one("name: a"), "fit", "-f", "-", "-o", "json")
-		if code != exitFault || !strings.HasPrefix(errs, "error: reading input: standard input"+test.want) || !strings.Contains(out, "ReportUnreadable") {
+		if code != exitError || !strings.HasPrefix(errs, "error: reading input: standard input"+test.want) || !strings.Contains(out, "ReportUnreadable") {
 			t.Errorf("%s: exit code %d, error %q, want %q, got %s", name, code, errs, test.want, out)
 		}
 	}
@@ -150,7 +150,7 @@ func TestPinsLeavesOut(t *testing.T) {
 	lines := strings.Split(out, "\n")
 	wants := []string{`"error":"standard input:20: reading VirtualMachineInstance vm: spec.domain.cpu.cores`, `"vcpus":[{"vcpu":0,"cpus":"1"}]`,
 		`"error":"standard input:27: reading YAML`, `"error":"standard input:29: this is v1 \"Pod\"`, ""}
-	if code != exitFault || !strings.Contains(errs, "standard input:20") || len(lines) != len(wants) {
+	if code != exitError || !strings.Contains(errs, "standard input:20") || len(lines) != len(wants) {
 		t.Fatalf("exit code %d, error %q, got\n%s", code, errs, out)
 	}
 	for i, want := range wants {
@@ -166,15 +166,15 @@ func TestFaultsAndTheCluster(t *testing.T) {
 	cluster := Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", eightCores, "restricted", nil)}}
 	bad := strings.Replace(one("name: b"), "cpu: 1", "cpu: x", 1)
 	code, out, errs := runIn(t, nil, cluster, bad+one("name: a"), "fit", "-f", "-", "-o", "json")
-	if got := told(t, out); code != exitFault || !strings.HasPrefix(got, "bBadInput standard input:4: ") || !strings.HasSuffix(got, "\na1") {
+	if got := told(t, out); code != exitError || !strings.HasPrefix(got, "bBadInput standard input:4: ") || !strings.HasSuffix(got, "\na1") {
 		t.Errorf("exit code %d, error %q, got %s", code, errs, got)
 	}
 	code, out, errs = runIn(t, nil, cluster, strings.Replace(minimalReport, "metadata", "\tmetadata", 1)+"---\n"+one("name: a"), "fit", "-f", "-", "-o", "json")
-	if code != exitFault || out != "" || !strings.Contains(errs, "standard input:3: reading YAML") {
+	if code != exitError || out != "" || !strings.Contains(errs, "standard input:3: reading YAML") {
 		t.Errorf("exit code %d, error %q, got %s", code, errs, out)
 	}
 	code, out, errs = run(t, minimalReport+"---\n"+strings.Replace(minimalReport, "name: n1}\nstatus", "name: n2}\nstate", 1), "nodes", "-f", "-")
-	if code != exitFault || !strings.Contains(out, "s0 n0  RR .. .. ..") || !strings.HasSuffix(out, "n2\nunknown field \"state\"\n") || !strings.Contains(errs, "standard input:17: NodeCPU n2") {
+	if code != exitError || !strings.Contains(out, "s0 n0  RR .. .. ..") || !strings.HasSuffix(out, "n2\nunknown field \"state\"\n") || !strings.Contains(errs, "standard input:20: NodeCPU n2") {
 		t.Errorf("exit code %d, error %q, got %s", code, errs, out)
 	}
 }

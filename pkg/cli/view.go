@@ -32,10 +32,10 @@ const mirrorAnnotation = "kubernetes.io/config.mirror"
 // The labels of nodes that run the CPU manager; KubeVirt's launcher pods select one of them.
 var managerLabels = []string{"cpumanager", "kubevirt.io/cpumanager"}
 
-// scene is a situation as it is, with nobody admitted: what corepin-scheduler looks at.
-type scene struct {
-	*situation
-	// live tells that all pods are known, so that a pod that is not there is gone.
+// view is a snapshot as corepin-scheduler sees it: nobody is admitted in advance.
+type view struct {
+	*snapshot
+	// live reports that all pods are known, so that a pod that is missing has left.
 	live bool
 	// estimate tells that a node whose kubelet cannot be predicted is judged by counting.
 	estimate bool
@@ -43,20 +43,20 @@ type scene struct {
 	vm launcher.VM
 }
 
-// scene reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
-func (c *call) scene(ctx context.Context) (*scene, error) {
-	input, asksCluster, err := c.input()
+// view reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
+func (c *call) view(ctx context.Context) (*view, error) {
+	input, asksCluster, err := c.input(nil)
 	if err == nil {
-		err = input.flawed() // who is left out would be a neighbour
+		err = input.inputErrors() // a pod that is left out could be a neighbour
 	}
 	if err != nil {
 		return nil, err
 	}
-	s := &scene{situation: input}
+	s := &view{snapshot: input}
 	if !asksCluster {
 		return s, nil
 	}
-	cluster, err := s.readCluster(ctx, c.host, c.access)
+	cluster, err := s.readCluster(ctx, c.host)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +70,7 @@ func (c *call) scene(ctx context.Context) (*scene, error) {
 	return s, nil
 }
 
-func (s *scene) pod(namespace, name string) *corev1.Pod {
+func (s *view) pod(namespace, name string) *corev1.Pod {
 	for _, pod := range s.pods {
 		if pod.Name == name && cmp.Or(pod.Namespace, "default") == namespace {
 			return pod
@@ -80,7 +80,7 @@ func (s *scene) pod(namespace, name string) *corev1.Pod {
 }
 
 // launcherOf is the launcher pod of a VMI: the one that waits, or that runs, or that ended last.
-func (s *scene) launcherOf(vmi types.NamespacedName) *corev1.Pod {
+func (s *view) launcherOf(vmi types.NamespacedName) *corev1.Pod {
 	var found *corev1.Pod
 	rank := func(pod *corev1.Pod) int {
 		switch {
@@ -104,7 +104,7 @@ func (s *scene) launcherOf(vmi types.NamespacedName) *corev1.Pod {
 }
 
 // explain asks every node about a pod, those that fit first and then the nearest.
-func (s *scene) explain(pod *corev1.Pod) []explain.Explanation {
+func (s *view) explain(pod *corev1.Pod) []explain.Explanation {
 	var all []explain.Explanation
 	for _, m := range s.machines {
 		c := s.caseOf(m, pod)
@@ -120,7 +120,7 @@ func (s *scene) explain(pod *corev1.Pod) []explain.Explanation {
 }
 
 // caseOf is a node and a pod as package explain wants them: as corepin-scheduler sees them.
-func (s *scene) caseOf(m *machine, pod *corev1.Pod) explain.Case {
+func (s *view) caseOf(m *machine, pod *corev1.Pod) explain.Case {
 	l, _ := launcher.Of(pod)
 	c := explain.Case{NodeName: m.name, Pod: kubeletcpu.PodOf(pod), Dedicated: s.vm.Dedicated, Guest: s.vm.Guest, Compute: l.Compute}
 	residents := s.residents(m.name, pod)
@@ -158,7 +158,7 @@ func (m *machine) unknown(node *corev1.Node) string {
 }
 
 // residents are the pods on a node that have not ended, without pod itself.
-func (s *scene) residents(node string, pod *corev1.Pod) []*corev1.Pod {
+func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 	var there []*corev1.Pod
 	for _, other := range s.pods {
 		if other.Spec.NodeName == node && other != pod && !ended(other) {
@@ -170,7 +170,7 @@ func (s *scene) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 
 // addNeighbours sets the case's node and who is there: granted, in flight, or gone. A pod of which the report has
 // only some containers is in flight, and what it has is free until it is admitted as a whole.
-func (s *scene) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Pod) {
+func (s *view) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Pod) {
 	if m.node == nil {
 		return
 	}
@@ -179,7 +179,7 @@ func (s *scene) addNeighbours(c *explain.Case, m *machine, residents []*corev1.P
 	for _, pod := range residents {
 		asks := kubeletcpu.PodOf(pod)
 		uid := uidOnNode(pod)
-		neighbour := explain.Neighbour{Name: called(pod), Millicores: requested(pod)}
+		neighbour := explain.Neighbour{Name: podOrVM(pod), Millicores: requested(pod)}
 		switch held := granted[uid]; {
 		case !asks.Exclusive():
 			continue
@@ -273,8 +273,8 @@ func ended(pod *corev1.Pod) bool {
 	return pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
 }
 
-// called is how a pod is named: its VM where it has one.
-func called(pod *corev1.Pod) string {
+// podOrVM is the name of a pod: that of its VM where it has one.
+func podOrVM(pod *corev1.Pod) string {
 	if name := holderName(pod); name != nameOf(pod) {
 		return name
 	}

@@ -1,0 +1,245 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/objects"
+)
+
+// snapshot is nodes, the pods that are to come to them, and the names of the pods that are there.
+type snapshot struct {
+	machines []*machine
+	byName   map[string]*machine
+	nodes    map[string]*corev1.Node // Node objects, which some machines have
+	pods     []*corev1.Pod
+	listed   map[string]bool // the pods of the input, by name
+	names    map[types.UID]string
+	bad      []inputError // in the order of the input
+}
+
+// inputError is an object of the input that cannot be used, and is left out.
+type inputError struct {
+	kind, name string // as far as they are known
+	err        error  // begins with the place
+	after      int    // the number of pods before it
+}
+
+// machine is a node and who holds its CPUs.
+type machine struct {
+	name string
+	// node is as the pods admitted so far leave it; nil where the report cannot be read, and why says the reason.
+	node *kubeletcpu.Node
+	why  string
+	// inexact is why the node's agent reports that the kubelet cannot be predicted; "" where it does not.
+	inexact string
+	// owner is the UID of the Node that the report is about; "" where it does not say.
+	owner types.UID
+	// fit is what the kubelet checks after the grant of CPUs; nil where there is no Node object.
+	fit     *kubeletfit.Node
+	granted map[types.UID]map[string]cpuset.Set
+	holders []holder // admitted here, in order
+}
+
+// holder is a pod with CPUs of its own.
+type holder struct {
+	name string
+	cpus cpuset.Set
+}
+
+var (
+	podKind    = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
+	nodeKind   = metav1.TypeMeta{APIVersion: "v1", Kind: "Node"}
+	reportKind = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind}
+)
+
+// snapshotOf reads NodeCPU, Node and Pod objects. All others are input errors.
+func snapshotOf(all []objects.Object) *snapshot {
+	s := newSnapshot()
+	for i := range all {
+		o := &all[i]
+		if err := s.add(o); err != nil {
+			s.bad = append(s.bad, inputError{o.Kind, qualified(o.Namespace, o.Name), err, len(s.pods)})
+		}
+	}
+	s.joinNodes()
+	return s
+}
+
+func (s *snapshot) add(o *objects.Object) error {
+	kind := metav1.TypeMeta{APIVersion: o.APIVersion, Kind: o.Kind}
+	switch {
+	case o.Err != nil:
+		return o.Err
+	case kind == podKind:
+		return s.addPod(o)
+	case kind == nodeKind:
+		return s.addNode(o)
+	case kind == reportKind:
+		return s.addReport(o)
+	}
+	if o.APIVersion == "" || o.Kind == "" {
+		return o.Wrap(errKindless)
+	}
+	hint := ""
+	if o.Group() == kubevirtGroup {
+		hint = "; a virtual machine's launcher pod can, and for the virtual machine itself there are check and pins"
+	}
+	return o.Wrap(fmt.Errorf("this is %s %q, and only NodeCPU (%s), Node and Pod (v1) can be used here%s",
+		o.APIVersion, o.Kind, reportKind.APIVersion, hint))
+}
+
+// inputErrors sums up what cannot be used of the input; nil where all can be.
+func (s *snapshot) inputErrors() error {
+	switch n := len(s.bad); n {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("reading input: %w", s.bad[0].err)
+	default:
+		return fmt.Errorf("reading input: %w; and %d more objects that cannot be used", s.bad[0].err, n-1)
+	}
+}
+
+func newSnapshot() *snapshot {
+	return &snapshot{byName: map[string]*machine{}, nodes: map[string]*corev1.Node{}, listed: map[string]bool{}, names: map[types.UID]string{}}
+}
+
+// name records whose UID is in a report.
+func (s *snapshot) name(pod *corev1.Pod) {
+	if uid := uidOnNode(pod); uid != "" {
+		s.names[uid] = holderName(pod)
+	}
+}
+
+// nameOf is the name of the pod with a UID of a report.
+func (s *snapshot) nameOf(uid types.UID) string {
+	return cmp.Or(s.names[uid], "pod "+string(uid))
+}
+
+// holderName is the name of a pod that holds CPUs: that of its VM, where it has one.
+func holderName(pod *corev1.Pod) string {
+	l, is := launcher.Of(pod)
+	if is && l.VMI.Name != "" {
+		return "VM " + qualified(pod.Namespace, l.VMI.Name)
+	}
+	return nameOf(pod)
+}
+
+func (s *snapshot) addNode(o *objects.Object) error {
+	node := &corev1.Node{}
+	_, err := o.Decode(node)
+	switch {
+	case err != nil:
+	case node.Name == "":
+		err = errors.New("metadata.name is missing")
+	case s.nodes[node.Name] != nil:
+		err = errors.New("a second Node of this name; leave one out")
+	case node.Status.Allocatable == nil:
+		err = errors.New("status.allocatable is missing; take the Node as kubectl get nodes -o yaml gives it")
+	}
+	if err != nil {
+		return o.Wrap(fmt.Errorf("%s: %w", called(o), err))
+	}
+	s.nodes[node.Name] = node
+	return nil
+}
+
+func (s *snapshot) addPod(o *objects.Object) error {
+	pod, err := readPod(o)
+	if err == nil && s.listed[nameOf(pod)] {
+		err = errors.New("a second Pod of this name; rename it, or leave one out")
+	}
+	if err != nil {
+		return o.Wrap(fmt.Errorf("%s: %w", called(o), err))
+	}
+	s.listed[nameOf(pod)] = true
+	s.pods = append(s.pods, pod)
+	s.name(pod)
+	return nil
+}
+
+// joinNodes gives the machines their Node objects.
+func (s *snapshot) joinNodes() {
+	for _, m := range s.machines {
+		if node := s.nodes[m.name]; node != nil {
+			m.fit = kubeletfit.New(node)
+		}
+	}
+}
+
+// fromCluster adds a cluster's nodes. It admits the pods that are bound to them and have not been granted what they
+// ask for, in the order of their creation: the kubelets are about to.
+func (s *snapshot) fromCluster(ctx context.Context, host Host) error {
+	cluster, err := s.readCluster(ctx, host)
+	if err != nil {
+		return err
+	}
+	slices.SortStableFunc(cluster.Pods, func(a, b corev1.Pod) int {
+		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
+	})
+	for i := range cluster.Pods {
+		pod := &cluster.Pods[i]
+		s.name(pod)
+		m := s.byName[pod.Spec.NodeName]
+		if m == nil || ended(pod) {
+			continue
+		}
+		t := m.admit(arriving(pod))
+		runs := pod.Status.Phase == corev1.PodRunning
+		if runs && !t.admitted && m.fit != nil {
+			m.fit.Add(pod) // the kubelet knows better
+		}
+	}
+	return nil
+}
+
+// arriving is the demand of a pod that is bound. While it has no CPUs it is drawn as in flight.
+func arriving(pod *corev1.Pod) *demand {
+	d := demandOf(pod)
+	d.holder += " (in flight)"
+	return d
+}
+
+// readCluster adds a cluster's nodes as they are reported.
+func (s *snapshot) readCluster(ctx context.Context, host Host) (*Cluster, error) {
+	cluster, err := host.Cluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(cluster.Reports) == 0 {
+		return nil, errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
+	}
+	for i := range cluster.Reports {
+		if err := s.addMachine(machineOf(&cluster.Reports[i])); err != nil {
+			return nil, fmt.Errorf("reading the cluster: %w", err)
+		}
+	}
+	for i := range cluster.Nodes {
+		s.nodes[cluster.Nodes[i].Name] = &cluster.Nodes[i]
+	}
+	s.joinNodes()
+	return &cluster, nil
+}
+
+// nameOf is the pod's name with its namespace, unless that is default.
+func nameOf(pod *corev1.Pod) string { return qualified(pod.Namespace, pod.Name) }
+
+func qualified(namespace, name string) string {
+	if namespace == "" || namespace == metav1.NamespaceDefault {
+		return name
+	}
+	return namespace + "/" + name
+}
