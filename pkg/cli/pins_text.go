@@ -116,7 +116,7 @@ func names(message, vm string) bool {
 func (p *pinning) print(out *printer) {
 	out.printf("%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
 	if p.err != nil {
-		out.printf("  not as it should be: %v\n", p.err)
+		out.printf("  problem: %v\n", p.err)
 	}
 	var holders []nodemap.Holder
 	write := func(thread string, cpus cpuset.Set) {

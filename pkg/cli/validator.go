@@ -57,6 +57,10 @@ func (c *validator) check(o *objects.Object) checked {
 	default:
 		c.checkMachine(o, &v)
 	}
+	unread := slices.ContainsFunc(v.Findings, func(f finding) bool { return f.Rule == ruleUnreadable })
+	if !unread {
+		v.Findings = append(v.Findings, unknownFields(o)...)
+	}
 	v.Allowed = !slices.ContainsFunc(v.Findings, func(f finding) bool { return f.Severity == string(vmi.Error) })
 	return v
 }

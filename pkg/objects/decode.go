@@ -47,7 +47,8 @@ func (o *Object) Decode(into any) (unknown []error, err error) {
 	for _, problem := range strict {
 		var field k8sjson.FieldError
 		if errors.As(problem, &field) {
-			problem = &FieldError{field.FieldPath(), problem.Error()}
+			path := field.FieldPath()
+			problem = &FieldError{path, problem.Error() + schemaOf(target).meant(path)}
 		}
 		unknown = append(unknown, problem)
 	}

@@ -150,7 +150,9 @@ func TestDecode(t *testing.T) {
 		"a text for a truth":        {pod("  hostNetwork: \"yes\"\n"), "f:4: spec.hostNetwork is a string; want true or false"},
 		"a time that is none":       {"kind: Pod\nmetadata:\n  creationTimestamp: noon\n", "f:3: metadata.creationTimestamp is noon: "},
 		"a map of numbers":          {"kind: Pod\nmetadata:\n  labels: {a: 3}\n", "f:3: metadata.labels.a is a number; want a string, in quotes"},
-		"an unknown field":          {pod("  container: []\n"), "f:4: unknown field \"spec.container\""},
+		"an unknown field":          {pod("  container: []\n"), "f:4: unknown field \"spec.container\"; is containers meant?"},
+		"one of another place":      {pod("  containers: [{name: c, hostNetwork: true}]\n"), "f:4: unknown field \"spec.containers[0].hostNetwork\"; is spec.hostNetwork meant?"},
+		"one far from all":          {pod("  zzz: []\n"), "f:4: unknown field \"spec.zzz\""},
 		"a field given twice":       {`{"kind": "Pod", "spec": {"nodeName": "a", "nodeName": "b"}}`, "f:1: duplicate field \"spec.nodeName\""},
 		"null":                      {pod("  containers: ~\n"), ""},
 	} {
@@ -168,5 +170,30 @@ func TestDecode(t *testing.T) {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	schema := Schema{"spec": {"cpu": {"cores": nil, "numa": {"guestMappingPassthrough": nil}, "features": {"name": nil}}, "anything": nil}}
+	for name, test := range map[string]struct{ data, want string }{
+		"all known":           {"spec: {cpu: {cores: 1, numa: {guestMappingPassthrough: {a: b}}}, anything: {a: b}}\n", ""},
+		"further down":        {"spec: {cpu: {guestMappingPassthrough: {}}}\n", "spec.cpu.guestMappingPassthrough is no known field; is numa.guestMappingPassthrough meant?"},
+		"of other capitals":   {"spec: {CPU: {}}\n", "spec.CPU is no known field; is cpu meant?"},
+		"misspelled":          {"spec: {cpu: {coers: 1}}\n", "spec.cpu.coers is no known field"},
+		"a letter too many":   {"spec: {cpu: {core: 1}}\n", "spec.cpu.core is no known field; is cores meant?"},
+		"in a list":           {"spec: {cpu: {features: [{name: a}, {cores: 1}]}}\n", "spec.cpu.features[1].cores is no known field; is spec.cpu.cores meant?"},
+		"a scalar for fields": {"spec: 3\n", ""},
+	} {
+		fields, err := Read("f", []byte(test.data))[0].Fields()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, unknown := range schema.Unknown(fields) {
+			got = append(got, unknown.Path+" "+unknown.Problem)
+		}
+		if strings.Join(got, "\n") != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
 	}
 }
