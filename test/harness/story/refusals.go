@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/manifests"
+	"corepin.dev/corepin/pkg/launcherpod"
 	"corepin.dev/corepin/test/harness/await"
-	"corepin.dev/corepin/test/harness/virtcontroller"
 )
 
 // Names of VMs that the scheduler refuses.
@@ -89,7 +89,7 @@ func (s *Story) createInjected(ctx context.Context) error {
 	if err := yaml.Unmarshal(vmiYAML(VMInjected, "{cores: 2, dedicatedCpuPlacement: true}", ""), &machine.Object); err != nil {
 		return fmt.Errorf("decoding VMI %s: %w", VMInjected, err)
 	}
-	pod, err := virtcontroller.Render(machine)
+	pod, err := launcherpod.Render(machine)
 	if err != nil {
 		return err
 	}

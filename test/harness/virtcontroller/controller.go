@@ -20,6 +20,9 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
+
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/launcherpod"
 )
 
 // VMIs is the resource that is watched, in the version that is stored.
@@ -82,7 +85,7 @@ func newController(config *rest.Config) (*controller, error) {
 		return nil, fmt.Errorf("making a dynamic client: %w", err)
 	}
 	launchers := informers.WithTweakListOptions(func(options *metav1.ListOptions) {
-		options.LabelSelector = launcherLabel + "=" + launcherValue
+		options.LabelSelector = launcher.Label + "=" + launcher.LabelValue
 	})
 	c := &controller{
 		client: client,
@@ -97,7 +100,7 @@ func newController(config *rest.Config) (*controller, error) {
 		if !ok {
 			return nil, fmt.Errorf("indexing pods: got a %T", object)
 		}
-		return []string{pod.Labels[createdByLabel]}, nil
+		return []string{pod.Labels[launcherpod.CreatedByLabel]}, nil
 	}})
 	if err != nil {
 		return nil, fmt.Errorf("indexing pods: %w", err)
@@ -213,7 +216,7 @@ func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) 
 		return pod, nil
 	}
 	list, err := c.client.CoreV1().Pods(vmi.GetNamespace()).List(ctx, metav1.ListOptions{
-		LabelSelector: createdByLabel + "=" + string(vmi.GetUID()),
+		LabelSelector: launcherpod.CreatedByLabel + "=" + string(vmi.GetUID()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing launcher pods: %w", err)
@@ -235,7 +238,7 @@ func (c *controller) createPod(ctx context.Context, vmi *unstructured.Unstructur
 	if current.GetUID() != vmi.GetUID() || !unstarted(phaseOf(current)) {
 		return nil, nil // what is cached is old; an event follows
 	}
-	pod, err := Render(current)
+	pod, err := launcherpod.Render(current)
 	if err != nil {
 		return nil, err
 	}
@@ -272,7 +275,7 @@ func (c *controller) deletePods(ctx context.Context, key types.NamespacedName, k
 // ready.
 func (c *controller) openReadinessGate(ctx context.Context, pod *corev1.Pod) error {
 	for _, condition := range pod.Status.Conditions {
-		if condition.Type == unpausedGate && condition.Status == corev1.ConditionTrue {
+		if condition.Type == launcherpod.UnpausedGate && condition.Status == corev1.ConditionTrue {
 			return nil
 		}
 	}
@@ -280,7 +283,7 @@ func (c *controller) openReadinessGate(ctx context.Context, pod *corev1.Pod) err
 		return nil
 	}
 	patch := fmt.Sprintf(`{"status":{"conditions":[{"type":%q,"status":"True","reason":"NotPaused","message":"the virtual machine is not paused","lastTransitionTime":%q}]}}`,
-		unpausedGate, time.Now().UTC().Format(time.RFC3339))
+		launcherpod.UnpausedGate, time.Now().UTC().Format(time.RFC3339))
 	_, err := c.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{}, "status")
 	if apierrors.IsNotFound(err) {
 		return nil // deleted meanwhile; its event follows

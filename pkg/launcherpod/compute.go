@@ -1,4 +1,4 @@
-package virtcontroller
+package launcherpod
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -68,7 +68,7 @@ func dedicateCPUs(m *machine, r corev1.ResourceRequirements) {
 
 // emulatorCPUs is 2 where a second one makes the total even and the annotation asks for that. With
 // the supplemental pool KubeVirt counts the IO threads a second time here, so that what it makes even
-// is the number without them; real since v1.6, and kept: the stand-in must err as KubeVirt does.
+// is the number without them; that is so since v1.6, and Render errs as KubeVirt does.
 func emulatorCPUs(m *machine, cpus int64) int64 {
 	if _, ok := m.Annotations[vmi.EvenParityAnnotation]; !ok {
 		return 1

@@ -1,4 +1,4 @@
-package virtcontroller
+package launcherpod
 
 import (
 	"fmt"
@@ -10,15 +10,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 const (
-	createdByLabel = "kubevirt.io/created-by"
-	launcherLabel  = "kubevirt.io"
-	launcherValue  = "virt-launcher"
-
-	// unpausedGate is a readiness gate of every launcher pod, which virt-controller itself satisfies.
-	unpausedGate = corev1.PodConditionType("kubevirt.io/virtual-machine-unpaused")
+	// CreatedByLabel has the UID of the VMI on its launcher pod.
+	CreatedByLabel = "kubevirt.io/created-by"
+	// UnpausedGate is a readiness gate of every launcher pod, which virt-controller itself satisfies.
+	UnpausedGate = corev1.PodConditionType("kubevirt.io/virtual-machine-unpaused")
 
 	// launcherUser runs the launcher and its guest (gate Root is off).
 	launcherUser = int64(107)
@@ -30,10 +31,19 @@ const (
 // droppedAnnotations are prefixes of the annotations that are not copied (template.go:1572).
 var droppedAnnotations = []string{"kubectl.kubernetes.io", "kubevirt.io/storage-observed-api-version", "kubevirt.io/latest-observed-api-version"}
 
-// Render makes the launcher pod of a VMI as virt-controller does at KubeVirt v1.9 with its settings at
-// their defaults. It is pure. Errors are about the VMI and name the field.
+// Render makes the launcher pod of a VMI. It is pure. Errors are about the VMI and name the field.
 func Render(object *unstructured.Unstructured) (*corev1.Pod, error) {
-	m, err := read(object)
+	request, err := vmi.FromUnstructured(object.Object)
+	if err != nil {
+		return nil, fmt.Errorf("rendering the launcher pod: %w", err)
+	}
+	return RenderSized(object, request)
+}
+
+// RenderSized is Render for a VMI whose sizes are those of request, for example because its instancetype gives them.
+// It changes request: KubeVirt's defaults are filled in.
+func RenderSized(object *unstructured.Unstructured, request *vmi.VMI) (*corev1.Pod, error) {
+	m, err := read(object, request)
 	if err != nil {
 		return nil, fmt.Errorf("rendering the launcher pod: %w", err)
 	}
@@ -61,8 +71,8 @@ func podMeta(m *machine) metav1.ObjectMeta {
 	labels := map[string]string{}
 	maps.Copy(labels, m.Labels)
 	maps.Copy(labels, map[string]string{
-		launcherLabel:         launcherValue,
-		createdByLabel:        string(m.UID),
+		launcher.Label:        launcher.LabelValue,
+		CreatedByLabel:        string(m.UID),
 		"vm.kubevirt.io/name": m.hostname(),
 		"vmi.kubevirt.io/id":  labelOf(m.Name),
 	})
@@ -122,7 +132,7 @@ func podSpec(m *machine) corev1.PodSpec {
 		TerminationGracePeriodSeconds: &grace,
 		EnableServiceLinks:            &no,
 		AutomountServiceAccountToken:  &no,
-		ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: unpausedGate}},
+		ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: UnpausedGate}},
 		Affinity:                      m.pod.Affinity,
 		Tolerations:                   m.pod.Tolerations,
 		TopologySpreadConstraints:     m.pod.TopologySpreadConstraints,
@@ -135,8 +145,7 @@ func podSpec(m *machine) corev1.PodSpec {
 	return spec
 }
 
-// nodeSelector is nodeselectorrenderer.go:54-96, without the labels of machine types and CPU models:
-// KubeVirt's node labeller writes those, and it is not here.
+// nodeSelector is nodeselectorrenderer.go:54-96, without the labels of machine types and CPU models.
 func nodeSelector(m *machine) map[string]string {
 	selector := map[string]string{}
 	maps.Copy(selector, m.Spec.NodeSelector)

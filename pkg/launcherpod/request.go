@@ -1,4 +1,4 @@
-package virtcontroller
+package launcherpod
 
 import (
 	"encoding/json"
@@ -34,8 +34,8 @@ type podFields struct {
 	Domain                        domainFields                      `json:"domain"`
 }
 
-// volume is an entry of spec.volumes. Sources that need no container and no pod volume, such as
-// cloud-init, are passed over.
+// volume is an entry of spec.volumes. Sources that need no container and no pod volume, such as cloud-init, are
+// left out.
 type volume struct {
 	Name                  string                                    `json:"name"`
 	ContainerDisk         *imageSource                              `json:"containerDisk"`
@@ -73,12 +73,8 @@ type hookSidecar struct {
 	Args    []string `json:"args"`
 }
 
-// read decodes a VMI and fills in KubeVirt's defaults.
-func read(object *unstructured.Unstructured) (*machine, error) {
-	request, err := vmi.FromUnstructured(object.Object)
-	if err != nil {
-		return nil, err
-	}
+// read decodes what else shapes the pod, and fills in KubeVirt's defaults.
+func read(object *unstructured.Unstructured, request *vmi.VMI) (*machine, error) {
 	if request.Spec.Architecture == "" {
 		request.Spec.Architecture = runtime.GOARCH // KubeVirt takes that of the cluster
 	}
@@ -92,7 +88,9 @@ func read(object *unstructured.Unstructured) (*machine, error) {
 		return nil, fmt.Errorf("reading spec: %w", err)
 	}
 	m.domain = m.pod.Domain
-	if vcpus, threads := m.VCPUs(), m.ioThreads(); vcpus > maxVCPUs || threads > maxVCPUs {
+	vcpus := m.VCPUs()
+	threads := m.ioThreads()
+	if vcpus > maxVCPUs || threads > maxVCPUs {
 		return nil, fmt.Errorf("reading spec.domain: %d vCPUs and %d IO threads; %d of either is the most", vcpus, threads, maxVCPUs)
 	}
 	return m, nil
@@ -136,10 +134,10 @@ func (m *machine) guaranteed() bool {
 	return same(requests.Memory, limits.Memory) && same(requests.CPU, limits.CPU)
 }
 
-// fixed tells whether every container gets its limits as its requests too.
+// fixed reports whether every container gets its limits as its requests too.
 func (m *machine) fixed() bool { return m.Dedicated() || m.guaranteed() }
 
-// logsConsole tells whether the serial console is logged, by a container of its own.
+// logsConsole reports whether the serial console is logged, by a container of its own.
 func (m *machine) logsConsole() bool {
 	off := func(setting *bool) bool { return setting != nil && !*setting }
 	return !off(m.domain.Devices.AutoattachSerialConsole) && !off(m.domain.Devices.LogSerialConsole)

@@ -1,4 +1,4 @@
-package virtcontroller
+package launcherpod
 
 import (
 	"fmt"
@@ -29,7 +29,7 @@ var known = map[string]string{
 func TestRecordedPods(t *testing.T) {
 	dir := os.Getenv("COREPIN_KUBEVIRT_TESTDATA")
 	if dir == "" {
-		dir = "../../../../shared/testdata/kubevirt"
+		dir = "../../../shared/testdata/kubevirt"
 	}
 	files, err := filepath.Glob(filepath.Join(dir, "launcher-pods", "*.pod.yaml"))
 	if err != nil {
