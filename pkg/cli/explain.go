@@ -39,28 +39,30 @@ func (a *schedulerArgs) read() (estimate bool, strictness vmi.Strictness, err er
 func (c *call) explainCommand() *cobra.Command {
 	scheduler := schedulerArgs{estimateNodes, "strict"}
 	cmd := &cobra.Command{
-		Use:   "explain (pod|vmi) NAME [-n NAMESPACE] [-f FILE...]",
-		Short: "Tell of every node why it does not take a pod or a virtual machine, and what would help",
-		Long: `explain tells of every node of the cluster what a pod that wants CPUs of its own finds there: what is free,
-what is missing, and what would help. A virtual machine is explained by its launcher pod. It looks at the nodes
-as corepin-scheduler does, pods in flight included, so that the answer here is the one there; a pod that its
-kubelet refused is asked about anew. A VM's pod that corepin-scheduler refuses for every node, by the rules about
-dedicated CPUs or for what its containers ask, is told so in the scheduler's words, and no node is asked.
+		Use:   "explain [(vm|vmi|pod) NAME] [-n NAMESPACE] [-f FILE...]",
+		Short: "Explain for every node why it does not take a pod or a virtual machine, and what would help",
+		Long: `explain says for every node of the cluster what a pod that wants exclusive CPUs finds there: what is free, what is
+missing, and what would help. Nodes with the same answer are one group. A virtual machine is explained by its
+launcher pod. explain looks at the nodes as corepin-scheduler does, pods in flight included, so both give the
+same answer. A pod that its kubelet refused is tried again. If corepin-scheduler refuses a VM's pod for every node,
+explain says so in the scheduler's words and asks no node.
 
-No hint is a guess: each "fits if" was tried, alone, and the prediction then said yes. A VM may have room on a
-node whose kubelet cannot be predicted, as it has no CPU report (NodeCPU) or one that is not exact: there the CPUs
-are only counted, and it is told as estimated. corepin-scheduler takes such a node where no other can be had, unless
-its argument nodesWithoutExactReport is Refuse: then say so here too.
+A VirtualMachine or VirtualMachineInstance that does not exist yet can be given with -f. Its launcher pod is made as
+KubeVirt would make it. If the input has only one of them, its name can be left out.
 
-The nodes are those of the cluster. With NodeCPU objects in the input (kubectl get nodecpus,nodes,pods -A -o
-yaml), they and the Nodes and Pods beside them are all that is looked at. A pod that is only in the input is
-asked about in the cluster. This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide,
-and to get virtualmachineinstances.kubevirt.io; without the latter, or with nodes from the input, what the VM
-itself says is left out, and it is said.
+No hint is a guess: each "fits if" was tried by itself, and the prediction then said yes. On a node whose kubelet
+cannot be predicted, because it has no CPU report (NodeCPU) or one that is not exact, the CPUs are only counted,
+and the answer is an estimate. corepin-scheduler takes such a node if there is no other, unless its argument
+nodesWithoutExactReport is Refuse: then give that here too.
 
-Exit code: 0 it fits somewhere, be it as estimated, or is on a node already, 1 it fits nowhere, 2 the command line
-or the input is at fault.`,
-		Example: `  kubectl corepin explain vmi db -n vms
+The nodes are those of the cluster. With NodeCPU objects in the input (kubectl get nodecpus,nodes,pods,vmis -A -o yaml)
+nothing else is looked at. This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide, and to get
+virtualmachineinstances.kubevirt.io. Where a VMI cannot be read, its own wishes are left out, and a note says so.
+
+Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already, 1 it fits nowhere, 2 the command line
+or the input is wrong.`,
+		Example: `  kubectl corepin explain vm db -n vms
+  kubectl corepin explain -f vm.yaml
   kubectl corepin explain pod virt-launcher-db-x7k2p -n vms -o json
   kubectl get nodecpus,nodes,pods -A -o yaml > cluster.yaml; kubectl corepin explain vmi db -n vms -f cluster.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.explain(cmd.Context(), args, &scheduler) },
@@ -74,13 +76,14 @@ or the input is at fault.`,
 	return cmd
 }
 
-// target reads "pod NAME" or "pod/NAME".
+// target reads "pod NAME" or "pod/NAME". A VirtualMachine has the name of its VMI.
 func target(args []string) (kind, name string, err error) {
 	words := strings.Split(strings.Join(args, "/"), "/")
 	kinds := map[string]string{"pod": "pod", "pods": "pod", "po": "pod", "vmi": "vmi", "vmis": "vmi",
-		"virtualmachineinstance": "vmi", "virtualmachineinstances": "vmi"}
+		"virtualmachineinstance": "vmi", "virtualmachineinstances": "vmi",
+		"vm": "vmi", "vms": "vmi", "virtualmachine": "vmi", "virtualmachines": "vmi"}
 	if len(words) != 2 || kinds[strings.ToLower(words[0])] == "" || words[1] == "" {
-		return "", "", fmt.Errorf("want pod NAME or vmi NAME, got %q", strings.Join(args, " "))
+		return "", "", fmt.Errorf("want vm NAME, vmi NAME or pod NAME, got %q", strings.Join(args, " "))
 	}
 	return kinds[strings.ToLower(words[0])], words[1], nil
 }
@@ -94,15 +97,24 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 	if err != nil {
 		return err
 	}
-	kind, name, err := target(args)
-	if err != nil {
-		return err
+	kind := ""
+	name := ""
+	if len(args) > 0 || len(c.files.names) == 0 {
+		if kind, name, err = target(args); err != nil {
+			return err
+		}
 	}
 	s, err := c.view(ctx)
 	if err != nil {
 		return err
 	}
-	pod, err := s.find(kind, c.namespaceOr(metav1.NamespaceDefault), name)
+	namespace := c.namespaceOr(metav1.NamespaceDefault)
+	if kind == "" {
+		if kind, namespace, name, err = s.only(); err != nil {
+			return err
+		}
+	}
+	pod, err := s.find(kind, namespace, name)
 	if err != nil {
 		return err
 	}
@@ -147,8 +159,12 @@ func (s *view) find(kind, namespace, name string) (*corev1.Pod, error) {
 		}
 		return nil, fmt.Errorf("there is no pod %s in namespace %s of %s; name another namespace with -n", name, namespace, where)
 	}
-	if pod := s.launcherOf(types.NamespacedName{Namespace: namespace, Name: name}); pod != nil {
+	id := types.NamespacedName{Namespace: namespace, Name: name}
+	if pod := s.launcherOf(id); pod != nil {
 		return pod, nil
+	}
+	if vm := s.vmNamed(id); vm != nil {
+		return vm.pod, nil
 	}
 	return nil, fmt.Errorf("there is no launcher pod of VMI %s in namespace %s of %s; name another namespace with -n, "+
 		"or see why KubeVirt makes none: kubectl describe vmi %s -n %s", name, namespace, where, name, namespace)
@@ -158,6 +174,10 @@ func (s *view) find(kind, namespace, name string) (*corev1.Pod, error) {
 func (c *call) readVM(ctx context.Context, s *view, pod *corev1.Pod, strictness vmi.Strictness) (notes []string) {
 	l, is := launcher.Of(pod)
 	if !is || !l.Dedicated {
+		return nil
+	}
+	if vm := s.vmNamed(l.VMI); vm != nil {
+		s.vm = l.Judge(vm.sized, nil, strictness)
 		return nil
 	}
 	object, err := c.vmi(ctx, s, &l)

@@ -52,18 +52,8 @@ func (x *explained) print(out *printer) {
 		out.printf("corepin-scheduler refuses it: %s.\n", x.misfit)
 		return
 	}
-	for _, e := range x.all {
-		hints := e.Hints
-		e.Hints = nil
-		out.printf("\n%s\n", e)
-		if e.Rule != "" {
-			out.printf("  %s\n", e.Rule)
-		}
-		for _, hint := range hints {
-			out.printf("  fits if %s\n", hint.Text)
-		}
-	}
-	out.printf("\n%s\n", x.sum())
+	out.printf("%s\n", x.sum())
+	printGroups(out, x.all)
 }
 
 // grants tells what CPUs the pod has on its node.

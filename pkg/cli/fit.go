@@ -21,6 +21,9 @@ func (c *call) fitCommand() *cobra.Command {
 		Long: `fit computes what the kubelets will decide about exclusive CPUs, for Pods in the order of the input. The CPUs
 that a pod gets are taken from its node before the next pod is tried.
 
+A VirtualMachine or VirtualMachineInstance that does not exist yet can be given in place of a pod. fit then tries the
+launcher pod that KubeVirt would make of it. Its instancetype has to be in the input too.
+
 A pod with spec.nodeName, or named by --bind, is tried on that node. Any other pod is tried on every node, in the
 order of the input, and goes to the first that admits it. If it asks for exclusive CPUs, it goes to the first
 that gives it some. The scheduler's scores and its rules about VMs are not looked at: see explain. Neither is the
@@ -66,7 +69,7 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 		return err
 	}
 	if len(s.pods) == 0 {
-		return cmp.Or(s.inputErrors(), errors.New("reading input: there is no Pod in it, so there is nothing to fit"))
+		return cmp.Or(s.inputErrors(), errors.New("reading input: there is no Pod and no new virtual machine in it, so there is nothing to fit"))
 	}
 	bound, err := s.bindings(bindings)
 	if err != nil {
@@ -136,7 +139,7 @@ func (c *call) input(args []string) (s *snapshot, asksCluster bool, err error) {
 		}
 		s = snapshotOf(all)
 	}
-	maybeNode := func(e inputError) bool { return e.kind != podKind.Kind }
+	maybeNode := func(e inputError) bool { return e.kind != podKind.Kind && !slices.Contains(vmKinds, e.kind) }
 	switch {
 	case len(s.machines) > 0 && c.asksForCluster():
 		return nil, false, errBothSources

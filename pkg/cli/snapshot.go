@@ -17,6 +17,7 @@ import (
 	"corepin.dev/corepin/pkg/kubeletfit"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/objects"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 // snapshot is nodes, the pods that are to come to them, and the names of the pods that are there.
@@ -27,7 +28,10 @@ type snapshot struct {
 	pods     []*corev1.Pod
 	listed   map[string]bool // the pods of the input, by name
 	names    map[types.UID]string
+	vms      []*virtualMachine
 	bad      []inputError // in the order of the input
+	// validator has the instancetypes of the input.
+	validator *validator
 }
 
 // inputError is an object of the input that cannot be used, and is left out.
@@ -65,9 +69,10 @@ var (
 	reportKind = metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind}
 )
 
-// snapshotOf reads NodeCPU, Node and Pod objects. All others are input errors.
+// snapshotOf reads NodeCPU, Node and Pod objects and virtual machines. Other kinds are input errors.
 func snapshotOf(all []objects.Object) *snapshot {
 	s := newSnapshot()
+	s.validator = newValidator(vmi.Strict, all)
 	for i := range all {
 		o := &all[i]
 		if err := s.add(o); err != nil {
@@ -89,16 +94,16 @@ func (s *snapshot) add(o *objects.Object) error {
 		return s.addNode(o)
 	case kind == reportKind:
 		return s.addReport(o)
+	case isVM(o):
+		return s.addVM(o)
+	case isKubeVirt(o), vmi.IsInstancetype(o.APIVersion, o.Kind):
+		return nil // the validator has read it
 	}
 	if o.APIVersion == "" || o.Kind == "" {
 		return o.Wrap(errKindless)
 	}
-	hint := ""
-	if o.Group() == kubevirtGroup {
-		hint = "; a virtual machine's launcher pod can, and for the virtual machine itself there are check and pins"
-	}
-	return o.Wrap(fmt.Errorf("this is %s %q, and only NodeCPU (%s), Node and Pod (v1) can be used here%s",
-		o.APIVersion, o.Kind, reportKind.APIVersion, hint))
+	return o.Wrap(fmt.Errorf("this is %s %q, and only NodeCPU (%s), Node and Pod (v1) and virtual machines (kubevirt.io) can be used here",
+		o.APIVersion, o.Kind, reportKind.APIVersion))
 }
 
 // inputErrors sums up what cannot be used of the input; nil where all can be.

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"corepin.dev/corepin/pkg/explain"
+)
+
+// The limits of what is printed for people. JSON has all of it.
+const (
+	maxGroups     = 20
+	maxNamedNodes = 3
+)
+
+// group is nodes of which the same is to be said.
+type group struct {
+	explain.Explanation
+	nodes []string
+}
+
+// groups puts nodes together that have the same explanation, in the order of the first of each.
+func groups(all []explain.Explanation) []*group {
+	var list []*group
+	byText := map[string]*group{}
+	for _, e := range all {
+		node := e.Node
+		e.Node = ""
+		key := fmt.Sprint(e.String(), e.Rule, e.Fits, hintTexts(e.Hints))
+		g := byText[key]
+		if g == nil {
+			g = &group{Explanation: e}
+			byText[key] = g
+			list = append(list, g)
+		}
+		g.nodes = append(g.nodes, node)
+	}
+	return list
+}
+
+func hintTexts(hints []explain.Hint) []string {
+	var texts []string
+	for _, hint := range hints {
+		texts = append(texts, hint.Text)
+	}
+	return texts
+}
+
+// names is "n1", "n1, n2" or "n1, n2, n3 and 997 more nodes".
+func (g *group) names() string {
+	if more := len(g.nodes) - maxNamedNodes; more > 0 {
+		return fmt.Sprintf("%s and %d more nodes", strings.Join(g.nodes[:maxNamedNodes], ", "), more)
+	}
+	return strings.Join(g.nodes, ", ")
+}
+
+// print writes what there is to say of the group.
+func (g *group) print(out *printer) {
+	hints := g.Hints
+	e := g.Explanation
+	e.Node = g.names()
+	e.Hints = nil
+	out.printf("\n%s\n", e)
+	if e.Rule != "" {
+		out.printf("  %s\n", e.Rule)
+	}
+	for _, hint := range hints {
+		out.printf("  fits if %s\n", hint.Text)
+	}
+}
+
+// printGroups writes the groups, the first ones in full.
+func printGroups(out *printer, all []explain.Explanation) {
+	list := groups(all)
+	for _, g := range list[:min(len(list), maxGroups)] {
+		g.print(out)
+	}
+	if len(list) <= maxGroups {
+		return
+	}
+	nodes := 0
+	for _, g := range list[maxGroups:] {
+		nodes += len(g.nodes)
+	}
+	out.printf("\nand %d more nodes, for other reasons; -o json lists all\n", nodes)
+}
