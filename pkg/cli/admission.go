@@ -130,7 +130,7 @@ func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
 func (m *machine) admit(d *demand) trial {
 	t := m.try(d)
 	if t.admitted && m.fit != nil {
-		m.fit.Add(d.spec)
+		m.add(d.spec)
 	}
 	if t.before != nil && t.admitted && len(t.grants) > 0 {
 		after := t.before.Granting(t.grants)

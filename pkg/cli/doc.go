@@ -1,11 +1,12 @@
 // Package cli is the commands of kubectl-corepin. They answer, without creating anything, what a cluster would only
 // show afterwards:
 //
-//	check   would this virtual machine be refused, by which rules, and what to change (pkg/vmi)
-//	fit     would the kubelets admit these pods, which CPUs would each container get, and if none, why
-//	explain why no node takes this pod or virtual machine, and what would help (pkg/explain)
-//	nodes   which CPUs a node has, and who holds them
-//	pins    where the threads of virtual machines are pinned, or would be on given CPUs
+//	check    would this virtual machine be refused, by which rules, and what to change (pkg/vmi)
+//	fit      would the kubelets admit these pods, which CPUs would each container get, and if none, why
+//	explain  why no node takes this pod or virtual machine, and what would help (pkg/explain)
+//	capacity how many more virtual machines of a size fit, by the kubelets' decisions
+//	nodes    which CPUs a node has, and who holds them
+//	pins     where the threads of virtual machines are pinned, or would be on given CPUs
 //
 // The commands read files and write text for people or, with -o json, an object a line for scripts. They have no rules
 // of their own about CPUs or virtual machines. The rules are in the packages that the scheduler uses too, so
@@ -27,6 +28,7 @@
 //
 // Everything outside (streams, files, the API server, kubectl's flags) is in Host, which the program
 // pkg/kubectl-corepin fills in. Below the commands everything is a function of values: snapshot.go, pod.go and
-// report.go make pods and nodes of objects, admission.go tries pods on nodes, view.go looks as
-// corepin-scheduler does, and the *_text.go files write the answers.
+// report.go make pods and nodes of objects, machine.go makes pods of virtual machines that do not exist yet
+// (pkg/launcherpod), admission.go tries pods on nodes, view.go looks as corepin-scheduler does, and the *_text.go
+// files write the answers.
 package cli

@@ -46,19 +46,20 @@ func hintTexts(hints []explain.Hint) []string {
 	return texts
 }
 
-// names is "n1", "n1, n2" or "n1, n2, n3 and 997 more nodes".
-func (g *group) names() string {
-	if more := len(g.nodes) - maxNamedNodes; more > 0 {
-		return fmt.Sprintf("%s and %d more nodes", strings.Join(g.nodes[:maxNamedNodes], ", "), more)
+// nodeNames is "n1", "n1, n2" or "n1, n2, n3 and 997 more nodes".
+func nodeNames(nodes []string) string {
+	more := len(nodes) - maxNamedNodes
+	if more > 0 {
+		return fmt.Sprintf("%s and %d more nodes", strings.Join(nodes[:maxNamedNodes], ", "), more)
 	}
-	return strings.Join(g.nodes, ", ")
+	return strings.Join(nodes, ", ")
 }
 
 // print writes what there is to say of the group.
 func (g *group) print(out *printer) {
 	hints := g.Hints
 	e := g.Explanation
-	e.Node = g.names()
+	e.Node = nodeNames(g.nodes)
 	e.Hints = nil
 	out.printf("\n%s\n", e)
 	if e.Rule != "" {

@@ -32,12 +32,7 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	for _, pod := range s.pods {
-		m := s.byName[pod.Spec.NodeName]
-		if m != nil && !ended(pod) {
-			m.admit(arriving(pod))
-		}
-	}
+	s.admitBound()
 	for i, m := range s.machines {
 		if i > 0 {
 			c.out.print("\n")

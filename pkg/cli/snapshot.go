@@ -54,7 +54,8 @@ type machine struct {
 	// fit is what the kubelet checks after the grant of CPUs; nil where there is no Node object.
 	fit     *kubeletfit.Node
 	granted map[types.UID]map[string]cpuset.Set
-	holders []holder // admitted here, in order
+	holders []holder      // admitted here, in order
+	added   []*corev1.Pod // to fit
 }
 
 // holder is a pod with CPUs of its own.
@@ -180,9 +181,18 @@ func (s *snapshot) addPod(o *objects.Object) error {
 func (s *snapshot) joinNodes() {
 	for _, m := range s.machines {
 		if node := s.nodes[m.name]; node != nil {
-			m.fit = kubeletfit.New(node)
+			m.fit = fitOf(node)
 		}
 	}
+}
+
+// fitOf is a node without pods, for the checks after the grant of CPUs.
+func fitOf(node *corev1.Node) *kubeletfit.Node { return kubeletfit.New(node) }
+
+// add counts a pod in the checks after the grant of CPUs.
+func (m *machine) add(pod *corev1.Pod) {
+	m.fit.Add(pod)
+	m.added = append(m.added, pod)
 }
 
 // fromCluster adds a cluster's nodes. It admits the pods that are bound to them and have not been granted what they
@@ -205,7 +215,7 @@ func (s *snapshot) fromCluster(ctx context.Context, host Host) error {
 		t := m.admit(arriving(pod))
 		runs := pod.Status.Phase == corev1.PodRunning
 		if runs && !t.admitted && m.fit != nil {
-			m.fit.Add(pod) // the kubelet knows better
+			m.add(pod) // the kubelet knows better
 		}
 	}
 	return nil

@@ -132,13 +132,18 @@ func (s *view) caseOf(m *machine, pod *corev1.Pod) explain.Case {
 	if node == nil {
 		return c // and nothing to count by
 	}
-	c.Unlabelled = !slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
+	c.Unlabelled = !labelled(node)
 	c.Excluded = excluded(node, residents, pod)
 	if !c.Pod.PodLevelResources {
 		c.Count = explain.NewCount(node.Status.Allocatable.Cpu().MilliValue(), requested(residents...), pod)
 		c.Estimate = s.estimate
 	}
 	return c
+}
+
+// labelled reports whether a node has a label that says that its CPU manager runs.
+func labelled(node *corev1.Node) bool {
+	return slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
 }
 
 // unknown tells why the kubelet of a node, whose Node object may be missing, cannot be predicted for any pod; "" if it
