@@ -109,14 +109,14 @@ func (m *machine) misfit(d *demand, t *trial) bool {
 	return true
 }
 
-// heldBy are the CPUs that the report says the pod has; all tells whether it has all that it asks for.
+// heldBy are the CPUs that the report says the pod has. all reports whether it has all that it asks for.
 func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
 	held := m.granted[d.uid]
 	if d.uid == "" || len(held) == 0 {
 		return nil, false
 	}
-	all = d.pod.Exclusive()
-	for _, c := range d.pod.Containers {
+	all = m.node.Exclusive(&d.pod)
+	for _, c := range asking(m.node, &d.pod) {
 		if cpus, has := held[c.Name]; has {
 			grants = append(grants, kubeletcpu.Grant{Container: c.Name, CPUs: cpus})
 		} else if c.CPUs > 0 {

@@ -186,9 +186,9 @@ func (s *view) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Po
 		uid := uidOnNode(pod)
 		neighbour := explain.Neighbour{Name: podOrVM(pod), Millicores: requested(pod)}
 		switch held := granted[uid]; {
-		case !asks.Exclusive():
+		case !m.node.Exclusive(&asks):
 			continue
-		case covers(held, &asks):
+		case covers(held, m.node, &asks):
 			neighbour.CPUs = union(held)
 		default:
 			node.Shared = node.Shared.Union(union(held))
@@ -216,10 +216,20 @@ func uidOnNode(pod *corev1.Pod) types.UID {
 	return cmp.Or(types.UID(pod.Annotations[mirrorAnnotation]), pod.UID)
 }
 
-func covers(held map[string]cpuset.Set, pod *kubeletcpu.Pod) bool {
-	return len(held) > 0 && !slices.ContainsFunc(pod.Containers, func(c kubeletcpu.Container) bool {
+// covers reports whether a pod holds CPUs for each container that asks the kubelet of n for some.
+func covers(held map[string]cpuset.Set, n *kubeletcpu.Node, pod *kubeletcpu.Pod) bool {
+	return len(held) > 0 && !slices.ContainsFunc(asking(n, pod), func(c kubeletcpu.Container) bool {
 		return c.CPUs > 0 && held[c.Name].IsEmpty()
 	})
+}
+
+// asking are the containers of a pod as the kubelet of n sees them: with the gate PodLevelResourceManagers those of a pod
+// with pod-level resources may ask too.
+func asking(n *kubeletcpu.Node, pod *kubeletcpu.Pod) []kubeletcpu.Container {
+	if n.PodLevelResourceManagers && pod.PodLevel != nil {
+		return pod.PodLevel.Containers
+	}
+	return pod.Containers
 }
 
 func union(held map[string]cpuset.Set) cpuset.Set {
