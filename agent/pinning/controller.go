@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
@@ -45,12 +47,21 @@ type Options struct {
 	VMI func(context.Context, *corev1.Pod) (*vmi.VMI, error)
 	// CPUSet gives the CPUs that the kernel lets a container use, where that can be known.
 	CPUSet func(pod *corev1.Pod, container string) (cpus cpuset.Set, known bool, err error)
+	// Housekeeping gives the CPUs of the child cgroup into which KubeVirt moves threads that are no vCPUs; an empty set
+	// where there is none.
+	Housekeeping func(pod *corev1.Pod, container string) (cpuset.Set, error)
 	// Node refers to this node, nil before it is known.
 	Node func() runtime.Object
-	// Known tells whether Pods lists all there are yet; missing means that it does.
+	// Known reports whether Pods lists all there are yet; missing means that it does.
 	Known func() bool
 	// Changed is called when Pins or Condition may give something else than before. It must not block.
 	Changed func()
+}
+
+func (o *Options) changed() {
+	if o.Changed != nil {
+		o.Changed()
+	}
 }
 
 // Controller keeps one worker for each running launcher pod of a dedicated VM.
@@ -60,7 +71,9 @@ type Controller struct {
 	trigger chan struct{}
 	workers map[types.UID]*worker // Run's goroutine only
 	running sync.WaitGroup
-	book    *book
+	ledger  *ledger.Ledger
+	jitter  func(time.Duration) time.Duration
+	began   time.Time // when Run did
 }
 
 // New returns a Controller that does nothing until Run.
@@ -71,21 +84,20 @@ func New(o Options) *Controller {
 		clock:   clock.RealClock{},
 		trigger: make(chan struct{}, 1),
 		workers: map[types.UID]*worker{},
-		book:    newBook(),
+		ledger:  ledger.New(clock.RealClock{}),
+		jitter:  spread,
 	}
 }
 
-// Pins gives, by pod UID, where the threads of each guest were found pinned at the last look, as
-// placement.Pins.Text gives it; nil before every guest has been looked at once. It may be called at any time, by
-// many goroutines.
-func (c *Controller) Pins() map[types.UID]string { return c.book.pins() }
+// Pins gives, by pod UID, where the threads of each guest were found at the last look, as placement.Pins.Text gives it;
+// nil before every guest has been looked at once. It may be called at any time, by many goroutines.
+func (c *Controller) Pins() map[types.UID]string { return c.ledger.Pins() }
 
 // Condition is condition Drifted of the node, without its time; nil before every guest has been looked at once.
 // It may be called at any time, by many goroutines.
-func (c *Controller) Condition() *metav1.Condition { return c.book.condition() }
+func (c *Controller) Condition() *metav1.Condition { return c.ledger.Condition() }
 
-// Trigger tells that pods or grants may have changed. It never blocks; several triggers may become one
-// look.
+// Trigger says that pods or grants may have changed. It never blocks; several triggers may become one look.
 func (c *Controller) Trigger() {
 	select {
 	case c.trigger <- struct{}{}:
@@ -101,6 +113,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.running.Wait()
 	defer cancel()
+	c.began = c.clock.Now()
 
 	ticker := c.clock.NewTicker(c.Config.VerifyPeriod.Duration)
 	defer ticker.Stop()
@@ -119,64 +132,105 @@ func (c *Controller) Run(ctx context.Context) error {
 
 // sync gives every guest to be kept pinned a worker, stops the others and wakes those whose grant changed.
 func (c *Controller) sync(ctx context.Context) error {
-	pods, err := c.Pods.List(labels.Everything())
-	if err != nil {
-		return fmt.Errorf("listing pods of %s: %w", c.NodeName, err)
-	}
 	grants, _ := c.Granted()
-	wanted, changed := map[types.UID]bool{}, map[types.UID]cpuset.Set{}
-	for _, pod := range pods {
-		of, ok := launcher.Of(pod)
-		if !ok || !of.Dedicated || !runs(pod, of.Compute) {
-			continue
-		}
-		wanted[pod.UID] = true
-		granted := grants[pod.UID][of.Compute]
-		w := c.workers[pod.UID]
+	wanted, err := c.launchers(grants)
+	if err != nil {
+		return err
+	}
+	changed := map[types.UID]cpuset.Set{}
+	for uid, l := range wanted {
+		granted := grants[uid][l.Compute]
+		w := c.workers[uid]
 		switch {
+		case w != nil && w.pod.Name != l.pod.Name: // only the node knew of it
+			w.stop()
+			c.start(ctx, l, granted)
 		case w == nil:
-			c.start(ctx, pod, of, granted)
+			c.start(ctx, l, granted)
 		case w.granted != granted:
-			w.granted, changed[pod.UID] = granted, granted
+			w.granted = granted
+			changed[uid] = granted
 		}
 	}
-	c.book.regrant(changed)
+	c.ledger.Regrant(changed)
 	for uid := range changed {
 		c.workers[uid].wake()
 	}
 	for uid, w := range c.workers {
-		if !wanted[uid] {
+		if _, still := wanted[uid]; !still {
 			w.stop()
 			delete(c.workers, uid)
 		}
 	}
-	if (c.Known == nil || c.Known()) && c.book.all() {
+	if c.known() && c.ledger.AllKnown() {
 		c.changed()
 	}
 	return nil
 }
 
-func (c *Controller) start(ctx context.Context, pod *corev1.Pod, of launcher.Launcher, granted cpuset.Set) {
-	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(pod), "vm", of.VMI.String())
+func (c *Controller) known() bool { return c.Known == nil || c.Known() }
+
+// guestPod is a pod with a guest to be kept pinned.
+type guestPod struct {
+	launcher.Launcher
+	pod *corev1.Pod
+}
+
+// launchers are the pods whose guests are to be kept pinned, by UID.
+func (c *Controller) launchers(grants map[types.UID]map[string]cpuset.Set) (map[types.UID]guestPod, error) {
+	pods, err := c.Pods.List(labels.Everything())
+	if err != nil {
+		return nil, fmt.Errorf("listing pods of %s: %w", c.NodeName, err)
+	}
+	wanted := map[types.UID]guestPod{}
+	if !c.known() && c.clock.Since(c.began) >= listPatience {
+		c.addUnlisted(wanted, grants)
+	}
+	for _, pod := range pods {
+		delete(wanted, pod.UID)
+		if of, ok := launcher.Of(pod); ok && of.Dedicated && runs(pod, of.Compute) {
+			wanted[pod.UID] = guestPod{of, pod}
+		}
+	}
+	return wanted, nil
+}
+
+const (
+	// computeContainer is KubeVirt's name of the container that runs the guest.
+	computeContainer = "compute"
+	// listPatience is how long an agent that has just started waits for the API server to list the pods.
+	listPatience = 10 * time.Second
+)
+
+// addUnlisted adds the pods that hold CPUs for a guest by the kubelet's word, while the API server has not listed the
+// pods. An agent that restarts while it is away goes on watching them. Nothing is known of them but the UID, so that a
+// guest that nobody has pinned is left alone.
+func (c *Controller) addUnlisted(wanted map[types.UID]guestPod, grants map[types.UID]map[string]cpuset.Set) {
+	for uid, containers := range grants {
+		if !containers[computeContainer].IsEmpty() {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: uid}}
+			vm := types.NamespacedName{Namespace: "(pod)", Name: string(uid)}
+			wanted[uid] = guestPod{launcher.Launcher{VMI: vm, Dedicated: true, Compute: computeContainer}, pod}
+		}
+	}
+}
+
+// start begins to keep a guest pinned.
+func (c *Controller) start(ctx context.Context, l guestPod, granted cpuset.Set) {
+	logger := klog.FromContext(ctx).WithValues("pod", klog.KObj(l.pod), "vm", l.VMI.String())
 	ctx, stop := context.WithCancel(klog.NewContext(ctx, logger))
-	w := newWorker(c, pod, of)
-	w.stop, w.granted = stop, granted
-	c.workers[pod.UID] = w
-	c.book.expect(pod.UID)
+	w := newWorker(c, l.pod, l.Launcher)
+	w.stop = stop
+	w.granted = granted
+	c.workers[l.pod.UID] = w
 	c.running.Go(func() {
 		w.run(ctx)
-		c.book.drop(pod.UID)
+		w.entry.Close()
 		c.changed()
 	})
 }
 
-func (c *Controller) changed() {
-	if c.Changed != nil {
-		c.Changed()
-	}
-}
-
-// runs tells whether the guest's container runs. A pod that is being deleted still runs its guest, for
+// runs reports whether the guest's container runs. A pod that is being deleted still runs its guest, for
 // as long as the guest takes to shut down.
 func runs(pod *corev1.Pod, compute string) bool {
 	if pod.Status.Phase != corev1.PodRunning {

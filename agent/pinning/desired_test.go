@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/vmi"
 )
@@ -27,8 +28,8 @@ func vmiOfDomain(t *testing.T, domain string) *vmi.VMI {
 	return v
 }
 
-// owned gives the bench's pods of that name an owner: VMI vms/db.
-func (b *bench) owned(names ...string) {
+// owned gives the fixture's pods of that name an owner: VMI vms/db.
+func (b *fixture) owned(names ...string) {
 	b.t.Helper()
 	for _, name := range names {
 		object, _, _ := b.pods.GetByKey("vms/" + name)
@@ -53,7 +54,7 @@ func TestTheVMIDecides(t *testing.T) {
 			"!0-7 !0-7 io:!0-7", "2,3,6", "vCPU 0→2 1→6, IO thread 1→2-3"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, config.PinningEnforce)
+			b := newFixture(t, config.PinningEnforce)
 			v := vmiOfDomain(t, tc.domain)
 			b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return v, nil }
 			b.vm("db", tc.granted, tc.guest)
@@ -73,7 +74,7 @@ func TestWithoutAVMIThePinsAreNotLate(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, config.PinningEnforce)
+			b := newFixture(t, config.PinningEnforce)
 			b.controller.Config.Deadline.Duration = 10 * vmiTimeout
 			b.controller.VMI = read
 			b.vm("db", "2,3,6", "!0-7 !0-7")
@@ -105,7 +106,7 @@ func TestOnlyLaunchersAreDialled(t *testing.T) {
 		"its namespace is named":     {false, nil, []string{"machines", "vms"}, "Pinned vCPU 0→2 1→6"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, config.PinningEnforce)
+			b := newFixture(t, config.PinningEnforce)
 			b.controller.Config.LauncherNamespaces = tc.namespaces
 			b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return tc.vmi, nil }
 			l := b.vm("db", "2,6", "!0-7 !0-7")
@@ -124,7 +125,7 @@ func TestOnlyLaunchersAreDialled(t *testing.T) {
 }
 
 func TestRepairLeavesTheFirstPinsToOthers(t *testing.T) {
-	b := newBench(t, config.PinningRepair)
+	b := newFixture(t, config.PinningRepair)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	b.run()
 	b.awaitEvents("db", "CannotPin nobody has pinned the guest on the granted CPUs 2,6, and pinning.mode of the agent is repair; see the log of the compute container")
@@ -147,7 +148,7 @@ func TestTheContainersCPUSetIsCompared(t *testing.T) {
 		"too wide":  {"0-7", "CannotPin the kubelet granted CPUs 2,6 to container compute, and its cgroup lets it use 0-7", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := newBench(t, config.PinningEnforce)
+			b := newFixture(t, config.PinningEnforce)
 			now := mustParse(tc.cpuset)
 			b.controller.CPUSet = func(*corev1.Pod, string) (cpuset.Set, bool, error) {
 				b.mu.Lock()
@@ -181,7 +182,7 @@ func TestTheContainersCPUSetIsCompared(t *testing.T) {
 }
 
 func TestTwoVMsOnOneCPUAreTold(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	b.controller.Node = func() runtime.Object { return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1"}} }
 	b.vm("one", "2,6", "2 6")
 	b.vm("two", "3,7", "3 7")
@@ -199,7 +200,7 @@ func TestTwoVMsOnOneCPUAreTold(t *testing.T) {
 	b.awaitEvents("vmi/db", "Moved", "CPUConflict", "CPUConflict")
 	b.awaitEvents("node/n1", "CPUConflict critical: two VMs on one CPU", "CPUConflict critical: two VMs on one CPU")
 	b.await("the condition", func() error {
-		if c := b.controller.Condition(); c.Status != metav1.ConditionTrue || c.Reason != ReasonConflict {
+		if c := b.controller.Condition(); c.Status != metav1.ConditionTrue || c.Reason != ledger.ReasonConflict {
 			return fmt.Errorf("condition %+v", c)
 		}
 		return nil
@@ -216,7 +217,7 @@ func TestTwoVMsOnOneCPUAreTold(t *testing.T) {
 }
 
 func TestWhatTheReportSays(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	changes := make(chan struct{}, 1000)
 	b.controller.Changed = func() { changes <- struct{}{} }
 	if b.controller.Condition() != nil || b.controller.Pins() != nil {
@@ -236,7 +237,7 @@ func TestWhatTheReportSays(t *testing.T) {
 			return nil
 		})
 	}
-	said("0=2 1=6", ReasonInPlace, "")
+	said("0=2 1=6", ledger.ReasonInPlace, "")
 	if len(changes) == 0 {
 		t.Error("nobody was told that there is something to report")
 	}
@@ -244,7 +245,7 @@ func TestWhatTheReportSays(t *testing.T) {
 		<-changes
 	}
 	l.tell(func() { l.guest.VCPUs[0] = GuestThread{0, cpuset.Of(5), cpuset.Of(5)} })
-	said("0=2 1=6", ReasonRepaired, "VM vms/db: vCPU 0: 5 → 2")
+	said("0=2 1=6", ledger.ReasonRepaired, "VM vms/db: vCPU 0: 5 → 2")
 	b.await("word of the repair", func() error {
 		if len(changes) == 0 {
 			return errors.New("nobody was told that the condition changed")
@@ -253,7 +254,7 @@ func TestWhatTheReportSays(t *testing.T) {
 	})
 	b.awaitEvents("vmi/db", "DriftRepaired moved vCPU 0: 5 → 2")
 	l.tell(func() { l.ignores = true; l.guest.VCPUs[0] = GuestThread{0, cpuset.Of(5), cpuset.Of(5)} })
-	said("0=5 1=6", ReasonMisplaced, "VM vms/db: vCPU 0: 5 → 2")
+	said("0=5 1=6", ledger.ReasonMisplaced, "VM vms/db: vCPU 0: 5 → 2")
 	l.tell(func() { l.err = ErrUnreachable }) // what it said last stays
 	b.quiet()
 	if pins := b.controller.Pins(); pins["db"] != "0=5 1=6" {
@@ -270,7 +271,7 @@ func TestWhatTheReportSays(t *testing.T) {
 
 // Two programs that want a thread in two places do not keep a core busy with it.
 func TestAFightIsFoughtSlowly(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "2 6")
 	b.run()
 	b.quiet()
@@ -292,7 +293,7 @@ func TestAFightIsFoughtSlowly(t *testing.T) {
 
 // A user's own node selector makes a pod look dedicated; the VMI knows better.
 func TestAVMThatAskedForNothingIsLeftAlone(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return &vmi.VMI{}, nil }
 	b.vm("none", "", "!0-7")
 	whole := b.vm("whole", "2,6", "!0-7 !0-7")

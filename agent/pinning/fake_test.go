@@ -25,9 +25,9 @@ import (
 	"corepin.dev/corepin/pkg/launcher"
 )
 
-// bench is a node for a Controller: pods, grants and one libvirt for each pod, all in memory, so that
+// fixture is a node for a Controller: pods, grants and one libvirt for each pod, all in memory, so that
 // hanging, failing and changing can be played. What real libvirts do is tested in agent/libvirt.
-type bench struct {
+type fixture struct {
 	t          *testing.T
 	controller *Controller
 	pods       cache.Indexer
@@ -35,13 +35,14 @@ type bench struct {
 	mu       sync.Mutex
 	grants   map[types.UID]map[string]cpuset.Set
 	torn     bool                    // the kubelet's state cannot be read; grants are from before
+	called   func(pod, call string)  // is told of each call to a libvirt, if not nil
 	libvirts map[string]*fakeLibvirt // by pod UID
 	events   []string                // "<pod> <reason> <message>"
 }
 
-// fakeLibvirt is the libvirt of one pod. Its fields are guarded by the bench's mutex.
+// fakeLibvirt is the libvirt of one pod. Its fields are guarded by the fixture's mutex.
 type fakeLibvirt struct {
-	bench   *bench
+	fixture *fixture
 	guest   *Guest // nil while none runs
 	err     error  // of every call
 	hangs   bool
@@ -50,6 +51,7 @@ type fakeLibvirt struct {
 	busy    bool          // something is done to the guest: it cannot be pinned
 	// busyAfter is how many pins are taken before busy, if not 0.
 	busyAfter int
+	held      map[Thread]bool // the kernel refuses to move these
 	changed   []chan struct{}
 	pins      []string
 	open      int
@@ -57,19 +59,24 @@ type fakeLibvirt struct {
 	dialled   int // connections so far
 }
 
-func newBench(t *testing.T, mode config.PinningMode) *bench {
+func newFixture(t *testing.T, mode config.PinningMode) *fixture {
 	t.Helper()
 	t.Parallel()
-	b := &bench{
+	return newFixtureWith(t, config.Pinning{
+		Mode:         mode,
+		Deadline:     metav1.Duration{Duration: 300 * time.Millisecond},
+		VerifyPeriod: metav1.Duration{Duration: 200 * time.Millisecond},
+	})
+}
+
+func newFixtureWith(t *testing.T, settings config.Pinning) *fixture {
+	t.Helper()
+	b := &fixture{
 		t: t, pods: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
 		grants: map[types.UID]map[string]cpuset.Set{}, libvirts: map[string]*fakeLibvirt{},
 	}
 	b.controller = New(Options{
-		Config: config.Pinning{
-			Mode:         mode,
-			Deadline:     metav1.Duration{Duration: 300 * time.Millisecond},
-			VerifyPeriod: metav1.Duration{Duration: 200 * time.Millisecond},
-		},
+		Config:   settings,
 		NodeName: "n1", KubeletRootDir: "/kubelet",
 		Pods: corelisters.NewPodLister(b.pods), Granted: b.granted,
 		Topology: func() *cputopology.Topology { return smt },
@@ -79,7 +86,7 @@ func newBench(t *testing.T, mode config.PinningMode) *bench {
 }
 
 // run starts the controller; it is stopped, and must stop, when the test ends.
-func (b *bench) run() {
+func (b *fixture) run() {
 	ended := make(chan error, 1)
 	go func() { ended <- b.controller.Run(b.t.Context()) }()
 	b.t.Cleanup(func() {
@@ -100,7 +107,7 @@ func (b *bench) run() {
 }
 
 // vm adds a launcher pod of a dedicated VM, with its libvirt and its guest.
-func (b *bench) vm(name, granted, guest string) *fakeLibvirt {
+func (b *fixture) vm(name, granted, guest string) *fakeLibvirt {
 	b.t.Helper()
 	pod := launcherPod(name, max(1, mustParse(granted).Len()))
 	if err := b.pods.Add(pod); err != nil {
@@ -108,7 +115,7 @@ func (b *bench) vm(name, granted, guest string) *fakeLibvirt {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	l := &fakeLibvirt{bench: b}
+	l := &fakeLibvirt{fixture: b}
 	if guest != "" {
 		l.guest = guestOf(guest)
 	}
@@ -120,7 +127,7 @@ func (b *bench) vm(name, granted, guest string) *fakeLibvirt {
 }
 
 // launcherOf is what the controller reads off the pod.
-func (b *bench) launcherOf(name string) launcher.Launcher {
+func (b *fixture) launcherOf(name string) launcher.Launcher {
 	b.t.Helper()
 	of, ok := launcher.Of(launcherPod(name, 1))
 	if !ok {
@@ -147,8 +154,8 @@ func launcherPod(name string, cpus int) *corev1.Pod {
 	}
 }
 
-// set changes something of the bench, and triggers the controller.
-func (b *bench) set(f func()) {
+// set changes something of the fixture, and triggers the controller.
+func (b *fixture) set(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f()
@@ -157,8 +164,8 @@ func (b *bench) set(f func()) {
 
 // tell changes a libvirt and has it tell the change.
 func (l *fakeLibvirt) tell(f func()) {
-	l.bench.mu.Lock()
-	defer l.bench.mu.Unlock()
+	l.fixture.mu.Lock()
+	defer l.fixture.mu.Unlock()
 	f()
 	for _, changed := range l.changed {
 		select {
@@ -168,13 +175,13 @@ func (l *fakeLibvirt) tell(f func()) {
 	}
 }
 
-func (b *bench) granted() (grants map[types.UID]map[string]cpuset.Set, current bool) {
+func (b *fixture) granted() (grants map[types.UID]map[string]cpuset.Set, current bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.grants, b.grants != nil && !b.torn
 }
 
-func (b *bench) Event(object runtime.Object, eventType, reason, message string) {
+func (b *fixture) Event(object runtime.Object, eventType, reason, message string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var name string
@@ -191,19 +198,21 @@ func (b *bench) Event(object runtime.Object, eventType, reason, message string) 
 	b.events = append(b.events, name+" "+reason+" "+message)
 }
 
-func (b *bench) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
+func (b *fixture) Eventf(object runtime.Object, eventType, reason, format string, args ...any) {
 	b.Event(object, eventType, reason, fmt.Sprintf(format, args...))
 }
 
-func (b *bench) AnnotatedEventf(object runtime.Object, _ map[string]string, eventType, reason, format string, args ...any) {
+func (b *fixture) AnnotatedEventf(object runtime.Object, _ map[string]string, eventType, reason, format string, args ...any) {
 	b.Eventf(object, eventType, reason, format, args...)
 }
 
 // Connect implements Hypervisor.
-func (b *bench) Connect(ctx context.Context, place Place) (Connection, error) {
+func (b *fixture) Connect(ctx context.Context, place Place) (Connection, error) {
 	b.mu.Lock()
-	l := b.libvirts[filepath.Base(place.PodDir)]
+	name := filepath.Base(place.PodDir)
+	l := b.libvirts[name]
 	b.mu.Unlock()
+	b.note(name, "dial")
 	if err := l.answer(ctx); err != nil && !errors.Is(err, ErrInTransit) { // which is about the guest
 		return nil, err
 	}
@@ -213,15 +222,15 @@ func (b *bench) Connect(ctx context.Context, place Place) (Connection, error) {
 	l.changed = append(l.changed, changed)
 	l.open++
 	l.dialled++
-	return &fakeConnection{l, changed, false}, nil
+	return &fakeConnection{l, name, changed, false}, nil
 }
 
 // answer waits as long as libvirt takes, and fails as it does.
 func (l *fakeLibvirt) answer(ctx context.Context) error {
-	l.bench.mu.Lock()
+	l.fixture.mu.Lock()
 	err, hangs, slow := l.err, l.hangs, l.slow
 	l.asked++
-	l.bench.mu.Unlock()
+	l.fixture.mu.Unlock()
 	if hangs {
 		<-ctx.Done()
 		return ctx.Err()
@@ -236,19 +245,28 @@ func (l *fakeLibvirt) answer(ctx context.Context) error {
 	return err
 }
 
+// note passes a call on to the scenario that wants to see it.
+func (b *fixture) note(pod, call string) {
+	if b.called != nil {
+		b.called(pod, call)
+	}
+}
+
 type fakeConnection struct {
 	*fakeLibvirt
+	pod     string
 	changes chan struct{}
 	closed  bool
 }
 
 func (c *fakeConnection) Guest(ctx context.Context, domain string) (*Guest, error) {
+	c.fixture.note(c.pod, "read")
 	if err := c.answer(ctx); err != nil {
 		return nil, err
 	}
-	c.bench.mu.Lock()
-	defer c.bench.mu.Unlock()
-	if domain != "vms_db" {
+	c.fixture.mu.Lock()
+	defer c.fixture.mu.Unlock()
+	if !strings.HasSuffix(domain, "_db") && domain != "" {
 		return nil, errors.New("asked for a domain of another name: " + domain)
 	}
 	if c.guest == nil {
@@ -261,13 +279,17 @@ func (c *fakeConnection) Guest(ctx context.Context, domain string) (*Guest, erro
 }
 
 func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus cpuset.Set) error {
+	c.fixture.note(c.pod, "pin "+thread.String()+"→"+cpus.String())
 	if err := c.answer(ctx); err != nil {
 		return err
 	}
-	c.bench.mu.Lock()
-	defer c.bench.mu.Unlock()
+	c.fixture.mu.Lock()
+	defer c.fixture.mu.Unlock()
 	if c.busy || c.busyAfter > 0 && len(c.pins) >= c.busyAfter {
 		return fmt.Errorf("pinning: %w", ErrInTransit)
+	}
+	if c.held[thread] {
+		return errors.New("cannot set CPU affinity: Invalid argument")
 	}
 	c.pins = append(c.pins, thread.String()+"→"+cpus.String())
 	if c.ignores {
@@ -288,8 +310,8 @@ func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus 
 func (c *fakeConnection) Changed() <-chan struct{} { return c.changes }
 
 func (c *fakeConnection) Close() {
-	c.bench.mu.Lock()
-	defer c.bench.mu.Unlock()
+	c.fixture.mu.Lock()
+	defer c.fixture.mu.Unlock()
 	if !c.closed {
 		c.closed = true
 		c.open--
@@ -298,13 +320,13 @@ func (c *fakeConnection) Close() {
 
 // pinned gives the pins that libvirt was asked for so far.
 func (l *fakeLibvirt) pinned() string {
-	l.bench.mu.Lock()
-	defer l.bench.mu.Unlock()
+	l.fixture.mu.Lock()
+	defer l.fixture.mu.Unlock()
 	return strings.Join(l.pins, " ")
 }
 
 // eventsOf gives the events of a pod so far.
-func (b *bench) eventsOf(pod string) []string {
+func (b *fixture) eventsOf(pod string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var events []string
@@ -317,7 +339,7 @@ func (b *bench) eventsOf(pod string) []string {
 }
 
 // awaitEvents waits until the pod's events are as many as want, each beginning so, and no others.
-func (b *bench) awaitEvents(pod string, want ...string) {
+func (b *fixture) awaitEvents(pod string, want ...string) {
 	b.t.Helper()
 	b.await("the events", func() error {
 		events := b.eventsOf(pod)
@@ -333,7 +355,7 @@ func (b *bench) awaitEvents(pod string, want ...string) {
 	})
 }
 
-func (b *bench) await(what string, f func() error) {
+func (b *fixture) await(what string, f func() error) {
 	b.t.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
@@ -350,6 +372,6 @@ func (b *bench) await(what string, f func() error) {
 }
 
 // quiet lets several verify periods pass, so that what is done for each look would have been done again.
-func (b *bench) quiet() {
+func (b *fixture) quiet() {
 	<-time.After(5 * b.controller.Config.VerifyPeriod.Duration)
 }

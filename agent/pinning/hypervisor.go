@@ -10,16 +10,15 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// What a Hypervisor's errors wrap, where the caller acts on the difference. An error that wraps none of
-// them is one that libvirt answered with. A conversation that took too long wraps
-// context.DeadlineExceeded.
+// A Hypervisor's errors wrap one of these, where the caller acts on the difference. An error that wraps none of them is
+// libvirt's own answer. The error of a conversation that took too long wraps context.DeadlineExceeded.
 var (
 	// ErrUnreachable: nothing answers at the launcher pod's libvirt socket.
 	ErrUnreachable = errors.New("libvirt is not reachable")
-	// ErrNoGuest: libvirt answers, but the guest does not run (yet, or any more).
+	// ErrNoGuest: libvirt answers, but the guest does not run yet, or any more.
 	ErrNoGuest = errors.New("no guest is running")
-	// ErrInTransit: the guest is being started, migrated or saved, and libvirt lets nobody change its threads, or even ask,
-	// before that is over.
+	// ErrInTransit: the guest is being started, migrated or saved. Before that is over, libvirt lets nobody change its
+	// threads, or even ask about them.
 	ErrInTransit = errors.New("the guest is being started, migrated or saved")
 	// ErrUnreadable: libvirt describes the guest in a way that is not understood.
 	ErrUnreadable = errors.New("the guest's description is not readable")
@@ -44,16 +43,16 @@ type Hypervisor interface {
 // Connection is a connection to the libvirt of one launcher pod. Only one goroutine uses it at a time.
 // A call that ctx cuts short ends the connection: every later call fails.
 type Connection interface {
-	// Guest reads the running domain of that name. In a libvirt of the launcher pod's own, where there is
-	// none of that name but exactly one domain runs, it is that one. The error wraps ErrNoGuest where no
-	// such domain runs, and ErrInTransit where it does not yet, or not for much longer. Where the threads run is asked
-	// each time; what libvirt is told to do with them may be as libvirt last told a change of it.
+	// Guest reads the running domain of that name. A libvirt of the launcher pod's own may have none of that name and
+	// run just one domain: then it is that one. The error wraps ErrNoGuest where no such domain runs, and ErrInTransit
+	// where it does not run yet, or not for much longer. Where the threads run is asked each time. The pins that
+	// libvirt was told may be as of its last event.
 	Guest(ctx context.Context, domain string) (*Guest, error)
-	// Pin lets a thread of the guest run on these CPUs only, until the guest stops. The error wraps ErrInTransit where that
-	// would have to wait.
+	// Pin lets a thread of the guest run on these CPUs only, until the guest stops. The error wraps ErrInTransit where
+	// libvirt would make the call wait.
 	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error
-	// Changed receives after libvirt told that a domain started, stopped, resumed, came by migration or was
-	// tuned. Several changes may be told as one. It is closed when the connection is lost.
+	// Changed receives after libvirt's event that a domain started, stopped, resumed, came by migration or was tuned.
+	// Several changes may come as one. It is closed when the connection is lost.
 	Changed() <-chan struct{}
 	// Close ends the connection. It does not wait for libvirt, and may be called again.
 	Close()
@@ -73,9 +72,9 @@ type Guest struct {
 	// IOThreads are in ascending order of their ids.
 	IOThreads []GuestThread
 	// Near has, by vCPU number, the host NUMA nodes that the memory of the vCPU's guest NUMA node is bound to; nil where
-	// none is.
+	// no memory is bound.
 	Near map[int][]int
-	// Pluggable tells that more vCPUs can be plugged into the running guest.
+	// Pluggable reports whether more vCPUs can be plugged into the running guest.
 	Pluggable bool
 	// Emulator is where libvirt is told to keep the emulator; empty where it is told nothing.
 	Emulator cpuset.Set
@@ -87,7 +86,7 @@ type GuestThread struct {
 	ID int
 	// Pinned is where libvirt is told to keep it; empty where it is told nothing.
 	Pinned cpuset.Set
-	// Affinity is where the thread may really run, by the kernel as libvirt asked it.
+	// Affinity is where the kernel lets the thread run, as libvirt asked it.
 	Affinity cpuset.Set
 }
 

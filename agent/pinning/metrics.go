@@ -39,22 +39,6 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 
-	guests = metrics.NewGaugeVec(&metrics.GaugeOpts{
-		Namespace:      metricsNamespace,
-		Subsystem:      metricsSubsystem,
-		Name:           "guests",
-		Help:           "Dedicated VMs on this node, by how they stood at the last look (waiting, pinned, drifted, failing, not_exclusive).",
-		StabilityLevel: metrics.ALPHA,
-	}, []string{"state"})
-
-	conflicting = metrics.NewGauge(&metrics.GaugeOpts{
-		Namespace:      metricsNamespace,
-		Subsystem:      metricsSubsystem,
-		Name:           "conflicting_guests",
-		Help:           "Dedicated VMs on this node that have a CPU in common with another one.",
-		StabilityLevel: metrics.ALPHA,
-	})
-
 	vmiErrors = metrics.NewCounter(&metrics.CounterOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
@@ -84,5 +68,5 @@ var (
 
 // registerMetrics is called by New, once for the process whatever the number of controllers.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, guests, conflicting, vmiErrors)
+	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, vmiErrors)
 })

@@ -17,7 +17,7 @@ func TestMetrics(t *testing.T) {
 		}
 		return int(vec.GetAggregatedSampleCount())
 	}
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	pins, err := testutil.GetCounterMetricValue(pinsApplied.WithLabelValues(string(VCPU)))
 	if err != nil {

@@ -1,111 +1,216 @@
 package pinning
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/placement"
 )
 
-// plan is where a guest's threads should be, and the steps that are missing.
+// plan is what one look has decided. It is made by a pure function of the mode, the state and the observation.
 type plan struct {
-	pins  placement.Pins
+	// belongs is where the guest's threads belong; its vcpus are nil where that cannot be said.
+	belongs pins
+	// wish is what that rests on.
+	wish  *wish
 	steps []step
+	stuck []stuckThread
+	cause cause
+	// before is the grant that the threads were on; empty unless the kubelet changed it.
+	before cpuset.Set
+	// acts reports whether the steps are to be taken, and observes whether the mode is to take none.
+	acts     bool
+	observes bool
+	// problem is what is wrong with the guest, whatever becomes of the steps.
+	problem *problem
+	// expecting reports whether vCPUs are still to be plugged into the guest. libvirt does not tell that they were.
+	expecting bool
 }
 
-// planFor decides where the guest's threads should be: where libvirt is told to keep them if that is a valid placement,
-// whoever made it; else where they last were if that is (settled), so that a thread that drifted is put back
-// without moving the others; else where placement puts them.
-func planFor(guest *Guest, shape placement.Guest, granted cpuset.Set, host *cputopology.Topology, settled placement.Pins) (plan, *problem) {
-	now := pinsOf(guest)
-	if placement.Check(now, shape, granted, host) == nil {
-		return plan{now, diff(now, guest)}, nil // the kernel may have moved threads since libvirt was told
+// planFor decides what is to be done about a guest.
+func planFor(mode config.PinningMode, s guestState, o *observation) *plan {
+	switch {
+	case o.denied != nil:
+		return &plan{problem: o.denied}
+	case o.guest == nil:
+		return &plan{problem: o.problem}
 	}
-	pins := settled
-	if placement.Check(pins, shape, granted, host) != nil {
-		var err error
-		if pins, err = placement.Place(shape, granted, host); err != nil {
-			return plan{}, &problem{reasonPlacement, fmt.Errorf("placing %d vCPUs on the granted CPUs %s: %w", shape.VCPUs, orNone(granted), err)}
+	shape := shapeOf(o.guest, o.granted, o.vmi, s.wish)
+	belongs, misfit := placeOf(s, o, shape)
+	if misfit != nil {
+		return &plan{problem: misfit}
+	}
+	p := &plan{belongs: belongs, wish: wishOf(shape), observes: mode == config.PinningObserve, problem: o.kernelProblem()}
+	// CPUs that no thread has a use for are for vCPUs that are still to come.
+	p.expecting = o.guest.Pluggable && shape.CPUs() < o.granted.Len()
+	p.steps, p.stuck = compare(belongs, o.guest, o.confines(s))
+	p.cause, p.before = s.causeOf(p, o)
+	p.acts = len(p.steps) > 0 && !p.observes
+	if mode == config.PinningRepair && o.guest.untouched() && len(s.settled.vcpus) == 0 {
+		p.acts = false
+		p.problem = &problem{reasonUnpinned, fmt.Errorf("nobody has pinned the guest on the granted CPUs %s, and pinning.mode of the agent is repair", o.granted)}
+	}
+	if o.unlisted && o.guest.untouched() {
+		p.acts = false // its VM may not have asked for pins
+	}
+	if caught := p.caught(); len(caught) > 0 && p.problem == nil {
+		p.problem = &problem{reasonHousekeeping, errors.New(list(caught))}
+	}
+	return p
+}
+
+// placeOf decides where the guest's threads belong: where libvirt is told to keep them if that is a valid placement,
+// whoever made it; else where they were last in place, so that a thread that drifted is put back without moving the
+// others; else where package placement puts them.
+//
+// While granted CPUs are offline nothing is placed anew: they may come back. What was valid on them stays so.
+func placeOf(s guestState, o *observation, shape placement.Guest) (pins, *problem) {
+	now := pinsOf(o.guest)
+	if missing := o.granted.Minus(o.host.CPUs()); !missing.IsEmpty() {
+		switch {
+		case now.exclusive(o.guest, o.granted):
+			return now, nil
+		case s.settledOn == o.granted && s.settled.exclusive(o.guest, o.granted):
+			return s.settled, nil
+		}
+		return pins{}, o.missing(missing)
+	}
+	valid := func(p pins) bool { return placement.Check(p.placement(o.guest), shape, o.granted, o.host) == nil }
+	if valid(now) {
+		return now, nil
+	}
+	belongs := s.settled
+	if !valid(belongs) {
+		placed, err := placement.Place(shape, o.granted, o.host)
+		if err != nil {
+			return pins{}, &problem{reasonPlacement, fmt.Errorf("placing %d vCPUs on the granted CPUs %s: %w", shape.VCPUs, orNone(o.granted), err)}
+		}
+		belongs = newPins(placed, o.guest)
+	}
+	if belongs.emulator.IsEmpty() && !o.guest.Emulator.SubsetOf(o.granted) {
+		belongs.emulator = o.granted // nothing asks to isolate it, but somebody pinned it to CPUs that are not the VM's
+	}
+	if where := belongs.outside(o.granted); where != "" {
+		return pins{}, &problem{reasonPlacement, fmt.Errorf("refusing a placement outside the granted CPUs %s: %s", orNone(o.granted), where)}
+	}
+	return belongs, nil
+}
+
+// causeOf is why threads are off their pins. A thread that moves because the grant changed or a vCPU was plugged has not
+// drifted: it was in place until the kubelet wrote the container another cpuset. Nor has a thread of a guest that came
+// while it was watched: libvirt takes the pins of the other node along. And what was done last without being read back
+// was done by nobody else.
+func (s guestState) causeOf(p *plan, o *observation) (cause, cpuset.Set) {
+	inPlace := len(p.steps) == 0 && len(p.off()) == 0
+	if s.settledOn != o.granted && !s.settledOn.IsEmpty() {
+		return regranted, s.settledOn
+	}
+	switch {
+	case inPlace:
+		return placed, cpuset.Set{}
+	case s.pending != nil:
+		return s.pending.cause, cpuset.Set{}
+	case len(s.settled.vcpus) > 0:
+		steps, stuck := compare(s.settled, o.guest, o.confines(s))
+		if len(steps) > 0 || len(offOf(stuck)) > 0 {
+			return repaired, cpuset.Set{}
+		}
+	case s.phase == found || s.phase == drifted:
+		off := slices.ContainsFunc(p.off(), func(s stuckThread) bool { return !s.was.IsEmpty() })
+		if off || moves(p.steps) {
+			return repaired, cpuset.Set{}
 		}
 	}
-	if pins.Emulator.IsEmpty() && !guest.Emulator.SubsetOf(granted) {
-		pins.Emulator = granted // nothing asks to isolate it, but somebody pinned it to CPUs that are not the VM's
-	}
-	if where := outside(pins, granted); where != "" {
-		return plan{}, &problem{reasonPlacement, fmt.Errorf("refusing a placement outside the granted CPUs %s: %s", orNone(granted), where)}
-	}
-	return plan{pins, diff(pins, guest)}, nil
+	return placed, cpuset.Set{}
 }
 
-// pinsOf is what libvirt is told, as a placement. IO threads that it is told nothing about stay out of it.
-func pinsOf(guest *Guest) placement.Pins {
-	pins := placement.Pins{Emulator: guest.Emulator}
-	for _, vcpu := range guest.VCPUs {
-		pins.VCPUs = append(pins.VCPUs, vcpu.Pinned)
-	}
-	for _, thread := range guest.IOThreads {
-		if !thread.Pinned.IsEmpty() {
-			if pins.IOThreads == nil {
-				pins.IOThreads = map[int]cpuset.Set{}
-			}
-			pins.IOThreads[thread.ID] = thread.Pinned
-		}
-	}
-	return pins
+// change is what the plan's steps come to when they are taken.
+func (p *plan) change() change {
+	return change{pins: p.belongs, steps: p.steps, cause: p.cause, before: p.before}
 }
 
-// heldBy are the CPUs that the guest's vCPUs keep others from: those of each that the kernel lets run on
-// one CPU only.
-func heldBy(guest *Guest) cpuset.Set {
-	var held cpuset.Set
-	for _, vcpu := range guest.VCPUs {
-		if vcpu.Affinity.Len() == 1 {
-			held = held.Union(vcpu.Affinity)
-		}
-	}
-	return held
+// off are the threads that are stuck where they must not be.
+func (p *plan) off() []stuckThread { return offOf(p.stuck) }
+
+func offOf(stuck []stuckThread) []stuckThread {
+	return slices.DeleteFunc(slices.Clone(stuck), stuckThread.harmless)
 }
 
-// renumber gives pins of the vCPUs with these numbers as pins of those that the guest has now: vCPUs come and go,
-// also from the middle. One that the pins have nothing for is left open.
-func renumber(pins placement.Pins, vcpus []int, guest *Guest) placement.Pins {
-	now := make([]cpuset.Set, len(guest.VCPUs))
-	for i, vcpu := range guest.VCPUs {
-		if at := slices.Index(vcpus, vcpu.ID); at >= 0 && at < len(pins.VCPUs) {
-			now[i] = pins.VCPUs[at]
-		}
-	}
-	pins.VCPUs = now
-	return pins
+// confined are the threads that are stuck in KubeVirt's housekeeping cgroup and may stay there.
+func (p *plan) confined() []stuckThread {
+	return slices.DeleteFunc(slices.Clone(p.stuck), func(s stuckThread) bool { return !s.harmless() })
 }
 
-// numbers are those of the guest's vCPUs.
-func (g *Guest) numbers() []int {
-	numbers := make([]int, 0, len(g.VCPUs))
-	for _, vcpu := range g.VCPUs {
-		numbers = append(numbers, vcpu.ID)
-	}
-	return numbers
+// caught are the vCPUs that are stuck in KubeVirt's housekeeping cgroup.
+func (p *plan) caught() []stuckThread {
+	return slices.DeleteFunc(p.off(), func(s stuckThread) bool { return s.by != housekeeping })
 }
 
-// text gives pins as the report has them.
-func (g *Guest) text(pins placement.Pins) string { return pins.Text(g.numbers()) }
-
-// untouched tells that nobody has pinned any of the guest's vCPUs.
-func (g *Guest) untouched() bool {
-	for _, vcpu := range g.VCPUs {
-		if !vcpu.Pinned.IsEmpty() {
-			return false
-		}
+// drift is which threads are off their pins, for the report; "" where none has been moved.
+func (p *plan) drift() string {
+	if p.cause != repaired && !p.observes {
+		return ""
 	}
-	return true
+	if len(p.steps) == 0 {
+		return list(p.off())
+	}
+	if len(p.off()) == 0 {
+		return list(p.steps)
+	}
+	return list(p.steps) + ", " + list(p.off())
 }
 
-func orNone(cpus cpuset.Set) string {
-	if cpus.IsEmpty() {
-		return "(none)"
+// stuckDrift is what drift is once the steps are taken.
+func (p *plan) stuckDrift() string {
+	if p.cause != repaired && !p.observes {
+		return ""
 	}
-	return cpus.String()
+	return list(p.off())
+}
+
+// confines are where the kernel lets the guest's threads run.
+func (o *observation) confines(s guestState) confines {
+	c := confines{online: o.host.CPUs(), container: o.container, housekeeping: o.housekeeping, refused: map[Thread]bool{}}
+	for thread, until := range s.refused {
+		c.refused[thread] = o.at.Before(until)
+	}
+	return c
+}
+
+// claims are the CPUs that the VM keeps others from: those granted to it, and those that its vCPUs may run on by affinity
+// and cpuset together. What a guest's libvirt says counts only within the cpuset of the guest's own container: a hostile
+// one could accuse any other VM.
+func (o *observation) claims() cpuset.Set {
+	claims := o.granted
+	if o.guest == nil {
+		return claims
+	}
+	for _, vcpu := range o.guest.VCPUs {
+		claims = claims.Union(vcpu.Affinity.Intersect(o.container))
+	}
+	return claims
+}
+
+// kernelProblem is why the kernel does not let the container have just the granted CPUs; nil where it does, or where that
+// is not known.
+func (o *observation) kernelProblem() *problem {
+	missing := o.granted.Minus(o.host.CPUs())
+	switch {
+	case !missing.IsEmpty():
+		return o.missing(missing)
+	case o.unreadable != nil:
+		return &problem{reasonCPUSet, o.unreadable}
+	case o.container.IsEmpty() || o.container == o.granted:
+		return nil
+	}
+	return &problem{reasonCPUSet, fmt.Errorf("the kubelet granted CPUs %s to container %s, and its cgroup lets it use %s",
+		o.granted, o.compute, o.container)}
+}
+
+// missing is the problem of granted CPUs that are not online, or came online since the agent looked.
+func (o *observation) missing(cpus cpuset.Set) *problem {
+	return &problem{reasonTopology, fmt.Errorf("the kubelet granted CPUs %s, and CPUs %s of these are not seen online", o.granted, cpus)}
 }

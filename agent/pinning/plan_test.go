@@ -4,11 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"unicode/utf8"
 
+	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
@@ -50,9 +49,9 @@ func mustParse(text string) cpuset.Set {
 	return cpus
 }
 
-func TestDiff(t *testing.T) {
-	desired := placement.Pins{
-		VCPUs: []cpuset.Set{cpuset.Of(2), cpuset.Of(6)}, Emulator: cpuset.Of(3), IOThreads: map[int]cpuset.Set{1: cpuset.Of(3)},
+func TestCompare(t *testing.T) {
+	desired := pins{
+		vcpus: map[int]cpuset.Set{0: cpuset.Of(2), 1: cpuset.Of(6)}, emulator: cpuset.Of(3), ioThreads: map[int]cpuset.Set{1: cpuset.Of(3)},
 	}
 	for name, tc := range map[string]struct {
 		guest string
@@ -71,9 +70,9 @@ func TestDiff(t *testing.T) {
 		"a vCPU too few":             {"2 em:3 io:3", "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			steps := diff(desired, guestOf(tc.guest))
-			if got := list(steps); got != tc.want {
-				t.Errorf("got  %s\nwant %s", got, tc.want)
+			steps, stuck := compare(desired, guestOf(tc.guest), confines{online: smt.CPUs()})
+			if got := list(steps); got != tc.want || len(stuck) > 0 {
+				t.Errorf("got  %s, stuck %s\nwant %s", got, list(stuck), tc.want)
 			}
 			if got := moves(steps); got != tc.moves {
 				t.Errorf("moves is %v, want %v", got, tc.moves)
@@ -88,7 +87,9 @@ func TestPlanFor(t *testing.T) {
 		settled        string // of an earlier look
 		wantPins       string
 		wantSteps      int
+		reason         reason
 		wantProblem    string
+		vmi            *vmi.VMI
 	}{
 		"a fresh guest":                         {guest: "!0-7 !0-7", granted: "2,6", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
 		"pinned in our order":                   {guest: "2 6", granted: "2,6", wantPins: "vCPU 0→2 1→6"},
@@ -96,7 +97,7 @@ func TestPlanFor(t *testing.T) {
 		"two on one CPU":                        {guest: "2 2", granted: "2,6", wantPins: "vCPU 0→2 1→6", wantSteps: 1},
 		"drift from another order":              {guest: "6 6", granted: "2,6", settled: "6 2", wantPins: "vCPU 0→6 1→2", wantSteps: 1},
 		"the grant changed":                     {guest: "6 2", granted: "3,7", settled: "6 2", wantPins: "vCPU 0→3 1→7", wantSteps: 2},
-		"a vCPU was plugged":                    {guest: "2 6 !2,3,6,7", granted: "2,3,6,7", settled: "2 6", wantPins: "vCPU 0→2 1→6 2→3, emulator→7", wantSteps: 2},
+		"a vCPU was plugged":                    {guest: "2 6 !2,3,6,7", granted: "2,3,6,7", settled: "2 6", wantPins: "vCPU 0→2 1→6 2→3", wantSteps: 1},
 		"the kernel forgot":                     {guest: "2!2,6 6!2,6", granted: "2,6", settled: "2 6", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
 		"the kernel forgot another order":       {guest: "6!2,6 2!2,6", granted: "2,6", wantPins: "vCPU 0→6 1→2", wantSteps: 2},
 		"swapped behind libvirt's back":         {guest: "2!6 6!2", granted: "2,6", settled: "2 6", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
@@ -105,27 +106,29 @@ func TestPlanFor(t *testing.T) {
 		"IO threads with CPUs of their own":     {guest: "!0-7 io:!0-7 io:!0-7", granted: "1,2,5,6", wantPins: "vCPU 0→1, emulator→6, IO thread 1→5 2→2", wantSteps: 4},
 		"an emulator on a CPU of others":        {guest: "2 6 em:4", granted: "2,6", wantPins: "vCPU 0→2 1→6, emulator→2,6", wantSteps: 1},
 		"an emulator that nobody pinned":        {guest: "2 6", granted: "2,6", wantPins: "vCPU 0→2 1→6"},
-		"fewer CPUs than vCPUs":                 {guest: "!0-7 !0-7", granted: "2", wantProblem: "needs 2 CPUs and 1 are granted"},
-		"a grant that the machine has not":      {guest: "!0-7", granted: "9", wantProblem: "not online"},
+		"fewer CPUs than vCPUs":                 {guest: "!0-7 !0-7", granted: "2", reason: reasonPlacement, wantProblem: "needs 2 CPUs and 1 are granted"},
+		"a grant that the machine has not":      {guest: "!0-7", granted: "9", reason: reasonTopology, wantProblem: "CPUs 9 of these are not seen online"},
 		"settled pins never leave the grant":    {guest: "6 7", granted: "2,6", settled: "6 7", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
 		"settled pins of a guest of other size": {guest: "!2,6 !2,6", granted: "2,6", settled: "2", wantPins: "vCPU 0→2 1→6", wantSteps: 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			guest, granted := guestOf(tc.guest), mustParse(tc.granted)
-			got, p := planFor(guest, shapeOf(guest, granted, nil), granted, smt, pinsOf(guestOf(tc.settled)))
+			o := &observation{guest: guest, granted: granted, host: smt, vmi: tc.vmi}
+			got := planFor(config.PinningEnforce, guestState{settled: pinsOf(guestOf(tc.settled))}, o)
 			if tc.wantProblem != "" {
-				if p == nil || p.reason != reasonPlacement || !strings.Contains(p.Error(), tc.wantProblem) {
-					t.Fatalf("got %+v, %v; want a placement problem with %q", got, p, tc.wantProblem)
+				p := got.problem
+				if p == nil || p.reason != tc.reason || !strings.Contains(p.Error(), tc.wantProblem) {
+					t.Fatalf("got %+v, %v; want a problem of %s with %q", got, p, tc.reason, tc.wantProblem)
 				}
 				return
 			}
-			if p != nil {
-				t.Fatal(p)
+			if got.problem != nil {
+				t.Fatal(got.problem)
 			}
-			if pins := pinMap(got.pins, guest); pins != tc.wantPins || len(got.steps) != tc.wantSteps {
+			if pins := got.belongs.String(); pins != tc.wantPins || len(got.steps) != tc.wantSteps {
 				t.Errorf("got  %s in %d steps (%s)\nwant %s in %d", pins, len(got.steps), list(got.steps), tc.wantPins, tc.wantSteps)
 			}
-			if where := outside(got.pins, granted); where != "" {
+			if where := got.belongs.outside(granted); where != "" {
 				t.Errorf("the plan leaves the grant: %s", where)
 			}
 		})
@@ -135,16 +138,16 @@ func TestPlanFor(t *testing.T) {
 func TestOutside(t *testing.T) {
 	in, out := cpuset.Of(2), cpuset.Of(2, 5)
 	for _, tc := range []struct {
-		pins placement.Pins
+		pins pins
 		want string
 	}{
-		{placement.Pins{VCPUs: []cpuset.Set{in}, Emulator: in, IOThreads: map[int]cpuset.Set{1: in}}, ""},
-		{placement.Pins{VCPUs: []cpuset.Set{in, out}}, "vCPU 1 on CPU 5"},
-		{placement.Pins{Emulator: out}, "the emulator on CPU 5"},
-		{placement.Pins{IOThreads: map[int]cpuset.Set{3: out}}, "IO thread 3 on CPU 5"},
+		{pins{vcpus: map[int]cpuset.Set{0: in}, emulator: in, ioThreads: map[int]cpuset.Set{1: in}}, ""},
+		{pins{vcpus: map[int]cpuset.Set{0: in, 1: out}}, "vCPU 1 on CPU 5"},
+		{pins{emulator: out}, "the emulator on CPU 5"},
+		{pins{ioThreads: map[int]cpuset.Set{3: out}}, "IO thread 3 on CPU 5"},
 	} {
-		if got := outside(tc.pins, in); got != tc.want {
-			t.Errorf("outside(%+v) = %q, want %q", tc.pins, got, tc.want)
+		if got := tc.pins.outside(in); got != tc.want {
+			t.Errorf("%+v outside: %q, want %q", tc.pins, got, tc.want)
 		}
 	}
 }
@@ -154,16 +157,28 @@ func TestShapeOf(t *testing.T) {
 		guest, granted string
 		want           string // dedicated IO threads, CPUs of an isolated emulator
 	}{
-		{"1 2", "1,2", "false 0"},
-		{"1 2", "1", "false 0"},
-		{"1 2", "1-3", "false 1"},
-		{"1 2", "1-4", "false 2"},
-		{"1 2 io:1", "1-3", "false 1"},
-		{"1 2 io:1 io:1", "1-3", "false 1"},
-		{"1 2 io:1 io:1", "1-4", "true 0"},
-		{"1 2 io:1 io:1", "1-5", "true 1"},
+		// Nobody has pinned it: by the number of granted CPUs.
+		{"!0-7 !0-7", "1,2", "false 0"},
+		{"!0-7 !0-7", "1", "false 0"},
+		{"!0-7 !0-7", "1-3", "false 1"},
+		{"!0-7 !0-7", "1-4", "false 2"},
+		{"!0-7 !0-7 io:!0-7", "1-3", "false 1"},
+		{"!0-7 !0-7 io:!0-7 io:!0-7", "1-3", "false 1"},
+		{"!0-7 !0-7 io:!0-7 io:!0-7", "1-4", "true 0"},
+		{"!0-7 !0-7 io:!0-7 io:!0-7", "1-5", "true 1"},
+		// Somebody has: by the pins.
+		{"1 2", "1-3", "false 0"},
+		{"1 2 em:1-3", "1-3", "false 0"},
+		{"1 2 em:3", "1-3", "false 1"},
+		{"1 2 em:3-4", "1-4", "false 2"},
+		{"1 2 em:5", "1-4", "false 0"},
+		{"1 2 em:3 io:3", "1-3", "false 1"},
+		{"1 2 io:3 io:4", "1-4", "true 0"},
+		{"1 2 em:5 io:3 io:4", "1-5", "true 1"},
+		{"1 2 io:3 io:3", "1-4", "false 0"},
+		{"1 2 io:1 io:4", "1-4", "false 0"},
 	} {
-		shape := shapeOf(guestOf(tc.guest), mustParse(tc.granted), nil)
+		shape := shapeOf(guestOf(tc.guest), mustParse(tc.granted), nil, nil)
 		got := fmt.Sprint(shape.DedicatedIOThreads, shape.EmulatorCPUs)
 		if got != tc.want || shape.IsolateEmulator != (shape.EmulatorCPUs > 0) {
 			t.Errorf("guest %q on %s: %+v, want %s", tc.guest, tc.granted, shape, tc.want)
@@ -174,19 +189,10 @@ func TestShapeOf(t *testing.T) {
 	}
 }
 
-func TestMessagesFitTheAPI(t *testing.T) {
-	if got := shorten("short"); got != "short" {
-		t.Errorf("shorten changed %q", got)
-	}
-	got := shorten(strings.Repeat("→", maxMessage))
-	if len(got) > maxMessage || !utf8.ValidString(got) || !strings.HasSuffix(got, "…") {
-		t.Errorf("a long message became %d bytes ending in %q", len(got), got[len(got)-8:])
-	}
-}
-
 func TestEveryReasonHasANextStep(t *testing.T) {
 	for _, r := range []reason{
-		reasonNoGrant, reasonUnreachable, reasonTimeout, reasonUnreadable, reasonPlacement, reasonLibvirt, reasonNotVerified, reasonNotOwned,
+		reasonNoGrant, reasonUnreachable, reasonTimeout, reasonUnreadable, reasonPlacement, reasonLibvirt, reasonNotVerified,
+		reasonCPUSet, reasonHousekeeping, reasonUnpinned, reasonTopology, reasonNotOwned,
 	} {
 		if (&problem{reason: r}).nextStep() == "" {
 			t.Errorf("reason %s does not tell the operator what to do", r)
@@ -197,10 +203,14 @@ func TestEveryReasonHasANextStep(t *testing.T) {
 // A pin that libvirt did not answer to is told with those that it took at the next try, as it is then.
 func TestWhatWasNotAnsweredIsToldLater(t *testing.T) {
 	desired := pinsOf(guestOf("2 6"))
-	first := applied{plan{desired, diff(desired, guestOf("3 7"))}, true, cpuset.Set{}}.after(nil)
-	then := applied{plan{desired, diff(desired, guestOf("2 5"))}, false, cpuset.Set{}}.after(first)
-	if got, want := list(then.steps), "vCPU 0: 3 → 2, vCPU 1: 5 → 6"; got != want || !then.drift {
-		t.Errorf("got %q, drift %t; want %q, true", got, then.drift, want)
+	stepsFrom := func(guest string) []step {
+		steps, _ := compare(desired, guestOf(guest), confines{online: smt.CPUs()})
+		return steps
+	}
+	first := change{pins: desired, steps: stepsFrom("3 7"), cause: repaired}
+	then := change{pins: desired, steps: stepsFrom("2 5")}.since(&first)
+	if got, want := list(then.steps), "vCPU 0: 3 → 2, vCPU 1: 5 → 6"; got != want || then.cause != repaired {
+		t.Errorf("got %q, cause %d; want %q, repaired", got, then.cause, want)
 	}
 	if got := list(first.steps); got != "vCPU 0: 3 → 2, vCPU 1: 7 → 6" {
 		t.Errorf("the first try has become %q", got)
@@ -213,12 +223,11 @@ func TestGuestNUMANodesAreKept(t *testing.T) {
 	for text, want := range map[string]string{"0 2": "vCPU 0→2 1→0", "2 0": "vCPU 0→2 1→0", "3 1": "vCPU 0→3 1→1"} {
 		guest, granted := guestOf(text), mustParse("0-3")
 		guest.Near = map[int][]int{0: {1}, 1: {0}}
-		shape := shapeOf(guest, granted, &vmi.VMI{})
-		got, p := planFor(guest, shape, granted, host, placement.Pins{})
-		if p != nil {
-			t.Fatal(p)
+		got := planFor(config.PinningEnforce, guestState{}, &observation{guest: guest, granted: granted, host: host, vmi: &vmi.VMI{}})
+		if got.problem != nil {
+			t.Fatal(got.problem)
 		}
-		if pins := pinMap(got.pins, guest); pins != want || (text == "0 2") != (len(got.steps) > 0) {
+		if pins := got.belongs.String(); pins != want || (text == "0 2") != (len(got.steps) > 0) {
 			t.Errorf("%s: %s with steps %s, want %s", text, pins, list(got.steps), want)
 		}
 	}

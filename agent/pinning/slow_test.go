@@ -17,7 +17,7 @@ import (
 // A libvirt on a slow host needs longer for one look than the deadline, every time. It gets the time that it needs in
 // the end, and its neighbour waits for nothing.
 func TestASlowLibvirtGetsThereInTheEnd(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	slow := b.vm("slow", "2,6", "!0-7 !0-7")
 	slow.slow = b.controller.Config.Deadline.Duration * 2 / 3 // so no two calls fit into one deadline
 	b.vm("quick", "3,7", "!0-7 !0-7")
@@ -45,7 +45,7 @@ func TestASlowLibvirtGetsThereInTheEnd(t *testing.T) {
 
 // While a libvirt takes its time, the kubelet may give the CPUs to somebody else.
 func TestNothingIsPinnedToWhatWasGrantedBefore(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	l.slow = b.controller.Config.Deadline.Duration / 4
 	b.run()
@@ -66,7 +66,7 @@ func TestNothingIsPinnedToWhatWasGrantedBefore(t *testing.T) {
 
 // A CPU that has just come online is granted before the agent has looked which are.
 func TestACPUThatCameOnlineIsWaitedFor(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	var host atomic.Pointer[cputopology.Topology]
 	host.Store(cputopology.MustParse("1 sockets x 1 numa x 2 cores x 1 threads"))
 	b.controller.Topology = host.Load
@@ -88,7 +88,7 @@ func TestACPUThatCameOnlineIsWaitedFor(t *testing.T) {
 }
 
 func TestACPUThatNeverComesOnlineIsTold(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	b.controller.Topology = func() *cputopology.Topology { return cputopology.MustParse("1 sockets x 1 numa x 2 cores x 1 threads") }
 	b.vm("db", "1-2", "!0-7 !0-7")
 	b.run()
@@ -97,18 +97,18 @@ func TestACPUThatNeverComesOnlineIsTold(t *testing.T) {
 
 // The longest a hanging libvirt is waited for is bounded, and longer than libvirt lets one call wait for another.
 func TestDeadlinesGrowUpToABound(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	b.controller.Config.Deadline.Duration = time.Millisecond
 	b.vm("db", "2,6", "!0-7 !0-7").hangs = true
 	w := newWorker(b.controller, launcherPod("db", 2), b.launcherOf("db"))
 	for _, want := range []time.Duration{2, 4, 8} {
-		if w.look(t.Context()); w.deadline != want*time.Millisecond {
-			t.Errorf("deadline %s, want %dms", w.deadline, want)
+		if w.look(t.Context()); w.pace.deadline() != want*time.Millisecond {
+			t.Errorf("deadline %s, want %dms", w.pace.deadline(), want)
 		}
 	}
 	b.set(func() { b.libvirts["db"].hangs = false })
-	if w.look(t.Context()); w.deadline != time.Millisecond {
-		t.Errorf("deadline %s once libvirt answers", w.deadline)
+	if w.look(t.Context()); w.pace.deadline() != time.Millisecond {
+		t.Errorf("deadline %s once libvirt answers", w.pace.deadline())
 	}
 	w.hangUp()
 	const jobWait = 30 * time.Second

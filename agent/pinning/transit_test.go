@@ -9,13 +9,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
 // A guest that is being migrated is not asked about or pinned, and that is no failure; what is known of it stays.
 func TestAGuestInTransitIsLeftAlone(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	l.err = fmt.Errorf("reading domain db: %w", ErrInTransit)
 	b.run()
@@ -30,14 +31,14 @@ func TestAGuestInTransitIsLeftAlone(t *testing.T) {
 	l.tell(func() { l.err = nil })
 	b.quiet()
 	b.awaitEvents("db", "Pinned")
-	if c := b.controller.Condition(); c == nil || c.Reason != ReasonInPlace {
+	if c := b.controller.Condition(); c == nil || c.Reason != ledger.ReasonInPlace {
 		t.Errorf("after a migration that came to nothing, condition %+v", c)
 	}
 }
 
 // A guest that came by migration has the pins of the node that it came from. Nothing has drifted.
 func TestPinsFromAnotherNodeAreNoDrift(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "5 1")
 	l.err = ErrInTransit
 	b.run()
@@ -50,7 +51,7 @@ func TestPinsFromAnotherNodeAreNoDrift(t *testing.T) {
 
 // A guest that is being migrated away can be asked where its threads are, but not be pinned before libvirt is done.
 func TestAGuestThatIsMigratedAwayIsLeftAlone(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "2 6")
 	b.run()
 	b.quiet()
@@ -70,7 +71,7 @@ func TestAGuestThatIsMigratedAwayIsLeftAlone(t *testing.T) {
 
 // libvirt may begin with something else between two pins: what was done by then is told with the rest, and as what it was.
 func TestPinsThatWereInterruptedAreNoDrift(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	l.busyAfter = 1
 	b.run()
@@ -87,16 +88,16 @@ func TestPinsThatWereInterruptedAreNoDrift(t *testing.T) {
 
 // What had drifted when the kubelet changed the grant has moved with the rest.
 func TestAnUntoldRepairBeforeANewGrantIsAMove(t *testing.T) {
-	before := &applied{plan{steps: []step{{thread: Thread{VCPU, 0}, was: cpuset.Of(2), from: cpuset.Of(3), to: cpuset.Of(2)}}}, true, cpuset.Set{}}
-	now := applied{plan{steps: []step{{thread: Thread{VCPU, 0}, was: cpuset.Of(2), from: cpuset.Of(2), to: cpuset.Of(6)}}}, false, cpuset.Of(2)}
-	if got := now.after(before); got.drift || got.before != cpuset.Of(2) || len(got.steps) != 1 {
+	before := &change{cause: repaired, steps: []step{{thread: Thread{VCPU, 0}, was: cpuset.Of(2), from: cpuset.Of(3), to: cpuset.Of(2)}}}
+	now := change{cause: regranted, before: cpuset.Of(2), steps: []step{{thread: Thread{VCPU, 0}, was: cpuset.Of(2), from: cpuset.Of(2), to: cpuset.Of(6)}}}
+	if got := now.since(before); got.cause != regranted || got.before != cpuset.Of(2) || len(got.steps) != 1 {
 		t.Errorf("got %+v", got)
 	}
 }
 
 // libvirt does not tell that a vCPU was plugged. Where one is expected it is found before the next check of all pins.
 func TestAVCPUThatIsExpectedIsFoundSoon(t *testing.T) {
-	b := newBench(t, config.PinningEnforce)
+	b := newFixture(t, config.PinningEnforce)
 	b.controller.Config.VerifyPeriod.Duration = time.Hour
 	dedicated := vmiOfDomain(t, "{cpu: {cores: 3, dedicatedCpuPlacement: true}, resources: {requests: {memory: 64Mi}}}")
 	b.controller.VMI = func(context.Context, *corev1.Pod) (*vmi.VMI, error) { return dedicated, nil }

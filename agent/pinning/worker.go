@@ -2,120 +2,60 @@ package pinning
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/pkg/placement"
 )
 
-const (
-	// minGap is the least time between two looks at one guest, so that a libvirt that tells changes
-	// without end costs little.
-	minGap = 50 * time.Millisecond
-	// firstRetry is the wait after a first failure; it doubles with each further one, up to the verify
-	// period.
-	firstRetry = 100 * time.Millisecond
-	// maxAbsent bounds the wait for a socket that is not there yet: looking for it is a few system calls,
-	// and a launcher pod that starts should not wait for its pins.
-	maxAbsent = 250 * time.Millisecond
-	// maxGap is the longest wait between two looks at a guest whose threads somebody moves again and again:
-	// the gap doubles with each repair, so that two programs that disagree cost little.
-	maxGap = 4 * time.Second
-	// plugPeriod is the longest time between two looks at a guest that has been granted CPUs for vCPUs that are still to
-	// be plugged. libvirt does not tell that they were.
-	plugPeriod = 250 * time.Millisecond
-	// maxDeadline is how long a libvirt that did not answer in time is given in the end: each time twice as long, so
-	// that one on a slow host gets there at all. It is longer than the 30 s for which libvirt lets a call wait for
-	// another on the same domain, such as a migration (QEMU_JOB_WAIT_TIME, src/qemu/qemu_domainjob.c, 9.0): a call
-	// that is given up keeps one of libvirt's few threads until then, and calls must not pile up.
-	maxDeadline = time.Minute
-	// calm is how long a guest must have stayed in place for the gap to be the shortest again.
-	calm = 3 * maxGap
-)
-
-// worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except
-// granted, which is the controller's.
+// worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except granted, which is the
+// controller's.
 type worker struct {
-	*Controller
+	options  *Options
+	clock    clock.WithTicker
+	ledger   *ledger.Ledger
+	entry    *ledger.Guest
 	pod      *corev1.Pod
-	vm       *corev1.ObjectReference // its VMI, nil where there is none
+	vmRef    *corev1.ObjectReference // its VMI, nil where there is none
 	launcher launcher.Launcher
-	domain   string // libvirt's name of the guest
+	domain   string // libvirt's name of the guest; "" where only the node knows of the pod
 	woken    chan struct{}
 	stop     context.CancelFunc
 	granted  cpuset.Set // the grant that the worker was last woken for
 
 	connection Connection // nil while there is none
-	current    guestRun
-	arriving   bool // a guest is being started or migrated here, and was not seen before
-	asked      asked
-	failing    time.Time // when the row of failures began; zero when the last look did not fail
-	retry      time.Duration
-	deadline   time.Duration // for the next look
-	told       string        // the last complaint that was told, "" once all is well
-	seen       entry         // what the look that is under way has found
-	moved      time.Time     // when the threads were first seen off their pins; zero while they are not
-	mended     time.Time     // when that was repaired last
-	gap        time.Duration
-}
-
-// guestRun is what is remembered of one run of a guest. Losing it costs nothing but a repaired thread
-// coming back to another core than before.
-type guestRun struct {
-	uuid      [16]byte
-	id        int32
-	seen      time.Time
-	settled   placement.Pins // the last valid pins, the zero value before there were any
-	vcpus     []int          // the numbers of the vCPUs that they are of
-	granted   cpuset.Set     // the grant that they are on, empty before there were any
-	unread    *applied       // what libvirt was told, when it is not known yet what became of it
-	expecting bool           // vCPUs are to be plugged
-	arrived   bool           // it was seen being started or migrated here
-	timed     bool           // seen to settled was observed, or was not ours to observe
-	pins      string         // as last reported: a libvirt that does not answer for a while takes nothing back
-}
-
-// applied is what libvirt was told.
-type applied struct {
-	plan
-	drift  bool       // it repairs what something else moved
-	before cpuset.Set // the grant that the threads were on, where it is the kubelet that changed it; else empty
-}
-
-// after adds what libvirt was told before and did not answer to: nobody has been told of it yet.
-func (a applied) after(before *applied) *applied {
-	if before == nil {
-		return &a
-	}
-	again := map[Thread]bool{}
-	for _, s := range a.steps {
-		again[s.thread] = true
-	}
-	steps := slices.DeleteFunc(slices.Clone(before.steps), func(s step) bool { return again[s.thread] })
-	if a.before.IsEmpty() {
-		a.before = before.before
-	}
-	// Where the grant has changed since, it does not matter any more what had moved before.
-	drift := (a.drift || before.drift) && a.before.IsEmpty()
-	return &applied{plan{a.pins, append(steps, a.steps...)}, drift, a.before}
+	vmi        vmiOfPod
+	state      guestState
+	pace       *pace
+	complaints *complaints
+	deleted    bool   // the pod is being deleted
+	confined   string // the confined threads that were told last
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
-	name := launcher.DomainName(of.VMI)
-	if pattern := c.Config.DomainName; pattern != "" {
-		name = strings.NewReplacer("{namespace}", of.VMI.Namespace, "{name}", of.VMI.Name).Replace(pattern)
-	}
 	return &worker{
-		Controller: c, pod: pod, vm: vmiOf(pod, of), launcher: of, domain: name, woken: make(chan struct{}, 1),
-		gap: minGap, deadline: c.Config.Deadline.Duration,
+		options: &c.Options, clock: c.clock, ledger: c.ledger, entry: c.ledger.Open(pod.UID, of.VMI),
+		pod: pod, vmRef: vmiOf(pod, of), launcher: of, domain: domainName(c.Config.DomainName, pod, of),
+		woken: make(chan struct{}, 1), pace: newPace(c.Config, c.clock, c.jitter), complaints: newComplaints(c.Config.Deadline.Duration, c.clock),
 	}
+}
+
+// domainName is libvirt's name of a VM's domain, by a pattern of the configuration or as KubeVirt names it. It is "" for a
+// pod that only the node knows of: its libvirt runs one domain, whatever its name.
+func domainName(pattern string, pod *corev1.Pod, of launcher.Launcher) string {
+	switch {
+	case pod.Name == "":
+		return ""
+	case pattern == "":
+		return launcher.DomainName(of.VMI)
+	}
+	return strings.NewReplacer("{namespace}", of.VMI.Namespace, "{name}", of.VMI.Name).Replace(pattern)
 }
 
 // wake makes the worker look again. It never blocks.
@@ -126,11 +66,12 @@ func (w *worker) wake() {
 	}
 }
 
-// run looks at the guest until ctx ends: at once, then whenever it is woken, libvirt tells a change, or
-// the time for the next look has come.
+// run looks at the guest until ctx ends: at once, then whenever it is woken, libvirt tells a change, or the time for the
+// next look has come.
 func (w *worker) run(ctx context.Context) {
 	defer w.hangUp()
 	for {
+		w.drain()
 		next := w.clock.NewTimer(w.look(ctx))
 		if !w.pause(ctx) {
 			next.Stop()
@@ -149,9 +90,24 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
+// drain takes the signals that have come so far: the look that follows sees what they are about.
+func (w *worker) drain() {
+	select {
+	case <-w.woken:
+	default:
+	}
+	select {
+	case _, alive := <-w.changes():
+		if !alive {
+			w.hangUp()
+		}
+	default:
+	}
+}
+
 // pause keeps two looks a gap apart; false means that ctx ended.
 func (w *worker) pause(ctx context.Context) bool {
-	gap := w.clock.NewTimer(w.gap)
+	gap := w.clock.NewTimer(w.pace.gap(w.clock.Now()))
 	defer gap.Stop()
 	select {
 	case <-ctx.Done():
@@ -175,87 +131,154 @@ func (w *worker) hangUp() {
 	}
 }
 
-// look makes one pass within the deadline and returns the wait until the next one.
+// currentPod is the pod as it is now; as it was when the worker began where it is gone.
+func (w *worker) currentPod() *corev1.Pod {
+	pod, err := w.options.Pods.Pods(w.pod.Namespace).Get(w.pod.Name)
+	if err != nil || pod.UID != w.pod.UID {
+		return w.pod
+	}
+	return pod
+}
+
+// look observes, plans, acts and tells once, within the deadline. It returns the wait until the next look.
 func (w *worker) look(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
-	within, cancel := context.WithTimeout(ctx, w.deadline)
+	within, cancel := context.WithTimeout(ctx, w.pace.deadline())
 	defer cancel()
 	start := w.clock.Now()
-	p := w.pass(within)
+	o := w.observe(within)
+	state := w.state.observed(o)
+	p := planFor(w.options.Config.Mode, state, o)
+	done := w.act(within, o, p)
 	if ctx.Err() != nil {
 		return 0
 	}
-	switch {
-	case p != nil && p.reason == reasonTimeout:
-		w.deadline = max(min(2*w.deadline, maxDeadline), w.deadline)
-	case w.clock.Since(start) < w.Config.Deadline.Duration:
-		w.deadline = w.Config.Deadline.Duration
+	if p.cause == repaired && state.offSince.IsZero() {
+		driftSeen.Inc()
 	}
-	next := wait.Jitter(w.Config.VerifyPeriod.Duration, 0.1)
-	if w.current.expecting {
-		next = min(next, plugPeriod)
+	state, made := state.concluded(o, p, done)
+	w.state = state
+	w.deleted = o.deleted
+	found := p.problem
+	if done.problem != nil {
+		found = done.problem
 	}
-	if p == nil {
-		w.failing, w.retry = time.Time{}, 0
-		if w.seen.drift == "" {
-			w.told = ""
-		}
-	} else {
-		next = w.failed(ctx, p)
+	now := w.clock.Now()
+	w.pace.looked(found, now.Sub(start), now)
+	return w.tell(ctx, o, p, found, made)
+}
+
+// tell makes known what the look has found and done: in events, the log, metrics and the ledger. It returns the wait until
+// the next look.
+func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *problem, made *change) time.Duration {
+	now := w.clock.Now()
+	if made != nil {
+		w.tellMade(ctx, o, made, now)
 	}
-	if pending := w.account(p); pending {
-		next = min(next, conflictGrace)
+	if p.observes && w.state.drift != "" {
+		w.tellMisplaced(w.state.drift, o.granted)
+	}
+	if o.guest != nil {
+		w.tellConfined(p.confined())
+	}
+	quiet := w.quiet(o, found)
+	drift := w.state.drift
+	if text := w.complain(ctx, found, quiet, now); text != "" {
+		drift = text
+	}
+	if found == nil && drift == "" {
+		w.complaints.told = ""
+	}
+	if found != nil && found.ofConnection() {
+		w.hangUp() // the next try does not depend on the state of this connection
+	}
+	if found != nil && found.reason == reasonNotVerified {
+		w.pace.fought(now) // our own pins are events, which would make the worker look again at once
+	}
+	update := w.entry.Put(ledger.Entry{
+		VM: w.launcher.VMI, State: w.standing(found, drift), Pins: w.state.whereabouts, Drift: drift, Held: o.claims(),
+	})
+	w.tellConflicts(update.Conflicts)
+	if update.Shown {
+		w.options.changed()
+	}
+	next := w.pace.next(found, quiet, p.expecting, now)
+	if update.Again > 0 {
+		next = min(next, update.Again)
 	}
 	return next
 }
 
-// account notes what the look has found where all workers see it, and tells of a CPU that another VM is on
-// too; pending means that it is to be told if it lasts.
-func (w *worker) account(p *problem) (pending bool) {
-	switch {
-	case p == nil:
-	case p.reason == reasonNoGrant:
-		w.seen.state = stateNotExclusive
-	case w.seen.drift != "":
-		w.seen.state = stateDrifted
-	default:
-		w.seen.state = stateFailing
+// tellMade tells and counts pins that were read back.
+func (w *worker) tellMade(ctx context.Context, o *observation, made *change, now time.Time) {
+	if made.first {
+		pinSeconds.Observe(now.Sub(w.state.seen).Seconds())
 	}
-	now := w.clock.Now()
-	w.book.put(w.pod.UID, w.seen)
-	news, pending := w.book.conflictOf(w.pod.UID, now)
-	if news != "" {
-		w.tellConflict(news)
+	if made.cause == repaired {
+		repairSeconds.Observe(now.Sub(made.offSince).Seconds())
+		w.ledger.Repaired(w.launcher.VMI, list(made.steps))
+		w.pace.fought(now)
 	}
-	if w.book.show(w.pod.UID, now) {
-		w.changed()
-	}
-	return pending
+	w.tellPinned(made, o.granted)
+	klog.FromContext(ctx).V(2).Info("pinned guest", "cpus", o.granted.String(), "pins", made.pins.String(), "drift", made.cause == repaired)
 }
 
-// failed counts, tells and logs a problem and returns the wait until the next try.
-func (w *worker) failed(ctx context.Context, p *problem) time.Duration {
-	passErrors.WithLabelValues(string(p.reason)).Inc()
-	now := w.clock.Now()
-	if w.failing.IsZero() {
-		w.failing = now
+// quiet reports whether a problem belongs to an ordinary start or end, so that it is neither told nor retried fast. A
+// guest that ended takes its libvirt along before the pod ends. The target of a migration waits for its guest, and is
+// looked for at the usual pace.
+func (w *worker) quiet(o *observation, found *problem) bool {
+	switch {
+	case found == nil:
+		return false
+	case o.deleted:
+		return true
 	}
-	klog.FromContext(ctx).V(2).Info("guest is not pinned", "reason", string(p.reason), "err", p.Error(), "since", w.failing)
-	if now.Sub(w.failing) >= p.patience()*w.Config.Deadline.Duration {
-		w.tellProblem(p)
-		if p.reason == reasonCPUSet {
-			w.seen.drift = p.Error()
-		}
+	return found.ofConnection() && w.state.phase == ended
+}
+
+// silent reports whether a problem is not told, though it is retried as usual.
+func (w *worker) silent(found *problem) bool {
+	return found.ofConnection() && w.launcher.Role == launcher.MigrationTarget && !w.state.phase.ran()
+}
+
+// complain counts, tells and logs the problem of a look. It returns what the report is to show of it; "" for nothing.
+func (w *worker) complain(ctx context.Context, found *problem, quiet bool, now time.Time) string {
+	if found != nil && (quiet || w.silent(found)) {
+		klog.FromContext(ctx).V(4).Info("guest is not pinned yet or any more", "reason", string(found.reason), "err", found.Error())
+		return ""
 	}
-	if p.ofConnection() {
-		w.hangUp() // whatever state the connection is in, the next try does not depend on it
+	due := w.complaints.note(found, now)
+	if found == nil {
+		return w.complaints.recurring()
 	}
-	longest := w.Config.VerifyPeriod.Duration
-	if p.reason == reasonUnreachable {
-		longest = min(longest, maxAbsent)
+	passErrors.WithLabelValues(string(found.reason)).Inc()
+	if !due {
+		return ""
 	}
-	w.retry = min(max(2*w.retry, firstRetry), longest)
-	return wait.Jitter(w.retry, 0.1)
+	text := w.complaints.rows[found.reason].text
+	w.tellProblem(found, text)
+	if w.complaints.logs(found, now) {
+		klog.FromContext(ctx).Info("guest is not pinned", "reason", string(found.reason), "err", text, "since", w.complaints.rows[found.reason].first)
+	}
+	if found.reason == reasonCPUSet {
+		return text
+	}
+	return ""
+}
+
+// standing is the guest's state in the ledger.
+func (w *worker) standing(found *problem, drift string) ledger.State {
+	switch {
+	case found != nil && found.reason == reasonNoGrant:
+		return ledger.NotExclusive
+	case drift != "":
+		return ledger.Drifted
+	case found != nil:
+		return ledger.Failing
+	case w.state.phase == pinned:
+		return ledger.Pinned
+	}
+	return ledger.Waiting
 }
