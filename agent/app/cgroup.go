@@ -11,17 +11,26 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// cpusets reads containers' cpusets below dir. Where that mount has no cgroups of a kubelet, it logs so once.
-func cpusets(ctx context.Context, dir string) func(pod *corev1.Pod, container string) (cpuset.Set, bool, error) {
-	reader := cgroup.New(dir)
-	var once sync.Once
-	return func(pod *corev1.Pod, container string) (cpuset.Set, bool, error) {
-		cpus, known, err := reader.CPUs(pod, container)
-		if missing := reader.Missing(); missing != nil {
-			once.Do(func() {
-				klog.FromContext(ctx).Error(missing, "the kubelet's cgroups are not found", "cgroupDir", dir)
-			})
-		}
-		return cpus, known, err
+// cpusets reads containers' cpusets. Where the mount has no cgroups of a kubelet, it logs so once.
+type cpusets struct {
+	*cgroup.Reader
+	dir    string
+	logger klog.Logger
+	once   sync.Once
+}
+
+// newCPUSets gives the cpusets of the cgroup file system that is mounted at dir.
+func newCPUSets(ctx context.Context, dir string) *cpusets {
+	return &cpusets{Reader: cgroup.New(dir), dir: dir, logger: klog.FromContext(ctx)}
+}
+
+// CPUs gives the CPUs that a container may use.
+func (c *cpusets) CPUs(pod *corev1.Pod, container string) (cpuset.Set, bool, error) {
+	cpus, known, err := c.Reader.CPUs(pod, container)
+	if missing := c.Missing(); missing != nil {
+		c.once.Do(func() {
+			c.logger.Error(missing, "the kubelet's cgroups are not found", "cgroupDir", c.dir)
+		})
 	}
+	return cpus, known, err
 }

@@ -58,26 +58,11 @@ type agent struct {
 }
 
 func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string, rc *rest.Config) (*agent, error) {
-	client, err := typedcorev1.NewForConfig(compact(rc))
+	clients, err := newClients(rc)
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, err
 	}
-	dynamicClient, err := dynamic.NewForConfig(rc)
-	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
-	}
-	metadataClient, err := metadata.NewForConfig(rc)
-	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
-	}
-	// Fifty guests that start at once are fifty questions at once, each with a deadline; the API server has its own limits.
-	unlimited := rest.CopyConfig(rc)
-	unlimited.QPS = -1
-	vmiClient, err := dynamic.NewForConfig(unlimited)
-	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
-	}
-	informers := newInformers(c, nodeName, client, client, dynamicClient)
+	informers := newInformers(c, nodeName, clients.core, clients.core, clients.dynamic)
 	configz, err := configzOptions(c, nodeName, rc, informers.Node)
 	if err != nil {
 		return nil, err
@@ -85,39 +70,73 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	source.RegisterMetrics()
 	a := &agent{
 		informers: informers,
-		kubeVirt:  newKubeVirt(dynamicClient, metadataClient),
+		kubeVirt:  newKubeVirt(clients.dynamic, clients.metadata),
 		kubelet: kubelet.NewWatcher(kubelet.Options{
 			RootDir: c.KubeletRootDir, ConfigFile: c.KubeletConfigFile, Configz: configz, Reread: reread, Clock: clock.RealClock{},
 		}),
 		host:       hostcpu.NewWatcher(hostcpu.Options{SysfsDir: c.SysfsDir, Reread: reread, Clock: clock.RealClock{}}),
 		events:     record.NewBroadcaster(record.WithContext(ctx)),
-		eventsSink: &typedcorev1.EventSinkImpl{Interface: client.Events("")},
+		eventsSink: &typedcorev1.EventSinkImpl{Interface: clients.core.Events("")},
 	}
 	recorder := a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: fieldManager, Host: nodeName})
 	a.publisher = report.New(report.Options{
-		FieldManager: fieldManager, Client: dynamicClient.Resource(v1alpha1.Resource), Node: a.informers.Node,
+		FieldManager: fieldManager, Client: clients.dynamic.Resource(v1alpha1.Resource), Node: a.informers.Node,
 		Kubelet: a.kubelet.State, Host: a.host.Reading, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
 		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:     func() map[types.UID]string { return a.pinner.Pins() },
 	})
 	a.labeller = label.New(label.Options{
-		FieldManager: fieldManager, Nodes: client.Nodes(), Node: a.informers.Node,
+		FieldManager: fieldManager, Nodes: clients.core.Nodes(), Node: a.informers.Node,
 		Gate: a.gate(c.FeatureGates.CPUManagerDefault), Static: func() label.Answer { return label.Static(a.kubelet.State()) },
 		OverrideKubeVirt: c.Labels.OverrideKubeVirt, Changed: a.publisher.Trigger, Recorder: recorder, Clock: clock.RealClock{},
 	})
+	cpusets := newCPUSets(ctx, c.Pinning.CgroupDir)
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
 		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
-		VMI: vmiReader{vmiClient}.of, CPUSet: cpusets(ctx, c.Pinning.CgroupDir), Node: a.nodeObject,
+		VMI: vmiReader{clients.vmis}.of, CPUSet: cpusets.CPUs, Housekeeping: cpusets.Housekeeping, Node: a.nodeObject,
 		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)
 	return a, a.connect()
 }
 
+// clients are the agent's clients of the API server.
+type clients struct {
+	core     *typedcorev1.CoreV1Client
+	dynamic  dynamic.Interface
+	metadata metadata.Interface
+	// vmis has no limit of its own. Fifty guests that start at once are fifty questions at once, each with a deadline, and
+	// the API server has its own limits.
+	vmis dynamic.Interface
+}
+
+func newClients(rc *rest.Config) (*clients, error) {
+	core, err := typedcorev1.NewForConfig(compact(rc))
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	all, err := dynamic.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	meta, err := metadata.NewForConfig(rc)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	unlimited := rest.CopyConfig(rc)
+	unlimited.QPS = -1
+	vmis, err := dynamic.NewForConfig(unlimited)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return &clients{core: core, dynamic: all, metadata: meta, vmis: vmis}, nil
+}
+
+// gate is the state of feature gate CPUManager, and where it is written.
 func (a *agent) gate(otherwise bool) func() (label.Answer, string) {
 	return func() (label.Answer, string) {
 		configMap, known := a.informers.FeatureGates()

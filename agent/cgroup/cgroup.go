@@ -63,26 +63,42 @@ var files = []string{"cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.c
 // CPUs gives the CPUs that a running container of the pod may use. Known is false where the cgroup is not
 // there to be seen, which is no error: the container may have just ended, or nothing is mounted.
 func (r *Reader) CPUs(pod *corev1.Pod, container string) (cpus cpuset.Set, known bool, err error) {
+	cpus, err = r.read(pod, container, "")
+	return cpus, !cpus.IsEmpty(), err
+}
+
+// housekeeping is the child cgroup of a compute container into which KubeVirt's virt-handler moves every thread that is
+// no vCPU, where the VM isolates its emulator (pkg/virt-handler/cgroup/util.go, KubeVirt 1.9).
+const housekeeping = "housekeeping"
+
+// Housekeeping gives the CPUs of the cgroup that KubeVirt keeps the container's other threads in; an empty set where
+// there is none.
+func (r *Reader) Housekeeping(pod *corev1.Pod, container string) (cpuset.Set, error) {
+	return r.read(pod, container, housekeeping)
+}
+
+// read gives the CPUs of the cgroup of the container's processes, or of a child of it; an empty set where there is none.
+func (r *Reader) read(pod *corev1.Pod, container, child string) (cpuset.Set, error) {
 	id := containerID(pod, container)
 	if !plain(id) || !plain(string(pod.UID)) {
-		return cpuset.Set{}, false, nil
+		return cpuset.Set{}, nil
 	}
 	dir, found := r.find(string(pod.UID), id)
 	if !found {
-		return cpuset.Set{}, false, nil
+		return cpuset.Set{}, nil
 	}
-	file, text, err := r.cpuset(r.inner(dir))
+	file, text, err := r.cpuset(path.Join(r.inner(dir), child))
 	if errors.Is(err, fs.ErrNotExist) {
-		return cpuset.Set{}, false, nil // it has ended since
+		return cpuset.Set{}, nil // it has ended since
 	}
 	if err != nil {
-		return cpuset.Set{}, false, fmt.Errorf("reading the cpuset of container %s: %w", container, err)
+		return cpuset.Set{}, fmt.Errorf("reading the cpuset of container %s: %w", container, err)
 	}
-	cpus, err = cpuset.Parse(text)
+	cpus, err := cpuset.Parse(text)
 	if err != nil {
-		return cpuset.Set{}, false, fmt.Errorf("reading the cpuset of container %s in %s: %w", container, file, err)
+		return cpuset.Set{}, fmt.Errorf("reading the cpuset of container %s in %s: %w", container, file, err)
 	}
-	return cpus, !cpus.IsEmpty(), nil
+	return cpus, nil
 }
 
 // plain reports whether a UID or an id is one that can be a part of a file's name. Both come from outside.

@@ -39,6 +39,26 @@ func runController(t testing.TB, root, uri string, vms map[string]cpuset.Set) *e
 // runControllerWith is runController with other settings, and, if there is one, a VMI that all VMs have.
 func runControllerWith(t testing.TB, settings config.Pinning, root string, vms map[string]cpuset.Set, machine ...*vmi.VMI) *events {
 	t.Helper()
+	options, recorder := optionsOf(t, settings, root, vms, machine...)
+	run(t, pinning.New(options))
+	return recorder
+}
+
+// run runs a controller until the test ends.
+func run(t testing.TB, controller *pinning.Controller) {
+	t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- controller.Run(t.Context()) }()
+	t.Cleanup(func() {
+		if err := <-ended; err != nil {
+			t.Errorf("the controller ended with %v", err)
+		}
+	})
+}
+
+// optionsOf are what runControllerWith runs a controller with.
+func optionsOf(t testing.TB, settings config.Pinning, root string, vms map[string]cpuset.Set, machine ...*vmi.VMI) (pinning.Options, *events) {
+	t.Helper()
 	pods := cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{})
 	grants := map[types.UID]map[string]cpuset.Set{}
 	var all cpuset.Set
@@ -59,7 +79,7 @@ func runControllerWith(t testing.TB, settings config.Pinning, root string, vms m
 	}
 	recorder := &events{}
 	settings.LauncherNamespaces = []string{"vms"} // no VMI owns these pods
-	controller := pinning.New(pinning.Options{
+	return pinning.Options{
 		Config:         settings,
 		KubeletRootDir: root,
 		Pods:           corelisters.NewPodLister(pods),
@@ -73,15 +93,7 @@ func runControllerWith(t testing.TB, settings config.Pinning, root string, vms m
 			}
 			return machine[0], nil
 		},
-	})
-	ended := make(chan error, 1)
-	go func() { ended <- controller.Run(t.Context()) }()
-	t.Cleanup(func() {
-		if err := <-ended; err != nil {
-			t.Errorf("the controller ended with %v", err)
-		}
-	})
-	return recorder
+	}, recorder
 }
 
 // podUID is the UID of a VM's launcher pod, as long as UIDs are.
