@@ -203,7 +203,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 			t.Errorf("%s is not in the package comment", name)
 		}
 	}
-	registered := []string{"cpus", "exact", "sources_complete", "report_delay_seconds", "report_writes_total", "source_errors_total", "label_action", "label_conflicts"}
+	registered := []string{"cpus", "exact", "sources_complete", "report_delay_seconds", "report_writes_total", "source_errors_total", "files_watched", "label_action", "label_conflicts"}
 	if len(documented) != len(registered) {
 		t.Errorf("%d metrics are documented, %d are known here: %q", len(documented), len(registered), documented)
 	}

@@ -72,6 +72,7 @@
 //	corepin_agent_report_writes_total{result}  reports written, failed or refused
 //	corepin_agent_source_errors_total{source}  failed reads: checkpoint, config, memory, configz, podresources,
 //	                                           topology, cgroup
+//	corepin_agent_files_watched                1 where the kernel notifies of changes of the kubelet's files
 //	corepin_agent_label_action{action}         1 for what is done about the labels: set, giveUp or leave
 //	corepin_agent_label_conflicts              labels that somebody else gave another value
 //

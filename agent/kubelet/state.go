@@ -25,6 +25,9 @@ type State struct {
 	// Started is when the kubelet started, by the age of its podresources socket; zero where that is not
 	// known.
 	Started time.Time
+	// Watched is true where the kernel notifies of changes of the files; otherwise they are seen when the files are read
+	// again.
+	Watched source.Reading[bool]
 	// Configz is what the kubelet says itself that it runs with.
 	Configz source.Reading[Config]
 	// Allocatable are the CPUs that the kubelet may grant, granted ones included, as it says itself;

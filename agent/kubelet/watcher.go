@@ -35,6 +35,8 @@ type Options struct {
 	Reread time.Duration
 	// Clock is the time; tests have their own.
 	Clock clock.WithTicker
+	// Notify makes what notifies of changed files; nil means fsnotify's. Tests have one that runs short.
+	Notify func() (*fsnotify.Watcher, error)
 }
 
 // Watcher keeps a State up to date.
@@ -68,20 +70,12 @@ func (w *Watcher) Run(ctx context.Context) error {
 	asking.Go(func() { w.keepAsking(ctx) })
 	defer asking.Wait()
 	logger := klog.FromContext(ctx)
-	var events chan fsnotify.Event
-	var failures chan error
-	notifier, err := fsnotify.NewWatcher()
-	if err != nil {
-		logger.Info("watching files is not possible, reading them periodically instead; raise fs.inotify.max_user_instances",
-			"err", err, "period", w.options.Reread)
-	} else {
-		defer notifier.Close()
-		events, failures = notifier.Events, notifier.Errors
-	}
+	notifier := &notifier{open: w.options.Notify}
+	defer notifier.close()
 	ticker := w.options.Clock.NewTicker(w.options.Reread)
 	defer ticker.Stop()
 	for {
-		w.watchDirectories(logger, notifier)
+		w.noteWatched(logger, notifier.watch(w.directories()))
 		w.Refresh(ctx)
 		for again := false; !again; {
 			select {
@@ -89,9 +83,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 				return nil
 			case <-ticker.C():
 				again = true
-			case event := <-events:
+			case event := <-notifier.events():
 				again = w.seen(ctx, event)
-			case err := <-failures: // events were lost
+			case err := <-notifier.errors(): // events were lost
 				logger.V(2).Info("watching files failed, reading them again", "err", err)
 				again = true
 			}
@@ -116,17 +110,25 @@ func (w *Watcher) seen(ctx context.Context, event fsnotify.Event) (again bool) {
 	return false
 }
 
-// watchDirectories watches the directories of all files, again and again: a directory that was replaced
-// is another directory, and watching one twice costs nothing.
-func (w *Watcher) watchDirectories(logger klog.Logger, notifier *fsnotify.Watcher) {
-	if notifier == nil {
+// directories are those of all files.
+func (w *Watcher) directories() []string {
+	return []string{w.options.RootDir, filepath.Dir(w.options.ConfigFile), filepath.Join(w.options.RootDir, podResourcesDir)}
+}
+
+// noteWatched takes note of whether the kernel notifies of changes in the directories. Where it does not, changes are seen
+// when the files are read again.
+func (w *Watcher) noteWatched(logger klog.Logger, err error) {
+	now := w.State().Watched.Next(true, err, w.options.Clock.Now())
+	source.ObserveWatched(err)
+	if same(w.State().Watched, now) {
 		return
 	}
-	for _, dir := range []string{w.options.RootDir, filepath.Dir(w.options.ConfigFile), filepath.Join(w.options.RootDir, podResourcesDir)} {
-		if err := notifier.Add(dir); err != nil {
-			logger.V(2).Info("watching a directory is not possible, trying again later", "dir", dir, "err", err)
-		}
+	w.change(func(s *State) { s.Watched = now })
+	if err != nil {
+		logger.Info("the kernel does not notify of changed files, reading them periodically instead", "err", err, "period", w.options.Reread)
+		return
 	}
+	logger.V(2).Info("the kernel notifies of changed files")
 }
 
 // concerns reports whether a name is that of one of the files, or of the link through which mounted

@@ -6,9 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 	testingclock "k8s.io/utils/clock/testing"
 
@@ -97,6 +101,34 @@ func TestWatcherRereadsWithoutNotification(t *testing.T) {
 	replace(t, filepath.Join(dir, checkpointFile), stateV2)
 	clock.Step(time.Minute)
 	await(t, w, changed, "the state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Checkpoint.Known })
+}
+
+// The kernel may be short of inotify instances when the agent starts, and have some a moment later.
+func TestNotificationsThatRunShortAreTriedAgain(t *testing.T) {
+	dir := t.TempDir()
+	replace(t, filepath.Join(dir, "config.yaml"), config)
+	clock := testingclock.NewFakeClock(time.Now())
+	var short atomic.Bool
+	short.Store(true)
+	w := NewWatcher(Options{
+		RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Configz: nobody, Reread: time.Minute, Clock: clock,
+		Notify: func() (*fsnotify.Watcher, error) {
+			if short.Load() {
+				return nil, unix.EMFILE
+			}
+			return fsnotify.NewWatcher()
+		},
+	})
+	changed := w.Subscribe()
+	start(t, w)
+	await(t, w, changed, "the shortage", func(s *State) bool {
+		return s.Watched.Err != nil && strings.Contains(s.Watched.Err.Error(), "raise fs.inotify.max_user_instances")
+	})
+	short.Store(false)
+	clock.Step(time.Minute)
+	await(t, w, changed, "its end", func(s *State) bool { return s.Watched.Value && s.Watched.Err == nil })
+	replace(t, filepath.Join(dir, checkpointFile), stateV2)
+	await(t, w, changed, "a file that changed since", func(s *State) bool { return s.Checkpoint.Known && s.Checkpoint.Err == nil })
 }
 
 func TestRefreshKeepsTheLastGoodState(t *testing.T) {

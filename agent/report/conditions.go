@@ -39,6 +39,7 @@ const (
 	ReasonConfigzUnreadable      = "ConfigzUnreadable"
 	ReasonPodResourcesUnreadable = "PodResourcesUnreadable"
 	ReasonMemoryUnreadable       = "MemoryStateUnreadable"
+	ReasonFilesNotWatched        = "FilesNotWatched"
 )
 
 // setConditions sets the conditions of a report that is otherwise complete.
@@ -224,6 +225,10 @@ func complete(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 		"the reserved CPUs are computed from the configuration, and not confirmed")
 	missing(ReasonMemoryUnreadable, !readable(k.Memory), failing("memory_manager_state", k.Memory, last),
 		"the memory manager's assignments are not reported; no prediction depends on them")
+	if err := k.Watched.Err; err != nil {
+		problems = append(problems, problem{ReasonFilesNotWatched, fmt.Sprintf(
+			"the kernel does not notify of changes of the kubelet's files (%v): they are read every ten seconds, and the report is late by as much", err)})
+	}
 	if len(problems) > 0 {
 		return unmet(c, problems)
 	}

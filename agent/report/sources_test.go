@@ -1,6 +1,7 @@
 package report
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,16 @@ func TestEachSourceDegradesAlone(t *testing.T) {
 		if !sameMeaning(s, whole) {
 			t.Errorf("%s: the report says another thing:\n%+v\nwant\n%+v", name, s, whole)
 		}
+	}
+}
+
+func TestFilesThatAreNotWatchedAreTold(t *testing.T) {
+	f := allFacts()
+	f.Kubelet.Watched = f.Kubelet.Watched.Next(false, errors.New("too many open files"), noon)
+	s := Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	c := find(s.Conditions, v1alpha1.ConditionSourcesComplete)
+	if c.Status != metav1.ConditionFalse || c.Reason != ReasonFilesNotWatched || !strings.Contains(c.Message, "too many open files") {
+		t.Errorf("condition %+v", c)
 	}
 }
 

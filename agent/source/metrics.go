@@ -18,12 +18,29 @@ var readErrors = metrics.NewCounterVec(&metrics.CounterOpts{
 	StabilityLevel: metrics.ALPHA,
 }, []string{"source"})
 
+// watched is 1 where the kernel notifies of changes of the kubelet's files.
+var watched = metrics.NewGauge(&metrics.GaugeOpts{
+	Namespace:      "corepin",
+	Subsystem:      "agent",
+	Name:           "files_watched",
+	Help:           "Whether the kernel notifies of changes of the kubelet's files: 1, or 0 where they are only read periodically.",
+	StabilityLevel: metrics.ALPHA,
+})
+
 // RegisterMetrics makes this package's metrics visible. Only the first call does anything.
-var RegisterMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(readErrors) })
+var RegisterMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(readErrors, watched) })
 
 // Observe counts a read of a source that failed; one that did not counts nothing.
 func Observe(source string, err error) {
 	if err != nil {
 		readErrors.WithLabelValues(source).Inc()
+	}
+}
+
+// ObserveWatched takes whether the kernel notifies of changes of the kubelet's files; err is why it does not.
+func ObserveWatched(err error) {
+	watched.Set(1)
+	if err != nil {
+		watched.Set(0)
 	}
 }
