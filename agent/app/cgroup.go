@@ -27,7 +27,8 @@ func newCPUSets(ctx context.Context, dir string) *cpusets {
 // CPUs gives the CPUs that a container may use.
 func (c *cpusets) CPUs(pod *corev1.Pod, container string) (cpuset.Set, bool, error) {
 	cpus, known, err := c.Reader.CPUs(pod, container)
-	if missing := c.Missing(); missing != nil {
+	missing := c.Missing()
+	if missing != nil {
 		c.once.Do(func() {
 			c.logger.Error(missing, "the kubelet's cgroups are not found", "cgroupDir", c.dir)
 		})

@@ -7,8 +7,8 @@
 // On the left is what is known: the kubelet's files, the host's topology, and from the API server the
 // node's pods, its Node, its report and the ConfigMap with the feature gates. On the right are the loops
 // that act on it. Every change on the left triggers the loops that it concerns; each then reads what is
-// true at that moment. No loop waits for another, or for what it does not need: an API server that is away
-// delays reports, not pins; a ConfigMap that may not be read leaves the labels alone, and nothing else.
+// true at that moment. No loop waits for another, or for what it does not need. An API server that is away
+// delays reports, not pins. A ConfigMap that may not be read leaves the labels alone, and nothing else.
 //
 // The agent has no state of its own. It may be killed at any instant; what it did is in the API server and
 // in libvirt, and it reads both again.

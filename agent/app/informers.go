@@ -45,7 +45,9 @@ func slim(object any) (any, error) {
 		return object, nil // the last known state of one that is gone
 	}
 	pod.ManagedFields = nil
-	pod.Spec.Volumes, pod.Spec.Tolerations, pod.Spec.Affinity = nil, nil, nil
+	pod.Spec.Volumes = nil
+	pod.Spec.Tolerations = nil
+	pod.Spec.Affinity = nil
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			containers[i] = corev1.Container{Name: containers[i].Name, Resources: containers[i].Resources, RestartPolicy: containers[i].RestartPolicy}

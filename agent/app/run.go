@@ -16,7 +16,8 @@ func (a *agent) run(ctx context.Context) error {
 
 	group, ctx := errgroup.WithContext(ctx)
 	// What the loops find when they first look is then complete.
-	kubelet, host := a.kubelet.Subscribe(), a.host.Subscribe()
+	kubelet := a.kubelet.Subscribe()
+	host := a.host.Subscribe()
 	a.kubelet.Refresh(ctx)
 	a.host.Refresh(ctx)
 

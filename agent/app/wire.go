@@ -97,7 +97,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
 		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
-		VMI: vmiReader{clients.vmis}.of, CPUSet: cpusets.CPUs, Housekeeping: cpusets.Housekeeping, Node: a.nodeObject,
+		VMI: vmiReader{clients.vmis}.of, CPUSet: cpusets.CPUs, Housekeeping: cpusets.Housekeeping, Confiner: cpusets.Confiner, Node: a.nodeObject,
 		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	a.server = newServer(*c.Serving.Address, a.publisher.Published)
@@ -173,13 +173,14 @@ func (a *agent) connect() error {
 	return onVersion(a.informers.report, a.publisher.Observed)
 }
 
-// nodeChanged is for every change of the Node. Its address and its kubelet's version tell that the kubelet
-// is another, and to be asked again.
+// nodeChanged runs after every change of the Node. Another address or version means another kubelet, which is then
+// asked again.
 func (a *agent) nodeChanged() func() {
 	last := ""
 	return func() {
 		if node, err := a.informers.Node(); err == nil {
-			if now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion); now != last {
+			now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion)
+			if now != last {
 				last = now
 				a.kubelet.Ask()
 			}

@@ -77,6 +77,42 @@ func (r *Reader) Housekeeping(pod *corev1.Pod, container string) (cpuset.Set, er
 	return r.read(pod, container, housekeeping)
 }
 
+// Confiner names the nearest cgroup above the container's that lacks some of the CPUs, such as kubepods.slice with
+// systemd's AllowedCPUs. It is "" where the container's own cgroup lacks them, or where none does.
+func (r *Reader) Confiner(pod *corev1.Pod, container string, cpus cpuset.Set) string {
+	id := containerID(pod, container)
+	if !plain(id) || !plain(string(pod.UID)) {
+		return ""
+	}
+	dir, found := r.find(string(pod.UID), id)
+	if !found {
+		return ""
+	}
+	own := r.inner(dir)
+	if r.lacks(own, cpus) {
+		return ""
+	}
+	for above := path.Dir(own); above != "."; above = path.Dir(above) {
+		if r.lacks(above, cpus) {
+			return path.Base(above)
+		}
+	}
+	return ""
+}
+
+// configured has the CPUs that were written into a cgroup; it is empty where none were.
+const configured = "cpuset.cpus"
+
+// lacks reports whether a cgroup was given CPUs that some of these are not among.
+func (r *Reader) lacks(dir string, cpus cpuset.Set) bool {
+	text, err := fs.ReadFile(r.root, path.Join(dir, configured))
+	if err != nil {
+		return false
+	}
+	given, err := cpuset.Parse(strings.TrimSpace(string(text)))
+	return err == nil && !given.IsEmpty() && !cpus.SubsetOf(given)
+}
+
 // read gives the CPUs of the cgroup of the container's processes, or of a child of it; an empty set where there is none.
 func (r *Reader) read(pod *corev1.Pod, container, child string) (cpuset.Set, error) {
 	id := containerID(pod, container)

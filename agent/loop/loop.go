@@ -1,9 +1,8 @@
 // Package loop runs a step whenever something has changed, and again until it succeeds.
 //
-// It is how the agent writes to the API server: changes that come close together become one step, a step
-// that fails is tried again after a pause that grows, with jitter, so that thousands of agents do not come
-// back at once when an API server does. A step reads what is true when it runs; it is told that something
-// changed, never what.
+// It is how the agent writes to the API server. Changes that come close together become one step. A step that fails is
+// tried again after a pause that grows, with jitter: thousands of agents must not come back at once when an API server
+// does. A step reads what is true when it runs. It learns that something changed, never what.
 package loop
 
 import (
@@ -29,12 +28,12 @@ type Loop struct {
 	trigger chan struct{}
 }
 
-// New gives a loop that waits for fold after a change, for others to come with it.
+// New gives a loop that waits for fold after a change, so that others come with it.
 func New(name string, fold time.Duration, clock clock.WithTicker) *Loop {
 	return &Loop{name: name, fold: fold, clock: clock, trigger: make(chan struct{}, 1)}
 }
 
-// Trigger says that something may have changed. It never blocks.
+// Trigger makes the step run, since something may have changed. It never blocks.
 func (l *Loop) Trigger() {
 	select {
 	case l.trigger <- struct{}{}:
@@ -42,8 +41,7 @@ func (l *Loop) Trigger() {
 	}
 }
 
-// Run runs step after each Trigger until ctx ends; changed is when the oldest change not yet dealt with
-// came.
+// Run runs step after each Trigger until ctx ends. changed is when the oldest change came that no step has covered yet.
 func (l *Loop) Run(ctx context.Context, step func(ctx context.Context, changed time.Time) error) {
 	backoff := retries
 	var retry <-chan time.Time

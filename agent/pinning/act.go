@@ -35,7 +35,8 @@ func (w *worker) act(ctx context.Context, o *observation, p *plan) outcome {
 	var errs []error
 	var held []stuckThread
 	for i, s := range p.steps {
-		if now, _ := w.grant(); now != o.granted {
+		now, _ := w.grant()
+		if now != o.granted {
 			w.wake()
 			return outcome{taken: i}
 		}
@@ -60,7 +61,7 @@ func (w *worker) act(ctx context.Context, o *observation, p *plan) outcome {
 	case len(errs) > 0:
 		done.presence, done.problem = w.absence(ctx, errors.Join(errs...))
 	case len(held) > 0:
-		done.problem = &problem{reasonHousekeeping, errors.New(list(held))}
+		done.problem = &problem{reason: reasonHousekeeping, err: errors.New(list(held))}
 	default:
 		return w.readBack(ctx, o, p)
 	}
@@ -78,7 +79,7 @@ func (w *worker) readBack(ctx context.Context, o *observation, p *plan) outcome 
 	done.guest = guest
 	left, _ := compare(p.belongs, guest, o.confines(guestState{}))
 	if len(left) > 0 {
-		done.problem = &problem{reasonNotVerified, fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
+		done.problem = &problem{reason: reasonNotVerified, err: fmt.Errorf("libvirt took the pins, but the threads are elsewhere: %s", list(left))}
 	}
 	done.verified = len(left) == 0
 	return done

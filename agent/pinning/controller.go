@@ -50,6 +50,8 @@ type Options struct {
 	// Housekeeping gives the CPUs of the child cgroup into which KubeVirt moves threads that are no vCPUs; an empty set
 	// where there is none.
 	Housekeeping func(pod *corev1.Pod, container string) (cpuset.Set, error)
+	// Confiner names the cgroup above the container's that keeps it off some of these CPUs; "" where none does.
+	Confiner func(pod *corev1.Pod, container string, cpus cpuset.Set) string
 	// Node refers to this node, nil before it is known.
 	Node func() runtime.Object
 	// Known reports whether Pods lists all there are yet; missing means that it does.
@@ -237,7 +239,8 @@ func runs(pod *corev1.Pod, compute string) bool {
 		return false
 	}
 	for i := range pod.Status.ContainerStatuses {
-		if status := &pod.Status.ContainerStatuses[i]; status.Name == compute {
+		status := &pod.Status.ContainerStatuses[i]
+		if status.Name == compute {
 			return status.State.Running != nil
 		}
 	}

@@ -146,6 +146,7 @@ func TestTheContainersCPUSetIsCompared(t *testing.T) {
 	}{
 		"elsewhere": {"0-1", "CannotPin the kubelet granted CPUs 2,6 to container compute, and its cgroup lets it use 0-1; the kubelet writes", false},
 		"too wide":  {"0-7", "CannotPin the kubelet granted CPUs 2,6 to container compute, and its cgroup lets it use 0-7", true},
+		"confined":  {"0-5", "CannotPin the kubelet granted CPUs 2,6 to container compute, and its cgroup lets it use 0-5, since kubepods.slice above it has no more; take the limit (AllowedCPUs, cpuset.cpus) off kubepods.slice", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFixture(t, config.PinningEnforce)
@@ -154,6 +155,12 @@ func TestTheContainersCPUSetIsCompared(t *testing.T) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				return now, true, nil
+			}
+			b.controller.Confiner = func(_ *corev1.Pod, _ string, cpus cpuset.Set) string {
+				if name == "confined" && cpus == mustParse("2,6") {
+					return "kubepods.slice"
+				}
+				return ""
 			}
 			l := b.vm("db", "2,6", "!0-7 !0-7")
 			b.run()

@@ -56,9 +56,9 @@
 //
 // # When a worker looks
 //
-// When the controller is triggered (pods or grants changed), when libvirt tells that something about a domain changed,
+// When the controller is triggered (pods or grants changed), when libvirt has an event about a domain,
 // and every verify period. The kernel tells nobody that a thread's affinity was changed behind libvirt's back (taskset, a
-// rewritten cpuset), so the period bounds how long that lasts. Nor does libvirt tell that a vCPU was plugged: a guest that
+// rewritten cpuset), so the period bounds how long that lasts. libvirt has no event for a plugged vCPU either: a guest that
 // was granted CPUs for more is looked at every plugPeriod. Somebody who moves a thread again and again is answered more
 // and more slowly, up to maxGap (pace.go).
 //

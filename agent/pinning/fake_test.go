@@ -35,7 +35,7 @@ type fixture struct {
 	mu       sync.Mutex
 	grants   map[types.UID]map[string]cpuset.Set
 	torn     bool                    // the kubelet's state cannot be read; grants are from before
-	called   func(pod, call string)  // is told of each call to a libvirt, if not nil
+	called   func(pod, call string)  // receives each call to a libvirt, if not nil
 	libvirts map[string]*fakeLibvirt // by pod UID
 	events   []string                // "<pod> <reason> <message>"
 }

@@ -51,14 +51,14 @@ func TestAHundredStartsAreFewLogLines(t *testing.T) {
 			synctest.Wait()
 		}
 		each(func(name string) { s.addPod(name, name, false) })
-		time.Sleep(20 * time.Second) // until the launchers' libvirts answer
+		<-time.After(20 * time.Second) // until the launchers' libvirts answer
 		each(func(name string) { s.ofLibvirt("guest", s.libvirts[name], []string{"!0-127"}) })
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if got := total(); got < guests || got > 3*guests {
 			t.Errorf("%d lines for %d starts: %v", got, guests, lines)
 		}
 		before := total()
-		time.Sleep(10 * time.Minute)
+		<-time.After(10 * time.Minute)
 		if got := total() - before; got > 0 {
 			t.Errorf("%d lines in ten idle minutes: %v", got, lines)
 		}
@@ -66,9 +66,9 @@ func TestAHundredStartsAreFewLogLines(t *testing.T) {
 			s.changePod(name, func(p *corev1.Pod) { p.DeletionTimestamp = &metav1.Time{Time: time.Now()} })
 		})
 		each(func(name string) { s.ofLibvirt("libvirt", s.libvirts[name], []string{"unreachable"}) })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		each(func(name string) { s.ofPod("remove", name, nil) })
-		time.Sleep(10 * time.Second)
+		<-time.After(10 * time.Second)
 		if got := total() - before; got > 0 {
 			t.Errorf("%d lines for %d ordinary stops: %v", got, guests, lines)
 		}

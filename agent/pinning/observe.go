@@ -57,6 +57,8 @@ type observation struct {
 	container    cpuset.Set
 	housekeeping cpuset.Set
 	unreadable   error
+	// confiner is the cgroup above the container's that keeps it off granted CPUs; "" where none does.
+	confiner string
 }
 
 // observe reads all that a look needs, and nothing that it does not need: a pod that was granted nothing is not dialled.
@@ -73,8 +75,7 @@ func (w *worker) observe(ctx context.Context) *observation {
 		o.vmi = w.vmi.read(ctx, w)
 	}
 	if o.vmi != nil && !o.vmi.Dedicated() {
-		o.granted = cpuset.Set{} // the pod looks dedicated by a node selector of its user's
-		o.denied = nil
+		o.denied = nil // the pod looks dedicated by a node selector of its user's
 		return o
 	}
 	if o.denied == nil {
@@ -90,6 +91,9 @@ func (w *worker) observe(ctx context.Context) *observation {
 	}
 	if w.options.CPUSet != nil {
 		o.container, _, o.unreadable = w.options.CPUSet(pod, w.launcher.Compute)
+	}
+	if w.options.Confiner != nil && !o.container.IsEmpty() && !o.granted.SubsetOf(o.container) {
+		o.confiner = w.options.Confiner(pod, w.launcher.Compute, o.granted)
 	}
 	if w.options.Housekeeping != nil && o.unreadable == nil {
 		o.housekeeping, o.unreadable = w.options.Housekeeping(pod, w.launcher.Compute)
@@ -112,7 +116,7 @@ func (w *worker) grant() (cpuset.Set, *problem) {
 	if len(causes) == 0 {
 		causes = []string{"the kubelet granted none, so its CPU manager's policy is not static, or was not when the pod started"}
 	}
-	return cpuset.Set{}, &problem{reasonNoGrant, fmt.Errorf("VM %s asked dedicated CPUs, but container %s has no exclusive ones: %s",
+	return cpuset.Set{}, &problem{reason: reasonNoGrant, err: fmt.Errorf("VM %s asked dedicated CPUs, but container %s has no exclusive ones: %s",
 		w.launcher.VMI, w.launcher.Compute, strings.Join(causes, "; "))}
 }
 
@@ -146,11 +150,11 @@ func (w *worker) absence(ctx context.Context, err error) (presence, *problem) {
 		klog.FromContext(ctx).V(4).Info("the guest is left alone for now", "err", err)
 		return inTransit, nil
 	case errors.Is(err, ErrUnreachable):
-		return notReached, &problem{reasonUnreachable, err}
+		return notReached, &problem{reason: reasonUnreachable, err: err}
 	case errors.Is(err, context.DeadlineExceeded):
-		return failed, &problem{reasonTimeout, fmt.Errorf("no answer within %s: %w", w.options.Config.Deadline.Duration, err)}
+		return failed, &problem{reason: reasonTimeout, err: fmt.Errorf("no answer within %s: %w", w.options.Config.Deadline.Duration, err)}
 	case errors.Is(err, ErrUnreadable):
-		return failed, &problem{reasonUnreadable, err}
+		return failed, &problem{reason: reasonUnreadable, err: err}
 	}
-	return failed, &problem{reasonLibvirt, err}
+	return failed, &problem{reason: reasonLibvirt, err: err}
 }

@@ -17,7 +17,7 @@ const (
 	// firstRetry is the wait after a first failure. It doubles with each further one, up to the verify period.
 	firstRetry = 100 * time.Millisecond
 	// maxAbsent bounds the wait for a socket that is not there yet: looking for it is a few system calls, and a launcher
-	// pod that starts should not wait for its pins. After starting, a pod of which none has come is looked at less often:
+	// pod that starts should not wait for its pins. After starting, a pod whose socket has not come is looked at less often:
 	// one that waits for a migration may do so for minutes.
 	maxAbsent  = 250 * time.Millisecond
 	lateAbsent = time.Second
@@ -27,7 +27,7 @@ const (
 	// without a repair.
 	maxGap = 4 * time.Second
 	// plugPeriod is the longest time between two looks at a guest that has CPUs for vCPUs that are still to be plugged.
-	// libvirt does not tell that they were.
+	// libvirt has no event for that.
 	plugPeriod = 250 * time.Millisecond
 	// maxDeadline is how long a libvirt that did not answer in time is given in the end: each time twice as long, so that
 	// one on a slow host gets there at all. It is longer than the 30 s for which libvirt lets a call wait for another on

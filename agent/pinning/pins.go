@@ -71,15 +71,18 @@ func (p pins) exclusive(guest *Guest, cpus cpuset.Set) bool {
 // outside names the first pin that is not within the CPUs; "" where all are.
 func (p pins) outside(cpus cpuset.Set) string {
 	for _, id := range slices.Sorted(maps.Keys(p.vcpus)) {
-		if away := p.vcpus[id].Minus(cpus); !away.IsEmpty() {
+		away := p.vcpus[id].Minus(cpus)
+		if !away.IsEmpty() {
 			return fmt.Sprintf("vCPU %d on CPU %s", id, away)
 		}
 	}
-	if away := p.emulator.Minus(cpus); !away.IsEmpty() {
-		return fmt.Sprintf("the emulator on CPU %s", away)
+	emulator := p.emulator.Minus(cpus)
+	if !emulator.IsEmpty() {
+		return fmt.Sprintf("the emulator on CPU %s", emulator)
 	}
 	for _, id := range slices.Sorted(maps.Keys(p.ioThreads)) {
-		if away := p.ioThreads[id].Minus(cpus); !away.IsEmpty() {
+		away := p.ioThreads[id].Minus(cpus)
+		if !away.IsEmpty() {
 			return fmt.Sprintf("IO thread %d on CPU %s", id, away)
 		}
 	}
@@ -98,7 +101,8 @@ func (p pins) String() string {
 	}
 	separator := ", IO thread "
 	for _, id := range slices.Sorted(maps.Keys(p.ioThreads)) {
-		if cpus := p.ioThreads[id]; !cpus.IsEmpty() {
+		cpus := p.ioThreads[id]
+		if !cpus.IsEmpty() {
 			b.WriteString(separator + strconv.Itoa(id) + "→" + cpus.String())
 			separator = " "
 		}
@@ -107,7 +111,7 @@ func (p pins) String() string {
 }
 
 // whereabouts is where the guest's pinned threads may run, in the form of the report: what the kernel says, which is not
-// always what libvirt was told. libvirt does not tell that of the emulator's threads.
+// always what libvirt was told. libvirt does not know the affinity of the emulator's threads.
 func whereabouts(guest *Guest) string {
 	p := placement.Pins{Emulator: guest.Emulator, IOThreads: map[int]cpuset.Set{}}
 	var ids []int

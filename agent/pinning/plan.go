@@ -26,7 +26,7 @@ type plan struct {
 	observes bool
 	// problem is what is wrong with the guest, whatever becomes of the steps.
 	problem *problem
-	// expecting reports whether vCPUs are still to be plugged into the guest. libvirt does not tell that they were.
+	// expecting reports whether vCPUs are still to be plugged into the guest. libvirt has no event for that.
 	expecting bool
 }
 
@@ -51,25 +51,27 @@ func planFor(mode config.PinningMode, s guestState, o *observation) *plan {
 	p.acts = len(p.steps) > 0 && !p.observes
 	if mode == config.PinningRepair && o.guest.untouched() && len(s.settled.vcpus) == 0 {
 		p.acts = false
-		p.problem = &problem{reasonUnpinned, fmt.Errorf("nobody has pinned the guest on the granted CPUs %s, and pinning.mode of the agent is repair", o.granted)}
+		p.problem = &problem{reason: reasonUnpinned, err: fmt.Errorf("nobody has pinned the guest on the granted CPUs %s, and pinning.mode of the agent is repair", o.granted)}
 	}
 	if o.unlisted && o.guest.untouched() {
 		p.acts = false // its VM may not have asked for pins
 	}
-	if caught := p.caught(); len(caught) > 0 && p.problem == nil {
-		p.problem = &problem{reasonHousekeeping, errors.New(list(caught))}
+	caught := p.caught()
+	if len(caught) > 0 && p.problem == nil {
+		p.problem = &problem{reason: reasonHousekeeping, err: errors.New(list(caught))}
 	}
 	return p
 }
 
-// placeOf decides where the guest's threads belong: where libvirt is told to keep them if that is a valid placement,
-// whoever made it; else where they were last in place, so that a thread that drifted is put back without moving the
-// others; else where package placement puts them.
+// placeOf decides where the guest's threads belong. Where libvirt is told to keep them, if that is a valid placement,
+// whoever made it. Else where they were last in place, so that a thread that drifted is put back and the others do not
+// move. Else where package placement puts them.
 //
 // While granted CPUs are offline nothing is placed anew: they may come back. What was valid on them stays so.
 func placeOf(s guestState, o *observation, shape placement.Guest) (pins, *problem) {
 	now := pinsOf(o.guest)
-	if missing := o.granted.Minus(o.host.CPUs()); !missing.IsEmpty() {
+	missing := o.granted.Minus(o.host.CPUs())
+	if !missing.IsEmpty() {
 		switch {
 		case now.exclusive(o.guest, o.granted):
 			return now, nil
@@ -86,15 +88,16 @@ func placeOf(s guestState, o *observation, shape placement.Guest) (pins, *proble
 	if !valid(belongs) {
 		placed, err := placement.Place(shape, o.granted, o.host)
 		if err != nil {
-			return pins{}, &problem{reasonPlacement, fmt.Errorf("placing %d vCPUs on the granted CPUs %s: %w", shape.VCPUs, orNone(o.granted), err)}
+			return pins{}, &problem{reason: reasonPlacement, err: fmt.Errorf("placing %d vCPUs on the granted CPUs %s: %w", shape.VCPUs, orNone(o.granted), err)}
 		}
 		belongs = newPins(placed, o.guest)
 	}
 	if belongs.emulator.IsEmpty() && !o.guest.Emulator.SubsetOf(o.granted) {
 		belongs.emulator = o.granted // nothing asks to isolate it, but somebody pinned it to CPUs that are not the VM's
 	}
-	if where := belongs.outside(o.granted); where != "" {
-		return pins{}, &problem{reasonPlacement, fmt.Errorf("refusing a placement outside the granted CPUs %s: %s", orNone(o.granted), where)}
+	where := belongs.outside(o.granted)
+	if where != "" {
+		return pins{}, &problem{reason: reasonPlacement, err: fmt.Errorf("refusing a placement outside the granted CPUs %s: %s", orNone(o.granted), where)}
 	}
 	return belongs, nil
 }
@@ -202,15 +205,20 @@ func (o *observation) kernelProblem() *problem {
 	case !missing.IsEmpty():
 		return o.missing(missing)
 	case o.unreadable != nil:
-		return &problem{reasonCPUSet, o.unreadable}
+		return &problem{reason: reasonCPUSet, err: o.unreadable}
 	case o.container.IsEmpty() || o.container == o.granted:
 		return nil
 	}
-	return &problem{reasonCPUSet, fmt.Errorf("the kubelet granted CPUs %s to container %s, and its cgroup lets it use %s",
+	p := &problem{reason: reasonCPUSet, err: fmt.Errorf("the kubelet granted CPUs %s to container %s, and its cgroup lets it use %s",
 		o.granted, o.compute, o.container)}
+	if o.confiner != "" {
+		p.err = fmt.Errorf("%w, since %s above it has no more", p.err, o.confiner)
+		p.step = "take the limit (AllowedCPUs, cpuset.cpus) off " + o.confiner + ", or reserve the other CPUs in the kubelet's configuration"
+	}
+	return p
 }
 
 // missing is the problem of granted CPUs that are not online, or came online since the agent looked.
 func (o *observation) missing(cpus cpuset.Set) *problem {
-	return &problem{reasonTopology, fmt.Errorf("the kubelet granted CPUs %s, and CPUs %s of these are not seen online", o.granted, cpus)}
+	return &problem{reason: reasonTopology, err: fmt.Errorf("the kubelet granted CPUs %s, and CPUs %s of these are not seen online", o.granted, cpus)}
 }

@@ -14,9 +14,8 @@ import (
 // smt is CPUs 0-7 as four cores: 0,4 1,5 2,6 3,7.
 var smt = cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads")
 
-// guestOf makes a guest of words, each a thread: "2" is a vCPU that is pinned to CPU 2, "2!0-7" one that
-// the kernel lets run on 0-7 all the same, "!0-7" one that libvirt is told nothing about; "io:…" is an IO
-// thread and "em:2" the emulator.
+// guestOf makes a guest of words, each a thread. "2" is a vCPU that is pinned to CPU 2. "2!0-7" is one that the kernel
+// lets run on 0-7 all the same, and "!0-7" one without a pin in libvirt. "io:…" is an IO thread and "em:2" the emulator.
 func guestOf(text string) *Guest {
 	guest := &Guest{Domain: "vms_db", Run: 1, ThreadsPerCore: 1}
 	for word := range strings.FieldsSeq(text) {

@@ -24,6 +24,8 @@ const (
 type problem struct {
 	reason reason
 	err    error
+	// step is what the operator can do; "" for the reason's own.
+	step string
 }
 
 func (p *problem) Error() string { return p.err.Error() }
@@ -60,6 +62,9 @@ func (p *problem) remembered() time.Duration {
 
 // nextStep is what the operator can do about it.
 func (p *problem) nextStep() string {
+	if p.step != "" {
+		return p.step
+	}
 	switch p.reason {
 	case reasonNoGrant:
 		return "the VM runs on CPUs that others use too; remove the cause and restart the VM"

@@ -214,7 +214,7 @@ func (s *scenario) do(words []string) {
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		time.Sleep(d)
+		<-time.After(d)
 		return
 	case "mode":
 		s.controller.Config.Mode = config.PinningMode(arg(1))

@@ -35,7 +35,8 @@ func shapeOf(guest *Guest, granted cpuset.Set, v *vmi.VMI, before *wish) placeme
 		}
 	}
 	if before != nil {
-		if wished := before.of(shape); wished.CPUs() <= granted.Len() {
+		wished := before.of(shape)
+		if wished.CPUs() <= granted.Len() {
 			return wished
 		}
 	}
@@ -80,13 +81,14 @@ func readOff(guest *Guest, granted cpuset.Set) (w wish) {
 	return w
 }
 
-// guess takes what the VMI asked for from the grant. KubeVirt asks for exactly one CPU for each vCPU, one for each IO
-// thread of ioThreadsPolicy supplementalPool, and one or two for an isolated emulator (WithCPUPinning in
-// pkg/virt-controller/services/renderresources.go), so the CPUs beyond the vCPUs show it. One spare CPU beside one IO
+// guess takes what the VMI asked for from the grant: the CPUs beyond the vCPUs show it. KubeVirt asks for exactly one CPU
+// for each vCPU, one for each IO thread of ioThreadsPolicy supplementalPool, and one or two for an isolated emulator
+// (WithCPUPinning in pkg/virt-controller/services/renderresources.go). One spare CPU beside one IO
 // thread could be either's. It becomes the emulator's, which the IO thread then shares: both are off the vCPUs' CPUs.
 func guess(shape placement.Guest, granted cpuset.Set) (w wish) {
 	spare := granted.Len() - shape.VCPUs
-	if pool := len(shape.IOThreads); pool > 1 && spare >= pool {
+	pool := len(shape.IOThreads)
+	if pool > 1 && spare >= pool {
 		w.dedicatedIOThreads = true
 		spare -= pool
 	}

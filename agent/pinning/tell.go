@@ -93,8 +93,8 @@ func (w *worker) tellOnce(reason, message string) {
 	w.complaints.told = reason + message
 }
 
-// tellConflicts tells that other VMs may run on CPUs of this one. Who they are is told to this VM's owner only within its
-// own namespace; the Node's event has every name.
+// tellConflicts writes the events about other VMs that may run on CPUs of this one. This VM's owner reads their names only
+// within the own namespace; the Node's event has every name.
 func (w *worker) tellConflicts(conflicts []ledger.Conflict) {
 	if len(conflicts) == 0 {
 		return
@@ -115,7 +115,8 @@ func (w *worker) tellConflicts(conflicts []ledger.Conflict) {
 	if w.options.Node == nil || w.deleted {
 		return
 	}
-	if node := w.options.Node(); node != nil {
+	node := w.options.Node()
+	if node != nil {
 		w.options.Recorder.Event(node, corev1.EventTypeWarning, EventCPUConflict,
 			ledger.Shorten("critical: two VMs on one CPU: VM "+vm+" shares "+strings.Join(all, ", ")))
 	}

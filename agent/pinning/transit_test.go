@@ -69,7 +69,7 @@ func TestAGuestThatIsMigratedAwayIsLeftAlone(t *testing.T) {
 	b.awaitEvents("db", "DriftRepaired moved vCPU 1: 0-7 → 6")
 }
 
-// libvirt may begin with something else between two pins: what was done by then is told with the rest, and as what it was.
+// libvirt may begin with something else between two pins. What was done by then is in the event about the rest.
 func TestPinsThatWereInterruptedAreNoDrift(t *testing.T) {
 	b := newFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
@@ -95,7 +95,7 @@ func TestAnUntoldRepairBeforeANewGrantIsAMove(t *testing.T) {
 	}
 }
 
-// libvirt does not tell that a vCPU was plugged. Where one is expected it is found before the next check of all pins.
+// libvirt has no event for a plugged vCPU. Where one is expected it is found before the next check of all pins.
 func TestAVCPUThatIsExpectedIsFoundSoon(t *testing.T) {
 	b := newFixture(t, config.PinningEnforce)
 	b.controller.Config.VerifyPeriod.Duration = time.Hour

@@ -56,5 +56,5 @@ func (w *worker) notOwned() *problem {
 	if !unowned || slices.Contains(w.options.Config.LauncherNamespaces, w.pod.Namespace) {
 		return nil
 	}
-	return &problem{reasonNotOwned, fmt.Errorf("pod %s/%s is labelled as a launcher pod, and no VMI owns it", w.pod.Namespace, w.pod.Name)}
+	return &problem{reason: reasonNotOwned, err: fmt.Errorf("pod %s/%s is labelled as a launcher pod, and no VMI owns it", w.pod.Namespace, w.pod.Name)}
 }

@@ -185,8 +185,9 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 	}
 	quiet := w.quiet(o, found)
 	drift := w.state.drift
-	if text := w.complain(ctx, found, quiet, now); text != "" {
-		drift = text
+	complaint := w.complain(ctx, found, quiet, now)
+	if complaint != "" {
+		drift = complaint
 	}
 	if found == nil && drift == "" {
 		w.complaints.told = ""

@@ -39,7 +39,8 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	if r.PodLevelResourceManagers != nil {
 		s.PodLevelResourceManagers = *r.PodLevelResourceManagers
 	}
-	if checkpoint := r.Kubelet.Checkpoint; checkpoint.Known {
+	checkpoint := r.Kubelet.Checkpoint
+	if checkpoint.Known {
 		s.SharedCPUs = checkpoint.Value.Shared.String()
 		nodereport.SetGranted(&s, checkpoint.Value.Granted)
 	}

@@ -45,7 +45,8 @@ const (
 // setConditions sets the conditions of a report that is otherwise complete.
 func setConditions(s *v1alpha1.NodeCPUStatus, r *Resolved, now metav1.Time) {
 	conditions := []metav1.Condition{running(s, r), exact(s, r), complete(s, r)}
-	if restart, known := restartSafe(s, r); known {
+	restart, known := restartSafe(s, r)
+	if known {
 		conditions = append(conditions, restart)
 	}
 	for _, other := range []*metav1.Condition{r.Labelled, r.Drifted} {
@@ -124,7 +125,8 @@ func joined(problems []problem) string {
 // problemsOfReading are the sources that cannot be read, and without which nothing is exact.
 func problemsOfReading(r *Resolved, last string) []problem {
 	var problems []problem
-	if checkpoint := r.Kubelet.Checkpoint; checkpoint.Err != nil || !checkpoint.Known {
+	checkpoint := r.Kubelet.Checkpoint
+	if !readable(checkpoint) {
 		problems = append(problems, problem{ReasonStateUnreadable, failing("the kubelet's CPU manager state", checkpoint, last)})
 	}
 	if r.Origin == kubelet.Outdated || r.Origin == kubelet.Nowhere {
@@ -168,7 +170,8 @@ func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, r *Resolved) []problem {
 		return append(problems, problem{ReasonContradiction, err.Error()})
 	}
 	demand := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{CPUs: 1}}}
-	if why := node.Inexact(demand); why != "" {
+	why := node.Inexact(demand)
+	if why != "" {
 		problems = append(problems, problem{ReasonNotModelled, why})
 	}
 	return problems
@@ -187,7 +190,8 @@ func contradictions(r *Resolved) []problem {
 	if !r.static() || !allocatable.Known || allocatable.Value.IsEmpty() {
 		return problems
 	}
-	if gone := allocatable.Value.Minus(online); !gone.IsEmpty() {
+	gone := allocatable.Value.Minus(online)
+	if !gone.IsEmpty() {
 		problems = append(problems, problem{ReasonContradiction, fmt.Sprintf(
 			"the kubelet may grant CPUs %s, which are not online; bring them back or restart the kubelet", gone)})
 	}
@@ -245,10 +249,9 @@ func failing[T any](what string, r source.Reading[T], last string) string {
 	}
 	start := what + " cannot be read since "
 	since := r.Since.UTC().Format(time.RFC3339)
-	if _, rest, told := strings.Cut(last, start); told {
-		if earlier, _, _ := strings.Cut(rest, ","); earlier < since {
-			since = earlier
-		}
+	if _, rest, found := strings.Cut(last, start); found {
+		earlier, _, _ := strings.Cut(rest, ",")
+		since = min(since, earlier)
 	}
 	return fmt.Sprintf("%s%s, and what is reported of it, if anything, is from before: %v", start, since, r.Err)
 }

@@ -21,8 +21,8 @@
 //     running pods. An event is written when a change of the configuration causes that.
 //   - Labelled and Drifted: as packages label and pinning say.
 //
-// The API server hears from a Publisher only when the meaning of the report has changed: one write for each burst of
-// changes (a kubelet writes its state twice for each admission), none while nothing happens. Every write raises
+// A Publisher writes only when the meaning of the report has changed: once for each burst of changes, since a kubelet
+// writes its state twice for each admission, and not at all while nothing happens. Every write raises
 // status.generation by one. A write carries the resource version that the report was built over, so that a change by
 // somebody else in between is not lost unseen. Such a change is then corrected, since the report is the agent's alone:
 // at once the first time, then ever more slowly, for the other writer may be a second agent.

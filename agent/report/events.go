@@ -29,7 +29,8 @@ type event struct{ kind, reason, message string }
 // agent that restarts writes no event twice.
 func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 	var events []event
-	was, is := find(before.Conditions, v1alpha1.ConditionCPUManagerRunning), find(after.Conditions, v1alpha1.ConditionCPUManagerRunning)
+	was := find(before.Conditions, v1alpha1.ConditionCPUManagerRunning)
+	is := find(after.Conditions, v1alpha1.ConditionCPUManagerRunning)
 	switch {
 	case is.Status == metav1.ConditionTrue && was.Status != metav1.ConditionTrue:
 		events = append(events, event{corev1.EventTypeNormal, EventCPUManagerDetected, is.Message})
@@ -39,16 +40,19 @@ func eventsOf(before, after v1alpha1.NodeCPUStatus) []event {
 	if is.Reason == ReasonStateUnreadable && was.Reason != ReasonStateUnreadable {
 		events = append(events, event{corev1.EventTypeWarning, EventStateUnreadable, is.Message})
 	}
-	policyWas, policyIs := policies(before), policies(after)
+	policyWas := policies(before)
+	policyIs := policies(after)
 	if before.CPUManager.Policy != "" && before.CPUManager.Policy == after.CPUManager.Policy && policyWas != policyIs {
 		events = append(events, event{corev1.EventTypeNormal, EventPolicyChanged, fmt.Sprintf("from %s to %s", policyWas, policyIs)})
 	}
-	was, is = find(before.Conditions, v1alpha1.ConditionExact), find(after.Conditions, v1alpha1.ConditionExact)
+	was = find(before.Conditions, v1alpha1.ConditionExact)
+	is = find(after.Conditions, v1alpha1.ConditionExact)
 	// The event above says already that the state is unreadable.
 	if is.Status == metav1.ConditionFalse && was.Status == metav1.ConditionTrue && is.Reason != ReasonStateUnreadable {
 		events = append(events, event{corev1.EventTypeWarning, EventExactnessLost, is.Message})
 	}
-	was, is = find(before.Conditions, v1alpha1.ConditionRestartSafe), find(after.Conditions, v1alpha1.ConditionRestartSafe)
+	was = find(before.Conditions, v1alpha1.ConditionRestartSafe)
+	is = find(after.Conditions, v1alpha1.ConditionRestartSafe)
 	// Pods that come and go change the answer by the hour, which only the condition shows. An event is for what
 	// somebody has just done and can undo.
 	isNews := is.Status == metav1.ConditionFalse && (was.Status != is.Status || was.Reason != is.Reason)
@@ -75,7 +79,8 @@ func policies(s v1alpha1.NodeCPUStatus) string {
 }
 
 func find(conditions []metav1.Condition, kind string) metav1.Condition {
-	if c := meta.FindStatusCondition(conditions, kind); c != nil {
+	c := meta.FindStatusCondition(conditions, kind)
+	if c != nil {
 		return *c
 	}
 	return metav1.Condition{}

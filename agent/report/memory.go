@@ -11,7 +11,8 @@ import (
 
 // setMemory writes the contents of memory_manager_state into a report, each list in the order of its keys.
 func setMemory(m *v1alpha1.MemoryManager, memory kubelet.Memory) {
-	m.NUMANodes, m.Granted = nil, nil
+	m.NUMANodes = nil
+	m.Granted = nil
 	for _, id := range slices.Sorted(maps.Keys(memory.NUMANodes)) {
 		node := memory.NUMANodes[id]
 		reported := v1alpha1.NUMAMemory{ID: id, Assignments: node.Assignments, Group: node.Group}

@@ -36,7 +36,9 @@ func decode(object *unstructured.Unstructured) (*v1alpha1.NodeCPU, error) {
 	if nc.APIVersion != v1alpha1.GroupVersion.String() || nc.Kind != v1alpha1.Kind {
 		return nil, fmt.Errorf("%w (it is a %s of %s)", errNewerReport, nc.Kind, nc.APIVersion)
 	}
-	nc.Name, nc.ResourceVersion, nc.OwnerReferences = object.GetName(), object.GetResourceVersion(), object.GetOwnerReferences()
+	nc.Name = object.GetName()
+	nc.ResourceVersion = object.GetResourceVersion()
+	nc.OwnerReferences = object.GetOwnerReferences()
 	return nc, nil
 }
 

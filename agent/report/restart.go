@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,7 +76,8 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 	for _, uid := range slices.Sorted(maps.Keys(checkpoint.Granted)) {
 		all = append(all, grantsOf(checkpoint, uid)...)
 	}
-	if why := node.Restarts(all); why != "" {
+	why := node.Restarts(all)
+	if why != "" {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: %s; drain the node and remove cpu_manager_state first, or change the configuration back", why)}
 	}
@@ -120,10 +122,7 @@ func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []kubeletcpu.Grant {
 func readmitted(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
-		if byAge := a.CreationTimestamp.Compare(b.CreationTimestamp.Time); byAge != 0 {
-			return byAge
-		}
-		return strings.Compare(string(a.UID), string(b.UID))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
 	})
 	for _, pod := range pods {
 		held := grantsOf(checkpoint, pod.UID)

@@ -1,10 +1,9 @@
-// Package source is what the agent's loops share about anything read from the host: a Reading keeps the
-// last good value while reading fails, and says why and since when; a Bell tells loops that something
-// changed; and every failed read is counted under the name of its source.
+// Package source has what the agent's loops share about reading the host. A Reading keeps the last good value while
+// reading fails, with the cause and the time since when. A Bell wakes loops when something changed. Every failed read is
+// counted under the name of its source.
 //
-// The rule that a read error never shrinks a report and never removes a label rests on this package:
-// there is no way to get at a value that a failed read has emptied, because a failed read leaves the
-// value alone.
+// A read error never shrinks a report and never removes a label. That rests on this package: a failed read leaves the
+// value alone, so that nobody can get at a value that it has emptied.
 package source
 
 import (

@@ -150,7 +150,8 @@ func (l *Ledger) Regrant(changed map[types.UID]cpuset.Set) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for pod, granted := range changed {
-		if g := l.guests[pod]; g != nil {
+		g := l.guests[pod]
+		if g != nil {
 			g.entry.Held = granted
 		}
 	}

@@ -29,7 +29,8 @@ type shown struct{ pins, drift, shares string }
 func (g *Guest) show(now time.Time) (changed bool, held time.Duration) {
 	l := g.ledger
 	if l.shownDrift != l.lastDrift {
-		if held = l.hold(repairs, now); held == 0 {
+		held = l.hold(repairs, now)
+		if held == 0 {
 			l.shownDrift = l.lastDrift
 			changed = true
 		}
@@ -43,7 +44,8 @@ func (g *Guest) show(now time.Time) (changed bool, held time.Duration) {
 	if *g.shown == want {
 		return changed, held
 	}
-	if own := l.hold(string(g.pod), now); own > 0 {
+	own := l.hold(string(g.pod), now)
+	if own > 0 {
 		return changed, sooner(held, own)
 	}
 	*g.shown = want

@@ -4,7 +4,46 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"corepin.dev/corepin/pkg/cpuset"
 )
+
+// Somebody has set AllowedCPUs=0-7 on kubepods.slice. The kubelet, which looks at sysfs only, granted 8-11 to one pod and 6-9
+// to another, and something rewrote the cpuset of a third.
+func TestConfiner(t *testing.T) {
+	const pods = "kubepods.slice/kubepods-pod3f1c7f0a_1111_4000_8000_000000000001.slice"
+	for name, tc := range map[string]struct {
+		own, effective, granted, want string
+	}{
+		"confined altogether": {"8-11", "0-7", "8-11", "kubepods.slice"},
+		"confined in part":    {"6-9", "6-7", "6-9", "kubepods.slice"},
+		"rewritten":           {"0-7", "0-7", "8-9", ""},
+		"all is well":         {"2-5", "2-5", "2-5", ""},
+	} {
+		root := t.TempDir()
+		for file, text := range map[string]string{
+			"cpuset.cpus.effective": "0-15", "kubepods.slice/cpuset.cpus": "0-7", "kubepods.slice/cpuset.cpus.effective": "0-7",
+			pods + "/cpuset.cpus": "", pods + "/cpuset.cpus.effective": "0-7",
+			pods + "/cri-containerd-" + id + ".scope/cpuset.cpus":           tc.own,
+			pods + "/cri-containerd-" + id + ".scope/cpuset.cpus.effective": tc.effective,
+		} {
+			full := filepath.Join(root, file)
+			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(full, []byte(text+"\n"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		granted, err := cpuset.Parse(tc.granted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := New(root).Confiner(pod(), "compute", granted); got != tc.want {
+			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
 
 // KubeVirt's child cgroup is found beside the processes, wherever the runtime has put them.
 func TestHousekeeping(t *testing.T) {
