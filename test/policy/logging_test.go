@@ -40,19 +40,10 @@ func logging(files []*file) []string {
 	return violations
 }
 
-// loggerCall tells whether call logs through a variable called logger, and where its message is.
+// loggerCall reports whether call logs through a logr.Logger, and which argument is its message.
 func loggerCall(call *ast.CallExpr) (message int, ok bool) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
-	if !ok {
-		return 0, false
-	}
-	receiver := method.X
-	if v, isCall := receiver.(*ast.CallExpr); isCall { // logger.V(2).Info
-		if inner, isSelector := v.Fun.(*ast.SelectorExpr); isSelector && inner.Sel.Name == "V" {
-			receiver = inner.X
-		}
-	}
-	if name, isName := receiver.(*ast.Ident); !isName || name.Name != "logger" {
+	if !ok || !isLogger(method.X) {
 		return 0, false
 	}
 	switch method.Sel.Name {
@@ -62,6 +53,29 @@ func loggerCall(call *ast.CallExpr) (message int, ok bool) {
 		return 1, true
 	}
 	return 0, false
+}
+
+// isLogger reports whether an expression is a logger: a name or field called logger, klog.FromContext, or
+// what a logger's own methods return.
+func isLogger(e ast.Expr) bool {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name == "logger"
+	case *ast.SelectorExpr:
+		return e.Sel.Name == "logger"
+	case *ast.CallExpr:
+		method, ok := e.Fun.(*ast.SelectorExpr)
+		if !ok {
+			return false
+		}
+		switch method.Sel.Name {
+		case "FromContext":
+			return true
+		case "V", "WithValues", "WithName":
+			return isLogger(method.X)
+		}
+	}
+	return false
 }
 
 func logProblems(call *ast.CallExpr, first int) (problems []string) {

@@ -19,8 +19,8 @@ func TestREADMEsAreTrue(t *testing.T) {
 }
 
 var (
-	target     = regexp.MustCompile(`(?m)^([a-z]+):`)
-	makeUse    = regexp.MustCompile("(?m)(?:`|^\\$ |^ {4,}|^)make ([a-z]+)")
+	target     = regexp.MustCompile(`(?m)^([a-z][a-z-]*):`)
+	makeUse    = regexp.MustCompile("(?m)(?:`|^\\$ |^ {4,}|^)make ([a-z][a-z-]*)")
 	rootedPath = regexp.MustCompile(`(?:^|[\s\x60"])((?:scheduler|agent|pkg|manifests|hack|test|\.ci)/[A-Za-z0-9_./-]*)`)
 	link       = regexp.MustCompile(`\]\(([^)#:]+)\)`)
 )

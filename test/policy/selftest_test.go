@@ -23,9 +23,9 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"package without comment":   {packageComments, "pkg/p/p.go", "package p\n", doc},
 		"package comment of others": {packageComments, "pkg/p/p.go", "// Package q is for this test.\npackage p\n", doc},
 		"command without its name":  {packageComments, "hack/p/p.go", "// This is it.\npackage main\n", "// Command p is it.\npackage main\n"},
-		"pkg imports agent":         {imports, "pkg/p/p.go", "package p\nimport _ \"corepin.dev/corepin/agent/label\"\n", "package p\nimport _ \"corepin.dev/corepin/pkg/vmi\"\n"},
-		"plugin imports kubernetes": {imports, "scheduler/p/p.go", "package p\nimport _ \"k8s.io/kubernetes/pkg/scheduler\"\n", "package p\nimport _ \"k8s.io/kube-scheduler/framework\"\n"},
-		"testify beside the code":   {imports, "agent/p/p_test.go", "package p\nimport _ \"github.com/stretchr/testify/require\"\n", "package p\nimport _ \"testing\"\n"},
+		"pkg imports agent":         {forbiddenImports, "pkg/p/p.go", "package p\nimport _ \"corepin.dev/corepin/agent/label\"\n", "package p\nimport _ \"corepin.dev/corepin/pkg/vmi\"\n"},
+		"plugin imports kubernetes": {forbiddenImports, "scheduler/p/p.go", "package p\nimport _ \"k8s.io/kubernetes/pkg/scheduler\"\n", "package p\nimport _ \"k8s.io/kube-scheduler/framework\"\n"},
+		"testify beside the code":   {forbiddenImports, "agent/p/p_test.go", "package p\nimport _ \"github.com/stretchr/testify/require\"\n", "package p\nimport _ \"testing\"\n"},
 		"long file":                 {sizesNoExceptions, "pkg/p/p.go", "package p\n" + lines(maxFile), "package p\n" + lines(maxFile-1)},
 		"long test file":            {sizesNoExceptions, "pkg/p/p_test.go", "package p\n" + lines(maxTestFile), "package p\n" + lines(maxFile)},
 		"long function":             {sizesNoExceptions, "pkg/p/p.go", "package p\nfunc f() {" + lines(maxFunc) + "}\n", "package p\nfunc f() {" + lines(maxFunc-1) + "}\n"},
@@ -42,6 +42,8 @@ func TestEveryRuleCanFail(t *testing.T) {
 		"log message shouts":        {logging, "agent/p/p.go", "package p\nfunc f() { logger.V(2).Info(\"Pinned\") }\n", "package p\nfunc f() { logger.V(2).Info(\"CPUs pinned\") }\n"},
 		"log key with a space":      {logging, "agent/p/p.go", "package p\nfunc f() { logger.Error(err, \"a\", \"a b\", 1) }\n", "package p\nfunc f() { logger.Error(err, \"a\", \"aB\", 1) }\n"},
 		"log key without value":     {logging, "agent/p/p.go", "package p\nfunc f() { logger.Info(\"a\", \"b\") }\n", "package p\nfunc f() { logger.Info(\"a\") }\n"},
+		"chained logger":            {logging, "agent/p/p.go", "package p\nfunc f() { klog.FromContext(ctx).V(2).Info(a + b) }\n", "package p\nfunc f() { w.logger.WithValues(\"a\", 1).Info(\"pinned\") }\n"},
+		"hyphenated target":         {makefile, "Makefile", "a-b:\n\tc\n", "a-b: ## Do c\n\tc\n"},
 		"mark of unfinished work":   {text, "agent/p/p.go", "// TO" + "DO: later\n", "// done\n"},
 		"registry":                  {text, "manifests/a.yaml", "image: quay." + "io/a\n", "image: registry.example/a\n"},
 		"path of a machine":         {text, "hack/a.sh", "cd /wo" + "rk/main\n", "cd main\n"},
@@ -77,6 +79,13 @@ func readmeOnly(files []*file) []string {
 func TestExceptionsNoLongerNeededFail(t *testing.T) {
 	if got := sizes([]*file{newFile("pkg/p/p.go", doc)}, map[string]string{"pkg/p/p.go": "once long"}); len(got) != 1 {
 		t.Errorf("got %q, want the one stale exception", got)
+	}
+}
+
+func TestStaleImportExceptionsFail(t *testing.T) {
+	b := ban{below: "pkg", except: []string{"pkg/p"}, path: "os"}
+	if b.needs([]*file{newFile("pkg/p/p.go", doc)}, "pkg/p") || !b.needs([]*file{newFile("pkg/p/p.go", doc+"import _ \"os\"\n")}, "pkg/p") {
+		t.Error("an exception is needed exactly where a file imports what is forbidden")
 	}
 }
 

@@ -9,12 +9,12 @@ import (
 
 // The limits in lines. What is worth reading is short; what is longer has a part with a name of its own.
 const (
-	maxFile     = 400
+	maxFile     = 450
 	maxTestFile = 800
-	maxFunc     = 60
+	maxFunc     = 70
 	maxTestFunc = 80
 	maxMain     = 30  // scheduler/main.go and agent/main.go
-	maxPolicy   = 100 // a file of this package
+	maxPolicy   = 120 // a file of this package
 )
 
 // longer are the exceptions: a file, or "file function", and why it may be longer. Keep it empty if you can.

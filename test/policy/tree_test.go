@@ -44,7 +44,7 @@ func (f *file) at(pos token.Pos) string {
 	return fmt.Sprintf("%s:%d", f.path, f.set.Position(pos).Line)
 }
 
-// under tells whether the file is in folder dir, at any depth.
+// under reports whether the file is in folder dir, at any depth.
 func (f *file) under(dir string) bool { return strings.HasPrefix(f.path, dir+"/") }
 
 // notOurs are folders of the checkout that are not of the repository: git's, what is built, what a demo
