@@ -181,7 +181,7 @@ func servingPID(state string) (int, error) {
 	return pid, nil
 }
 
-// serves tells whether pid is this program, in the background. One that has ended has no command line.
+// serves reports whether pid is this program, in the background. One that has ended has no command line.
 func serves(pid int) bool {
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	return err == nil && strings.Contains(string(command), "\x00serve\x00")

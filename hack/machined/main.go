@@ -1,15 +1,15 @@
-// Command machined is the hand of the system suite inside one of its machines: it runs commands there and
-// moves files in and out, over HTTP.
+// Command machined serves the system suite inside one of its machines: it runs commands there and moves
+// files in and out, over HTTP.
 //
 //	POST /run?arg=ls&arg=-l     the body is standard input; answers {"output": "...", "code": 0}
 //	PUT  /file?path=P&mode=0600 writes the body to P, whole or not at all, and makes P's folders
 //	GET  /file?path=P           answers the content of P
 //
-// It is no service of the product. It does what it is told by whoever reaches its port, as root; QEMU
-// forwards that port from the loopback interface of the host and from nowhere else.
+// It is a test tool, not part of the product. It runs any command as root for anyone who reaches its port.
+// QEMU forwards that port from the loopback interface of the host and from nowhere else.
 //
-// It also stands in for kube-proxy, in the one thing that pods need of it: connections to the service
-// address of the API server are passed on to where the API server is. Started as:
+// It also stands in for kube-proxy: it forwards connections to the service address of the API server to
+// the API server itself. Started as:
 //
 //	machined -listen :7000 -service 10.96.0.1:443 -apiserver 10.0.2.2:6443
 package main

@@ -19,7 +19,7 @@ import (
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
-// What a pod that found no node is told, in its events and by kubectl-corepin; and that it is true.
+// The explanations for a pod that found no node, in its events and by kubectl-corepin, and that they are true.
 var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 	var bed *testbed.Testbed
 	ginkgo.BeforeAll(func(ctx context.Context) {

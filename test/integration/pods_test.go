@@ -132,9 +132,9 @@ func described(ctx context.Context, bed *testbed.Testbed, pod, want string) stri
 	return events
 }
 
-// neverMispredicted holds that no scheduler has seen a kubelet decide otherwise than predicted, in any of its lives by
-// its log, and that those which run have compared predictions at all: nothing compared is nothing mispredicted. It puts
-// into the report how many.
+// neverMispredicted asserts that no scheduler has seen a kubelet decide otherwise than predicted. It reads each
+// scheduler's log, which covers its restarts. It also asserts that the running ones have compared predictions at
+// all, and reports how many.
 func neverMispredicted(ctx context.Context, bed *testbed.Testbed, schedulers ...*process.Process) {
 	ginkgo.GinkgoHelper()
 	for _, scheduler := range schedulers {

@@ -13,7 +13,7 @@ import (
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
-// Every step of the demo is told here too, and what it claims is asked for again.
+// Every step of the demo runs here too, and its claims are checked again.
 var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 	var (
 		bed  *testbed.Testbed

@@ -1,11 +1,11 @@
-// Package integration runs corepin's two binaries with the shipped manifests against a real control
-// plane, simulated nodes whose CPUs the kubelet's own packages hand out, and real libvirt guests (see
-// test/harness/testbed), and asks the outside whether it is so: the API server, the kubelets' checkpoint
-// files, libvirt, /proc. corepin's own reports are never the witness.
+// Package integration runs corepin's two binaries with the shipped manifests against a real control plane
+// and real libvirt guests. The nodes are simulated; the kubelet's own packages grant their CPUs (see
+// test/harness/testbed). Assertions ask the API server, the kubelets' checkpoint files, libvirt and /proc,
+// never corepin's own reports.
 //
 // It takes root, libvirt and QEMU (hack/setup.sh), and the binaries in the directory COREPIN_BIN
-// (hack/build.sh). Where these are not, it is skipped and says so; with COREPIN_REQUIRE_ALL=1, as in CI
-// and in `make test`, that is a failure.
+// (hack/build.sh). Without these it is skipped with a message. With COREPIN_REQUIRE_ALL=1, as in CI and in
+// `make test`, that is a failure.
 package integration
 
 import (

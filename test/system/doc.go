@@ -1,15 +1,20 @@
-// Package system holds corepin against the real thing: whole machines with several NUMA nodes and hardware
-// threads (test/harness/machine), in which real kubelets run the shipped agent as the shipped DaemonSet,
-// and a VM as a pod with a libvirt and a QEMU of its own. The control plane and corepin-scheduler run on
-// the host; KubeVirt's controllers have stand-ins (test/harness/virtcontroller).
+// Package system tests corepin on real kubelets, in whole machines with several NUMA nodes and hardware
+// threads (test/harness/machine). They run the shipped agent as the shipped DaemonSet, and a VM as a pod with
+// a libvirt and a QEMU of its own. The control plane and corepin-scheduler run on the host; KubeVirt's
+// controllers have stand-ins (test/harness/virtcontroller).
 //
-// The witnesses are the kubelet's checkpoint, the API server, libvirt, and /proc and cgroups inside the
-// machines; corepin's own report is what they are compared with.
+// Assertions ask the kubelet's checkpoint, the API server, libvirt, and /proc and cgroups inside the
+// machines. corepin's own report is compared with them.
 //
-// One story is told from the boot to the last fault: each node as its kubelet knows it, feature gate and labels,
-// VMs from kubectl apply to the pins in /proc, both machines filled by corepin-scheduler and by stock
-// kube-scheduler with the same VMs, prediction against grant under every policy, and VMs that keep their CPUs
-// while everything around them is killed. Tables in the output show what was seen.
+// The specs run in one order, from the boot to the last fault:
+//
+//   - each node as its kubelet knows it, feature gate and labels;
+//   - VMs from kubectl apply to the pins in /proc;
+//   - both machines filled by corepin-scheduler and by stock kube-scheduler with the same VMs;
+//   - prediction against grant under every policy;
+//   - VMs that keep their CPUs while everything around them is killed.
+//
+// Tables in the output show what was seen.
 //
 // The suite is behind the build tag "system", since it takes up to 25 minutes on two CPUs and what
 // hack/machine.sh makes: `make test-system` runs both. When a spec fails, the logs of all processes, the objects

@@ -23,7 +23,7 @@ import (
 type fault struct {
 	name string
 	do   func(ctx context.Context, w *world, m *machine.Machine) error
-	// moves tells that the VMs get other CPUs by it, and not that they keep theirs.
+	// moves is set where the VMs get other CPUs. Otherwise they must keep theirs.
 	moves bool
 }
 
@@ -157,7 +157,7 @@ func (w *world) survives(ctx context.Context) {
 	w.resets(ctx, m, vms, &table)
 }
 
-// awaitTold waits until an event of each VMI tells that its threads were moved to the CPUs that it has now.
+// awaitTold waits until each VMI has an event that its threads were moved to the CPUs that it has now.
 func (w *world) awaitTold(ctx context.Context, vms []vm, table *strings.Builder) error {
 	for _, v := range vms {
 		selector := "reason=Moved,involvedObject.kind=VirtualMachineInstance,involvedObject.name=" + v.name
@@ -281,8 +281,8 @@ func (w *world) inPlace(ctx context.Context, v *vm) error {
 	return w.pinned(ctx, *v)
 }
 
-// watchLoss looks at a node's report and labels again and again until the function that it returns is called;
-// that tells whether ever less was there than positive evidence allowed: none of the faults is any.
+// watchLoss polls a node's report and labels until the function that it returns is called. That function
+// returns an error if a report or label was ever missing: no fault is a reason to remove one.
 func (w *world) watchLoss(ctx context.Context, name string) (stop func() error) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

@@ -139,14 +139,14 @@ func (w *world) outcomeOf(ctx context.Context, names []string) (outcome, error) 
 	return result, nil
 }
 
-// unschedulable tells whether the scheduler has looked at a pod and found no room.
+// unschedulable reports whether the scheduler has looked at a pod and found no room.
 func unschedulable(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
 		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable
 	})
 }
 
-// disjoint tells whether each CPU of a machine is granted once or is in the shared pool.
+// disjoint reports whether each CPU of a machine is granted once or is in the shared pool.
 func (w *world) disjoint(ctx context.Context) error {
 	for _, m := range w.machines {
 		state, err := readCheckpoint(ctx, m)

@@ -38,7 +38,7 @@ func (w *world) awaitPinned(ctx context.Context, v vm) error {
 	return await.Every(ctx, glance, "the vCPUs of "+v.name+" to be pinned", limit, func(ctx context.Context) error { return w.pinned(ctx, v) })
 }
 
-// pinned tells whether every vCPU thread may run on one CPU, a granted one and its own, and libvirt says
+// pinned reports whether every vCPU thread may run on one CPU, a granted one and its own, and libvirt says
 // the same.
 func (w *world) pinned(ctx context.Context, v vm) error {
 	spec, ok := w.GuestOf(v.pod)
@@ -106,7 +106,7 @@ func checkPins(spec guest.Spec, granted cpuset.Set, pins map[int]string, threads
 	return nil
 }
 
-// isolated tells whether the main thread, which is the emulator, and the IO thread run on the one CPU that
+// isolated reports whether the main thread, which is the emulator, and the IO thread run on the one CPU that
 // the vCPUs leave of those granted. QEMU's helpers that ran before stay where they were: see agent/libvirt.
 func isolated(threads []machine.Thread, granted cpuset.Set) error {
 	var vcpus cpuset.Set
@@ -131,7 +131,7 @@ func isolated(threads []machine.Thread, granted cpuset.Set) error {
 	return nil
 }
 
-// unpinned tells whether all threads of a guest may run on all CPUs that are granted: nobody has pinned it.
+// unpinned reports whether all threads of a guest may run on all CPUs that are granted: nobody has pinned it.
 func unpinned(threads []machine.Thread, granted cpuset.Set) error {
 	var errs []error
 	for _, thread := range threads {

@@ -22,7 +22,7 @@ func (w *world) notice(ctx context.Context) {
 	}
 }
 
-// revive boots the machines that stand still, so that the specs after one that failed are told all the same.
+// revive boots the machines that stand still, so that the specs after a failed one run all the same.
 func (w *world) revive(ctx context.Context) {
 	for name, still := range w.stoodStill {
 		say("%s: booting again, since %v", name, still)

@@ -1,7 +1,7 @@
 // Package await waits for a state that another process brings about.
 //
-// The whole harness waits through it, so that no test sleeps for a fixed time, every wait ends, and
-// a wait that ends in vain says what it saw last: that line is most of the work of reading a failure.
+// The whole harness waits through it. No test sleeps for a fixed time, and every wait has a deadline. A
+// wait that times out prints the last state that it saw.
 package await
 
 import (

@@ -112,7 +112,7 @@ func (c *Cluster) resource(object *unstructured.Unstructured) (dynamic.ResourceI
 	return c.object.Resource(mapping.Resource).Namespace(namespace), nil
 }
 
-// retriable tells whether the error may go away while definitions and namespaces settle. NotFound
+// retriable reports whether the error may go away while definitions and namespaces settle. NotFound
 // from an apply, which creates, means that its kind or its namespace is not there.
 func retriable(err error) bool {
 	return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) || apierrors.IsServerTimeout(err) ||

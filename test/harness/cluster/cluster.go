@@ -1,17 +1,15 @@
 // Package cluster runs a Kubernetes control plane for tests: etcd, kube-apiserver and
 // kube-controller-manager, the real ones, as child processes on loopback.
 //
-// What it promises. RBAC and the node authorizer decide, admission plugins are the defaults (with
-// ValidatingAdmissionPolicy) plus NodeRestriction, so that a manifest or a role that works here works
-// on a cluster. The admin identity is for setting up only: what is under test gets a kubeconfig of
-// its own service account. Every wait has a deadline and tells the last state; a server that does
-// not come up is reported with the end of its log. Nothing outlives the test.
+// RBAC, the node authorizer, NodeRestriction and the default admission plugins are on, so a manifest or a
+// role that works here works on a cluster. The admin identity is for setting up only: what is under test
+// gets a kubeconfig of its own service account. Every wait has a deadline and prints the last state. A
+// server that does not come up is reported with the end of its log. Nothing outlives the test.
 //
-// What it is not. There is no kubelet and no scheduler: nodes are test/harness/simnode or
-// test/harness/machine, the scheduler is ours. The controllers that make pods out of Deployments and
-// DaemonSets run only where Options ask for them: elsewhere the manifests are applied as they are
-// shipped, and the processes they stand for are started by the test with StartProcess, which can kill
-// them too.
+// There is no kubelet and no scheduler: nodes are test/harness/simnode or test/harness/machine, and the
+// scheduler is ours. The controllers that make pods out of Deployments and DaemonSets run only where
+// Options ask for them. Elsewhere the manifests are applied as they are shipped, and the test starts the
+// processes of their pods with StartProcess, which can kill them too.
 //
 // The servers come from one binary, hack/clusterd, which must have been built before.
 package cluster

@@ -1,6 +1,6 @@
-// Package guest runs the virtual machine of a launcher pod on a simulated node, under a libvirtd of its
-// own, so that the agent has a libvirt to talk to where it would find KubeVirt's: a socket in the pod's
-// emptyDir volume libvirt-runtime.
+// Package guest runs the virtual machine of a launcher pod on a simulated node. Each guest has a libvirtd
+// of its own. The agent finds its socket where KubeVirt has it: in the pod's emptyDir volume
+// libvirt-runtime.
 //
 // There are three runners, and what each proves differs:
 //
@@ -12,9 +12,9 @@
 //   - None: no guest and no libvirt at all. The pod says it runs; nothing can be pinned.
 //
 // Each libvirtd runs in session mode as user nobody, in a private directory, the way virt-launcher runs
-// its own (KubeVirt v1.8, cmd/virt-launcher). It is handed its listening socket by systemd's socket
-// activation protocol: the socket can then lie in a directory that only root may enter and whose path is
-// longer than the 107 bytes a socket address holds, as is true of the real kubelet's pod directories.
+// its own (KubeVirt v1.8, cmd/virt-launcher). It gets its listening socket by systemd's socket activation
+// protocol. That allows a socket in a directory that only root may enter, with a path longer than the 107
+// bytes of a socket address. The real kubelet's pod directories are like that.
 //
 // A guest belongs to the process that started it. Stop ends it without a trace; if that process dies,
 // libvirt destroys the domain and libvirtd ends itself within seconds. What is then left is libvirtd's

@@ -93,7 +93,7 @@ const (
 	qemuURI = "qemu+%s:///session"
 )
 
-// alive tells whether a process runs; one that ended but that init has not yet waited for does not.
+// alive reports whether a process runs; one that ended but that init has not yet waited for does not.
 func alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err == nil && !strings.Contains(string(stat), ") Z ")

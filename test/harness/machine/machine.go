@@ -20,8 +20,8 @@ import (
 // deadline is for what takes seconds on an idle host and minutes on one that is shared.
 const deadline = 5 * time.Minute
 
-// A boot takes less than a minute. On a busy host an emulated machine may stand still, all its CPUs at odds over
-// QEMU's one lock, and say on its console that RCU stalls (seen with QEMU 7.2): then the boot is begun again.
+// A boot takes less than a minute. On a busy host an emulated machine may stand still, with all its CPUs waiting
+// for QEMU's one lock. Its console then reports RCU stalls (seen with QEMU 7.2), and the boot is begun again.
 const (
 	bootPatience = 2 * time.Minute
 	bootTries    = 3

@@ -13,10 +13,10 @@ import (
 const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+sse4.2,+popcnt"
 
 // kernelOptions make emulated CPUs less slow. Without mitigations a system call does not change page tables,
-// which costs QEMU all that it has translated of addresses; grace periods of RCU, of which every container
-// takes many, wait for no idle CPU; and nothing watches clocks and CPUs that stutter when the host is busy.
-// The CPUs' ticks come one after the other: those of sixteen at once wait for QEMU's one lock, and on a busy
-// host that can take longer than it is to the next tick, so that a CPU does nothing else any more.
+// which would cost QEMU its translated addresses. Grace periods of RCU, which every container needs many of,
+// wait for no idle CPU. Nothing watches clocks and CPUs that stutter when the host is busy. The CPUs' ticks
+// come one after the other. Sixteen at once would wait for QEMU's one lock, on a busy host for longer than the
+// time to the next tick, and the CPUs would do nothing else.
 const kernelOptions = "quiet skew_tick=1 mitigations=off rcupdate.rcu_expedited=1 audit=0 apparmor=0 nowatchdog tsc=reliable"
 
 // command is the QEMU of this machine. The disks appear in the order in which they are given: vda is the

@@ -133,7 +133,7 @@ func (p *Process) LogFile() string {
 // Exited is closed when the latest start has ended.
 func (p *Process) Exited() <-chan struct{} { return p.life().exited }
 
-// Running tells whether the process has not exited.
+// Running reports whether the process has not exited.
 func (p *Process) Running() bool {
 	select {
 	case <-p.Exited():

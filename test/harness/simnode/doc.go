@@ -1,11 +1,16 @@
 // Package simnode is a node without a machine: a directory tree that stands for one, and the kubelet's
 // own packages deciding over it.
 //
-// What is real: the CPU manager and the topology manager of k8s.io/kubernetes v1.36.3 admit or refuse
-// every pod and write the checkpoint file cpu_manager_state; the kubelet's fit predicate gives OutOfcpu
-// and its kin; cadvisor, the kubelet's own reader, reads the topology from the simulated /sys; pods, the
-// Node object, its Lease and the events go through a real API server; a guest, where there is one, runs
-// under a real libvirtd (package guest). An agent pointed at the tree cannot tell it from a host:
+// What is real:
+//
+//   - The CPU manager and the topology manager of k8s.io/kubernetes v1.36.3 admit or refuse every pod and
+//     write the checkpoint file cpu_manager_state.
+//   - The kubelet's fit predicate gives OutOfcpu and the like.
+//   - cadvisor, the kubelet's own reader, reads the topology from the simulated /sys.
+//   - Pods, the Node object, its Lease and the events go through a real API server.
+//   - A guest, where there is one, runs under a real libvirtd (package guest).
+//
+// An agent that reads the tree cannot distinguish it from a host:
 //
 //	<dir>/sys/devices/system/{cpu,node}   what the kernel would show
 //	<dir>/kubelet/config.yaml             KubeletConfiguration

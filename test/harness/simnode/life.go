@@ -176,14 +176,14 @@ func (n *Node) observe(ctx context.Context, l *life, pods []*corev1.Pod) {
 	}
 }
 
-// over tells whether the pod has ended for good, so that it takes nothing of the node.
+// over reports whether the pod has ended for good, so that it takes nothing of the node.
 func (p *podState) over() bool {
 	phase := p.pod.Status.Phase
 	return p.rejection != nil || phase == corev1.PodFailed || phase == corev1.PodSucceeded ||
 		p.sandbox != nil && p.sandbox.state().progress >= ended
 }
 
-// empty tells whether nothing of the pod is left on the node.
+// empty reports whether nothing of the pod is left on the node.
 func (p *podState) empty() bool {
 	return p.sandbox == nil || p.sandbox.state().progress == stopped
 }

@@ -301,7 +301,7 @@ func TestKilledKubeletLeavesGuestsAlone(t *testing.T) {
 	}
 }
 
-// handGuests starts guests when it is told to.
+// handGuests starts guests when the test releases them.
 type handGuests struct {
 	guest.None
 	release chan struct{}

@@ -1,11 +1,10 @@
-// Package story is the main job of corepin, told in steps on a testbed: VMs are scheduled, their CPUs
-// granted, their vCPUs pinned; what must be refused is refused; labels come and go with the CPU manager
+// Package story runs the main job of corepin in steps on a testbed: VMs are scheduled, their CPUs
+// granted, their vCPUs pinned. What must be refused is refused. Labels come and go with the CPU manager
 // and with the feature gate.
 //
-// The demo tells it to a person, the integration suite tells it with questions in between. So that the
-// two cannot drift apart there is one list of steps, and what a step reports it has read from outside
-// corepin: the API server, the kubelets' checkpoint files, virsh, /proc. The suite asks the same places
-// again with code of its own.
+// The demo and the integration suite run the same list of steps, so they cannot drift apart. What a step
+// reports it has read from outside corepin: the API server, the kubelets' checkpoint files, virsh, /proc.
+// The suite asks the same places again with code of its own.
 package story
 
 import (

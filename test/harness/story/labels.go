@@ -58,7 +58,7 @@ func (s *Story) gate(ctx context.Context) ([]string, error) {
 		}
 	}
 	facts = append(facts, fmt.Sprintf("on: labels back %.1fs later", time.Since(start).Seconds()))
-	// Off once more: what a person has set has to stay, and the others' going tells that the agents have
+	// Off once more: what a person has set has to stay, and the others going shows that the agents have
 	// seen the switch.
 	if err := s.bed.SetGates(ctx, "DataVolumes"); err != nil {
 		return facts, err

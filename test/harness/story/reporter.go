@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Reporter is told what happens while it happens.
+// Reporter gets each step when it ends.
 type Reporter interface {
 	// Step is called when a step has ended; what it found out is in facts, a line each.
 	Step(name string, took time.Duration, facts []string, err error)

@@ -1,12 +1,12 @@
-// Package testbed is corepin at work, whole: a control plane, the shipped manifests, the two shipped
-// binaries, simulated nodes with their guests, and a stand-in for KubeVirt's virt-controller. The demo
-// and the integration suite are both told on it.
+// Package testbed runs all of corepin: a control plane, the shipped manifests, the two shipped binaries,
+// simulated nodes with their guests, and a stand-in for KubeVirt's virt-controller. The demo and the
+// integration suite use it.
 //
-// Everybody has the identity and the rights they would have on a cluster. The scheduler and the agents
-// act as the service accounts of the manifests, with the configuration of the manifests' ConfigMaps
-// (only directories, ports and the leader election's patience are replaced); each simulated kubelet acts
-// as its node, under NodeRestriction; the stand-in has a role of its own. The admin sets up and looks,
-// and does nothing else.
+// Every process has the identity and the rights that it has on a cluster. The scheduler and the agents
+// act as the service accounts of the manifests, with the configuration of the manifests' ConfigMaps. Only
+// directories, ports and the leader election's durations are replaced. Each simulated kubelet acts as its
+// node, under NodeRestriction; the stand-in has a role of its own. The admin identity only sets up and
+// looks.
 //
 // The Deployment and the DaemonSet are applied too, but nothing makes pods of them: there is no
 // container runtime. Their processes are started here, and can be killed here.
@@ -57,7 +57,7 @@ type Options struct {
 	Machines []Machine
 	// Controllers are controllers beside the ones that every test cluster gets; see test/harness/cluster.
 	Controllers []string
-	// Log is told of each start; nil = nobody.
+	// Log gets a line for each start; nil discards them.
 	Log io.Writer
 }
 

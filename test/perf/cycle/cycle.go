@@ -2,8 +2,8 @@
 //
 // The scheduler is k8s.io/kubernetes/pkg/scheduler, built by its own constructor from a KubeSchedulerConfiguration, with
 // plugin DedicatedCPU where that enables it. Its cache, its snapshot and its algorithm (SchedulePod) are the real
-// ones. What is left out is the queue, binding and every watch: nodes, pods and reports are told to it
-// directly, and the API server behind it knows nothing. So it decides as in a cluster in which everything
+// ones. The queue, binding and every watch are left out: nodes, pods and reports are given to the scheduler directly,
+// and the API server behind it is empty. So it decides as in a cluster in which everything
 // is known at once, and nothing else costs CPU time.
 package cycle
 
@@ -121,12 +121,12 @@ func (s *Scheduler) AddNode(ctx context.Context, node *corev1.Node) {
 	s.scheduler.Cache.AddNode(klog.FromContext(ctx), node)
 }
 
-// ChangeNode tells of a node that has changed.
+// ChangeNode updates a node that has changed.
 func (s *Scheduler) ChangeNode(ctx context.Context, before, now *corev1.Node) {
 	s.scheduler.Cache.UpdateNode(klog.FromContext(ctx), before, now)
 }
 
-// Reads tells whether Report does anything: whether the plugin is there.
+// Reads reports whether Report does anything: whether the plugin is there.
 func (s *Scheduler) Reads() bool { return s.reports != nil }
 
 // Report tells of a node's NodeCPU.
@@ -144,7 +144,7 @@ func (s *Scheduler) Bound(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
-// Gone tells that a pod is there no more.
+// Gone removes a pod that has left the cluster.
 func (s *Scheduler) Gone(ctx context.Context, pod *corev1.Pod) error {
 	if err := errors.Join(s.scheduler.Cache.RemovePod(klog.FromContext(ctx), pod), s.pods.Delete(pod)); err != nil {
 		return fmt.Errorf("telling the scheduler that pod %s is gone: %w", pod.Name, err)

@@ -1,34 +1,35 @@
 // Command packing measures where schedulers put dedicated VMs, and what the kubelets say to it.
 //
-// A hundred nodes of three machine types get the same seeded trace of VMs that come and go, once through stock
-// kube-scheduler, scoring LeastAllocated (its default) and MostAllocated, and once through corepin with each
-// scoring strategy. It is a simulation, and this is what is real in it:
+// A hundred nodes of three machine types get the same seeded trace of VMs that come and go. Stock
+// kube-scheduler runs it with LeastAllocated (its default) and MostAllocated, corepin with each scoring
+// strategy. It is a simulation. Real in it are:
 //
 //   - The schedulers: kube-scheduler's own cycle with all default plugins, and for corepin with the configuration
 //     in manifests/base (test/perf/cycle). Only queue, binding and API server are left out: the trace is the queue,
-//     and a bound pod is told to the scheduler at once.
+//     and the scheduler learns of a bound pod at once.
 //   - The kubelets: every bound pod goes to the CPU manager and the topology manager of k8s.io/kubernetes, and to
 //     the kubelet's fit predicate (test/harness/simnode). They admit or refuse it, and their state is what
-//     corepin gets as the node's report, before the next VM comes. So reports are current here; what
-//     happens while they are not is for test/integration.
+//     corepin gets as the node's report, before the next VM comes. So reports are current here. Late reports
+//     are for test/integration.
 //
-// Every launcher pod has a sidecar of 200m in the shared pool, so a node never gives all its CPUs to VMs:
+// Every launcher pod has a sidecar of 200m in the shared pool, so a node never gives all its CPUs to VMs.
 // kube-scheduler counts the sidecars, and a node with 62 CPUs takes 28 VMs of 2 CPUs.
 //
-// There are two classes of traces: mixed has VMs of 1, 2, 3, 4, 8, 16 and 32 CPUs, every fifth with a CPU more for
-// its emulator thread; even has even sizes only, the emulator thread's completed to two. Each is run in two
+// There are two classes of traces. "mixed" has VMs of 1, 2, 3, 4, 8, 16 and 32 CPUs; every fifth has one CPU more,
+// for its emulator thread. "even" has even sizes only; the emulator thread gets two CPUs. Each is run in two
 // ways. Fill: VMs come and stay, until a tenth more was asked for than there is. Churn: VMs come and go, asking at
-// first for 85 and then for 115 of 100 CPUs. A VM that is refused or finds no node is lost; in the columns "with
-// retries" a refused one is tried up to five times more, as its controller would. What is stranded is
-// counted from the trace's own VMs: of each size, the free CPUs on nodes that could not take such a VM,
+// first for 85 and then for 115 of 100 CPUs. A VM that is refused or finds no node is lost. In the columns "with
+// retries" a refused one is tried up to five times more, as its controller would. Stranded CPUs are
+// counted with the trace's own VMs: of each size, the free CPUs on nodes that could not take such a VM,
 // weighted by how often the size comes.
 //
-// With -apart the VMs come in applications of three, each of which prefers hosts without another VM of its application:
-// what users write who want their VMs apart, and what it costs in CPUs placed. Without it no VM prefers a host.
+// With -apart the VMs come in applications of three. Each VM prefers hosts without another VM of its application.
+// The table then shows what this preference costs in CPUs placed. Without it no VM prefers a host.
 //
-// Ties between nodes fall to kube-scheduler's own dice, so figures differ from run to run, by about two in a
-// thousand. At the end of a fill every contender that has no refusals is that close to what is possible: what is left
+// kube-scheduler chooses at random between equal nodes, so figures differ from run to run, by about two in a
+// thousand. At the end of a fill every scheduler without refusals is that close to what is possible: what is left
 // over is what the sidecars ask for. One that lost small VMs to refusals can end a little higher, since it has
+// fewer sidecars.
 // fewer sidecars.
 package main
 

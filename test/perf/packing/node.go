@@ -111,7 +111,7 @@ func (n *node) taken() cpuset.Set {
 	return all
 }
 
-// takes tells whether the node could take one VM more.
+// takes reports whether the node could take one VM more.
 func (n *node) takes(cpus int) bool {
 	pod := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{Name: compute, CPUs: cpus}}}
 	return n.milli >= 1000*cpus+sidecarMilli && kubeletcpu.Admit(&n.view, &pod).Verdict == kubeletcpu.Admitted

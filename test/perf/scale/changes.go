@@ -36,9 +36,9 @@ const (
 	ticksPerSecond = 100
 )
 
-// measureChanges measures corepin-scheduler, as a process of its own, while reports change and no pod is there:
-// every size in turn, with no change, and then with changesPerSecond, each of which grants CPUs or takes them
-// back.
+// measureChanges measures corepin-scheduler, as a process of its own, while reports change and there is no pod.
+// It measures each size first without changes and then with changesPerSecond. Each change grants CPUs or takes
+// them back.
 func measureChanges(ctx context.Context, o *options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-scale -changes, %s, %s; corepin-scheduler as a process beside etcd and API server\n", time.Now().Format("2006-01-02"), host())

@@ -13,26 +13,18 @@
 // for the stock scheduler too, which does not read the reports, so that both share the machine with the
 // same load. A launcher pod of corepin's that would be refused ends the benchmark.
 //
-// Two runs of the same scheduler differ by more than what is asked about, and a machine that is one of many on a host gets
-// slower and faster in minutes. So the runs of a round are stock, corepin, corepin, stock (the next round's the other way
-// round): what changes steadily falls on both alike, and what stock differs from itself stands beside the ratio. Each run is
-// a process of its own, which inherits no heap from the one before. CPU time is told too, because waiting for
-// a busy host is not in it.
+// Two runs of the same scheduler differ by more than what is asked about, and a virtual machine gets slower and
+// faster in minutes. So the runs of a round are stock, corepin, corepin, stock; the next round is the other way
+// round. A steady change of speed affects both alike, and the difference of stock to itself is printed beside
+// the ratio. Each run is a process of its own, which inherits no heap from the one before. CPU time is printed
+// too, because it does not include waiting for a busy host.
 //
 // With -cycles it measures the CPU time of scheduling cycles without a control plane around them (cycles.go), which a
 // busy machine distorts least. With -changes it measures the scheduler beside nothing but changing reports instead (changes.go).
 //
-// Where the plugin's time goes, by a profile of -cycles with 5,000 nodes (500 of them looked at for a pod; Go 1.26, an Intel
-// VM of 2 CPUs): a fifth of a millisecond for a pod in the plugin itself, of which half is waiting for
-// the memory that has the prediction, and a quarter predicting and rating the two or three nodes that have changed
-// since; and about as much again in the other plugins, whose own data it pushes out of the processor's caches. A
-// plugin that does nothing costs a fiftieth of a cycle at most. Tried and given up: a map by node name and a lock for each
-// prediction (six times the time); keeping verdict and rating beside the key, which would save one line of memory a
-// node, but lets a verdict outlive its prediction unless both are taken back in one step.
-//
 // The whole control plane runs on the machine of the benchmark, and with few CPUs it takes most of them. So
-// beside the ratio of throughputs the time that the plugin takes at each of its extension points counts. A dash there:
-// not called, or none kept by the framework's recorder, which has room for a thousand figures a second.
+// the time that the plugin takes at each of its extension points counts beside the ratio of throughputs. A dash means
+// that the point was not called, or that the framework's recorder kept no figure: it has room for a thousand a second.
 package main
 
 import (

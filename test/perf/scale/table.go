@@ -24,8 +24,8 @@ type result struct {
 	Points        map[string]map[string]float64 // microseconds of a call, by plugin and extension point
 }
 
-// plugins are ours and two of the stock ones, to compare with: NodeUnschedulable reads two fields of a node, so what it
-// takes is what the framework's clock and a busy machine add to each; NodeResourcesFit counts.
+// plugins are ours and two of the stock ones, to compare with. NodeUnschedulable reads two fields of a node, so its
+// time is what the framework's clock and a busy machine add to each plugin. NodeResourcesFit counts.
 var plugins = []string{dedicatedcpu.Name, "NodeUnschedulable", "NodeResourcesFit"}
 
 // pluginPoints are the extension points of the plugin that a cycle calls, in order.
