@@ -56,7 +56,7 @@ images: ## Build the OCI images of scheduler and agent into bin/images/
 
 # The last package times the kubelet's own code beside ours.
 bench: ## Run the benchmarks
-	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubeletcpu
+	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubelet136
 
 bench-agent: setup build ## Measure the agent: latency, idle CPU and memory, writes
 	@go run ./hack/benchagent -bin $(BINARIES)

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds pkg/kubeletcpu against the packages of each kubelet in the tree: STEPS admissions of pods that are
+# Holds pkg/kubelet/admission against the packages of each kubelet in the tree: STEPS admissions of pods that are
 # made up from SEED (0: another one each time) on all processors, the scenarios of testdata, the reading of
 # pods, and the fit checks after the grant. Prints steps, seeds and what was covered; a mismatch is shrunk and
 # printed as a scenario.
@@ -12,7 +12,7 @@ export CGO_ENABLED=${CGO_ENABLED:-0}
 steps=${1:?usage: hack/conformance.sh STEPS SEED}
 seed=${2:?usage: hack/conformance.sh STEPS SEED}
 status=0
-for module in test/conformance/kubeletcpu test/conformance/kubelet137; do
+for module in test/conformance/kubelet136 test/conformance/kubelet137; do
 	go -C "$module" test -vet=off -count=1 -timeout=0 -v . -steps "$steps" -seed "$seed" || status=1
 done
 exit $status

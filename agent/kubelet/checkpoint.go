@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // checkpointFile is the name of the CPU manager's state file in the kubelet's root directory
@@ -89,7 +89,7 @@ func (s checkpointState) parse() (Checkpoint, error) {
 	if s.PolicyName == nil || s.DefaultCPUSet == nil {
 		return Checkpoint{}, fmt.Errorf("policyName or defaultCpuSet is missing: %w", errUnknownCheckpoint)
 	}
-	if *s.PolicyName != kubeletcpu.CPUManagerStatic && *s.PolicyName != kubeletcpu.CPUManagerNone {
+	if *s.PolicyName != cpumanager.PolicyStatic && *s.PolicyName != cpumanager.PolicyNone {
 		return Checkpoint{}, fmt.Errorf("policy %.40q: %w", *s.PolicyName, errUnknownCheckpoint)
 	}
 	shared, err := cpuset.Parse(*s.DefaultCPUSet)
@@ -118,7 +118,7 @@ func (s checkpointState) parse() (Checkpoint, error) {
 // its policy has filled the shared pool (NewCheckpointState, then policy.Start). Containers of one pod may
 // hold the same CPUs: an app container takes over those of init containers.
 func (c Checkpoint) validate() error {
-	if c.Policy == kubeletcpu.CPUManagerStatic && c.Shared.IsEmpty() && len(c.Granted) == 0 {
+	if c.Policy == cpumanager.PolicyStatic && c.Shared.IsEmpty() && len(c.Granted) == 0 {
 		return errors.New("the kubelet has not filled the shared pool yet; if this stays, look into the kubelet's log")
 	}
 	taken := c.Shared

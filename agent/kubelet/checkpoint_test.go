@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // Files as kubelets write them.
@@ -32,13 +32,13 @@ func TestParseCheckpoint(t *testing.T) {
 		granted              grants
 		podLevel             bool
 	}{
-		"policy none":          {stateNone, kubeletcpu.CPUManagerNone, "", grants{}, false},
-		"V2":                   {stateV2, kubeletcpu.CPUManagerStatic, "0,3-64,67-127", grants{"8f3b": {"c0": cpuset.Of(1, 2, 65, 66)}}, false},
-		"V3":                   {stateV3, kubeletcpu.CPUManagerStatic, "0-3", grants{"p": {"a": cpuset.Of(4, 5, 6, 7), "b": cpuset.Of(4, 5, 6, 7)}}, true},
-		"V4 prefers data":      {stateV4, kubeletcpu.CPUManagerStatic, "0-5", grants{"p": {"a": cpuset.Of(6, 7)}}, false},
-		"between two writes":   {stateBetween, kubeletcpu.CPUManagerStatic, "0-1", grants{}, false},
-		"a reused CPU":         {stateReused, kubeletcpu.CPUManagerStatic, "0-1", grants{"p": {"init": cpuset.Of(2, 3), "app": cpuset.Of(2, 3, 4, 5)}}, false},
-		"an empty shared pool": {stateFull, kubeletcpu.CPUManagerStatic, "", grants{"p": {"app": cpuset.Of(2, 3, 4, 5)}}, false},
+		"policy none":          {stateNone, cpumanager.PolicyNone, "", grants{}, false},
+		"V2":                   {stateV2, cpumanager.PolicyStatic, "0,3-64,67-127", grants{"8f3b": {"c0": cpuset.Of(1, 2, 65, 66)}}, false},
+		"V3":                   {stateV3, cpumanager.PolicyStatic, "0-3", grants{"p": {"a": cpuset.Of(4, 5, 6, 7), "b": cpuset.Of(4, 5, 6, 7)}}, true},
+		"V4 prefers data":      {stateV4, cpumanager.PolicyStatic, "0-5", grants{"p": {"a": cpuset.Of(6, 7)}}, false},
+		"between two writes":   {stateBetween, cpumanager.PolicyStatic, "0-1", grants{}, false},
+		"a reused CPU":         {stateReused, cpumanager.PolicyStatic, "0-1", grants{"p": {"init": cpuset.Of(2, 3), "app": cpuset.Of(2, 3, 4, 5)}}, false},
+		"an empty shared pool": {stateFull, cpumanager.PolicyStatic, "", grants{"p": {"app": cpuset.Of(2, 3, 4, 5)}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ParseCheckpoint([]byte(tc.file))

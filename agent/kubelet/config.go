@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 const kubeletConfigKind = "KubeletConfiguration"
@@ -30,7 +30,7 @@ func ParseConfig(data []byte) (Config, error) {
 
 func configOf(file *kubeletconfig.KubeletConfiguration) (Config, error) {
 	c := Config{
-		CPUManagerPolicy:       or(file.CPUManagerPolicy, kubeletcpu.CPUManagerNone),
+		CPUManagerPolicy:       or(file.CPUManagerPolicy, cpumanager.PolicyNone),
 		CPUManagerOptions:      file.CPUManagerPolicyOptions,
 		TopologyManagerPolicy:  or(file.TopologyManagerPolicy, kubeletconfig.NoneTopologyManagerPolicy),
 		TopologyManagerScope:   or(file.TopologyManagerScope, kubeletconfig.ContainerTopologyManagerScope),

@@ -2,7 +2,7 @@ package label
 
 import (
 	"corepin.dev/corepin/agent/kubelet"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // The labels.
@@ -53,14 +53,14 @@ func Decide(gate, static Answer) Action {
 // Static reports whether the CPU manager runs with policy static, by what was last read. What was read before
 // a failure is no evidence, and neither is a state file that the kubelet itself contradicts.
 func Static(s *kubelet.State) Answer {
-	static := s.Checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic
+	static := s.Checkpoint.Value.Policy == cpumanager.PolicyStatic
 	says := s.Allocatable
 	switch {
 	case !s.Checkpoint.Known || s.Checkpoint.Err != nil:
 		return Unknown
 	case says.Known && says.Err == nil && says.Value.IsEmpty() == static:
 		return Unknown
-	case s.Checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic:
+	case s.Checkpoint.Value.Policy == cpumanager.PolicyStatic:
 		return Yes
 	default:
 		return No

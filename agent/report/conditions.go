@@ -11,7 +11,8 @@ import (
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -72,7 +73,7 @@ func running(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 			c.Status = last.Status
 		}
 		c.Message = failing("the kubelet's CPU manager state", checkpoint, last.Message)
-	case checkpoint.Value.Policy == kubeletcpu.CPUManagerStatic:
+	case checkpoint.Value.Policy == cpumanager.PolicyStatic:
 		c.Status = metav1.ConditionTrue
 		c.Reason = ReasonPolicyStatic
 		c.Message = "the kubelet's CPU manager runs with policy static"
@@ -169,7 +170,7 @@ func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, r *Resolved) []problem {
 	if err != nil {
 		return append(problems, problem{ReasonContradiction, err.Error()})
 	}
-	demand := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{CPUs: 1}}}
+	demand := admission.Pod{Guaranteed: true, Containers: []admission.Container{{CPUs: 1}}}
 	why := node.Inexact(demand)
 	if why != "" {
 		problems = append(problems, problem{ReasonNotModelled, why})

@@ -13,7 +13,7 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // Facts are everything that a report is made from.
@@ -92,7 +92,7 @@ func resolve(f Facts, last *v1alpha1.NodeCPUStatus) *Resolved {
 // notAllocatable are the CPUs that the kubelet says it may not grant; nil where it did not say.
 func (r *Resolved) notAllocatable() *cpuset.Set {
 	allocatable := r.Kubelet.Allocatable
-	if !allocatable.Known || !r.Host.Known || r.CPUManager.Policy != kubeletcpu.CPUManagerStatic || allocatable.Value.IsEmpty() {
+	if !allocatable.Known || !r.Host.Known || r.CPUManager.Policy != cpumanager.PolicyStatic || allocatable.Value.IsEmpty() {
 		return nil
 	}
 	cpus := r.Host.Value.CPUs().Minus(allocatable.Value)
@@ -102,14 +102,14 @@ func (r *Resolved) notAllocatable() *cpuset.Set {
 // reservedBy are the CPUs that a kubelet with that configuration keeps for the system; nil where that is not known.
 // An amount becomes CPUs by the static policy's own allocator. Policy none makes nothing of an amount.
 func (r *Resolved) reservedBy(config kubelet.Config) *cpuset.Set {
-	if !config.ReservedCPUs.IsEmpty() || config.ReservedCount == 0 || r.CPUManager.Policy == kubeletcpu.CPUManagerNone {
+	if !config.ReservedCPUs.IsEmpty() || config.ReservedCount == 0 || r.CPUManager.Policy == cpumanager.PolicyNone {
 		return &config.ReservedCPUs
 	}
-	model, err := kubeletcpu.ParseCPUManager(r.CPUManager.Policy, config.CPUManagerOptions)
+	model, err := cpumanager.Parse(r.CPUManager.Policy, config.CPUManagerOptions)
 	if err != nil || r.CPUManager.Policy == "" || !r.Host.Known {
 		return nil
 	}
-	cpus, err := kubeletcpu.ReservedByCount(r.Host.Value, model, r.Minor, config.ReservedCount)
+	cpus, err := cpumanager.ReservedByCount(r.Host.Value, model, r.Minor, config.ReservedCount)
 	if err != nil {
 		return nil // a kubelet that cannot reserve them does not run
 	}
@@ -117,7 +117,7 @@ func (r *Resolved) reservedBy(config kubelet.Config) *cpuset.Set {
 }
 
 // static reports whether the kubelet's CPU manager runs with policy static.
-func (r *Resolved) static() bool { return r.CPUManager.Policy == kubeletcpu.CPUManagerStatic }
+func (r *Resolved) static() bool { return r.CPUManager.Policy == cpumanager.PolicyStatic }
 
 // minor is 36 for "v1.36.3", and 0 for what is no version.
 func minor(kubeletVersion string) int {

@@ -13,7 +13,8 @@ import (
 
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -65,14 +66,14 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 			"will not start: its CPU manager's policy will be %s, and cpu_manager_state was written with %s; drain the node and remove that file first, or the %d pods with CPUs of their own lose them",
 			next.CPUManagerPolicy, checkpoint.Policy, len(checkpoint.Granted))}
 	}
-	if checkpoint.Policy != kubeletcpu.CPUManagerStatic {
+	if checkpoint.Policy != cpumanager.PolicyStatic {
 		return nil
 	}
 	node, err := nodeAfterRestart(s, r)
 	if err != nil {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
 	}
-	var all []kubeletcpu.Grant
+	var all []admission.Grant
 	for _, uid := range slices.Sorted(maps.Keys(checkpoint.Granted)) {
 		all = append(all, grantsOf(checkpoint, uid)...)
 	}
@@ -92,7 +93,7 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 }
 
 // nodeAfterRestart is the node with its next configuration and its present state.
-func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*kubeletcpu.Node, error) {
+func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, error) {
 	status := s.DeepCopy()
 	status.CPUManager.Options = r.Next.CPUManagerOptions
 	status.TopologyManager = topologyManagerOf(r.Next)
@@ -104,22 +105,22 @@ func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*kubeletcpu.Node,
 }
 
 // grantsOf are the CPUs that a pod holds: those of the pod as a whole, where it has any, and those of its containers.
-func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []kubeletcpu.Grant {
-	var grants []kubeletcpu.Grant
+func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []admission.Grant {
+	var grants []admission.Grant
 	whole, asOne := checkpoint.Pods[uid]
 	if asOne {
-		grants = append(grants, kubeletcpu.Grant{CPUs: whole})
+		grants = append(grants, admission.Grant{CPUs: whole})
 	}
 	containers := checkpoint.Granted[uid]
 	for _, name := range slices.Sorted(maps.Keys(containers)) {
-		grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name], Part: asOne})
+		grants = append(grants, admission.Grant{Container: name, CPUs: containers[name], Part: asOne})
 	}
 	return grants
 }
 
 // readmitted are the pods that the kubelet would fail, each with its reason, and those that it would give other CPUs.
 // The latter are pods that hold CPUs as a whole. Both are in order of age, the oldest first.
-func readmitted(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
+func readmitted(node *admission.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
 	pods = slices.Clone(pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
@@ -129,12 +130,12 @@ func readmitted(node *kubeletcpu.Node, pods []*corev1.Pod, checkpoint kubelet.Ch
 		if len(held) == 0 || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
-		demand := kubeletcpu.PodOf(pod)
-		d := kubeletcpu.Readmit(node, &demand, held)
+		demand := admission.PodOf(pod)
+		d := admission.Readmit(node, &demand, held)
 		switch {
-		case d.Verdict == kubeletcpu.Refused:
+		case d.Verdict == admission.Refused:
 			refused = append(refused, fmt.Sprintf("%s/%s (%s)", pod.Namespace, pod.Name, d.Reason))
-		case d.Granted() != (kubeletcpu.Decision{Grants: held}).Granted():
+		case d.Granted() != (admission.Decision{Grants: held}).Granted():
 			moved = append(moved, pod.Namespace+"/"+pod.Name)
 		}
 	}

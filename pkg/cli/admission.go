@@ -7,8 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
-	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
@@ -28,7 +28,7 @@ type demand struct {
 	// holder is how it is called once it holds CPUs.
 	holder string
 	uid    types.UID
-	pod    kubeletcpu.Pod
+	pod    admission.Pod
 	spec   *corev1.Pod // on no node yet
 	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be, or others
 	// than those.
@@ -38,7 +38,7 @@ type demand struct {
 func demandOf(pod *corev1.Pod) *demand {
 	spec := *pod
 	spec.Spec.NodeName = ""
-	return &demand{name: nameOf(pod), holder: holderName(pod), uid: uidOnNode(pod), pod: kubeletcpu.PodOf(pod), spec: &spec,
+	return &demand{name: nameOf(pod), holder: holderName(pod), uid: uidOnNode(pod), pod: admission.PodOf(pod), spec: &spec,
 		problems: append(launcher.Problems(pod), launcher.SupportProblems(pod)...)}
 }
 
@@ -46,13 +46,13 @@ func demandOf(pod *corev1.Pod) *demand {
 type trial struct {
 	machine  *machine
 	admitted bool
-	grants   []kubeletcpu.Grant
+	grants   []admission.Grant
 	// reason and message are the kubelet's or ours, "" for an admitted pod; message may tell of an
 	// admitted pod what is unusual.
 	reason, message string
 	// decision and before, the node before it, are set where it was the kubelet's to decide.
-	decision kubeletcpu.Decision
-	before   *kubeletcpu.Node
+	decision admission.Decision
+	before   *admission.Node
 }
 
 // try is what m would do with a pod; nothing is changed by it.
@@ -76,8 +76,8 @@ func (m *machine) try(d *demand) trial {
 		t.reason, t.message = reasonNotExact, why
 		return t
 	}
-	t.decision = kubeletcpu.AdmitAll(t.before, nil, &d.pod)
-	t.admitted = t.decision.Verdict == kubeletcpu.Admitted
+	t.decision = admission.AdmitAfter(t.before, nil, &d.pod)
+	t.admitted = t.decision.Verdict == admission.Admitted
 	t.grants, t.reason, t.message = t.decision.Grants, t.decision.Reason, t.decision.Message
 	if t.admitted && m.misfit(d, &t) {
 		return t
@@ -103,14 +103,14 @@ func (m *machine) misfit(d *demand, t *trial) bool {
 		return false
 	}
 	t.admitted, t.grants, t.reason, t.message = false, nil, refusal.Reason, refusal.Message
-	if refusal.Reason == kubeletfit.ReasonEvicts {
+	if refusal.Reason == predicates.ReasonEvicts {
 		t.reason = reasonNotExact
 	}
 	return true
 }
 
 // heldBy are the CPUs that the report says the pod has. all reports whether it has all that it asks for.
-func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
+func (m *machine) heldBy(d *demand) (grants []admission.Grant, all bool) {
 	held := m.granted[d.uid]
 	if d.uid == "" || len(held) == 0 {
 		return nil, false
@@ -118,7 +118,7 @@ func (m *machine) heldBy(d *demand) (grants []kubeletcpu.Grant, all bool) {
 	all = m.node.Exclusive(&d.pod)
 	for _, c := range asking(m.node, &d.pod) {
 		if cpus, has := held[c.Name]; has {
-			grants = append(grants, kubeletcpu.Grant{Container: c.Name, CPUs: cpus})
+			grants = append(grants, admission.Grant{Container: c.Name, CPUs: cpus})
 		} else if c.CPUs > 0 {
 			all = false
 		}

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
@@ -32,7 +32,7 @@ func (x *explained) placed() *string {
 
 // print writes the explanation for people.
 func (x *explained) print(out *printer) {
-	asks := explain.Case{Pod: kubeletcpu.PodOf(x.pod)}
+	asks := explain.Case{Pod: admission.PodOf(x.pod)}
 	if !asks.Pod.PodLevelResources {
 		asks.Count = explain.NewCount(0, 0, x.pod)
 	}
@@ -67,7 +67,7 @@ func (x *explained) grants(node string) string {
 	if !all {
 		return "its kubelet has not granted it CPUs of its own"
 	}
-	return strings.TrimPrefix(kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: grants}.String(), "admitted: ")
+	return strings.TrimPrefix(admission.Decision{Verdict: admission.Admitted, Grants: grants}.String(), "admitted: ")
 }
 
 func (x *explained) sum() string {

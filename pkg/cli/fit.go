@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 func (c *call) fitCommand() *cobra.Command {
@@ -252,7 +252,7 @@ func (t *trial) String() string {
 	case len(t.grants) == 0:
 		return fmt.Sprintf("admitted by %s: in the shared pool: %s", t.machine.name, t.message)
 	}
-	text := kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: t.grants}.String()
+	text := admission.Decision{Verdict: admission.Admitted, Grants: t.grants}.String()
 	text = strings.Replace(text, "admitted", "admitted by "+t.machine.name, 1)
 	if t.message != "" {
 		text += " (" + t.message + ")"

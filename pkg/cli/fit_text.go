@@ -6,7 +6,8 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodemap"
 )
 
@@ -38,10 +39,10 @@ func (s *snapshot) printAnswer(out *printer, a *answer) {
 	}
 }
 
-// printWhy writes what the pod lacks on a node, and what would help. With the kubelet's other checks (kubeletfit), what
+// printWhy writes what the pod lacks on a node, and what would help. With the kubelet's other checks (pkg/kubelet/predicates), what
 // helps is left to the command explain, which makes those checks too.
 func (s *snapshot) printWhy(out *printer, t *trial, d *demand, indent string) {
-	if t.before == nil || t.decision.Verdict != kubeletcpu.Refused || t.reason != t.decision.Reason {
+	if t.before == nil || t.decision.Verdict != admission.Refused || t.reason != t.decision.Reason {
 		return
 	}
 	why := explain.Of(&explain.Case{NodeName: t.machine.name, Node: t.before, Pod: d.pod, Neighbours: s.neighbours(t.machine, d)})
@@ -96,7 +97,7 @@ func (s *snapshot) draw(m *machine) string {
 		hold(h.name, h.cpus)
 	}
 	missing := m.node.Topology.CPUs().Minus(used)
-	if m.node.CPUManager.Policy == kubeletcpu.CPUManagerStatic && !missing.IsEmpty() {
+	if m.node.CPUManager.Policy == cpumanager.PolicyStatic && !missing.IsEmpty() {
 		hold("in use, the report does not say by whom", missing)
 	}
 	return nodemap.Draw(m.node.Topology, m.node.Reserved, holders)

@@ -12,7 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/objects"
 )
@@ -66,7 +66,7 @@ func (m *machine) complete(report *v1alpha1.NodeCPU) error {
 		return &objects.FieldError{Path: "status.cores", Problem: "status.cores is missing; kubectl corepin fit --help shows what a NodeCPU has to say"}
 	case m.node == nil:
 		return errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": "))
-	case m.node.CPUManager.Policy != kubeletcpu.CPUManagerStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
+	case m.node.CPUManager.Policy != cpumanager.PolicyStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
 		return nil
 	case m.node.Topology.CPUs().Minus(m.node.Reserved).IsEmpty():
 		return nil

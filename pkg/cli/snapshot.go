@@ -13,8 +13,8 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
-	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/objects"
 	"corepin.dev/corepin/pkg/vmi"
@@ -45,14 +45,14 @@ type inputError struct {
 type machine struct {
 	name string
 	// node is as the pods admitted so far leave it; nil where the report cannot be read, and why says the reason.
-	node *kubeletcpu.Node
+	node *admission.Node
 	why  string
 	// inexact is why the node's agent reports that the kubelet cannot be predicted; "" where it does not.
 	inexact string
 	// owner is the UID of the Node that the report is about; "" where it does not say.
 	owner types.UID
 	// fit is what the kubelet checks after the grant of CPUs; nil where there is no Node object.
-	fit     *kubeletfit.Node
+	fit     *predicates.Node
 	granted map[types.UID]map[string]cpuset.Set
 	holders []holder      // admitted here, in order
 	added   []*corev1.Pod // to fit
@@ -187,7 +187,7 @@ func (s *snapshot) joinNodes() {
 }
 
 // fitOf is a node without pods, for the checks after the grant of CPUs.
-func fitOf(node *corev1.Node) *kubeletfit.Node { return kubeletfit.New(node) }
+func fitOf(node *corev1.Node) *predicates.Node { return predicates.New(node) }
 
 // add counts a pod in the checks after the grant of CPUs.
 func (m *machine) add(pod *corev1.Pod) {

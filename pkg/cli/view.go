@@ -19,8 +19,9 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
-	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/nodereport"
 )
@@ -122,7 +123,7 @@ func (s *view) explain(pod *corev1.Pod) []explain.Explanation {
 // caseOf is a node and a pod as package explain wants them: as corepin-scheduler sees them.
 func (s *view) caseOf(m *machine, pod *corev1.Pod) explain.Case {
 	l, _ := launcher.Of(pod)
-	c := explain.Case{NodeName: m.name, Pod: kubeletcpu.PodOf(pod), Dedicated: s.vm.Dedicated, Guest: s.vm.Guest, Compute: l.Compute}
+	c := explain.Case{NodeName: m.name, Pod: admission.PodOf(pod), Dedicated: s.vm.Dedicated, Guest: s.vm.Guest, Compute: l.Compute}
 	residents := s.residents(m.name, pod)
 	s.addNeighbours(&c, m, residents)
 	node := s.nodes[m.name]
@@ -156,7 +157,7 @@ func (m *machine) unknown(node *corev1.Node) string {
 		return "has a CPU report that can't be read: " + strings.TrimPrefix(m.why, "reading node report of "+m.name+": ")
 	case m.owner != "" && node != nil && node.UID != "" && m.owner != node.UID:
 		return "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?"
-	case m.inexact != "" && m.node.CPUManager.Policy == kubeletcpu.CPUManagerStatic:
+	case m.inexact != "" && m.node.CPUManager.Policy == cpumanager.PolicyStatic:
 		return "cannot be predicted: " + m.inexact
 	}
 	return ""
@@ -182,7 +183,7 @@ func (s *view) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Po
 	node := *m.node
 	granted := maps.Clone(m.granted)
 	for _, pod := range residents {
-		asks := kubeletcpu.PodOf(pod)
+		asks := admission.PodOf(pod)
 		uid := uidOnNode(pod)
 		neighbour := explain.Neighbour{Name: podOrVM(pod), Millicores: requested(pod)}
 		switch held := granted[uid]; {
@@ -217,15 +218,15 @@ func uidOnNode(pod *corev1.Pod) types.UID {
 }
 
 // covers reports whether a pod holds CPUs for each container that asks the kubelet of n for some.
-func covers(held map[string]cpuset.Set, n *kubeletcpu.Node, pod *kubeletcpu.Pod) bool {
-	return len(held) > 0 && !slices.ContainsFunc(asking(n, pod), func(c kubeletcpu.Container) bool {
+func covers(held map[string]cpuset.Set, n *admission.Node, pod *admission.Pod) bool {
+	return len(held) > 0 && !slices.ContainsFunc(asking(n, pod), func(c admission.Container) bool {
 		return c.CPUs > 0 && held[c.Name].IsEmpty()
 	})
 }
 
 // asking are the containers of a pod as the kubelet of n sees them: with the gate PodLevelResourceManagers those of a pod
 // with pod-level resources may ask too.
-func asking(n *kubeletcpu.Node, pod *kubeletcpu.Pod) []kubeletcpu.Container {
+func asking(n *admission.Node, pod *admission.Pod) []admission.Container {
 	if n.PodLevelResourceManagers && pod.PodLevel != nil {
 		return pod.PodLevel.Containers
 	}
@@ -271,7 +272,7 @@ func excluded(node *corev1.Node, residents []*corev1.Pod, pod *corev1.Pod) strin
 	for _, label := range managerLabels {
 		ample.Labels[label] = "true"
 	}
-	fit := kubeletfit.New(ample)
+	fit := predicates.New(ample)
 	for _, resident := range residents {
 		fit.Add(resident)
 	}

@@ -1,13 +1,12 @@
 // Package cpuset is a set of logical CPUs, by kernel id, as a plain value.
 //
-// A Set is a fixed array of bits: it is copied by assignment, compared with ==, used as a map key and
-// never allocates. That is what lets the prediction in pkg/kubeletcpu run millions of times in a
-// scheduler's Filter; the map-based k8s.io/utils/cpuset, which the kubelet uses, is the better choice
-// wherever speed does not matter, and its text form is the same as ours: the kernel's list format,
-// "0-3,8,10-11".
+// A Set is a fixed array of bits. It is copied by assignment, compared with ==, used as a map key, and it never
+// allocates, so the prediction in pkg/kubelet/admission can run millions of times in a scheduler's Filter. The
+// map-based k8s.io/utils/cpuset, which the kubelet uses, is the better choice wherever speed does not matter. Both have
+// the same text form, the kernel's list format: "0-3,8,10-11".
 //
-// Ids run from 0 to MaxCPUs-1. Everything that takes ids from outside (Parse, New) refuses others with
-// an error; the methods of a Set treat ids out of range as not in the set.
+// Ids run from 0 to MaxCPUs-1. Parse and New return an error for other ids. The methods of a Set treat them as not in
+// the set.
 package cpuset
 
 import (
@@ -39,7 +38,7 @@ func New(ids ...int) (Set, error) {
 	return s, nil
 }
 
-// Of is New for ids known to be in range; others are left out.
+// Of is New for ids that are known to be in range. It leaves out others.
 func Of(ids ...int) Set {
 	var s Set
 	for _, id := range ids {
@@ -48,8 +47,8 @@ func Of(ids ...int) Set {
 	return s
 }
 
-// Parse reads the kernel's list format: ids and ranges separated by commas, "" for the empty set.
-// Blanks around the whole text are allowed, since files in /sys end with a newline.
+// Parse reads the kernel's list format: ids and ranges separated by commas, "" for the empty set. Blanks around the
+// whole text are allowed, since files in /sys end with a newline.
 func Parse(text string) (Set, error) {
 	var s Set
 	text = strings.TrimSpace(text)
@@ -129,7 +128,7 @@ func (s Set) String() string {
 // MarshalText gives the list format, for JSON and YAML.
 func (s Set) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// UnmarshalText reads the list format; on an error the set is unchanged.
+// UnmarshalText reads the list format. On an error the set is unchanged.
 func (s *Set) UnmarshalText(text []byte) error {
 	parsed, err := Parse(string(text))
 	if err == nil {
@@ -152,7 +151,7 @@ func (s *Set) Remove(id int) {
 	}
 }
 
-// Has tells whether id is in the set.
+// Has reports whether id is in the set.
 func (s Set) Has(id int) bool {
 	return id >= 0 && id < MaxCPUs && s[id/64]&(1<<(id%64)) != 0
 }
@@ -166,7 +165,7 @@ func (s Set) Len() int {
 	return n
 }
 
-// IsEmpty tells whether the set has no CPU.
+// IsEmpty reports whether the set has no CPU.
 func (s Set) IsEmpty() bool { return s == Set{} }
 
 // Next is the lowest id in the set that is at least from, or -1.
@@ -235,8 +234,8 @@ func (s Set) Minus(t Set) Set {
 	return s
 }
 
-// SubsetOf tells whether every CPU of s is in t.
+// SubsetOf reports whether every CPU of s is in t.
 func (s Set) SubsetOf(t Set) bool { return s.Minus(t).IsEmpty() }
 
-// Overlaps tells whether s and t share a CPU.
+// Overlaps reports whether s and t share a CPU.
 func (s Set) Overlaps(t Set) bool { return !s.Intersect(t).IsEmpty() }

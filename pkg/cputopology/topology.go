@@ -1,21 +1,20 @@
-// Package cputopology is the machine: which CPUs there are, and how they share cores, uncore caches,
-// NUMA nodes and sockets.
+// Package cputopology is the machine: which CPUs there are, and how they share cores, uncore caches, NUMA nodes and
+// sockets.
 //
-// A Topology is immutable and has two text forms, one line each, that Parse reads back. A regular
-// machine is written as its shape,
+// A Topology is immutable and has two text forms, one line each, that Parse reads back. A regular machine is written
+// as its shape,
 //
 //	2 sockets x 1 numa x 16 cores x 2 threads
 //
-// (per socket, per NUMA node, per core), numbered as Linux numbers most servers: first one thread of
-// every core, then the second threads. Any other machine is written core by core, cores in the same
-// place together:
+// (per socket, per NUMA node, per core), numbered as Linux numbers most servers: first one thread of every core, then
+// the second threads. Any other machine is written core by core, with the cores of one cache together:
 //
 //	s0 n0 u0: 0,4 1,5; s0 n1 u1: 2,6 3,7
 //
-// The same text stands in tests, logs and bug reports.
+// The same text is used in tests, logs and bug reports.
 //
-// Ids are the kernel's, except two that follow the kubelet (pkg/kubelet/cm/cpumanager/topology,
-// v1.36.3): a core's id is its lowest CPU, and only online CPUs exist.
+// Ids are the kernel's, except that a core's id is its lowest CPU, and that only online CPUs exist, as in the kubelet
+// (pkg/kubelet/cm/cpumanager/topology, v1.36.3).
 package cputopology
 
 import (
@@ -42,8 +41,7 @@ type Core struct {
 type NUMANode struct {
 	ID   int
 	CPUs cpuset.Set
-	// Distances are the kernel's, to the machine's NUMA nodes in the order of their ids; nil where
-	// unknown.
+	// Distances are the kernel's, to the machine's NUMA nodes in the order of their ids. They are nil where unknown.
 	Distances []int
 }
 
@@ -53,8 +51,8 @@ type Unit struct {
 	CPUs cpuset.Set
 }
 
-// Topology is an immutable description of a machine's CPUs. Callers must not change what its methods
-// return. The zero Topology has no CPUs.
+// Topology is an immutable description of a machine's CPUs. Callers must not change what its methods return. The zero
+// Topology has no CPUs.
 type Topology struct {
 	cores       []Core
 	numaNodes   []NUMANode
@@ -66,8 +64,8 @@ type Topology struct {
 	threadCount int
 }
 
-// New builds a Topology from cores in any order. Core ids are set to the lowest CPU. NUMA nodes that
-// no core names, or whose distances are known, are given in numaNodes; the others are derived.
+// New builds a Topology from cores in any order. It sets core ids to the lowest CPU. NUMA nodes that no core names, or
+// whose distances are known, are given in numaNodes. The others are derived.
 func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
 	t := &Topology{cores: make([]Core, 0, len(cores))}
 	for _, core := range cores {
@@ -176,13 +174,13 @@ func (t *Topology) UncoreUnits() []Unit { return t.uncoreUnits }
 // ThreadsPerCore is the largest number of CPUs in a core.
 func (t *Topology) ThreadsPerCore() int { return t.threadCount }
 
-// CPU says where a CPU is; ok is false for one the machine does not have online.
+// CPU says where a CPU is. ok is false for one that the machine does not have online.
 func (t *Topology) CPU(id int) (cpu CPU, ok bool) {
 	core, ok := t.CoreOf(id)
 	return CPU{ID: id, Core: core.ID, UncoreCache: core.UncoreCache, NUMANode: core.NUMANode, Socket: core.Socket}, ok
 }
 
-// CoreOf is the core a CPU belongs to; ok is false for one the machine does not have online.
+// CoreOf is the core that a CPU belongs to. ok is false for one that the machine does not have online.
 func (t *Topology) CoreOf(id int) (core Core, ok bool) {
 	for i := range t.cores {
 		if t.cores[i].CPUs.Has(id) {
@@ -192,7 +190,7 @@ func (t *Topology) CoreOf(id int) (core Core, ok bool) {
 	return Core{}, false
 }
 
-// Equal tells whether both describe the same machine.
+// Equal reports whether both describe the same machine.
 func (t *Topology) Equal(u *Topology) bool {
 	return slices.Equal(t.cores, u.cores) &&
 		slices.EqualFunc(t.numaNodes, u.numaNodes, func(a, b NUMANode) bool {

@@ -6,25 +6,26 @@ import (
 	"strings"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // asked is what was asked for when the kubelet refused, and the node as it was then.
 type asked struct {
 	who  string // "" for the only container with CPUs of its own
 	cpus int
-	node *kubeletcpu.Node
+	node *admission.Node
 }
 
 // askedAt finds the first container with which the pod is refused, and the node as those before leave it.
 // Where the kubelet aligns the pod as a whole, that is the pod. The node's shared pool is what the pods in
 // flight leave of it in any case.
-func (c *Case) askedAt(d *kubeletcpu.Decision) asked {
+func (c *Case) askedAt(d *admission.Decision) asked {
 	node := *c.Node
 	if len(c.inFlight()) > 0 {
 		node.Shared = d.Shared
 	}
-	var own []kubeletcpu.Container
+	var own []admission.Container
 	for _, container := range c.Pod.Containers {
 		if container.CPUs > 0 {
 			own = append(own, container)
@@ -33,7 +34,7 @@ func (c *Case) askedAt(d *kubeletcpu.Decision) asked {
 	if len(own) < 2 || c.Pod.PodLevelResources {
 		return asked{"", c.peak(), &node}
 	}
-	if node.TopologyManager.Scope == kubeletcpu.ScopePod && node.TopologyManager.Policy != kubeletcpu.TopologyNone {
+	if node.TopologyManager.Scope == topologymanager.ScopePod && node.TopologyManager.Policy != topologymanager.PolicyNone {
 		var parts []string
 		for _, container := range own {
 			parts = append(parts, fmt.Sprintf("%s %d", container.Name, container.CPUs))
@@ -47,8 +48,8 @@ func (c *Case) askedAt(d *kubeletcpu.Decision) asked {
 		}
 		so := c.Pod
 		so.Containers = c.Pod.Containers[:i+1]
-		d := kubeletcpu.AdmitAll(&node, nil, &so)
-		if d.Verdict != kubeletcpu.Admitted {
+		d := admission.AdmitAfter(&node, nil, &so)
+		if d.Verdict != admission.Admitted {
 			return asked{"container " + container.Name, container.CPUs, &before}
 		}
 		before = node.Granting(d.Grants)
@@ -57,22 +58,22 @@ func (c *Case) askedAt(d *kubeletcpu.Decision) asked {
 }
 
 // needs tells what the kubelet wanted to find, in a clause: "needs 4 whole cores in one NUMA node".
-func (a asked) needs(d *kubeletcpu.Decision) string {
+func (a asked) needs(d *admission.Decision) string {
 	text := "needs " + a.amount()
 	if a.who != "" {
 		text = a.who + " " + text
 	}
 	switch d.Reason {
-	case kubeletcpu.ReasonTopologyAffinity:
+	case admission.ReasonTopologyAffinity:
 		text += a.place()
-	case kubeletcpu.ReasonSMTAlignment:
+	case admission.ReasonSMTAlignment:
 		if rest := a.cpus % a.threads(); rest != 0 {
 			return fmt.Sprintf("%s, and gives whole cores of %d only", text, a.threads())
 		}
 		if beside := a.besideReserved(); !beside.IsEmpty() {
 			text += fmt.Sprintf(", and CPUs %s, on cores with a reserved CPU, do not count", beside)
 		}
-	case kubeletcpu.ReasonUnexpected:
+	case admission.ReasonUnexpected:
 	default:
 		text += ": " + d.Message
 	}
@@ -96,7 +97,7 @@ func (a asked) place() string {
 		return ""
 	}
 	few, capacity := a.fewest()
-	if a.node.TopologyManager.Policy == kubeletcpu.TopologySingleNUMANode {
+	if a.node.TopologyManager.Policy == topologymanager.PolicySingleNUMANode {
 		few, capacity = 1, a.largest(1)
 	}
 	socket := ""
@@ -156,17 +157,17 @@ func (a asked) besideReserved() cpuset.Set {
 }
 
 // missing is how many CPUs are too few where the kubelet wants them; at least 1.
-func (a asked) missing(d *kubeletcpu.Decision) int {
+func (a asked) missing(d *admission.Decision) int {
 	free := a.node.Free()
 	room := free.Len()
 	switch d.Reason {
-	case kubeletcpu.ReasonTopologyAffinity:
+	case admission.ReasonTopologyAffinity:
 		few, _ := a.fewest()
-		if few == 0 || a.node.TopologyManager.Policy == kubeletcpu.TopologySingleNUMANode {
+		if few == 0 || a.node.TopologyManager.Policy == topologymanager.PolicySingleNUMANode {
 			few = 1
 		}
 		room = sumOfLargest(free, a, few)
-	case kubeletcpu.ReasonSMTAlignment:
+	case admission.ReasonSMTAlignment:
 		room = free.Minus(a.besideReserved()).Len()
 	}
 	return max(1, a.cpus-room)
@@ -174,23 +175,23 @@ func (a asked) missing(d *kubeletcpu.Decision) int {
 
 // Missing is how many CPUs node n lacks for pod p, refused by decision d; at least 1. It looks at the pod as a
 // whole and is cheap enough to rank all nodes of a cluster by; Explanation.Missing is more exact.
-func Missing(n *kubeletcpu.Node, p *kubeletcpu.Pod, d *kubeletcpu.Decision) int {
+func Missing(n *admission.Node, p *admission.Pod, d *admission.Decision) int {
 	c := Case{Pod: *p}
 	return asked{"", c.peak(), n}.missing(d)
 }
 
 // rule tells which rule of the kubelet stands against it, in a sentence for people who set up nodes.
-func (a asked) rule(d *kubeletcpu.Decision) string {
+func (a asked) rule(d *admission.Decision) string {
 	policy := "Topology manager policy " + a.node.TopologyManager.Policy
 	few, capacity := a.fewest()
 	switch {
-	case d.Reason == kubeletcpu.ReasonSMTAlignment:
+	case d.Reason == admission.ReasonSMTAlignment:
 		return "CPU manager option full-pcpus-only gives whole cores, and counts none that has a reserved CPU."
-	case d.Reason != kubeletcpu.ReasonTopologyAffinity:
+	case d.Reason != admission.ReasonTopologyAffinity:
 		return ""
 	case a.node.CPUManager.Options.AlignBySocket:
 		return policy + ", with align-by-socket, wants them on as few NUMA nodes or sockets as an empty machine would need."
-	case a.node.TopologyManager.Policy == kubeletcpu.TopologySingleNUMANode:
+	case a.node.TopologyManager.Policy == topologymanager.PolicySingleNUMANode:
 		return policy + " wants them all on one NUMA node. What is free on the others does not count."
 	case few == 0:
 		return ""

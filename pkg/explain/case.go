@@ -5,7 +5,8 @@ import (
 	"slices"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/placement"
 )
 
@@ -15,7 +16,7 @@ type Case struct {
 	NodeName string
 	// Node is the node without the pods in flight and without the pod; nil where nothing can be said of it, and
 	// then Unknown says why, in a clause: "has no CPU report".
-	Node    *kubeletcpu.Node
+	Node    *admission.Node
 	Unknown string
 	// Neighbours are the pods that hold exclusive CPUs there, or will: those in flight.
 	Neighbours []Neighbour
@@ -30,7 +31,7 @@ type Case struct {
 	// Count is kube-scheduler's view of the node and the pod; nil where it is not known or not looked at.
 	Count *Count
 
-	Pod kubeletcpu.Pod
+	Pod admission.Pod
 	// Dedicated tells that the pod insists: it is the launcher pod of a dedicated VM. Another pod is content
 	// with the label missing, and with the shared pool where there is no CPU manager.
 	Dedicated bool
@@ -49,7 +50,7 @@ type Neighbour struct {
 	// CPUs are those that the kubelet granted it; of a pod in flight there are none yet.
 	CPUs cpuset.Set
 	// InFlight is what a pod in flight asks for; nil for a granted one.
-	InFlight *kubeletcpu.Pod
+	InFlight *admission.Pod
 	// Millicores is what it requests in all, as kube-scheduler counts.
 	Millicores int64
 }
@@ -76,7 +77,7 @@ type outcome struct {
 	obstacle Obstacle
 	// why is what is known of it, for obstacles that bring words of their own.
 	why      string
-	decision kubeletcpu.Decision
+	decision admission.Decision
 }
 
 // outcome judges the case as it stands.
@@ -90,7 +91,7 @@ func (c *Case) outcome() outcome {
 		return outcome{obstacle: Counted}
 	case c.Node == nil:
 		return c.unknown(Report, c.Unknown)
-	case c.Node.CPUManager.Policy != kubeletcpu.CPUManagerStatic:
+	case c.Node.CPUManager.Policy != cpumanager.PolicyStatic:
 		if c.Dedicated {
 			return outcome{obstacle: Manager}
 		}
@@ -99,14 +100,14 @@ func (c *Case) outcome() outcome {
 	if why := c.inexact(); why != "" {
 		return c.unknown(Inexact, why)
 	}
-	d := kubeletcpu.AdmitAll(c.Node, c.inFlight(), &c.Pod)
-	if c.Left && len(c.inFlight()) > 0 && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
+	d := admission.AdmitAfter(c.Node, c.inFlight(), &c.Pod)
+	if c.Left && len(c.inFlight()) > 0 && (d.Verdict == admission.Admitted || d.Preemptible) {
 		return outcome{InFlight, "other pods have left it in the meantime", d}
 	}
 	switch d.Verdict {
-	case kubeletcpu.Wait:
+	case admission.Wait:
 		return outcome{InFlight, d.Message, d}
-	case kubeletcpu.Refused:
+	case admission.Refused:
 		return outcome{Kubelet, d.Message, d}
 	}
 	if err := c.guestFits(&d); err != nil {
@@ -116,11 +117,11 @@ func (c *Case) outcome() outcome {
 }
 
 // guestFits asks for each of the grants that an admitted pod may get whether the VM can live with it.
-func (c *Case) guestFits(d *kubeletcpu.Decision) error {
+func (c *Case) guestFits(d *admission.Decision) error {
 	if c.Guest == nil {
 		return nil
 	}
-	for _, grants := range slices.Concat(d.Alternatives, [][]kubeletcpu.Grant{d.Grants}) {
+	for _, grants := range slices.Concat(d.Alternatives, [][]admission.Grant{d.Grants}) {
 		for _, grant := range grants {
 			if grant.Container != c.Compute {
 				continue
@@ -157,8 +158,8 @@ func (c *Case) inexact() string {
 	return ""
 }
 
-func (c *Case) inFlight() []*kubeletcpu.Pod {
-	var pods []*kubeletcpu.Pod
+func (c *Case) inFlight() []*admission.Pod {
+	var pods []*admission.Pod
 	for i := range c.Neighbours {
 		if pod := c.Neighbours[i].InFlight; pod != nil {
 			pods = append(pods, pod)
@@ -210,7 +211,7 @@ func (c *Case) asking(place, cpus int) (after Case, ok bool) {
 }
 
 // on is the case with another configuration of the node.
-func (c *Case) on(change func(n *kubeletcpu.Node)) Case {
+func (c *Case) on(change func(n *admission.Node)) Case {
 	after := *c
 	node := *c.Node
 	change(&node)

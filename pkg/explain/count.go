@@ -3,7 +3,7 @@ package explain
 import (
 	corev1 "k8s.io/api/core/v1"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Count is kube-scheduler's view of the CPUs of a node and of what the pod asks: millicores, without regard
@@ -21,7 +21,7 @@ type Count struct {
 // NewCount is the count of a node for a pod.
 func NewCount(allocatable, requested int64, pod *corev1.Pod) *Count {
 	count := &Count{Allocatable: allocatable, Requested: requested, Overhead: pod.Spec.Overhead.Cpu().MilliValue()}
-	asks := kubeletcpu.PodOf(pod)
+	asks := admission.PodOf(pod)
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			fraction := int64(0)
@@ -41,7 +41,7 @@ func (c *Case) asked() int64 {
 	lasting, starting := int64(0), int64(0)
 	for i, container := range c.Pod.Containers {
 		request := 1000*int64(container.CPUs) + c.Count.Fractions[i]
-		if container.Kind == kubeletcpu.Init {
+		if container.Kind == admission.Init {
 			starting = max(starting, lasting+request)
 			continue
 		}
@@ -66,7 +66,7 @@ func (c *Case) missing() int64 {
 func (c *Case) peak() int {
 	lasting, starting := 0, 0
 	for _, container := range c.Pod.Containers {
-		if container.Kind == kubeletcpu.Init {
+		if container.Kind == admission.Init {
 			starting = max(starting, lasting+container.CPUs)
 			continue
 		}

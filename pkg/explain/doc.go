@@ -21,7 +21,7 @@
 // # What a node is asked
 //
 // A Case is judged in the order in which it would fail (case.go): the label, the report, kube-scheduler's
-// count of millicores, and then the kubelet itself, with the pods in flight before it (pkg/kubeletcpu), and
+// count of millicores, and then the kubelet itself, with the pods in flight before it (pkg/kubelet/admission), and
 // the VM's own wishes about the CPUs it gets. The count comes to its own answer: 8 allocatable CPUs do not
 // hold two VMs of 4 with a sidecar of 200m each, although no CPU of the second one is taken. Where the kubelet cannot
 // be predicted the count alone decides, if the scheduler estimates; then the words say so, and the cause.

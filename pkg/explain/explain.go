@@ -7,7 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // Explanation is what there is to say of a pod on a node.
@@ -22,7 +23,7 @@ type Explanation struct {
 	Reason string `json:"reason,omitempty"`
 	// Grants are the CPUs that a pod which fits would get, by container; nil where that depends on pods in
 	// flight, or there are none.
-	Grants []kubeletcpu.Grant `json:"-"`
+	Grants []admission.Grant `json:"-"`
 	// Facts tells what is free, and what is missing, in a clause with numbers.
 	Facts string `json:"facts,omitempty"`
 	// Rule tells which rule of the kubelet stands against it; "" where Facts says it all.
@@ -49,7 +50,7 @@ func Of(c *Case) Explanation {
 func Outline(c *Case) Explanation {
 	o := c.outcome()
 	e := Explanation{Node: c.NodeName, Fits: o.obstacle == None, Obstacle: o.obstacle}
-	if c.Node != nil && c.Node.Topology != nil && c.Node.CPUManager.Policy == kubeletcpu.CPUManagerStatic {
+	if c.Node != nil && c.Node.Topology != nil && c.Node.CPUManager.Policy == cpumanager.PolicyStatic {
 		e.Free = freeOf(c.Node.Topology, c.Node.Free())
 	}
 	if e.Fits {
@@ -95,7 +96,7 @@ func Outline(c *Case) Explanation {
 
 // inexactly tells whether a case that fits does so without the kubelet's word.
 func (c *Case) inexactly() bool {
-	return c.Node == nil || c.Node.CPUManager.Policy == kubeletcpu.CPUManagerStatic && c.inexact() != ""
+	return c.Node == nil || c.Node.CPUManager.Policy == cpumanager.PolicyStatic && c.inexact() != ""
 }
 
 func (c *Case) uncertain() string {
@@ -147,7 +148,7 @@ func (e Explanation) String() string { return e.text(2) }
 func (e Explanation) text(hints int) string {
 	text := e.Node + ": "
 	if e.Fits {
-		admitted := kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: e.Grants}.String()
+		admitted := admission.Decision{Verdict: admission.Admitted, Grants: e.Grants}.String()
 		return text + cmp.Or(e.Facts, strings.Replace(admitted, "admitted", "fits", 1))
 	}
 	text += e.Facts

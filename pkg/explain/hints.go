@@ -7,7 +7,9 @@ import (
 	"strings"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // Kind is the kind of a change, in one word.
@@ -101,7 +103,7 @@ func (c *Case) askingOtherwise() []Hint {
 // and from the most that are free on one NUMA node.
 func (c *Case) below(cpus int) []int {
 	free, widest := c.Node.Free(), 0
-	if c.Node.CPUManager.Policy != kubeletcpu.CPUManagerStatic {
+	if c.Node.CPUManager.Policy != cpumanager.PolicyStatic {
 		free = c.Node.Topology.CPUs()
 	}
 	for _, numa := range c.Node.Topology.NUMANodes() {
@@ -127,7 +129,7 @@ func (c *Case) above(cpus int) []int {
 	if rest := cpus % threads; rest != 0 {
 		more = append(more, cpus+threads-rest)
 	}
-	if c.Node.TopologyManager.Policy == kubeletcpu.TopologyRestricted {
+	if c.Node.TopologyManager.Policy == topologymanager.PolicyRestricted {
 		a := asked{cpus: cpus, node: c.Node}
 		if few, capacity := a.fewest(); few > 0 {
 			more = append(more, capacity+1, capacity+threads)
@@ -190,7 +192,7 @@ func (c *Case) sharing() []Hint {
 	if !c.several() {
 		return nil
 	}
-	largest := slices.MaxFunc(c.Pod.Containers, func(a, b kubeletcpu.Container) int { return cmp.Compare(a.CPUs, b.CPUs) })
+	largest := slices.MaxFunc(c.Pod.Containers, func(a, b admission.Container) int { return cmp.Compare(a.CPUs, b.CPUs) })
 	var hints []Hint
 	for i, container := range c.Pod.Containers {
 		if container.CPUs == 0 || container.Name == largest.Name {
@@ -288,31 +290,31 @@ func (c *Case) setting() []Hint {
 	if c.Node == nil || c.Node.Topology == nil {
 		return nil
 	}
-	if c.Node.CPUManager.Policy != kubeletcpu.CPUManagerStatic {
+	if c.Node.CPUManager.Policy != cpumanager.PolicyStatic {
 		return c.runningStatic()
 	}
 	var hints []Hint
-	set := func(name, value, text string, change func(n *kubeletcpu.Node)) {
+	set := func(name, value, text string, change func(n *admission.Node)) {
 		after := c.on(change)
 		hints = append(hints, after.try(Hint{Kind: Set, Setting: name, Value: value, Text: text})...)
 	}
 	for _, policy := range looser[c.Node.TopologyManager.Policy] {
 		if len(hints) == 0 {
 			set("topologyManagerPolicy", policy, "its kubelet has topology manager policy "+policy,
-				func(n *kubeletcpu.Node) { n.TopologyManager.Policy = policy })
+				func(n *admission.Node) { n.TopologyManager.Policy = policy })
 		}
 	}
-	if c.Node.TopologyManager.Policy != kubeletcpu.TopologyNone && c.Node.TopologyManager.Scope == kubeletcpu.ScopePod {
-		set("topologyManagerScope", kubeletcpu.ScopeContainer, "its kubelet has topology manager scope container",
-			func(n *kubeletcpu.Node) { n.TopologyManager.Scope = kubeletcpu.ScopeContainer })
+	if c.Node.TopologyManager.Policy != topologymanager.PolicyNone && c.Node.TopologyManager.Scope == topologymanager.ScopePod {
+		set("topologyManagerScope", topologymanager.ScopeContainer, "its kubelet has topology manager scope container",
+			func(n *admission.Node) { n.TopologyManager.Scope = topologymanager.ScopeContainer })
 	}
 	if c.Node.CPUManager.Options.FullPCPUsOnly {
 		set("full-pcpus-only", "false", "its kubelet does not have option full-pcpus-only",
-			func(n *kubeletcpu.Node) { n.CPUManager.Options.FullPCPUsOnly = false })
+			func(n *admission.Node) { n.CPUManager.Options.FullPCPUsOnly = false })
 	}
 	if reserved, ok := c.reservedOnWholeCores(); ok {
 		set("reservedSystemCPUs", reserved.String(), fmt.Sprintf("its reserved CPUs are %s, on whole cores, instead of %s", reserved, c.Node.Reserved),
-			func(n *kubeletcpu.Node) {
+			func(n *admission.Node) {
 				if n.CPUManager.Options.StrictCPUReservation {
 					n.Shared = n.Shared.Union(n.Reserved).Minus(reserved)
 				}
@@ -324,8 +326,8 @@ func (c *Case) setting() []Hint {
 
 // looser are the policies that refuse less than each, the strictest first.
 var looser = map[string][]string{
-	kubeletcpu.TopologySingleNUMANode: {kubeletcpu.TopologyRestricted, kubeletcpu.TopologyBestEffort},
-	kubeletcpu.TopologyRestricted:     {kubeletcpu.TopologyBestEffort},
+	topologymanager.PolicySingleNUMANode: {topologymanager.PolicyRestricted, topologymanager.PolicyBestEffort},
+	topologymanager.PolicyRestricted:     {topologymanager.PolicyBestEffort},
 }
 
 // reservedOnWholeCores is as many CPUs as are reserved, taken from the first cores that have one of them, if
@@ -346,9 +348,9 @@ func (c *Case) runningStatic() []Hint {
 	if c.Node.Reserved.IsEmpty() {
 		return nil
 	}
-	after := c.on(func(n *kubeletcpu.Node) {
-		n.CPUManager.Policy = kubeletcpu.CPUManagerStatic
+	after := c.on(func(n *admission.Node) {
+		n.CPUManager.Policy = cpumanager.PolicyStatic
 		n.Shared = n.Empty().Shared
 	})
-	return after.try(Hint{Kind: Set, Setting: "cpuManagerPolicy", Value: kubeletcpu.CPUManagerStatic, Text: "its kubelet runs CPU manager policy static"})
+	return after.try(Hint{Kind: Set, Setting: "cpuManagerPolicy", Value: cpumanager.PolicyStatic, Text: "its kubelet runs CPU manager policy static"})
 }

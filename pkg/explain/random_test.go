@@ -8,7 +8,9 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/placement"
 )
 
@@ -17,17 +19,17 @@ type dice struct{ *rand.Rand }
 
 func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
 
-func (d dice) node(t *testing.T) *kubeletcpu.Node {
+func (d dice) node(t *testing.T) *admission.Node {
 	machine := cputopology.MustParse(pick(d,
 		"1 sockets x 1 numa x 4 cores x 2 threads", "2 sockets x 1 numa x 4 cores x 2 threads", "1 sockets x 1 numa x 8 cores x 1 threads",
 		"2 sockets x 2 numa x 4 cores x 2 threads", "2 sockets x 1 numa x 16 cores x 2 threads", "1 sockets x 2 numa x 3 cores x 4 threads",
 		"s0 n0 u0: 0,4 1,5; s0 n1 u1: 2,6 3; s1 n2 u2: 7 8 9,10"))
-	n := &kubeletcpu.Node{Topology: machine, Minor: pick(d, 34, 36, 37),
-		CPUManager: kubeletcpu.CPUManager{Policy: pick(d, "static", "static", "static", "static", "static", "none")},
-		TopologyManager: kubeletcpu.TopologyManager{Scope: pick(d, kubeletcpu.ScopeContainer, kubeletcpu.ScopePod),
-			Policy: pick(d, kubeletcpu.TopologyNone, kubeletcpu.TopologyBestEffort, kubeletcpu.TopologyRestricted, kubeletcpu.TopologySingleNUMANode)}}
+	n := &admission.Node{Topology: machine, Minor: pick(d, 34, 36, 37),
+		CPUManager: cpumanager.Config{Policy: pick(d, "static", "static", "static", "static", "static", "none")},
+		TopologyManager: topologymanager.Config{Scope: pick(d, topologymanager.ScopeContainer, topologymanager.ScopePod),
+			Policy: pick(d, topologymanager.PolicyNone, topologymanager.PolicyBestEffort, topologymanager.PolicyRestricted, topologymanager.PolicySingleNUMANode)}}
 	if n.CPUManager.Policy == "static" {
-		n.CPUManager.Options = kubeletcpu.CPUManagerOptions{FullPCPUsOnly: d.IntN(2) == 0, StrictCPUReservation: d.IntN(4) == 0,
+		n.CPUManager.Options = cpumanager.Options{FullPCPUsOnly: d.IntN(2) == 0, StrictCPUReservation: d.IntN(4) == 0,
 			DistributeCPUsAcrossNUMA: d.IntN(4) == 0}
 	}
 	for range d.IntN(4) {
@@ -37,22 +39,22 @@ func (d dice) node(t *testing.T) *kubeletcpu.Node {
 	if d.IntN(30) == 0 {
 		n.Minor = 33
 	}
-	if n.Minor > 33 && n.Inexact(kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{CPUs: 1}}}) != "" {
+	if n.Minor > 33 && n.Inexact(admission.Pod{Guaranteed: true, Containers: []admission.Container{{CPUs: 1}}}) != "" {
 		t.Fatalf("made up a node that cannot be predicted: %s", n)
 	}
 	return n
 }
 
-func (d dice) pod(name string, n *kubeletcpu.Node) (kubeletcpu.Pod, []int64) {
-	p := kubeletcpu.Pod{Name: name, Guaranteed: true}
+func (d dice) pod(name string, n *admission.Node) (admission.Pod, []int64) {
+	p := admission.Pod{Name: name, Guaranteed: true}
 	fractions := []int64{}
-	kinds := []kubeletcpu.Kind{kubeletcpu.App}
+	kinds := []admission.Kind{admission.App}
 	for d.IntN(3) == 0 {
-		kinds = append(kinds, pick(d, kubeletcpu.App, kubeletcpu.Init, kubeletcpu.Sidecar))
+		kinds = append(kinds, pick(d, admission.App, admission.Init, admission.Sidecar))
 	}
-	slices.SortStableFunc(kinds, func(a, b kubeletcpu.Kind) int { return min(int(b), 1) - min(int(a), 1) })
+	slices.SortStableFunc(kinds, func(a, b admission.Kind) int { return min(int(b), 1) - min(int(a), 1) })
 	for i, kind := range kinds {
-		c := kubeletcpu.Container{Name: fmt.Sprintf("c%d", i), Kind: kind, CPUs: 1 + d.IntN(n.Topology.CPUs().Len()*2/3)}
+		c := admission.Container{Name: fmt.Sprintf("c%d", i), Kind: kind, CPUs: 1 + d.IntN(n.Topology.CPUs().Len()*2/3)}
 		fraction := int64(0)
 		if len(kinds) > 1 && d.IntN(2) == 0 {
 			c.CPUs, fraction = 0, int64(1+d.IntN(900))
@@ -71,8 +73,8 @@ func (d dice) world(t *testing.T) *Case {
 	c := &Case{NodeName: "n", Node: n, Dedicated: d.IntN(5) > 0, Unlabelled: d.IntN(12) == 0, Left: d.IntN(10) == 0}
 	for i := range d.IntN(9) {
 		p, _ := d.pod(fmt.Sprintf("held-%d", i), n)
-		decision := kubeletcpu.Admit(n, &p)
-		if decision.Verdict != kubeletcpu.Admitted || decision.Granted().IsEmpty() || n.Minor == 33 || !decision.NotFree.IsEmpty() {
+		decision := admission.Admit(n, &p)
+		if decision.Verdict != admission.Admitted || decision.Granted().IsEmpty() || n.Minor == 33 || !decision.NotFree.IsEmpty() {
 			continue
 		}
 		after := n.Granting(decision.Grants)
@@ -124,7 +126,7 @@ func changed(t *testing.T, c *Case, h Hint) Case {
 		after.Count = &count
 	}
 	after.Pod.Containers = slices.Clone(c.Pod.Containers)
-	at := slices.IndexFunc(after.Pod.Containers, func(k kubeletcpu.Container) bool { return k.Name == h.Container })
+	at := slices.IndexFunc(after.Pod.Containers, func(k admission.Container) bool { return k.Name == h.Container })
 	switch h.Kind {
 	case AddLabel:
 		after.Unlabelled = false
@@ -159,7 +161,7 @@ func changed(t *testing.T, c *Case, h Hint) Case {
 	return after
 }
 
-func configure(t *testing.T, n *kubeletcpu.Node, h Hint) {
+func configure(t *testing.T, n *admission.Node, h Hint) {
 	t.Helper()
 	switch h.Setting {
 	case "topologyManagerPolicy":
@@ -193,7 +195,7 @@ func accepted(c *Case) error {
 	if c.Count != nil {
 		apps, inits := c.Count.Overhead, int64(0)
 		for i, container := range c.Pod.Containers {
-			if request := int64(container.CPUs)*1000 + c.Count.Fractions[i]; container.Kind == kubeletcpu.Init {
+			if request := int64(container.CPUs)*1000 + c.Count.Fractions[i]; container.Kind == admission.Init {
 				inits = max(inits, apps+request)
 			} else {
 				apps += request
@@ -209,14 +211,14 @@ func accepted(c *Case) error {
 	if why := c.Node.Inexact(c.Pod); why != "" || c.Node.CPUManager.Policy == "none" {
 		return fmt.Errorf("not predictable: %s, %s", why, c.Node.CPUManager.Policy)
 	}
-	var inFlight []*kubeletcpu.Pod
+	var inFlight []*admission.Pod
 	for _, neighbour := range c.Neighbours {
 		if neighbour.InFlight != nil {
 			inFlight = append(inFlight, neighbour.InFlight)
 		}
 	}
-	d := kubeletcpu.AdmitAll(c.Node, inFlight, &c.Pod)
-	if d.Verdict != kubeletcpu.Admitted {
+	d := admission.AdmitAfter(c.Node, inFlight, &c.Pod)
+	if d.Verdict != admission.Admitted {
 		return fmt.Errorf("%s", d)
 	}
 	if c.Guest != nil && c.Guest.VCPUs%c.Guest.ThreadsPerCore != 0 {

@@ -10,26 +10,28 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/placement"
 )
 
 // twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...
 const twoNUMA = "2 sockets x 1 numa x 4 cores x 2 threads"
 
-func node(machine, cpuManager, policy string, reserved ...int) *kubeletcpu.Node {
-	n := &kubeletcpu.Node{Topology: cputopology.MustParse(machine), Minor: 36, Reserved: cpuset.Of(reserved...),
-		CPUManager:      kubeletcpu.CPUManager{Policy: "static"},
-		TopologyManager: kubeletcpu.TopologyManager{Policy: policy, Scope: kubeletcpu.ScopeContainer}}
+func node(machine, cpuManager, policy string, reserved ...int) *admission.Node {
+	n := &admission.Node{Topology: cputopology.MustParse(machine), Minor: 36, Reserved: cpuset.Of(reserved...),
+		CPUManager:      cpumanager.Config{Policy: "static"},
+		TopologyManager: topologymanager.Config{Policy: policy, Scope: topologymanager.ScopeContainer}}
 	n.CPUManager.Options.FullPCPUsOnly = cpuManager == "full-pcpus-only"
 	*n = n.Empty()
 	return n
 }
 
-func pod(cpus ...int) kubeletcpu.Pod {
-	p := kubeletcpu.Pod{Name: "new", Guaranteed: true}
+func pod(cpus ...int) admission.Pod {
+	p := admission.Pod{Name: "new", Guaranteed: true}
 	for i, n := range cpus {
-		p.Containers = append(p.Containers, kubeletcpu.Container{Name: []string{"compute", "helper"}[i], CPUs: n})
+		p.Containers = append(p.Containers, admission.Container{Name: []string{"compute", "helper"}[i], CPUs: n})
 	}
 	return p
 }
@@ -46,7 +48,7 @@ func held(c Case, cpus map[string]cpuset.Set) Case {
 }
 
 func TestWords(t *testing.T) {
-	aligned := func() *kubeletcpu.Node { return node(twoNUMA, "full-pcpus-only", "single-numa-node") }
+	aligned := func() *admission.Node { return node(twoNUMA, "full-pcpus-only", "single-numa-node") }
 	counting := func(allocatable int64) *Count {
 		return &Count{Allocatable: allocatable, Requested: 5000, Fractions: []int64{0}, Overhead: 200}
 	}
@@ -78,7 +80,7 @@ func TestWords(t *testing.T) {
 			held(Case{Node: node("1 sockets x 1 numa x 8 cores x 1 threads", "", "none"), Pod: pod(4),
 				Count: &Count{Allocatable: 8000, Requested: 4200, Fractions: []int64{0}, Overhead: 200}}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3)}),
 			"n: 3800m of 8000m CPU left by count, of 4200m asked; fits if the pod asks for 1 CPU fewer (3 instead of 4), or if VM vms/a (4 CPUs) moves"},
-		"the pod as a whole": {Case{Node: func() *kubeletcpu.Node { n := aligned(); n.TopologyManager.Scope = "pod"; return n }(), Pod: pod(8, 2)},
+		"the pod as a whole": {Case{Node: func() *admission.Node { n := aligned(); n.TopologyManager.Scope = "pod"; return n }(), Pod: pod(8, 2)},
 			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; the pod as a whole (compute 8, helper 2) needs 5 whole cores in one NUMA node, " +
 				"and the largest has 8 CPUs; fits if container compute asks for 2 CPUs fewer (6 instead of 8), or if container helper asks for a fraction instead of 2 CPUs, and so runs in the shared pool"},
 		"split threads": {held(Case{Node: node(twoNUMA, "", "none"), Pod: pod(4), Compute: "compute", Guest: &placement.Guest{VCPUs: 4, ThreadsPerCore: 2}},
@@ -100,7 +102,7 @@ func TestWords(t *testing.T) {
 		"too few, and not to be estimated": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Count: counting(6000)},
 			"n: 1000m of 6000m CPU left by count, of 2200m asked; besides, the node has no CPU report"},
 		"too few for a pod that does not insist": {Case{Unknown: "has no CPU report", Pod: pod(2), Count: counting(6000)}, "n: 1000m of 6000m CPU left by count, of 2200m asked"},
-		"no CPU manager":                         {Case{Node: &kubeletcpu.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: kubeletcpu.CPUManager{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
+		"no CPU manager":                         {Case{Node: &admission.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: cpumanager.Config{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
 		"it fits":                                {Case{Node: aligned(), Pod: pod(2)}, "n: fits: compute 0,8"},
 	} {
 		test.c.NodeName = "n"
@@ -148,7 +150,7 @@ func TestCountIsKubeSchedulers(t *testing.T) {
 	for _, inits := range [][]corev1.Container{nil, {container("9", nil)}, {container("1500m", &always), container("7", nil), container("100m", nil)}} {
 		p := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: inits, Containers: []corev1.Container{container("4", nil), container("200m", nil)},
 			Overhead: corev1.ResourceList{"cpu": resource.MustParse("50m")}}}
-		c := Case{Pod: kubeletcpu.PodOf(p), Count: NewCount(8000, 0, p)}
+		c := Case{Pod: admission.PodOf(p), Count: NewCount(8000, 0, p)}
 		requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
 		if want := requests.Cpu().MilliValue(); c.asked() != want {
 			t.Errorf("%d init containers: %dm counted, kube-scheduler counts %dm", len(inits), c.asked(), want)

@@ -12,7 +12,7 @@
 // It also tells what a node is charged for such a pod (needs.go), and the pod that starts a VM from the one that a
 // running VM moves to, with more CPUs perhaps, and from one that only holds a volume (role.go).
 //
-// What the kubelet makes of a pod is pkg/kubeletcpu's knowledge; this package only finds the words for it.
+// What the kubelet makes of a pod is pkg/kubelet/admission's knowledge; this package only finds the words for it.
 // All functions are pure and accept any pod.
 package launcher
 
@@ -22,7 +22,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // What marks a launcher pod (KubeVirt pkg/virt-controller/services/template.go and
@@ -79,7 +79,7 @@ func Of(pod *corev1.Pod) (l Launcher, ok bool) {
 	}
 	if compute := computeOf(pod); compute != nil {
 		l.Compute = compute.Name
-		l.CPUs = exclusive(kubeletcpu.PodOf(pod), compute.Name)
+		l.CPUs = exclusive(admission.PodOf(pod), compute.Name)
 	}
 	return l, true
 }
@@ -104,12 +104,12 @@ func computeOf(pod *corev1.Pod) *corev1.Container {
 }
 
 // exclusive is the number of exclusive CPUs that the kubelet would give the app container of that name.
-func exclusive(pod kubeletcpu.Pod, container string) int {
+func exclusive(pod admission.Pod, container string) int {
 	if pod.PodLevelResources {
 		return 0
 	}
 	for _, c := range pod.Containers {
-		if c.Kind == kubeletcpu.App && c.Name == container {
+		if c.Kind == admission.App && c.Name == container {
 			return c.CPUs
 		}
 	}

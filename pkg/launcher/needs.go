@@ -4,7 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Needs is the CPU that a node must have free for a pod: exclusive CPUs, which are taken out of the shared
@@ -46,16 +46,16 @@ func NeedsOf(pod *corev1.Pod) Needs {
 		}
 	}
 	running, starting := 0, 0
-	for _, c := range kubeletcpu.PodOf(pod).Containers {
+	for _, c := range admission.PodOf(pod).Containers {
 		switch {
 		case c.CPUs > 0:
 			n.Exclusive = append(n.Exclusive, Share{Container: c.Name, CPUs: c.CPUs})
-			if c.Kind == kubeletcpu.Init {
+			if c.Kind == admission.Init {
 				starting = max(starting, c.CPUs)
 			} else {
 				running += c.CPUs
 			}
-		case c.Kind != kubeletcpu.Init && asked[c.Name] > 0:
+		case c.Kind != admission.Init && asked[c.Name] > 0:
 			n.Shared = append(n.Shared, Share{Container: c.Name, Milli: asked[c.Name]})
 		}
 	}

@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Problems tells why a dedicated launcher pod would not get exclusive CPUs for its guest, each reason
@@ -15,7 +15,7 @@ func Problems(pod *corev1.Pod) []string {
 	if !ok || !l.Dedicated {
 		return nil
 	}
-	kubelet := kubeletcpu.PodOf(pod)
+	kubelet := admission.PodOf(pod)
 	if kubelet.PodLevelResources {
 		return []string{"the pod has resources of its own in spec.resources, and the kubelet gives no exclusive CPUs to such pods; " +
 			"state CPU and memory for each container instead"}
@@ -71,13 +71,13 @@ func SupportProblems(pod *corev1.Pod) []string {
 	if !ok || !l.Dedicated {
 		return nil
 	}
-	kubelet := kubeletcpu.PodOf(pod)
+	kubelet := admission.PodOf(pod)
 	if kubelet.PodLevelResources {
 		return nil
 	}
 	var problems []string
 	for _, c := range kubelet.Containers {
-		if c.CPUs > 0 && (c.Kind != kubeletcpu.App || c.Name != l.Compute) {
+		if c.CPUs > 0 && (c.Kind != admission.App || c.Name != l.Compute) {
 			problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes exclusive CPUs "+
 				"of its own (%d), which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
 		}

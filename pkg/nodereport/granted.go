@@ -10,7 +10,7 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
 // SetGranted writes the exclusive CPUs of each container into a report, in the order of pod UIDs and
@@ -105,7 +105,7 @@ func Summarize(s *v1alpha1.NodeCPUStatus) {
 	s.Summary = v1alpha1.Summary{
 		CPUs: int32(online.Len()), NUMANodes: int32(len(s.NUMANodes)), Reserved: int32(reserved.Len()),
 	}
-	if s.CPUManager.Policy == kubeletcpu.CPUManagerStatic {
+	if s.CPUManager.Policy == cpumanager.PolicyStatic {
 		s.Summary.Granted = int32(online.Minus(shared).Minus(reserved).Len())
 		s.Summary.Free = int32(shared.Intersect(online).Minus(reserved).Len())
 	}

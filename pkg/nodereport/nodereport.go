@@ -26,7 +26,9 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // ErrNewer is wrapped by the errors of a report whose format is newer than this package: it may not mean
@@ -47,7 +49,7 @@ func Owner(nc *v1alpha1.NodeCPU) types.UID {
 
 // Node decodes a report into everything the kubelet's decision depends on. Errors name the node and the
 // field; no part of a report that has one is to be trusted.
-func Node(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
+func Node(nc *v1alpha1.NodeCPU) (*admission.Node, error) {
 	node, err := decode(nc)
 	if err != nil {
 		return nil, fmt.Errorf("reading node report of %s: %w", nc.Name, err)
@@ -55,7 +57,7 @@ func Node(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
 	return node, nil
 }
 
-func decode(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
+func decode(nc *v1alpha1.NodeCPU) (*admission.Node, error) {
 	status := &nc.Status
 	if err := checkFormat(status); err != nil {
 		return nil, err
@@ -67,17 +69,17 @@ func decode(nc *v1alpha1.NodeCPU) (*kubeletcpu.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	node := &kubeletcpu.Node{
+	node := &admission.Node{
 		Topology: topology, MemoryManager: status.MemoryManager.Policy, PodLevelResourceManagers: status.PodLevelResourceManagers,
 	}
 	if node.Minor, err = minor(status.KubeletVersion); err != nil {
 		return nil, err
 	}
-	if node.CPUManager, err = kubeletcpu.ParseCPUManager(status.CPUManager.Policy, status.CPUManager.Options); err != nil {
+	if node.CPUManager, err = cpumanager.Parse(status.CPUManager.Policy, status.CPUManager.Options); err != nil {
 		return nil, fmt.Errorf("cpuManager: %w", err)
 	}
 	manager := status.TopologyManager
-	if node.TopologyManager, err = kubeletcpu.ParseTopologyManager(manager.Policy, manager.Scope, manager.Options); err != nil {
+	if node.TopologyManager, err = topologymanager.Parse(manager.Policy, manager.Scope, manager.Options); err != nil {
 		return nil, fmt.Errorf("topologyManager: %w", err)
 	}
 	if node.Reserved, err = onlineCPUs("reservedCPUs", status.ReservedCPUs, topology); err != nil {

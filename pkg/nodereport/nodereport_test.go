@@ -13,7 +13,9 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // report is a good one: 8 CPUs, 0 and 4 reserved, 1 and 5 granted.
@@ -21,7 +23,7 @@ func report() *v1alpha1.NodeCPU {
 	nc := &v1alpha1.NodeCPU{Status: v1alpha1.NodeCPUStatus{
 		KubeletVersion: "v1.36.3+k3s1",
 		CPUManager: v1alpha1.CPUManager{
-			Policy: kubeletcpu.CPUManagerStatic, Options: map[string]string{"full-pcpus-only": "true"},
+			Policy: cpumanager.PolicyStatic, Options: map[string]string{"full-pcpus-only": "true"},
 		},
 		TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "pod"},
 		MemoryManager:   v1alpha1.MemoryManager{Policy: "None"},
@@ -42,7 +44,7 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := kubeletcpu.Node{
+	want := admission.Node{
 		Topology: cputopology.MustParse("1 sockets x 2 numa x 2 cores x 2 threads"), Minor: 36, MemoryManager: "None",
 		Reserved: cpuset.Of(0, 4), Shared: cpuset.Of(0, 2, 3, 4, 6, 7),
 	}
@@ -50,7 +52,7 @@ func TestNode(t *testing.T) {
 		node.Reserved != want.Reserved || node.Shared != want.Shared {
 		t.Errorf("got %v, want %v", node, &want)
 	}
-	if node.CPUManager.Policy != kubeletcpu.CPUManagerStatic || !node.CPUManager.Options.FullPCPUsOnly {
+	if node.CPUManager.Policy != cpumanager.PolicyStatic || !node.CPUManager.Options.FullPCPUsOnly {
 		t.Errorf("CPU manager is %v", node.CPUManager)
 	}
 	if !node.PodLevelResourceManagers {
@@ -61,7 +63,7 @@ func TestNode(t *testing.T) {
 	if node, err := Node(without); err != nil || node.PodLevelResourceManagers {
 		t.Errorf("a report without the gate: %v, error %v; want it off", node, err)
 	}
-	if manager := node.TopologyManager; manager.Policy != kubeletcpu.TopologySingleNUMANode || manager.Scope != kubeletcpu.ScopePod {
+	if manager := node.TopologyManager; manager.Policy != topologymanager.PolicySingleNUMANode || manager.Scope != topologymanager.ScopePod {
 		t.Errorf("topology manager is %v", manager)
 	}
 }

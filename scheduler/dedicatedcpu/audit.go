@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
@@ -47,7 +47,7 @@ func (s *sharedState) inquire(ctx context.Context, pod *corev1.Pod, about *nodev
 		return
 	}
 	switch now.Status.Reason {
-	case kubeletcpu.ReasonTopologyAffinity, kubeletcpu.ReasonSMTAlignment, kubeletcpu.ReasonUnexpected:
+	case admission.ReasonTopologyAffinity, admission.ReasonSMTAlignment, admission.ReasonUnexpected:
 	default:
 		return
 	}

@@ -20,7 +20,9 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
@@ -39,7 +41,7 @@ const (
 type fleet struct {
 	*fixture
 	infos []*framework.NodeInfo
-	free  []kubeletcpu.Node
+	free  []admission.Node
 	held  []map[types.UID]map[string]cpuset.Set
 	late  []lateReport
 }
@@ -51,15 +53,15 @@ type lateReport struct {
 
 func newFleet(b *testing.B) *fleet {
 	f := &fleet{fixture: newFixture(config.DedicatedCPUArgs{}), infos: make([]*framework.NodeInfo, fleetSize),
-		free: make([]kubeletcpu.Node, fleetSize), held: make([]map[types.UID]map[string]cpuset.Set, fleetSize)}
+		free: make([]admission.Node, fleetSize), held: make([]map[types.UID]map[string]cpuset.Set, fleetSize)}
 	topology := cputopology.MustParse("2 sockets x 1 numa x 32 cores x 2 threads")
-	cm, err := kubeletcpu.ParseCPUManager("static", map[string]string{"full-pcpus-only": "true"})
+	cm, err := cpumanager.Parse("static", map[string]string{"full-pcpus-only": "true"})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for i := range fleetSize {
-		f.free[i] = kubeletcpu.Node{Topology: topology, Minor: 36, CPUManager: cm, Shared: topology.CPUs(), Reserved: cpuset.Of(0, 64),
-			TopologyManager: kubeletcpu.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer}}
+		f.free[i] = admission.Node{Topology: topology, Minor: 36, CPUManager: cm, Shared: topology.CPUs(), Reserved: cpuset.Of(0, 64),
+			TopologyManager: topologymanager.Config{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer}}
 		f.held[i] = map[types.UID]map[string]cpuset.Set{}
 		f.infos[i] = framework.NewNodeInfo()
 		f.infos[i].SetNode(st.MakeNode().Name(fmt.Sprintf("n%d", i)).Label("cpumanager", "true").Obj())
@@ -99,9 +101,9 @@ func (f *fleet) bind(b *testing.B, pod *corev1.Pod, i int) {
 	}
 	now := f.late[0]
 	f.late = f.late[1:]
-	asks := kubeletcpu.PodOf(now.pod)
-	d := kubeletcpu.Admit(&f.free[now.node], &asks)
-	if d.Verdict != kubeletcpu.Admitted {
+	asks := admission.PodOf(now.pod)
+	d := admission.Admit(&f.free[now.node], &asks)
+	if d.Verdict != admission.Admitted {
 		b.Fatalf("the kubelet refuses pod %s: %s", asks, d)
 	}
 	f.free[now.node].Shared = d.Shared

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
@@ -77,17 +77,17 @@ func (pl *DedicatedCPU) readVMI(l *launcher.Launcher) (g *guest, dedicated bool,
 }
 
 // exclusiveCPUs is the number of exclusive CPUs that a running pod holds.
-func exclusiveCPUs(pod *kubeletcpu.Pod) int {
+func exclusiveCPUs(pod *admission.Pod) int {
 	sum := 0
 	for i := range pod.Containers {
-		if pod.Containers[i].Kind != kubeletcpu.Init {
+		if pod.Containers[i].Kind != admission.Init {
 			sum += pod.Containers[i].CPUs
 		}
 	}
 	return sum
 }
 
-func sharedMilliCPU(pod *corev1.Pod, asks *kubeletcpu.Pod) int64 {
+func sharedMilliCPU(pod *corev1.Pod, asks *admission.Pod) int64 {
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
 	return max(0, requests.Cpu().MilliValue()-1000*int64(exclusiveCPUs(asks)))
 }

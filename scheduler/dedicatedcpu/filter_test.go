@@ -12,7 +12,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
@@ -287,7 +287,7 @@ func TestSimulationsLeaveNoTrace(t *testing.T) {
 			b.Filter(t.Context(), state.Clone(), pod, without)
 		}
 		ask("as it still is", state, info, "")
-		if at := b.view.AtBest(info.Node(), &readCycle(b.preFilter(t, large)).Demand); at.Decision.Verdict == kubeletcpu.Admitted {
+		if at := b.view.AtBest(info.Node(), &readCycle(b.preFilter(t, large)).Demand); at.Decision.Verdict == admission.Admitted {
 			t.Errorf("round %d: a pod is believed to be gone that was evicted in a simulation only", round)
 		}
 		info.SetNode(info.Node()) // another generation, as after any event

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
@@ -52,7 +52,7 @@ func guestRefusal(d *demand, p *nodeview.Prediction) *refusal {
 // fitsEmpty reports whether the guest could run on the empty node. If not, no eviction helps.
 func fitsEmpty(d *demand, p *nodeview.Prediction) bool {
 	empty := p.Node.Empty()
-	for _, grant := range kubeletcpu.Admit(&empty, &d.Pod).Grants {
+	for _, grant := range admission.Admit(&empty, &d.Pod).Grants {
 		if grant.Container == d.guest.compute {
 			return placement.Fit(d.guest.Guest, grant.CPUs, p.Node.Topology) == nil
 		}

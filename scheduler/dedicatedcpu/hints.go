@@ -8,7 +8,7 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/nodeview"
 	"corepin.dev/corepin/scheduler/wakeup"
@@ -75,7 +75,7 @@ func (pl *DedicatedCPU) couldFitWithout(gone *corev1.Pod, d *demand) bool {
 // couldFit reports whether a node could take the demand if all pods in flight there, and those in gone, were deleted.
 func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *demand, gone ...*corev1.Pod) bool {
 	best := pl.view.AtBest(node, &d.Demand, gone...)
-	return best.Standing != nodeview.Exact || best.Decision.Verdict == kubeletcpu.Admitted
+	return best.Standing != nodeview.Exact || best.Decision.Verdict == admission.Admitted
 }
 
 // afterPodUpdate reports whether the pending pod itself now asks for something else.

@@ -12,7 +12,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/explaining"
@@ -96,7 +96,7 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 	if p.Standing != nodeview.Exact {
 		return math.MaxInt, true
 	}
-	if p.Decision.Verdict != kubeletcpu.Refused {
+	if p.Decision.Verdict != admission.Refused {
 		return 1, true // the CPUs do not satisfy the VM
 	}
 	return explain.Missing(p.Node, &c.Pod, &p.Decision), true

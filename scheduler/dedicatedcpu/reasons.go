@@ -6,7 +6,7 @@ import (
 
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
@@ -118,23 +118,23 @@ func allRefusals() []*refusal {
 }
 
 // decisionRefusal is the refusal for a decision of the kubelet; nil for an admitted pod.
-func decisionRefusal(p *nodeview.Prediction, pod *kubeletcpu.Pod) *refusal {
+func decisionRefusal(p *nodeview.Prediction, pod *admission.Pod) *refusal {
 	switch p.Decision.Verdict {
-	case kubeletcpu.Admitted:
+	case admission.Admitted:
 		return nil
-	case kubeletcpu.Wait:
+	case admission.Wait:
 		return &refusedInFlight
 	}
 	evictable := p.Decision.Preemptible
 	switch p.Decision.Reason {
-	case kubeletcpu.ReasonTopologyAffinity:
+	case admission.ReasonTopologyAffinity:
 		return either(evictable, &refusedNoAlignment, &refusedNeverAligned)
-	case kubeletcpu.ReasonSMTAlignment:
+	case admission.ReasonSMTAlignment:
 		if !evictable && odd(p.Node, pod) {
 			return &refusedOddThreads
 		}
 		return either(evictable, &refusedNoCores, &refusedNeverCores)
-	case kubeletcpu.ReasonUnexpected:
+	case admission.ReasonUnexpected:
 		return either(evictable, &refusedNoRoom, &refusedTooSmall)
 	}
 	return either(evictable, &refusedOther, &refusedOtherForever)
@@ -148,7 +148,7 @@ func either(evictable bool, occupied, never *refusal) *refusal {
 }
 
 // odd reports whether a container asks for CPUs that do not fill whole cores.
-func odd(node *kubeletcpu.Node, pod *kubeletcpu.Pod) bool {
+func odd(node *admission.Node, pod *admission.Pod) bool {
 	threads := node.Topology.ThreadsPerCore()
 	for _, container := range pod.Containers {
 		if threads > 0 && container.CPUs%threads != 0 {

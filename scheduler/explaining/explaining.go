@@ -22,7 +22,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // MaxNodes is the number of nodes that an event describes.
@@ -58,7 +58,7 @@ type Explainer struct {
 // Question is a pod that found no node, and the nodes that are nearest to taking it.
 type Question struct {
 	Pod    *corev1.Pod
-	Demand kubeletcpu.Pod
+	Demand admission.Pod
 	// Cases are the nearest nodes. There is at least one.
 	Cases []explain.Case
 	// Refused is the number of nodes that were refused for CPUs.

@@ -6,7 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -24,7 +24,7 @@ func (v *View) AtBest(on *corev1.Node, demand *Demand, gone ...*corev1.Pod) *Pre
 	if p == nil {
 		free := *n.report.node
 		free.Shared = n.report.free(n.goneWith(gone))
-		p = &Prediction{Standing: Exact, Decision: kubeletcpu.Admit(&free, &demand.Pod), Node: &free}
+		p = &Prediction{Standing: Exact, Decision: admission.Admit(&free, &demand.Pod), Node: &free}
 	}
 	p.Labelled = Labelled(on)
 	return p
@@ -56,12 +56,12 @@ func (v *View) Room(on *corev1.Node, demand *Demand, limit int) (pods int, exact
 	}
 	free := *n.report.node
 	free.Shared = n.report.free(n.gone)
-	admit := func(pod *kubeletcpu.Pod) bool {
-		d := kubeletcpu.Admit(&free, pod)
-		if d.Verdict == kubeletcpu.Admitted {
+	admit := func(pod *admission.Pod) bool {
+		d := admission.Admit(&free, pod)
+		if d.Verdict == admission.Admitted {
 			free.Shared = d.Shared
 		}
-		return d.Verdict == kubeletcpu.Admitted
+		return d.Verdict == admission.Admitted
 	}
 	for _, asks := range n.expected {
 		admit(asks)
@@ -73,13 +73,13 @@ func (v *View) Room(on *corev1.Node, demand *Demand, limit int) (pods int, exact
 }
 
 // roomByCount is how many such pods the free CPUs of a report that is not exact are enough for.
-func (n *node) roomByCount(pod *kubeletcpu.Pod) int {
+func (n *node) roomByCount(pod *admission.Pod) int {
 	if n.report == nil || n.report.node == nil {
 		return 1
 	}
 	asked := 0
 	for _, container := range pod.Containers {
-		if container.Kind != kubeletcpu.Init {
+		if container.Kind != admission.Init {
 			asked += container.CPUs
 		}
 	}

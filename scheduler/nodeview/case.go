@@ -6,7 +6,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Case is what Predict goes by, for package explain to say in words: pod, whose demand is given, on a node. It
@@ -62,7 +62,7 @@ func (n *node) neighbour(r *resident) (explain.Neighbour, bool) {
 		neighbour.InFlight = r.asks
 		return neighbour, true
 	}
-	neighbour.CPUs = kubeletcpu.Decision{Grants: n.report.granted[r.uid]}.Granted()
+	neighbour.CPUs = admission.Decision{Grants: n.report.granted[r.uid]}.Granted()
 	return neighbour, true
 }
 

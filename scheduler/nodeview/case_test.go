@@ -11,13 +11,13 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // What is explained is what was predicted, at every moment of a node's life: granted, in flight, gone, late.
 func TestCaseIsWhatPredictGoesBy(t *testing.T) {
 	called := func(pod *corev1.Pod) string { return pod.Name }
-	verdicts := map[kubeletcpu.Verdict]int{}
+	verdicts := map[admission.Verdict]int{}
 	for seed := range uint64(10) {
 		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 2)), view: &View{}, empty: *reportOf(t, nil).node, known: map[string]*corev1.Pod{}, held: grants{}}
 		l.view.Set(reportOf(t, nil))
@@ -30,7 +30,7 @@ func TestCaseIsWhatPredictGoesBy(t *testing.T) {
 			c.Dedicated, c.Count = true, nil
 			e := explain.Outline(&c)
 			verdicts[p.Decision.Verdict]++
-			if e.Fits != (p.Decision.Verdict == kubeletcpu.Admitted) || (e.Obstacle == explain.InFlight) != (p.Decision.Verdict == kubeletcpu.Wait) {
+			if e.Fits != (p.Decision.Verdict == admission.Admitted) || (e.Obstacle == explain.InFlight) != (p.Decision.Verdict == admission.Wait) {
 				t.Fatalf("seed %d: predicted %s, explained %s %q", seed, p.Decision, e, e.Obstacle)
 			}
 			var taken cpuset.Set
@@ -45,7 +45,7 @@ func TestCaseIsWhatPredictGoesBy(t *testing.T) {
 			}
 		}
 	}
-	if verdicts[kubeletcpu.Admitted] < 50 || verdicts[kubeletcpu.Wait] < 50 || verdicts[kubeletcpu.Refused] < 50 {
+	if verdicts[admission.Admitted] < 50 || verdicts[admission.Wait] < 50 || verdicts[admission.Refused] < 50 {
 		t.Errorf("verdicts %v are too few to prove anything", verdicts)
 	}
 }

@@ -5,12 +5,12 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Demand is what a pod asks of a node's CPUs.
 type Demand struct {
-	Pod kubeletcpu.Pod
+	Pod admission.Pod
 	// Key is equal for demands that every node answers alike. Container names are in it, since they are in
 	// the answer too.
 	Key string
@@ -20,7 +20,7 @@ type Demand struct {
 
 // DemandOf reads a pod.
 func DemandOf(pod *corev1.Pod) Demand {
-	d := Demand{Pod: kubeletcpu.PodOf(pod)}
+	d := Demand{Pod: admission.PodOf(pod)}
 	key := append(make([]byte, 0, 64), d.Pod.Device...)
 	key = appendContainers(key, d.Pod.Containers)
 	if d.Pod.PodLevelResources {
@@ -33,7 +33,7 @@ func DemandOf(pod *corev1.Pod) Demand {
 	return d
 }
 
-func appendContainers(key []byte, containers []kubeletcpu.Container) []byte {
+func appendContainers(key []byte, containers []admission.Container) []byte {
 	for _, c := range containers {
 		if c.CPUs > 0 {
 			key = append(append(append(key, ','), c.Kind.String()...), ' ')

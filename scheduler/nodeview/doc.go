@@ -12,7 +12,7 @@
 //     are gone from the NodeInfo: for the kubelet too a pod's CPUs are free once the pod is gone, though
 //     its state file may name them a little longer;
 //   - pods in the NodeInfo that ask for exclusive CPUs and are not granted are in flight: the kubelet
-//     will admit them, or is just doing so. They are admitted first, by kubeletcpu.AdmitAll, in every order;
+//     will admit them, or is just doing so. They are admitted first, by admission.AdmitAfter, in every order;
 //   - while there are both pods in flight and granted pods that are gone, the node is waited for: which CPUs
 //     the former got depends on whether the latter were still there. The next report tells;
 //   - a pod in a terminal phase holds nothing.
@@ -35,7 +35,7 @@
 // # Predictions and what came of them
 //
 // When a report shows pods that were expected, View.Set compares: was there an order in which the kubelet, by
-// package kubeletcpu, would have granted just that? (reality.go)
+// package admission, would have granted just that? (reality.go)
 //
 // # Limits
 //

@@ -13,7 +13,7 @@ import (
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // life is a node whose kubelet, agent and scheduler each run at their own pace: the pods that the scheduler
@@ -22,7 +22,7 @@ type life struct {
 	t      *testing.T
 	random *rand.Rand
 	view   *View
-	empty  kubeletcpu.Node
+	empty  admission.Node
 	// known are the pods in the scheduler's NodeInfo, by name; bound those that the kubelet has not seen yet, in
 	// the order in which it will not necessarily see them; held what it has granted.
 	known map[string]*corev1.Pod
@@ -36,7 +36,7 @@ type life struct {
 	binds, waits int
 }
 
-func (l *life) node() kubeletcpu.Node {
+func (l *life) node() admission.Node {
 	node := l.empty
 	for _, containers := range l.held {
 		node.Shared = node.Shared.Minus(containers["compute"])
@@ -51,10 +51,10 @@ func (l *life) schedule() {
 	info := nodeInfo(slices.Collect(mapsValues(l.known))...)
 	switch p := l.view.Predict(remembered(l.view, pod), info); {
 	case p.Standing != Exact:
-	case p.Decision.Verdict == kubeletcpu.Admitted:
+	case p.Decision.Verdict == admission.Admitted:
 		l.binds++
 		l.known[pod.Name], l.bound = pod, append(l.bound, pod)
-	case p.Decision.Verdict == kubeletcpu.Wait:
+	case p.Decision.Verdict == admission.Wait:
 		l.waits++
 	}
 }
@@ -70,9 +70,9 @@ func (l *life) admit() {
 	if l.known[pod.Name] == nil {
 		return // deleted before the kubelet ever saw it
 	}
-	node, asks := l.node(), kubeletcpu.PodOf(pod)
-	d := kubeletcpu.Admit(&node, &asks)
-	if d.Verdict != kubeletcpu.Admitted {
+	node, asks := l.node(), admission.PodOf(pod)
+	d := admission.Admit(&node, &asks)
+	if d.Verdict != admission.Admitted {
 		l.t.Fatalf("pod %s was bound, and the kubelet says %s; held %v", asks, d, l.held)
 	}
 	l.held[pod.UID] = compute(d.Granted().String())
@@ -188,12 +188,12 @@ func TestNominatedPodsCount(t *testing.T) {
 	v := &View{}
 	v.Set(reportOf(t, nil))
 	info, nominated := nodeInfo(), with(vm("nominated", "8"), func(p *corev1.Pod) { p.Spec.NodeName = ""; p.Status.NominatedNodeName = "n1" })
-	if got := v.Predict(demand(vm("new", "8")), info).Decision.Verdict; got != kubeletcpu.Admitted {
+	if got := v.Predict(demand(vm("new", "8")), info).Decision.Verdict; got != admission.Admitted {
 		t.Errorf("without: %s", got)
 	}
 	beside := info.Snapshot()
 	beside.(interface{ AddPod(*corev1.Pod) }).AddPod(nominated)
-	if got := v.Simulate(demand(vm("new", "8")), beside).Decision.Verdict; got != kubeletcpu.Wait {
+	if got := v.Simulate(demand(vm("new", "8")), beside).Decision.Verdict; got != admission.Wait {
 		t.Errorf("beside one that is nominated for the same CPUs: %s", got)
 	}
 }

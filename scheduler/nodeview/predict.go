@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -28,9 +28,9 @@ type Prediction struct {
 	// Why tells of every other standing how it came about.
 	Why string
 	// Decision is the kubelet's, with the pods in flight admitted before.
-	Decision kubeletcpu.Decision
+	Decision admission.Decision
 	// Node is the node without the pods in flight and without the pod. It must not be changed.
-	Node *kubeletcpu.Node
+	Node *admission.Node
 }
 
 // Number is a number that may be known.
@@ -58,7 +58,7 @@ func (n *Number) Store(value int64) {
 // gets no exclusive CPUs.
 func (p *Prediction) Possible(container string) iter.Seq[cpuset.Set] {
 	return func(yield func(cpuset.Set) bool) {
-		if p.Decision.Verdict != kubeletcpu.Admitted || !granted(p.Decision.Grants, container, yield) {
+		if p.Decision.Verdict != admission.Admitted || !granted(p.Decision.Grants, container, yield) {
 			return
 		}
 		for _, grants := range p.Decision.Alternatives {
@@ -70,7 +70,7 @@ func (p *Prediction) Possible(container string) iter.Seq[cpuset.Set] {
 }
 
 // granted yields what the container gets of grants, and tells whether to go on.
-func granted(grants []kubeletcpu.Grant, container string, yield func(cpuset.Set) bool) bool {
+func granted(grants []admission.Grant, container string, yield func(cpuset.Set) bool) bool {
 	for i := range grants {
 		if grants[i].Container == container {
 			return yield(grants[i].CPUs)
@@ -100,8 +100,8 @@ func unknown(r *Report, node types.UID, demand *Demand) *Prediction {
 
 // overlaid is a report laid together with the pods of a NodeInfo.
 type overlaid struct {
-	node     *kubeletcpu.Node
-	inFlight []*kubeletcpu.Pod
+	node     *admission.Node
+	inFlight []*admission.Pod
 	// gone are pods whose CPUs in the report count as free: those that have left, that is, are not in the
 	// NodeInfo, and those that are in flight. Static pods never leave; see nodereport.StaticPod.
 	gone []types.UID
@@ -148,13 +148,13 @@ func (o *overlaid) overlay(r *Report, pods []resident) {
 	o.node = &node
 }
 
-func (o *overlaid) predict(pod *kubeletcpu.Pod) *Prediction {
+func (o *overlaid) predict(pod *admission.Pod) *Prediction {
 	if o.inexact != "" {
 		return &Prediction{Standing: Inexact, Why: "a pod in flight: " + o.inexact}
 	}
-	d := kubeletcpu.AdmitAll(o.node, o.inFlight, pod)
-	if o.unsettled && (d.Verdict == kubeletcpu.Admitted || d.Preemptible) {
-		d = kubeletcpu.Decision{Verdict: kubeletcpu.Wait, Shared: d.Shared,
+	d := admission.AdmitAfter(o.node, o.inFlight, pod)
+	if o.unsettled && (d.Verdict == admission.Admitted || d.Preemptible) {
+		d = admission.Decision{Verdict: admission.Wait, Shared: d.Shared,
 			Message: "the pods in flight may have been admitted before or after other pods left the node"}
 	}
 	return &Prediction{Standing: Exact, Decision: d, Node: o.node}

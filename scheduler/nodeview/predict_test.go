@@ -11,7 +11,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // vm is a launcher pod as the kubelet sees it: compute with whole CPUs and a sidecar of 200m.
@@ -164,7 +164,7 @@ func TestFitsWhereItCannotBeKnown(t *testing.T) {
 			if got.Standing != test.want || !strings.Contains(got.Why, test.why) {
 				t.Errorf("got %s (%s), want %s (...%s...)", got.Standing, got.Why, test.want, test.why)
 			}
-			if (got.Standing == Exact) != (got.Decision.Verdict == kubeletcpu.Admitted) {
+			if (got.Standing == Exact) != (got.Decision.Verdict == admission.Admitted) {
 				t.Errorf("standing %s with decision %s", got.Standing, got.Decision)
 			}
 		})

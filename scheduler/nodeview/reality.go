@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // maxCompared is how many pods may come with one report for what was predicted to be compared with it; they
@@ -19,7 +19,7 @@ type Comparison struct {
 	// Pods is how many pods were compared; 0 where there was nothing to compare.
 	Pods int
 	// Scenario is empty where the kubelet did what was predicted, in some order of admission. Else it is what
-	// happened, in the lines that the differential tests of package kubeletcpu are written in.
+	// happened, in the lines that the differential tests of package admission are written in.
 	Scenario string
 }
 
@@ -33,7 +33,7 @@ func (v *View) Expect(nodeName string, uid types.UID, demand *Demand) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.expected == nil {
-		n.expected = map[types.UID]*kubeletcpu.Pod{}
+		n.expected = map[types.UID]*admission.Pod{}
 	}
 	n.expected[uid] = &demand.Pod
 }
@@ -61,7 +61,7 @@ func (v *View) Unexpect(nodeName string, uid types.UID) {
 }
 
 // unexpect gives what was expected of the pod, nil if it was not.
-func (n *node) unexpect(uid types.UID) *kubeletcpu.Pod {
+func (n *node) unexpect(uid types.UID) *admission.Pod {
 	asks := n.expected[uid]
 	if asks == nil {
 		asks = n.lostSight[uid]
@@ -82,7 +82,7 @@ func (n *node) loseSight() {
 			continue
 		}
 		if n.lostSight == nil {
-			n.lostSight = map[types.UID]*kubeletcpu.Pod{}
+			n.lostSight = map[types.UID]*admission.Pod{}
 		}
 		n.lostSight[uid] = asks
 		delete(n.expected, uid)
@@ -93,8 +93,8 @@ func (n *node) loseSight() {
 // Inquiry is a pod that was expected and has ended before its node's report had it.
 type Inquiry struct {
 	report *Report
-	asks   *kubeletcpu.Pod
-	beside []*kubeletcpu.Pod
+	asks   *admission.Pod
+	beside []*admission.Pod
 }
 
 // Ended is Left, for whoever can find out how a pod ended: if its kubelet may have refused it, against what was
@@ -129,8 +129,8 @@ func (q *Inquiry) Refused(pod *corev1.Pod) Comparison {
 // outcome and not the order of what happened since the one before, so every order counts as predicted.
 // Nothing is compared where pods came of which the prediction did not know.
 func (n *node) compare(after *Report) Comparison {
-	var came []*kubeletcpu.Pod
-	var grants [][]kubeletcpu.Grant
+	var came []*admission.Pod
+	var grants [][]admission.Grant
 	sure := !n.unsure && comparable(n.report, after)
 	n.unsure = false
 	for uid, granted := range after.granted {
@@ -157,13 +157,13 @@ func (n *node) compare(after *Report) Comparison {
 	}
 	results := make([]string, len(grants))
 	for i := range grants {
-		results[i] = kubeletcpu.Decision{Verdict: kubeletcpu.Admitted, Grants: grants[i]}.String()
+		results[i] = admission.Decision{Verdict: admission.Admitted, Grants: grants[i]}.String()
 	}
 	c.Scenario = scenario(n.report, came, results)
 	return c
 }
 
-func (n *node) reported(uid types.UID) (grants []kubeletcpu.Grant, ok bool) {
+func (n *node) reported(uid types.UID) (grants []admission.Grant, ok bool) {
 	if n.report != nil {
 		grants, ok = n.report.granted[uid]
 	}
@@ -208,13 +208,13 @@ func (r *Report) pools(after *Report) []cpuset.Set {
 }
 
 // explains tells whether the kubelet, admitting the pods in some order, would make these grants.
-func explains(node *kubeletcpu.Node, pods []*kubeletcpu.Pod, grants [][]kubeletcpu.Grant) bool {
+func explains(node *admission.Node, pods []*admission.Pod, grants [][]admission.Grant) bool {
 	if len(pods) == 0 {
 		return true
 	}
 	for i, pod := range pods {
-		d := kubeletcpu.Admit(node, pod)
-		if d.Verdict != kubeletcpu.Admitted || !sameGrants(d.Grants, grants[i]) {
+		d := admission.Admit(node, pod)
+		if d.Verdict != admission.Admitted || !sameGrants(d.Grants, grants[i]) {
 			continue
 		}
 		next := *node
@@ -229,6 +229,6 @@ func explains(node *kubeletcpu.Node, pods []*kubeletcpu.Pod, grants [][]kubeletc
 func without[T any](list []T, i int) []T { return slices.Delete(slices.Clone(list), i, i+1) }
 
 // sameGrants compares whatever the order of the containers.
-func sameGrants(a, b []kubeletcpu.Grant) bool {
-	return len(a) == len(b) && !slices.ContainsFunc(a, func(g kubeletcpu.Grant) bool { return !slices.Contains(b, g) })
+func sameGrants(a, b []admission.Grant) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(g admission.Grant) bool { return !slices.Contains(b, g) })
 }

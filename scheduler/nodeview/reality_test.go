@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // Free at first are 1-3,9-11 (NUMA node 0, which comes first while it has fewer) and 4-7,12-15.
@@ -165,15 +165,15 @@ func TestOccupy(t *testing.T) {
 		if strings.HasPrefix(got, "#") {
 			continue
 		}
-		now, holds := node.Empty(), map[string]kubeletcpu.Decision{}
+		now, holds := node.Empty(), map[string]admission.Decision{}
 		for line := range strings.Lines(got) {
 			words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" :\n", r) })
 			if words[0] == "remove" {
 				now = now.Releasing(holds[words[1]].Grants)
 				continue
 			}
-			filler := kubeletcpu.Pod{Name: words[1], Guaranteed: true, Containers: []kubeletcpu.Container{{Name: "compute", CPUs: 2}}}
-			holds[words[1]] = kubeletcpu.Admit(&now, &filler)
+			filler := admission.Pod{Name: words[1], Guaranteed: true, Containers: []admission.Container{{Name: "compute", CPUs: 2}}}
+			holds[words[1]] = admission.Admit(&now, &filler)
 			now.Shared = holds[words[1]].Shared
 		}
 		if now.Shared != node.Shared {

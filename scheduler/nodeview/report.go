@@ -15,7 +15,8 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -56,9 +57,9 @@ type Report struct {
 	// why tells of every standing but Exact how it came about.
 	why string
 	// node is the node with the report's own shared pool; nil where the report could not be read.
-	node *kubeletcpu.Node
+	node *admission.Node
 	// granted has, by pod UID, what each container holds, by name.
-	granted map[types.UID][]kubeletcpu.Grant
+	granted map[types.UID][]admission.Grant
 }
 
 // Decode reads a NodeCPU as the API server sent it. There is no error: a report that cannot be used is
@@ -96,16 +97,16 @@ func Decode(object *unstructured.Unstructured) *Report {
 }
 
 // grantedOf is what pods hold, as a few slices: there is one for each VM of a cluster.
-func grantedOf(nc *v1alpha1.NodeCPU) (map[types.UID][]kubeletcpu.Grant, error) {
+func grantedOf(nc *v1alpha1.NodeCPU) (map[types.UID][]admission.Grant, error) {
 	pods, err := nodereport.Granted(nc)
 	if err != nil {
 		return nil, err
 	}
-	granted := make(map[types.UID][]kubeletcpu.Grant, len(pods))
+	granted := make(map[types.UID][]admission.Grant, len(pods))
 	for uid, containers := range pods {
-		grants := make([]kubeletcpu.Grant, 0, len(containers))
+		grants := make([]admission.Grant, 0, len(containers))
 		for _, name := range slices.Sorted(maps.Keys(containers)) {
-			grants = append(grants, kubeletcpu.Grant{Container: name, CPUs: containers[name]})
+			grants = append(grants, admission.Grant{Container: name, CPUs: containers[name]})
 		}
 		granted[uid] = grants
 	}
@@ -118,8 +119,8 @@ func (r *Report) unusable(standing Standing, err error) *Report {
 }
 
 // standing is that of a report which could be read.
-func standing(nc *v1alpha1.NodeCPU, node *kubeletcpu.Node) (Standing, string) {
-	if node.CPUManager.Policy != kubeletcpu.CPUManagerStatic {
+func standing(nc *v1alpha1.NodeCPU, node *admission.Node) (Standing, string) {
+	if node.CPUManager.Policy != cpumanager.PolicyStatic {
 		return NoCPUManager, fmt.Sprintf("the kubelet's CPU manager policy is %q", node.CPUManager.Policy)
 	}
 	exact := meta.FindStatusCondition(nc.Status.Conditions, v1alpha1.ConditionExact)
@@ -137,10 +138,10 @@ func (r *Report) sameAs(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
-	return r.owner == s.owner && r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, slices.Equal[[]kubeletcpu.Grant])
+	return r.owner == s.owner && r.standing == s.standing && sameNode(r.node, s.node) && maps.EqualFunc(r.granted, s.granted, slices.Equal[[]admission.Grant])
 }
 
-func sameNode(n, m *kubeletcpu.Node) bool {
+func sameNode(n, m *admission.Node) bool {
 	if n == nil || m == nil {
 		return n == m
 	}
@@ -163,9 +164,9 @@ func (r *Report) free(gone []types.UID) cpuset.Set {
 
 // covers tells whether the report has CPUs for each container of a pod that asks for exclusive ones. A
 // report can be written between two of them.
-func (r *Report) covers(uid types.UID, pod *kubeletcpu.Pod) bool {
+func (r *Report) covers(uid types.UID, pod *admission.Pod) bool {
 	granted, ok := r.granted[uid]
-	return ok && !slices.ContainsFunc(pod.Containers, func(c kubeletcpu.Container) bool {
-		return c.CPUs > 0 && !slices.ContainsFunc(granted, func(g kubeletcpu.Grant) bool { return g.Container == c.Name && !g.CPUs.IsEmpty() })
+	return ok && !slices.ContainsFunc(pod.Containers, func(c admission.Container) bool {
+		return c.CPUs > 0 && !slices.ContainsFunc(granted, func(g admission.Grant) bool { return g.Container == c.Name && !g.CPUs.IsEmpty() })
 	})
 }

@@ -7,7 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 // mirrorAnnotation stands on the API server's copy of a static pod. Its value is the UID that the pod
@@ -19,7 +19,7 @@ const mirrorAnnotation = "kubernetes.io/config.mirror"
 type resident struct {
 	pod  *corev1.Pod // as read; a pod that has changed is another object
 	uid  types.UID   // the one it has on its node
-	asks *kubeletcpu.Pod
+	asks *admission.Pod
 	// reported tells that a report has had it.
 	reported bool
 	// unsettled counts the reports that may still come before one must have the pod: while it is above 0,
@@ -46,7 +46,7 @@ func residents(before []resident, pods []fwk.PodInfo) []resident {
 			next = at + 1
 			continue
 		}
-		asks := kubeletcpu.PodOf(pod)
+		asks := admission.PodOf(pod)
 		r := resident{pod: pod, uid: uidOnNode(pod), asks: &asks}
 		if at := find(before, r.uid); at >= 0 {
 			r.reported, r.unsettled = before[at].reported, before[at].unsettled
@@ -74,7 +74,7 @@ func AsksCPUs(pod *corev1.Pod) bool {
 	if !mayAsk(pod) {
 		return false
 	}
-	asks := kubeletcpu.PodOf(pod)
+	asks := admission.PodOf(pod)
 	return asks.Exclusive() || asks.PodLevel != nil
 }
 

@@ -5,12 +5,13 @@ import (
 	"strings"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // scenario writes down a node as a report has it, the pods that came, and what the kubelet did with each, in the
-// lines that test/conformance/kubeletcpu reads: put into a file there, it is replayed against the kubelet's own code.
-func scenario(r *Report, pods []*kubeletcpu.Pod, results []string) string {
+// lines that test/conformance/kubelet136 reads: put into a file there, it is replayed against the kubelet's own code.
+func scenario(r *Report, pods []*admission.Pod, results []string) string {
 	var b strings.Builder
 	node := r.node
 	fmt.Fprintf(&b, "# kubelet 1.%d\nmachine %s\n", node.Minor, node.Topology)
@@ -24,8 +25,8 @@ func scenario(r *Report, pods []*kubeletcpu.Pod, results []string) string {
 	options := strings.TrimPrefix(node.CPUManager.String(), node.CPUManager.Policy)
 	fmt.Fprintf(&b, "cpu-manager%s\n", options)
 	manager := strings.Replace(node.TopologyManager.String(), "/", " ", 1)
-	if node.TopologyManager.Policy == kubeletcpu.TopologyNone {
-		manager += " " + kubeletcpu.ScopeContainer
+	if node.TopologyManager.Policy == topologymanager.PolicyNone {
+		manager += " " + topologymanager.ScopeContainer
 	}
 	fmt.Fprintf(&b, "topology-manager %s\n", manager)
 	if !node.Reserved.IsEmpty() {
@@ -44,7 +45,7 @@ func scenario(r *Report, pods []*kubeletcpu.Pod, results []string) string {
 // occupy is steps that bring an empty node to where the same CPUs are held as on this one: small pods that fill it
 // until each of those CPUs is held, and those removed again that hold others. Where that does not lead there, a
 // comment says what is held.
-func occupy(node *kubeletcpu.Node) string {
+func occupy(node *admission.Node) string {
 	now := node.Empty()
 	held := now.Shared.Minus(node.Shared)
 	size := 1
@@ -54,10 +55,10 @@ func occupy(node *kubeletcpu.Node) string {
 	var adds, removes strings.Builder
 	var filled cpuset.Set
 	for n := 1; !held.Minus(filled).IsEmpty(); n++ {
-		filler := kubeletcpu.Pod{Name: fmt.Sprintf("held-%d", n), Guaranteed: true, Containers: []kubeletcpu.Container{{Name: "compute", CPUs: size}}}
-		d := kubeletcpu.Admit(&now, &filler)
+		filler := admission.Pod{Name: fmt.Sprintf("held-%d", n), Guaranteed: true, Containers: []admission.Container{{Name: "compute", CPUs: size}}}
+		d := admission.Admit(&now, &filler)
 		granted := d.Granted()
-		if d.Verdict != kubeletcpu.Admitted || granted.Overlaps(held) && !granted.Minus(held).IsEmpty() {
+		if d.Verdict != admission.Admitted || granted.Overlaps(held) && !granted.Minus(held).IsEmpty() {
 			return fmt.Sprintf("# held before: %s\n", held)
 		}
 		fmt.Fprintf(&adds, "add %s\n", filler)

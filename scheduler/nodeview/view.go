@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -59,11 +59,11 @@ type node struct {
 	gone []types.UID
 	// expected are pods that were bound here on an exact prediction and are not in the report yet; unsure
 	// tells that one of them has gone without having been there.
-	expected map[types.UID]*kubeletcpu.Pod
+	expected map[types.UID]*admission.Pod
 	unsure   bool
 	// lostSight are pods that were expected until they were not on the node any more. Of each of them kube-scheduler's watch
 	// tells, Ended or Unexpect.
-	lostSight map[types.UID]*kubeletcpu.Pod
+	lostSight map[types.UID]*admission.Pod
 	// known tells that pods has been filled; disturbed that a pod has gone that no report has ever had.
 	known, disturbed bool
 }
@@ -229,7 +229,7 @@ func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
 	if n == nil || !mayHold(pod) {
 		return false
 	}
-	asks := kubeletcpu.PodOf(pod)
+	asks := admission.PodOf(pod)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.report != nil && n.report.standing == Exact && n.report.node.Exclusive(&asks) && !n.report.covers(uidOnNode(pod), &asks)

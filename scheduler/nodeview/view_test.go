@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
 func TestViewBeforeTheReportsAreListed(t *testing.T) {
@@ -47,7 +47,7 @@ func TestViewAnswersForWhatItIsGiven(t *testing.T) {
 	victim := vm("a", "8")
 	info.AddPod(victim)
 	simulated := info.Snapshot()
-	if got := v.Predict(d, info).Decision.Verdict; got != kubeletcpu.Wait {
+	if got := v.Predict(d, info).Decision.Verdict; got != admission.Wait {
 		t.Errorf("with a pod in flight: %s", got)
 	}
 	v.Set(reportOf(t, grants{"a": compute("4-7,12-15")}))
@@ -55,7 +55,7 @@ func TestViewAnswersForWhatItIsGiven(t *testing.T) {
 	if err := simulated.RemovePod(logger(t), victim); err != nil {
 		t.Fatal(err)
 	}
-	if got := v.Simulate(d, simulated).Decision.Verdict; got != kubeletcpu.Admitted {
+	if got := v.Simulate(d, simulated).Decision.Verdict; got != admission.Admitted {
 		t.Errorf("without the victim: %s", got)
 	}
 	expect("the victim is still there", "refused: TopologyAffinityError: Resources cannot be allocated with Topology locality")
@@ -89,7 +89,7 @@ func TestAtBest(t *testing.T) {
 	v, d := &View{}, demand(vm("new", "8"))
 	expect := func(when string, want bool) {
 		t.Helper()
-		if got := v.AtBest(nodeInfo().Node(), d).Decision.Verdict == kubeletcpu.Admitted; got != want {
+		if got := v.AtBest(nodeInfo().Node(), d).Decision.Verdict == admission.Admitted; got != want {
 			t.Errorf("%s: at best it fits: %t, want %t", when, got, want)
 		}
 	}
@@ -125,7 +125,7 @@ func TestAReportIsOfOneNode(t *testing.T) {
 		if got := v.Predict(d, again); got.Standing != want {
 			t.Errorf("%s: %s (%s), want %s", when, got.Standing, got.Why, want)
 		}
-		if at := v.AtBest(again.Node(), d); at.Standing != want || (at.Decision.Verdict == kubeletcpu.Admitted) != (want == Exact) {
+		if at := v.AtBest(again.Node(), d); at.Standing != want || (at.Decision.Verdict == admission.Admitted) != (want == Exact) {
 			t.Errorf("%s: at best %s, %s; want %s", when, at.Decision, at.Standing, want)
 		}
 	}
@@ -186,8 +186,8 @@ func acknowledge(t *testing.T, before *Report, there map[string]*corev1.Pod) *Re
 		node.Shared = node.Shared.Minus(containers["compute"])
 	}
 	for _, pod := range there {
-		asks := kubeletcpu.PodOf(pod)
-		if d := kubeletcpu.Admit(&node, &asks); granted[pod.UID] == nil && d.Verdict == kubeletcpu.Admitted {
+		asks := admission.PodOf(pod)
+		if d := admission.Admit(&node, &asks); granted[pod.UID] == nil && d.Verdict == admission.Admitted {
 			granted[pod.UID] = compute(d.Granted().String())
 			node.Shared = d.Shared
 		}
@@ -222,31 +222,31 @@ func TestAPodThatWentUnreported(t *testing.T) {
 		// what happens, on a view that has predicted for an empty node
 		story func(v *View)
 		pods  []*corev1.Pod
-		want  kubeletcpu.Verdict
+		want  admission.Verdict
 	}{
-		"nobody went": {story: func(*View) {}, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted},
+		"nobody went": {story: func(*View) {}, pods: []*corev1.Pod{vm("a", "2")}, want: admission.Admitted},
 		"seen in a NodeInfo": {
 			story: func(v *View) { v.Predict(d, nodeInfo(vm("a", "2"), vm("gone", "6"))) },
-			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us": {
 			story: func(v *View) { v.Expect("n1", "gone", demand(vm("gone", "6"))) },
-			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us in vain": {
 			story: func(v *View) { v.Expect("n1", "gone", demand(vm("gone", "6"))); v.Unexpect("n1", "gone") },
-			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by another scheduler": {
-			story: func(v *View) { v.Left(vm("gone", "6")) }, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Wait,
+			story: func(v *View) { v.Left(vm("gone", "6")) }, pods: []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"it asked for no CPUs of its own": {
-			story: func(v *View) { v.Left(vm("gone", "1500m")) }, pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+			story: func(v *View) { v.Left(vm("gone", "1500m")) }, pods: []*corev1.Pod{vm("a", "2")}, want: admission.Admitted,
 		},
-		"nobody is in flight": {story: func(v *View) { v.Left(vm("gone", "6")) }, want: kubeletcpu.Admitted},
+		"nobody is in flight": {story: func(v *View) { v.Left(vm("gone", "6")) }, want: admission.Admitted},
 		"the one in flight came later": {
 			story: func(v *View) { v.Left(vm("gone", "6")); v.Predict(d, nodeInfo()) },
-			pods:  []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Admitted,
 		},
 		"the one in flight is reported": {
 			story: func(v *View) {
@@ -254,7 +254,7 @@ func TestAPodThatWentUnreported(t *testing.T) {
 				v.Predict(d, nodeInfo(vm("a", "2")))
 				v.Set(reportOf(t, grants{"a": compute("1,9")}))
 			},
-			pods: []*corev1.Pod{vm("a", "2")}, want: kubeletcpu.Admitted,
+			pods: []*corev1.Pod{vm("a", "2")}, want: admission.Admitted,
 		},
 		"no report will ever have the one in flight": {
 			story: func(v *View) {
@@ -263,7 +263,7 @@ func TestAPodThatWentUnreported(t *testing.T) {
 				v.Set(reportOf(t, grants{"x": compute("1,9")}))
 				v.Set(reportOf(t, nil))
 			},
-			pods: []*corev1.Pod{with(vm("a", "2"), running)}, want: kubeletcpu.Admitted,
+			pods: []*corev1.Pod{with(vm("a", "2"), running)}, want: admission.Admitted,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -280,7 +280,7 @@ func TestAPodThatWentUnreported(t *testing.T) {
 	begins := &View{}
 	begins.Set(reportOf(t, nil))
 	begins.Remember(d, d.Key)
-	if got := begins.Predict(d, nodeInfo(vm("a", "2"))).Decision; got.Verdict != kubeletcpu.Wait {
+	if got := begins.Predict(d, nodeInfo(vm("a", "2"))).Decision; got.Verdict != admission.Wait {
 		t.Errorf("in flight when the scheduler began: %s", got)
 	}
 }

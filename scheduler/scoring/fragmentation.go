@@ -2,7 +2,7 @@ package scoring
 
 import (
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // sizes are the VM sizes, in CPUs, that LeastFragmentation keeps capacity for. They are common sizes, not those of the
@@ -57,7 +57,7 @@ func (c *capacity) units() units {
 // what the kubelet would do.
 func (c *capacity) room(u *units, size int, sharedMilliCPU int64) int {
 	policy := c.node.TopologyManager.Policy
-	aligned := policy == kubeletcpu.TopologySingleNUMANode || policy == kubeletcpu.TopologyRestricted
+	aligned := policy == topologymanager.PolicySingleNUMANode || policy == topologymanager.PolicyRestricted
 	n := 0
 	switch {
 	case c.node.CPUManager.Options.FullPCPUsOnly && size%c.node.Topology.ThreadsPerCore() != 0:
@@ -65,7 +65,7 @@ func (c *capacity) room(u *units, size int, sharedMilliCPU int64) int {
 		for _, cpus := range u.numa {
 			n += cpus / size
 		}
-	case policy != kubeletcpu.TopologySingleNUMANode:
+	case policy != topologymanager.PolicySingleNUMANode:
 		n = u.all / size
 	}
 	byMilliCPU := int(c.milli / (1000*int64(size) + sharedMilliCPU))

@@ -43,14 +43,14 @@ import (
 	"math"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/scheduler/config"
 )
 
 // Placement is a VM on a node that can take it.
 type Placement struct {
 	// Node is the node without the VM. The CPUs of VMs that are being started there are not in its shared pool.
-	Node *kubeletcpu.Node
+	Node *admission.Node
 	// FreeAfter are the CPUs that the kubelet could still grant with the VM there. If it may be granted one of several
 	// sets of CPUs, none of them is free.
 	FreeAfter cpuset.Set
@@ -77,7 +77,7 @@ func Rate(strategy config.ScoringStrategy, p *Placement) int64 {
 // capacity is what a node has for more VMs: CPUs that can be granted, and CPU that can be requested. Both are needed,
 // since a sidecar runs beside each VM.
 type capacity struct {
-	node  *kubeletcpu.Node
+	node  *admission.Node
 	free  cpuset.Set
 	milli int64
 }

@@ -15,7 +15,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/test/harness/await"
 	"corepin.dev/corepin/test/harness/cluster"
@@ -109,12 +109,12 @@ func predict(report *v1alpha1.NodeCPU, pod *corev1.Pod) (cpuset.Set, error) {
 	if err != nil {
 		return cpuset.Set{}, err
 	}
-	asked := kubeletcpu.PodOf(pod)
+	asked := admission.PodOf(pod)
 	if why := node.Inexact(asked); why != "" {
 		return cpuset.Set{}, fmt.Errorf("not predictable: %s", why)
 	}
-	decision := kubeletcpu.Admit(node, &asked)
-	if decision.Verdict != kubeletcpu.Admitted {
+	decision := admission.Admit(node, &asked)
+	if decision.Verdict != admission.Admitted {
 		return cpuset.Set{}, fmt.Errorf("predicted: %s", decision)
 	}
 	return decision.Granted(), nil

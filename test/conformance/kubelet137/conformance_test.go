@@ -3,7 +3,7 @@ package kubelet137
 import (
 	"testing"
 
-	"corepin.dev/corepin/test/conformance/kubeletcpu/difftest"
+	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
 )
 
 func TestMain(m *testing.M) { difftest.Main(m) }

@@ -1,5 +1,5 @@
-// Package kubelet137 holds pkg/kubeletcpu against the kubelet 1.37; the test itself is in
-// ../kubeletcpu/difftest.
+// Package kubelet137 holds pkg/kubelet/admission against the kubelet 1.37; the test itself is in
+// ../kubelet136/difftest.
 //
 // It is a module of its own, since a module can hold one version of Kubernetes: go test ./... of the main
 // module does not see it, make conformance runs it.

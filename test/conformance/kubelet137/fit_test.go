@@ -9,11 +9,11 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/preemption"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubeletfit"
+	"corepin.dev/corepin/pkg/kubelet/predicates"
 )
 
 // fit asks the kubelet's admission handlers that come after the topology manager.
-func fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r kubeletfit.Refusal, evicts bool) {
+func fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates.Refusal, evicts bool) {
 	room := &maker{CriticalPodAdmissionHandler: preemption.NewCriticalPodAdmissionHandler(
 		func() []*corev1.Pod { return others },
 		func(*corev1.Pod, bool, *int64, func(*corev1.PodStatus)) error { return nil },
@@ -22,7 +22,7 @@ func fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r kubeletfit
 		func(context.Context, bool) (*corev1.Node, error) { return node, nil }, room,
 		func(*framework.NodeInfo, *lifecycle.PodAdmitAttributes) error { return nil })
 	result := handler.Admit(context.Background(), &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others, Operation: lifecycle.AddOperation})
-	return kubeletfit.Refusal{Reason: result.Reason, Message: result.Message}, room.made
+	return predicates.Refusal{Reason: result.Reason, Message: result.Message}, room.made
 }
 
 // maker makes room as the kubelet does, and remembers that it has, or that it could not.

@@ -1,4 +1,4 @@
-// The same test as ../kubeletcpu against the next kubelet: a module holds one version of Kubernetes.
+// The same test as ../kubelet136 against the next kubelet: a module holds one version of Kubernetes.
 module corepin.dev/corepin/test/conformance/kubelet137
 
 go 1.26.0

@@ -15,9 +15,9 @@ import (
 	k8scpuset "k8s.io/utils/cpuset"
 
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
-	"corepin.dev/corepin/test/conformance/kubeletcpu/difftest"
-	"corepin.dev/corepin/test/conformance/kubeletcpu/static"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
+	"corepin.dev/corepin/test/conformance/kubelet136/static"
 )
 
 // kubelet is the version that go.mod names.
@@ -72,7 +72,7 @@ func (o *oracle) Restart() error {
 	return o.start(s)
 }
 
-func (o *oracle) Add(pod *corev1.Pod) kubeletcpu.Decision {
+func (o *oracle) Add(pod *corev1.Pod) admission.Decision {
 	return o.Outcome(pod, o.manager.Admit(context.Background(), &lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation}))
 }
 

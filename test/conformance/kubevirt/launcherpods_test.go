@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
@@ -54,7 +54,7 @@ func comparePod(t *testing.T, record renderedPod) string {
 	computed := pod.DeepCopy()
 	computed.Status.QOSClass = "" // as the plugin sees a pod before the API server has judged it
 	guaranteed := record.QOSClass == string(corev1.PodQOSGuaranteed)
-	if got := kubeletcpu.PodOf(computed).Guaranteed; got != guaranteed {
+	if got := admission.PodOf(computed).Guaranteed; got != guaranteed {
 		return fmt.Sprintf("Guaranteed = %v, and KubeVirt's pod is %s", got, record.QOSClass)
 	}
 	want := 0

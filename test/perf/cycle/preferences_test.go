@@ -16,7 +16,9 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -25,7 +27,7 @@ type cluster struct {
 	*Scheduler
 	t       *testing.T
 	objects map[string]*corev1.Node
-	nodes   map[string]*kubeletcpu.Node
+	nodes   map[string]*admission.Node
 	held    map[string]map[types.UID]map[string]cpuset.Set
 }
 
@@ -35,18 +37,18 @@ func newCluster(t *testing.T, configuration string, size int) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{Scheduler: s, t: t, objects: map[string]*corev1.Node{}, nodes: map[string]*kubeletcpu.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
+	c := &cluster{Scheduler: s, t: t, objects: map[string]*corev1.Node{}, nodes: map[string]*admission.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
 	topology := cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads")
-	cpuManager, err := kubeletcpu.ParseCPUManager("static", map[string]string{"full-pcpus-only": "true"})
+	cpuManager, err := cpumanager.Parse("static", map[string]string{"full-pcpus-only": "true"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	amounts := corev1.ResourceList{"cpu": resource.MustParse("62"), "memory": resource.MustParse("512Gi"), "pods": resource.MustParse("250")}
 	for i := range size {
 		name := fmt.Sprint("n", i)
-		c.nodes[name] = &kubeletcpu.Node{
+		c.nodes[name] = &admission.Node{
 			Topology: topology, Minor: 36, CPUManager: cpuManager, Shared: topology.CPUs(), Reserved: cpuset.Of(0, 32),
-			TopologyManager: kubeletcpu.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+			TopologyManager: topologymanager.Config{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer},
 		}
 		c.held[name] = map[types.UID]map[string]cpuset.Set{}
 		c.objects[name] = &corev1.Node{
@@ -102,11 +104,11 @@ func (c *cluster) place(pod *corev1.Pod) string {
 	if err != nil || host == "" {
 		c.t.Fatalf("pod %s has no node, error %v", pod.Name, err)
 	}
-	asks := kubeletcpu.PodOf(pod)
-	decision := kubeletcpu.Admit(c.nodes[host], &asks)
+	asks := admission.PodOf(pod)
+	decision := admission.Admit(c.nodes[host], &asks)
 	bound := pod.DeepCopy()
 	bound.Spec.NodeName = host
-	if decision.Verdict == kubeletcpu.Admitted {
+	if decision.Verdict == admission.Admitted {
 		c.nodes[host].Shared = decision.Shared
 		c.held[host][pod.UID] = map[string]cpuset.Set{"compute": decision.Granted()}
 	}

@@ -13,7 +13,9 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/test/harness/simnode"
@@ -33,7 +35,7 @@ type node struct {
 	// held are the CPUs of the VMs that run.
 	held map[types.UID]cpuset.Set
 	// view is the node as it stands, for counting what is stranded; milli is what is left to request.
-	view  kubeletcpu.Node
+	view  admission.Node
 	milli int
 }
 
@@ -62,15 +64,15 @@ func newNode(ctx context.Context, name string, m *machine, dir string) (*node, e
 		return nil, fmt.Errorf("starting the kubelet of %s: %w", name, err)
 	}
 	n.kubelet.Admit()
-	cpus, err := kubeletcpu.ParseCPUManager(m.settings.CPUManagerPolicy, m.settings.CPUManagerPolicyOptions)
+	cpus, err := cpumanager.Parse(m.settings.CPUManagerPolicy, m.settings.CPUManagerPolicyOptions)
 	if err != nil {
 		return nil, err
 	}
-	topology, err := kubeletcpu.ParseTopologyManager(m.settings.TopologyManagerPolicy, "", nil)
+	topology, err := topologymanager.Parse(m.settings.TopologyManagerPolicy, "", nil)
 	if err != nil {
 		return nil, err
 	}
-	n.view = kubeletcpu.Node{Topology: m.topology, Minor: 36, CPUManager: cpus, TopologyManager: topology,
+	n.view = admission.Node{Topology: m.topology, Minor: 36, CPUManager: cpus, TopologyManager: topology,
 		Reserved: m.reserved, Shared: m.topology.CPUs()}
 	return n, nil
 }
@@ -113,8 +115,8 @@ func (n *node) taken() cpuset.Set {
 
 // takes reports whether the node could take one VM more.
 func (n *node) takes(cpus int) bool {
-	pod := kubeletcpu.Pod{Guaranteed: true, Containers: []kubeletcpu.Container{{Name: compute, CPUs: cpus}}}
-	return n.milli >= 1000*cpus+sidecarMilli && kubeletcpu.Admit(&n.view, &pod).Verdict == kubeletcpu.Admitted
+	pod := admission.Pod{Guaranteed: true, Containers: []admission.Container{{Name: compute, CPUs: cpus}}}
+	return n.milli >= 1000*cpus+sidecarMilli && admission.Admit(&n.view, &pod).Verdict == admission.Admitted
 }
 
 // report is the node's NodeCPU as the agent would write it from the kubelet's state.

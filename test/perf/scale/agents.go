@@ -20,7 +20,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -32,7 +32,7 @@ const writers = 32
 // agents stands in for the kubelets and the agents of all nodes.
 type agents struct {
 	client  dynamic.Interface
-	refused func(pod *corev1.Pod, decision kubeletcpu.Decision)
+	refused func(pod *corev1.Pod, decision admission.Decision)
 
 	mu    sync.Mutex
 	nodes map[string]*reportedNode
@@ -56,7 +56,7 @@ func now() moment {
 	return m
 }
 
-func newAgents(client dynamic.Interface, refused func(*corev1.Pod, kubeletcpu.Decision)) *agents {
+func newAgents(client dynamic.Interface, refused func(*corev1.Pod, admission.Decision)) *agents {
 	return &agents{client: client, refused: refused, nodes: map[string]*reportedNode{}, queue: workqueue.NewTyped[string]()}
 }
 
@@ -142,7 +142,7 @@ func (a *agents) run(ctx context.Context, client kubernetes.Interface, failed fu
 
 // admit is the kubelet's part: it decides and keeps the state.
 func (a *agents) admit(pod *corev1.Pod) {
-	asks := kubeletcpu.PodOf(pod)
+	asks := admission.PodOf(pod)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.last = now(); a.bound == 0 {
@@ -153,7 +153,7 @@ func (a *agents) admit(pod *corev1.Pod) {
 	if n == nil || !asks.Exclusive() {
 		return
 	}
-	if decision := n.admit(pod.UID, &asks); decision.Verdict != kubeletcpu.Admitted {
+	if decision := n.admit(pod.UID, &asks); decision.Verdict != admission.Admitted {
 		a.refused(pod, decision)
 		return
 	}

@@ -23,7 +23,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/test/harness/testbed"
 )
@@ -168,7 +168,7 @@ func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, er
 	if err != nil {
 		return nil, err
 	}
-	a := newAgents(custom, func(*corev1.Pod, kubeletcpu.Decision) {})
+	a := newAgents(custom, func(*corev1.Pod, admission.Decision) {})
 	return a, a.introduce(ctx, all)
 }
 

@@ -17,7 +17,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/yaml"
 
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/test/perf/cycle"
 )
 
@@ -193,9 +193,9 @@ func (c *cluster) schedule(ctx context.Context) error {
 	}
 	first := c.pending[0]
 	c.pending = c.pending[1:]
-	asks := kubeletcpu.PodOf(first)
+	asks := admission.PodOf(first)
 	at := c.index[first.Spec.NodeName]
-	if decision := c.reported[at].admit(first.UID, &asks); decision.Verdict != kubeletcpu.Admitted && c.plugin {
+	if decision := c.reported[at].admit(first.UID, &asks); decision.Verdict != admission.Admitted && c.plugin {
 		return fmt.Errorf("pod %s was bound to %s, and the kubelet would refuse it: %s", first.Name, first.Spec.NodeName, decision)
 	}
 	return c.tell(at)

@@ -9,7 +9,7 @@
 //
 // Nodes have 128 CPUs in two NUMA nodes. There is no kubelet and no agent: the command stands in for all of them
 // (agents.go). It writes a report for each node, watches pods being bound, admits them with package
-// kubeletcpu and writes the CPUs they get into the node's report, as the node's agent would. It does so
+// admission and writes the CPUs they get into the node's report, as the node's agent would. It does so
 // for the stock scheduler too, which does not read the reports, so that both share the machine with the
 // same load. A launcher pod of corepin's that would be refused ends the benchmark.
 //

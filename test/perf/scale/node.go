@@ -12,7 +12,9 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -26,24 +28,24 @@ var (
 
 // reportedNode is a node as its kubelet has it.
 type reportedNode struct {
-	kubeletcpu.Node
+	admission.Node
 	granted map[types.UID]map[string]cpuset.Set
 }
 
 func newReportedNode() *reportedNode {
 	return &reportedNode{
-		Node: kubeletcpu.Node{Topology: topology, Minor: 36,
-			CPUManager:      kubeletcpu.CPUManager{Policy: kubeletcpu.CPUManagerStatic, Options: kubeletcpu.CPUManagerOptions{FullPCPUsOnly: true}},
-			TopologyManager: kubeletcpu.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+		Node: admission.Node{Topology: topology, Minor: 36,
+			CPUManager:      cpumanager.Config{Policy: cpumanager.PolicyStatic, Options: cpumanager.Options{FullPCPUsOnly: true}},
+			TopologyManager: topologymanager.Config{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer},
 			Reserved:        reserved, Shared: topology.CPUs()},
 		granted: map[types.UID]map[string]cpuset.Set{},
 	}
 }
 
 // admit is the kubelet's decision about a pod; an admitted one has its CPUs from then on.
-func (n *reportedNode) admit(uid types.UID, asks *kubeletcpu.Pod) kubeletcpu.Decision {
-	decision := kubeletcpu.Admit(&n.Node, asks)
-	if decision.Verdict != kubeletcpu.Admitted {
+func (n *reportedNode) admit(uid types.UID, asks *admission.Pod) admission.Decision {
+	decision := admission.Admit(&n.Node, asks)
+	if decision.Verdict != admission.Admitted {
 		return decision
 	}
 	n.Shared = decision.Shared
@@ -63,8 +65,8 @@ func (n *reportedNode) report(node *corev1.Node) (*unstructured.Unstructured, er
 		}},
 		Status: v1alpha1.NodeCPUStatus{
 			Format: v1alpha1.FormatVersion, KubeletVersion: "v1.36.3",
-			CPUManager:      v1alpha1.CPUManager{Policy: kubeletcpu.CPUManagerStatic, Options: map[string]string{"full-pcpus-only": "true"}},
-			TopologyManager: v1alpha1.TopologyManager{Policy: kubeletcpu.TopologySingleNUMANode, Scope: kubeletcpu.ScopeContainer},
+			CPUManager:      v1alpha1.CPUManager{Policy: cpumanager.PolicyStatic, Options: map[string]string{"full-pcpus-only": "true"}},
+			TopologyManager: v1alpha1.TopologyManager{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer},
 			ReservedCPUs:    n.Reserved.String(), SharedCPUs: n.Shared.String(),
 			Conditions: []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue, Reason: "Exact", LastTransitionTime: metav1.Now()}},
 		},

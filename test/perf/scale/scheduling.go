@@ -26,7 +26,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/manifests"
-	"corepin.dev/corepin/pkg/kubeletcpu"
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
 )
 
@@ -142,7 +142,7 @@ func (w *world) prepare(tCtx ktesting.TContext) error {
 	if _, err := client.ApiextensionsV1().CustomResourceDefinitions().Create(tCtx, &crd, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating the CRD: %w", err)
 	}
-	w.agents = newAgents(tCtx.Dynamic(), func(pod *corev1.Pod, decision kubeletcpu.Decision) {
+	w.agents = newAgents(tCtx.Dynamic(), func(pod *corev1.Pod, decision admission.Decision) {
 		w.refused.Add(1)
 		if w.plugin {
 			w.fail(fmt.Errorf("pod %s was bound to %s, and the kubelet would refuse it: %s", klog.KObj(pod), pod.Spec.NodeName, decision))

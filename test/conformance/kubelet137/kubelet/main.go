@@ -1,7 +1,7 @@
 // Command kubelet is the kubelet 1.37, as upstream's own command has it.
 //
 // The system suite runs it inside its machines. It is built here, and not downloaded, so that nothing but
-// the Go module proxy is wanted, and so that its version is the one that pkg/kubeletcpu claims to predict.
+// the Go module proxy is wanted, and so that its version is the one that pkg/kubelet/admission claims to predict.
 // Build it with hack/machine.sh, which stamps that version: the agent reports what the kubelet says
 // of itself.
 package main

@@ -1,0 +1,134 @@
+package cpumanager
+
+import (
+	"fmt"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+)
+
+// ReasonSMTAlignment is the reason of a pod that full-pcpus-only refuses (ErrorSMTAlignment in policy_static.go,
+// v1.36.3).
+const ReasonSMTAlignment = "SMTAlignmentError"
+
+// Static is the policy static while one pod is admitted.
+type Static struct {
+	machine
+	options  *Options
+	minor    int
+	reserved cpuset.Set
+	hints    Hints
+
+	// Shared is the shared pool, defaultCpuSet in cpu_manager_state.
+	Shared cpuset.Set
+	// Reusable are CPUs of the pod's init containers, which a later container may get.
+	Reusable cpuset.Set
+	// NotFree are CPUs that were taken although they were not free: see packed.go.
+	NotFree cpuset.Set
+}
+
+// Start sets the policy up on a machine, for a kubelet 1.<minor> with these options.
+func (s *Static) Start(t *cputopology.Topology, o *Options, minor int, reserved, shared cpuset.Set) {
+	hints := s.hints
+	*s = Static{machine: newMachine(t), options: o, minor: minor, reserved: reserved, Shared: shared, hints: hints}
+}
+
+// free are the CPUs that can be granted now.
+func (s *Static) free() cpuset.Set { return s.Shared.Minus(s.reserved) }
+
+// Allocate takes need CPUs for a container: from the NUMA nodes of affinity as far as those have enough, and the
+// rest from anywhere (Allocate and allocateCPUs in policy_static.go, v1.36.3). An affinity of 0 is none.
+//
+// CPUs that the pod may reuse are allowed, not preferred. The allocator can leave them idle, and then they are lost
+// to everyone for as long as the pod lives.
+func (s *Static) Allocate(need int, affinity topologymanager.Mask) (cpuset.Set, error) {
+	if err := s.CheckSMT(need); err != nil {
+		return cpuset.Set{}, err
+	}
+	return s.Take(need, affinity)
+}
+
+// Take is Allocate without the check of full-pcpus-only.
+func (s *Static) Take(need int, affinity topologymanager.Mask) (cpuset.Set, error) {
+	allowed := s.free().Union(s.Reusable)
+	var cpus cpuset.Set
+	var err error
+	if affinity != 0 {
+		from := allowed.Intersect(s.aligned(affinity))
+		if cpus, err = s.TakeFrom(from, min(need, s.count(&from))); err != nil {
+			return cpuset.Set{}, err
+		}
+	}
+	if missing := need - s.count(&cpus); missing > 0 {
+		taken, err := s.TakeFrom(allowed.Minus(cpus), missing)
+		if err != nil {
+			return cpuset.Set{}, err
+		}
+		cpus = cpus.Union(taken)
+	}
+	s.NotFree = s.NotFree.Union(cpus.Minus(allowed))
+	s.Shared = s.Shared.Minus(cpus)
+	return cpus, nil
+}
+
+// aligned are the CPUs of the NUMA nodes of affinity, or of their sockets with align-by-socket.
+func (s *Static) aligned(affinity topologymanager.Mask) cpuset.Set {
+	cpus := s.cpusOf(affinity)
+	if !s.options.AlignBySocket {
+		return cpus
+	}
+	var wide cpuset.Set
+	for _, socket := range s.topology.SocketUnits() {
+		if socket.CPUs.Overlaps(cpus) {
+			wide = wide.Union(socket.CPUs)
+		}
+	}
+	return wide
+}
+
+// CheckSMT is the option full-pcpus-only (Allocate and enforceSMTAlignment in policy_static.go, v1.36.3). It looks at
+// the whole machine and not at the NUMA node, and it does not count reusable CPUs. What keeps cores whole is that
+// the packed allocator takes whole ones first.
+func (s *Static) CheckSMT(need int) error {
+	if !s.options.FullPCPUsOnly {
+		return nil
+	}
+	if need%s.cpusPerCore != 0 {
+		return &topologymanager.Refusal{Reason: ReasonSMTAlignment, Message: fmt.Sprintf(
+			"SMT Alignment Error: requested %d cpus not multiple cpus per core = %d", need, s.cpusPerCore)}
+	}
+	available := s.free()
+	reserved := s.reserved
+	for c := 0; !reserved.IsEmpty() && c < len(s.cores); c++ {
+		cpus := &s.cores[c].CPUs
+		if s.common(cpus, &reserved) > 0 {
+			available = available.Minus(*cpus)
+			reserved = reserved.Minus(*cpus)
+		}
+	}
+	free := s.count(&available)
+	if need > free {
+		return &topologymanager.Refusal{Reason: ReasonSMTAlignment, Message: fmt.Sprintf(
+			"SMT Alignment Error: not enough free physical CPUs: available physical CPUs = %d, requested CPUs = %d, CPUs per core = %d",
+			free, need, s.cpusPerCore)}
+	}
+	return nil
+}
+
+// TakeFrom takes need of the CPUs from, by the allocator that the options choose (takeByTopology in
+// policy_static.go, v1.36.3). It changes nothing else.
+func (s *Static) TakeFrom(from cpuset.Set, need int) (cpuset.Set, error) {
+	t := taking{machine: &s.machine, free: from, need: need}
+	return t.run(s.options, s.minor)
+}
+
+func (t *taking) run(o *Options, minor int) (cpuset.Set, error) {
+	var err error
+	if o.DistributeCPUsAcrossNUMA {
+		err = t.distribute(o, minor)
+	} else {
+		err = t.pack(o)
+	}
+	return t.taken, err
+}

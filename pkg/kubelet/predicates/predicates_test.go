@@ -1,0 +1,89 @@
+package predicates_test
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"corepin.dev/corepin/pkg/kubelet/predicates"
+)
+
+func list(cpu, memory string) corev1.ResourceList {
+	return corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpu), corev1.ResourceMemory: resource.MustParse(memory)}
+}
+
+func nodeOf(cpu, memory, pods string) *corev1.Node {
+	node := &corev1.Node{}
+	node.Name, node.Status.Allocatable = "n", list(cpu, memory)
+	node.Status.Allocatable[corev1.ResourcePods] = resource.MustParse(pods)
+	return node
+}
+
+func podOf(cpu, memory string) *corev1.Pod {
+	pod := &corev1.Pod{}
+	pod.Spec.Containers = []corev1.Container{{Name: "c", Resources: corev1.ResourceRequirements{Requests: list(cpu, memory)}}}
+	return pod
+}
+
+// A node says OutOfcpu in the kubelet's words, in thousandths of a CPU.
+func ExampleNode_Check() {
+	n := predicates.New(nodeOf("16", "64Gi", "110"))
+	n.Add(podOf("10", "1Gi"))
+	fmt.Println(n.Check(podOf("7500m", "1Gi")))
+	// Output: {OutOfcpu Node didn't have enough resource: cpu, requested: 7500, used: 10000, capacity: 16000}
+}
+
+// What is exact is for test/conformance/kubelet136 to say; here is what callers rely on besides.
+func TestCheckLeavesAllAlone(t *testing.T) {
+	n, pod := predicates.New(nodeOf("16", "64Gi", "1")), podOf("10", "1Gi")
+	pod.Spec.Containers[0].Resources.Requests["example.com/unknown"] = resource.MustParse("1")
+	for range 2 {
+		if r := n.Check(pod); r.Reason != "" {
+			t.Errorf("refused: %+v", r)
+		}
+	}
+	if _, still := pod.Spec.Containers[0].Resources.Requests["example.com/unknown"]; !still {
+		t.Error("Check changed the pod")
+	}
+	n.Add(pod)
+	if r := n.Check(podOf("20", "1Gi")); r.Reason != "OutOfpods" {
+		t.Errorf("the second of one pod, too large besides: %+v, want OutOfpods", r)
+	}
+}
+
+// A pod asks for what its containers do at once, and for its overhead.
+func TestWhatAPodAsksFor(t *testing.T) {
+	always := corev1.ContainerRestartPolicyAlways
+	requests := func(cpu string) corev1.ResourceRequirements {
+		return corev1.ResourceRequirements{Requests: list(cpu, "1Gi")}
+	}
+	for _, tc := range []struct {
+		what   string
+		change func(*corev1.PodSpec)
+		cpu    string // of the node on which it just fits
+	}{
+		{"one container", func(*corev1.PodSpec) {}, "8"},
+		{"overhead", func(s *corev1.PodSpec) { s.Overhead = list("250m", "0") }, "8250m"},
+		{"a smaller init container", func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{{Resources: requests("7")}} }, "8"},
+		{"a larger init container", func(s *corev1.PodSpec) { s.InitContainers = []corev1.Container{{Resources: requests("9")}} }, "9"},
+		{"a sidecar", func(s *corev1.PodSpec) {
+			s.InitContainers = []corev1.Container{{Resources: requests("1"), RestartPolicy: &always}}
+		}, "9"},
+		{"pod-level resources", func(s *corev1.PodSpec) { r := requests("12"); s.Resources = &r }, "12"},
+	} {
+		pod := podOf("8", "1Gi")
+		tc.change(&pod.Spec)
+		node := nodeOf(tc.cpu, "64Gi", "110")
+		if r := predicates.New(node).Check(pod); r.Reason != "" {
+			t.Errorf("%s: %+v on %s CPUs", tc.what, r, tc.cpu)
+		}
+		less := node.Status.Allocatable[corev1.ResourceCPU]
+		less.Sub(resource.MustParse("1m"))
+		node.Status.Allocatable[corev1.ResourceCPU] = less
+		if r := predicates.New(node).Check(pod); r.Reason != "OutOfcpu" {
+			t.Errorf("%s: %+v on 1m less than %s CPUs", tc.what, r, tc.cpu)
+		}
+	}
+}

@@ -1,0 +1,13 @@
+package topologymanager
+
+// bestEffort is the policy best-effort: the best hint, preferred or not, and all NUMA nodes where there is none
+// (policy_best_effort.go, v1.36.3). The managers may still refuse when they allocate.
+func (r *Request) bestEffort() (Mask, error) {
+	if mask, found := r.preferred(); found {
+		return mask, nil
+	}
+	if mask, found := r.possible(); found {
+		return mask, nil
+	}
+	return r.Provider.Nodes(), nil
+}

@@ -1,0 +1,10 @@
+package topologymanager
+
+// restricted is the policy restricted: the best hint, if it is a preferred one (policy_restricted.go, v1.36.3).
+func (r *Request) restricted() (Mask, error) {
+	mask, found := r.preferred()
+	if !found {
+		return 0, ErrAffinity
+	}
+	return mask, nil
+}

@@ -1,0 +1,20 @@
+package kubelet136
+
+import (
+	"testing"
+
+	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
+)
+
+func TestMain(m *testing.M) { difftest.Main(m) }
+
+func TestRandomScenarios(t *testing.T) { kubelet.TestRandom(t) }
+func TestScenarios(t *testing.T)       { kubelet.TestFiles(t) }
+func TestQOS(t *testing.T)             { kubelet.TestQOS(t) }
+func TestShrink(t *testing.T)          { kubelet.TestShrink(t) }
+func TestCommand(t *testing.T)         { kubelet.TestCommand(t) }
+func TestFit(t *testing.T)             { kubelet.TestFit(t) }
+func TestPodLevel(t *testing.T)        { kubelet.TestPodLevel(t) }
+func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
+
+func BenchmarkAdmit(b *testing.B) { kubelet.BenchmarkAdmit(b) }

@@ -1,0 +1,208 @@
+package difftest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+)
+
+// coverage counts admissions by what they were about and how they came out.
+type coverage struct {
+	admissions, scenarios, notStarted int
+	cells                             map[string]map[string]int // row, outcome
+}
+
+var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "endless", "not free"}
+
+// rows that every run of some length must have met with a grant.
+var rows = []string{
+	"policy none", "policy best-effort", "policy restricted", "policy single-numa-node", "scope container", "scope pod",
+	"no option", "full-pcpus-only", "strict-cpu-reservation", "distribute-cpus-across-numa", "distribute-cpus-across-cores",
+	"align-by-socket", "prefer-align-cpus-by-uncorecache", "prefer-closest-numa-nodes", "max-allowable-numa-nodes",
+	"SMT 1", "SMT 2", "SMT 4", "1 NUMA node", "2-4 NUMA nodes", "5-7 NUMA nodes", "8 NUMA nodes", "NUMA node without CPUs", "gaps in NUMA ids",
+	"sockets > NUMA", "sockets = NUMA", "sockets < NUMA", "NUMA nodes unlike", "CPUs offline", "hybrid cores", "512 CPUs",
+	"half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
+	"again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
+}
+
+func outcome(d admission.Decision) string {
+	switch {
+	case d.Reason == admission.ReasonEndless:
+		return "endless"
+	case d.Reason == admission.ReasonEmptySharedPool:
+		return "pod pool"
+	case d.Reason == admission.ReasonTopologyAffinity:
+		return "Topology"
+	case strings.Contains(d.Message, "not multiple"):
+		return "SMT parity"
+	case d.Reason == admission.ReasonSMTAlignment:
+		return "SMT room"
+	case strings.Contains(d.Message, "accounting"):
+		return "accounting"
+	case d.Verdict == admission.Refused:
+		return "no room"
+	case !d.NotFree.IsEmpty():
+		return "not free"
+	case len(d.Grants) == 0:
+		return "shared pool"
+	}
+	return "granted"
+}
+
+func (c *coverage) count(s scenario, p admission.Pod, d admission.Decision, again bool) {
+	found := []string{"again after a restart"}
+	asOne := s.podLevel && p.PodLevel != nil && s.scope == topologymanager.ScopePod && s.policy != topologymanager.PolicyNone
+	switch {
+	case !again:
+		c.admissions++
+		found = append(append(rowsOfNode(s), rowsOfMachine(s.machine)...), rowsOfPod(p)...)
+		if asOne {
+			found = append(found, "pod as one")
+		} else if s.podLevel && p.PodLevel != nil {
+			found = append(found, "pod-level, container by container")
+		}
+	case asOne:
+		found = append(found, "pod as one again")
+	}
+	for _, row := range found {
+		if c.cells == nil {
+			c.cells = map[string]map[string]int{}
+		}
+		if c.cells[row] == nil {
+			c.cells[row] = map[string]int{}
+		}
+		c.cells[row][outcome(d)]++
+	}
+}
+
+func rowsOfNode(s scenario) []string {
+	found := []string{"policy " + s.policy}
+	if s.policy != topologymanager.PolicyNone {
+		found = append(found, "scope "+s.scope)
+	}
+	found = append(found, s.cpuOptions...)
+	if len(s.cpuOptions) == 0 {
+		found = append(found, "no option")
+	}
+	for _, option := range s.topologyOptions {
+		name, _, _ := strings.Cut(option, "=")
+		if s.policy == topologymanager.PolicyBestEffort || s.policy == topologymanager.PolicyRestricted {
+			found = append(found, name)
+		}
+	}
+	if slices.ContainsFunc(s.machine.Cores(), func(c cputopology.Core) bool {
+		return c.CPUs.Overlaps(s.reserved) && !c.CPUs.SubsetOf(s.reserved)
+	}) {
+		found = append(found, "half cores reserved")
+	}
+	if s.reservedCount > 0 {
+		found = append(found, "reserved by count")
+	}
+	if s.podLevel {
+		found = append(found, "gate "+podLevelGate)
+	}
+	return found
+}
+
+func rowsOfMachine(m *cputopology.Topology) []string {
+	nodes := m.NUMANodes()
+	numa, sockets := len(nodes), len(m.Sockets())
+	found := []string{fmt.Sprintf("SMT %d", m.ThreadsPerCore()),
+		[]string{"sockets < NUMA", "sockets = NUMA", "sockets > NUMA"}[1+sign(sockets-numa)]}
+	switch {
+	case numa == 1:
+		found = append(found, "1 NUMA node")
+	case numa <= 4:
+		found = append(found, "2-4 NUMA nodes")
+	case numa < 8:
+		found = append(found, "5-7 NUMA nodes")
+	default:
+		found = append(found, "8 NUMA nodes")
+	}
+	empty, unlike := false, false
+	for i := range nodes {
+		empty = empty || nodes[i].CPUs.IsEmpty()
+		unlike = unlike || nodes[i].CPUs.Len() != nodes[0].CPUs.Len() && !nodes[i].CPUs.IsEmpty()
+	}
+	all := m.CPUs().List()
+	offline := all[len(all)-1] >= len(all)
+	hybrid := slices.ContainsFunc(m.Cores(), func(c cputopology.Core) bool { return c.CPUs.Len() != m.ThreadsPerCore() })
+	for _, row := range []struct {
+		name string
+		is   bool
+	}{
+		{"NUMA node without CPUs", empty}, {"gaps in NUMA ids", nodes[numa-1].ID >= numa}, {"NUMA nodes unlike", unlike},
+		{"CPUs offline", offline}, {"hybrid cores", hybrid && !offline}, {"512 CPUs", len(all) >= 512},
+	} {
+		if row.is {
+			found = append(found, row.name)
+		}
+	}
+	return found
+}
+
+func rowsOfPod(p admission.Pod) []string {
+	var found []string
+	exclusive, shared, kinds := 0, 0, [3]bool{}
+	for _, c := range p.Containers {
+		if c.CPUs == 0 {
+			shared++
+			continue
+		}
+		exclusive++
+		kinds[c.Kind] = true
+	}
+	if exclusive > 1 {
+		found = append(found, "several containers")
+	}
+	if kinds[admission.Init] {
+		found = append(found, "init container")
+	}
+	if kinds[admission.Sidecar] {
+		found = append(found, "sidecar")
+	}
+	if exclusive > 0 && shared > 0 {
+		found = append(found, "mixed with shared")
+	}
+	return found
+}
+
+func sign(n int) int { return max(-1, min(1, n)) }
+
+func (c *coverage) String() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(w, "%d admissions\t%s\t\n", c.admissions, strings.Join(outcomes, "\t"))
+	for _, row := range rows {
+		fmt.Fprintf(w, "%s\t", row)
+		for _, outcome := range outcomes {
+			fmt.Fprintf(w, "%d\t", c.cells[row][outcome])
+		}
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+	fmt.Fprintf(&b, "%d scenarios, in %d of them the kubelet does not start", c.scenarios, c.notStarted)
+	return b.String()
+}
+
+// missing are the corners that no admission met: rows without a grant, and outcomes that the kubelet can
+// give to any node but that never came.
+func (c *coverage) missing() []string {
+	var missing []string
+	for _, row := range rows {
+		if c.cells[row]["granted"] == 0 {
+			missing = append(missing, row+": granted")
+		}
+	}
+	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool"} {
+		if !slices.ContainsFunc(rows, func(row string) bool { return c.cells[row][outcome] > 0 }) {
+			missing = append(missing, outcome)
+		}
+	}
+	return missing
+}

@@ -1,0 +1,50 @@
+package difftest
+
+import (
+	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/predicates"
+)
+
+// Kubelet is one version of the kubelet's packages.
+type Kubelet struct {
+	Minor int
+	// Folder is that of the package that tests it, in the repository.
+	Folder string
+	// Start gives a kubelet's CPU manager and topology manager on an empty node, or why a kubelet of this
+	// version does not start there.
+	Start func(Config) (Oracle, error)
+	// QOS is the kubelet's reading of a pod's QoS class.
+	QOS func(*corev1.Pod) corev1.PodQOSClass
+	// Fit is why the kubelet's predicates refuse a pod on a node with others; evicts tells that it looks for
+	// others to evict instead.
+	Fit func(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates.Refusal, evicts bool)
+}
+
+// Config is a node as the kubelet is told of it.
+type Config struct {
+	Machine                     *cputopology.Topology
+	Policy, Scope               string // of the topology manager
+	TopologyOptions, CPUOptions map[string]string
+	Reserved                    cpuset.Set
+	ReservedCount               int // CPUs to reserve where Reserved is empty
+}
+
+// Oracle is a kubelet's topology manager with the static CPU manager policy as the only hint provider.
+type Oracle interface {
+	// Reserved are the CPUs that are never granted.
+	Reserved() cpuset.Set
+	// Shared is the shared pool, defaultCpuSet in cpu_manager_state.
+	Shared() cpuset.Set
+	// Add admits a pod and gives the outcome in our words: NotFree and Preemptible are not the kubelet's to
+	// tell. A refused pod holds nothing afterwards.
+	Add(*corev1.Pod) admission.Decision
+	// Restart is a new kubelet over the checkpoint of the old one, before it has seen any pod; or why it does
+	// not start.
+	Restart() error
+	// Remove takes back all that a pod holds.
+	Remove(*corev1.Pod)
+}

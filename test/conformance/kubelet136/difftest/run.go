@@ -1,0 +1,205 @@
+package difftest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+)
+
+// mismatch is where the two sides part.
+type mismatch struct {
+	step int // index of the step, or -1
+	text string
+}
+
+// witness hears of every admission: for the coverage table. again is one after a restart.
+type witness func(s scenario, p admission.Pod, d admission.Decision, again bool)
+
+func unseen(scenario, admission.Pod, admission.Decision, bool) {}
+
+// node is our side of a scenario, except for the shared pool.
+func (s scenario) node(minor int) (*admission.Node, error) {
+	cm, err := cpumanager.Parse(cpumanager.PolicyStatic, options(s.cpuOptions))
+	if err != nil {
+		return nil, err
+	}
+	tm, err := topologymanager.Parse(s.policy, s.scope, options(s.topologyOptions))
+	if err != nil {
+		return nil, err
+	}
+	n := &admission.Node{Topology: s.machine, Minor: minor, CPUManager: cm, TopologyManager: tm, Reserved: s.reserved,
+		PodLevelResourceManagers: s.podLevel}
+	if s.reservedCount != 0 {
+		if n.Reserved, err = cpumanager.ReservedByCount(s.machine, cm, minor, s.reservedCount); err != nil {
+			return nil, err
+		}
+	}
+	*n = n.Empty()
+	return n, nil
+}
+
+// config is the kubelet's side of a scenario.
+func (s scenario) config() Config {
+	return Config{Machine: s.machine, Policy: s.policy, Scope: s.scope, TopologyOptions: options(s.topologyOptions),
+		CPUOptions: options(s.cpuOptions), Reserved: s.reserved, ReservedCount: s.reservedCount}
+}
+
+// run walks both sides through a scenario. It gives the first mismatch, or the reason why the kubelet
+// does not start, which must be one for us too.
+func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error) {
+	if err := setGate(s.podLevel); err != nil {
+		return nil, err
+	}
+	n, ourErr := s.node(k.Minor)
+	if errors.Is(ourErr, cpumanager.ErrHangs) {
+		return nil, ourErr // starting the kubelet would hang the test, too
+	}
+	kubelet, theirErr := k.Start(s.config())
+	switch {
+	case theirErr != nil && ourErr == nil && s.reservedCount == 0 && n.Inexact(probe) == "":
+		return &mismatch{-1, fmt.Sprintf("the kubelet does not start: %v; we see nothing wrong", theirErr)}, nil
+	case theirErr != nil:
+		return nil, theirErr
+	case ourErr != nil:
+		return &mismatch{-1, fmt.Sprintf("the kubelet starts; we say: %v", ourErr)}, nil
+	case n.Inexact(probe) != "":
+		return nil, fmt.Errorf("inexact: %s", n.Inexact(probe))
+	case n.Reserved != kubelet.Reserved() || n.Shared != kubelet.Shared():
+		return &mismatch{-1, fmt.Sprintf("reserved and shared at the start: kubelet %s and %s; we say %s and %s",
+			kubelet.Reserved(), kubelet.Shared(), n.Reserved, n.Shared)}, nil
+	}
+	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{}, grants: map[string][]admission.Grant{}}
+	for i, step := range s.steps {
+		var text string
+		switch w.remove(step.pod); {
+		case step.restart:
+			text = w.restart(step)
+		case step.add:
+			text = w.add(i, step)
+		}
+		if w.down {
+			break
+		}
+		if text == "" && n.Shared != kubelet.Shared() {
+			text = fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", kubelet.Shared(), n.Shared)
+		}
+		if text != "" {
+			return &mismatch{i, text}, nil
+		}
+	}
+	return nil, nil
+}
+
+// setGate turns the gate PodLevelResourceManagers on or off, for all kubelets in the process.
+func setGate(on bool) error {
+	if utilfeature.DefaultFeatureGate.Enabled(podLevelGate) == on {
+		return nil
+	}
+	return utilfeature.DefaultMutableFeatureGate.Set(fmt.Sprintf("%s=%v", podLevelGate, on))
+}
+
+// walk is a scenario under way, with the pods that are on the node.
+type walk struct {
+	scenario scenario
+	node     *admission.Node
+	kubelet  Oracle
+	seen     witness
+	down     bool     // the kubelet has not started again, or is to be set up anew
+	order    []string // the pods, as they came
+	pods     map[string]*corev1.Pod
+	grants   map[string][]admission.Grant
+}
+
+// remove removes a pod, if it is there.
+func (w *walk) remove(name string) {
+	if pod := w.pods[name]; pod != nil {
+		w.kubelet.Remove(pod)
+		*w.node = w.node.Releasing(w.grants[name])
+		w.forget(name)
+	}
+}
+
+func (w *walk) forget(name string) {
+	w.order = slices.DeleteFunc(w.order, func(other string) bool { return other == name })
+	delete(w.pods, name)
+	delete(w.grants, name)
+}
+
+// restart restarts the kubelet, lets it admit the pods that are there again, and tells where the sides differ.
+func (w *walk) restart(s step) string {
+	var held []admission.Grant
+	for _, name := range w.order {
+		held = append(held, w.grants[name]...)
+	}
+	ours := w.node.Restarts(held)
+	if err := w.kubelet.Restart(); (err == nil) != (ours == "") {
+		return fmt.Sprintf("the kubelet starts again: %v; we say %q", err, ours)
+	}
+	if s.result != "" && ours != s.result {
+		return fmt.Sprintf("both sides: %q; the scenario wants %q", ours, s.result)
+	}
+	if w.down = ours != ""; w.down {
+		return ""
+	}
+	for _, name := range slices.Clone(w.order) {
+		p := admission.PodOf(w.pods[name])
+		d := admission.Readmit(w.node, &p, w.grants[name])
+		w.seen(w.scenario, p, d, true)
+		if text := differ(w.kubelet.Add(w.pods[name]), d); text != "" {
+			return "pod " + name + " again, " + text
+		}
+		w.node.Shared, w.grants[name] = d.Shared, d.Grants
+		if d.Verdict != admission.Admitted {
+			w.forget(name)
+		}
+	}
+	return ""
+}
+
+// add admits the step's pod on both sides and tells where they, or they and the scenario, differ.
+func (w *walk) add(serial int, s step) string {
+	pod := s.spec(serial)
+	p := admission.PodOf(pod)
+	d := admission.Admit(w.node, &p)
+	w.seen(w.scenario, p, d, false)
+	if d.Reason == admission.ReasonEndless {
+		return "" // asking the kubelet would hang the test, too
+	}
+	if text := differ(w.kubelet.Add(pod), d); text != "" {
+		return text
+	}
+	if s.result != "" && describe(d) != s.result {
+		return fmt.Sprintf("both sides:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
+	}
+	w.down = d.Verdict != admission.Admitted && d.Shared != w.node.Shared // CPUs are lost until the node is drained
+	w.node.Shared = d.Shared
+	if d.Verdict == admission.Admitted {
+		w.pods[s.pod], w.grants[s.pod] = pod, d.Grants
+		w.order = append(w.order, s.pod)
+	}
+	return ""
+}
+
+// probe is a pod for which everything about the node matters.
+var probe = admission.Pod{Guaranteed: true, Containers: []admission.Container{{Name: "probe", CPUs: 1}}}
+
+func differ(theirs, ours admission.Decision) string {
+	if theirs.Verdict == ours.Verdict && theirs.Reason == ours.Reason && theirs.Message == ours.Message &&
+		theirs.Shared == ours.Shared && slices.Equal(theirs.Grants, ours.Grants) {
+		return ""
+	}
+	return fmt.Sprintf("kubelet:\n  %s\nwe say:\n  %s", describe(theirs), describe(ours))
+}
+
+// describe is the decision without what only we know of it.
+func describe(d admission.Decision) string {
+	d.Preemptible = true
+	return d.String()
+}

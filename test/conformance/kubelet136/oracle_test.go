@@ -1,0 +1,112 @@
+package kubelet136
+
+import (
+	"github.com/go-logr/logr"
+	cadvisor "github.com/google/cadvisor/info/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
+	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager"
+	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
+	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/topology"
+	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
+	k8scpuset "k8s.io/utils/cpuset"
+
+	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
+	"corepin.dev/corepin/test/conformance/kubelet136/static"
+)
+
+// kubelet is the version that go.mod names.
+var kubelet = difftest.Kubelet{Minor: 36, Folder: "test/conformance/kubelet136", Start: start, QOS: qos.GetPodQOS, Fit: fit}
+
+// oracle is a difftest.Oracle.
+type oracle struct {
+	static.Policy
+	config  difftest.Config
+	manager topologymanager.Manager
+}
+
+func start(c difftest.Config) (difftest.Oracle, error) {
+	o := &oracle{config: c}
+	if err := o.start(state.NewMemoryState(logr.Discard())); err != nil {
+		return nil, err
+	}
+	return o, nil
+}
+
+func (o *oracle) start(s state.State) error {
+	c, info := o.config, machineInfo(o.config.Machine)
+	manager, err := topologymanager.NewManager(info.Topology, c.Policy, c.Scope, c.TopologyOptions)
+	if err != nil {
+		return err
+	}
+	topo, err := topology.Discover(logr.Discard(), info)
+	if err != nil {
+		return err
+	}
+	count := c.ReservedCount
+	if count == 0 {
+		count = c.Reserved.Len()
+	}
+	policy, err := cpumanager.NewStaticPolicy(logr.Discard(), topo, count, k8scpuset.New(c.Reserved.List()...), manager, c.CPUOptions)
+	if err != nil {
+		return err
+	}
+	if err := o.Run(policy, s, c.Machine.CPUs()); err != nil {
+		return err
+	}
+	manager.AddHintProvider(logr.Discard(), o)
+	o.manager = manager
+	return nil
+}
+
+func (o *oracle) Restart() error {
+	s, err := o.Remembered()
+	if err != nil {
+		return err
+	}
+	return o.start(s)
+}
+
+func (o *oracle) Add(pod *corev1.Pod) admission.Decision {
+	return o.Outcome(pod, o.manager.Admit(&lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation}))
+}
+
+// machineInfo is what cadvisor would tell the kubelet of the machine.
+func machineInfo(t *cputopology.Topology) *cadvisor.MachineInfo {
+	info := &cadvisor.MachineInfo{NumCores: t.CPUs().Len(), NumPhysicalCores: len(t.Cores()), NumSockets: len(t.Sockets())}
+	for _, node := range t.NUMANodes() {
+		n := cadvisor.Node{Id: node.ID}
+		for _, distance := range node.Distances {
+			n.Distances = append(n.Distances, uint64(distance))
+		}
+		for _, core := range t.Cores() {
+			if core.NUMANode == node.ID {
+				n.Cores = append(n.Cores, cadvisor.Core{Id: core.ID, SocketID: core.Socket, Threads: core.CPUs.List(),
+					UncoreCaches: []cadvisor.Cache{{Id: core.UncoreCache, Level: 3}}})
+			}
+		}
+		info.Topology = append(info.Topology, n)
+	}
+	return info
+}
+
+// The rest makes the policy a topologymanager.HintProvider, as the CPU manager is.
+
+func (o *oracle) GetTopologyHints(pod *corev1.Pod, container *corev1.Container) map[string][]topologymanager.TopologyHint {
+	return o.Policy.GetTopologyHints(logr.Discard(), o.State, pod, container)
+}
+
+func (o *oracle) GetPodTopologyHints(pod *corev1.Pod) map[string][]topologymanager.TopologyHint {
+	return o.Policy.GetPodTopologyHints(logr.Discard(), o.State, pod)
+}
+
+func (o *oracle) Allocate(pod *corev1.Pod, container *corev1.Container) error {
+	return o.Policy.Allocate(logr.Discard(), o.State, pod, container)
+}
+
+func (o *oracle) AllocatePod(pod *corev1.Pod) error {
+	return o.Policy.AllocatePod(logr.Discard(), o.State, pod)
+}

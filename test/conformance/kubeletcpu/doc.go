@@ -1,3 +1,0 @@
-// Package conformance holds pkg/kubeletcpu against the kubelet of go.mod's Kubernetes; the test itself is in
-// difftest. ../kubelet137 is the same for the next kubelet.
-package conformance
