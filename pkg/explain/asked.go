@@ -32,14 +32,14 @@ func (c *Case) askedAt(d *admission.Decision) asked {
 		}
 	}
 	if len(own) < 2 || c.Pod.PodLevelResources {
-		return asked{"", c.peak(), &node}
+		return asked{"", c.Pod.PeakCPUs(), &node}
 	}
 	if node.TopologyManager.Scope == topologymanager.ScopePod && node.TopologyManager.Policy != topologymanager.PolicyNone {
 		var parts []string
 		for _, container := range own {
 			parts = append(parts, fmt.Sprintf("%s %d", container.Name, container.CPUs))
 		}
-		return asked{fmt.Sprintf("the pod as a whole (%s)", strings.Join(parts, ", ")), c.peak(), &node}
+		return asked{fmt.Sprintf("the pod as a whole (%s)", strings.Join(parts, ", ")), c.Pod.PeakCPUs(), &node}
 	}
 	before := node
 	for i, container := range c.Pod.Containers {
@@ -54,7 +54,7 @@ func (c *Case) askedAt(d *admission.Decision) asked {
 		}
 		before = node.Granting(d.Grants)
 	}
-	return asked{"", c.peak(), &node}
+	return asked{"", c.Pod.PeakCPUs(), &node}
 }
 
 // needs tells what the kubelet wanted to find, in a clause: "needs 4 whole cores in one NUMA node".
@@ -177,7 +177,7 @@ func (a asked) missing(d *admission.Decision) int {
 // whole and is cheap enough to rank all nodes of a cluster by; Explanation.Missing is more exact.
 func Missing(n *admission.Node, p *admission.Pod, d *admission.Decision) int {
 	c := Case{Pod: *p}
-	return asked{"", c.peak(), n}.missing(d)
+	return asked{"", c.Pod.PeakCPUs(), n}.missing(d)
 }
 
 // rule tells which rule of the kubelet stands against it, in a sentence for people who set up nodes.

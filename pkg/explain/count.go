@@ -38,16 +38,9 @@ func NewCount(allocatable, requested int64, pod *corev1.Pod) *Count {
 // v0.36.3): its containers together, or an init container and the sidecars started before it, whichever is
 // more. Pod-level resources are not counted so: a Case of a pod that has them has no Count.
 func (c *Case) asked() int64 {
-	lasting, starting := int64(0), int64(0)
-	for i, container := range c.Pod.Containers {
-		request := 1000*int64(container.CPUs) + c.Count.Fractions[i]
-		if container.Kind == admission.Init {
-			starting = max(starting, lasting+request)
-			continue
-		}
-		lasting += request
-	}
-	return max(starting, lasting) + c.Count.Overhead
+	return c.Count.Overhead + c.Pod.Peak(func(i int) int64 {
+		return 1000*int64(c.Pod.Containers[i].CPUs) + c.Count.Fractions[i]
+	})
 }
 
 // left is what is left of the node's millicores.
@@ -59,18 +52,4 @@ func (c *Case) missing() int64 {
 		return 0
 	}
 	return max(0, c.asked()-(c.Count.Allocatable-c.Count.Requested))
-}
-
-// peak is the number of CPUs of its own that the pod needs at once: init containers end before the others
-// start, and leave their CPUs to them.
-func (c *Case) peak() int {
-	lasting, starting := 0, 0
-	for _, container := range c.Pod.Containers {
-		if container.Kind == admission.Init {
-			starting = max(starting, lasting+container.CPUs)
-			continue
-		}
-		lasting += container.CPUs
-	}
-	return max(starting, lasting)
 }

@@ -131,11 +131,11 @@ func (c *Case) countFacts() string {
 
 // Asks is what the pod asks for: "4 CPUs of its own + 200m in the shared pool".
 func (c *Case) Asks() string {
-	text := count(c.peak(), "CPU") + " of its own"
+	text := count(c.Pod.PeakCPUs(), "CPU") + " of its own"
 	if c.Count == nil {
 		return text
 	}
-	if fractions := c.asked() - 1000*int64(c.peak()); fractions > 0 {
+	if fractions := c.asked() - 1000*int64(c.Pod.PeakCPUs()); fractions > 0 {
 		text += fmt.Sprintf(" + %dm in the shared pool", fractions)
 	}
 	return text

@@ -281,8 +281,7 @@ func (n *Neighbour) size() int {
 	if n.InFlight == nil {
 		return n.CPUs.Len()
 	}
-	own := Case{Pod: *n.InFlight}
-	return own.peak()
+	return n.InFlight.PeakCPUs()
 }
 
 // setting changes one thing in the kubelet's configuration.

@@ -45,21 +45,16 @@ func NeedsOf(pod *corev1.Pod) Needs {
 			asked[containers[i].Name] = containers[i].Resources.Requests.Cpu().MilliValue()
 		}
 	}
-	running, starting := 0, 0
-	for _, c := range admission.PodOf(pod).Containers {
+	asks := admission.PodOf(pod)
+	for _, c := range asks.Containers {
 		switch {
 		case c.CPUs > 0:
 			n.Exclusive = append(n.Exclusive, Share{Container: c.Name, CPUs: c.CPUs})
-			if c.Kind == admission.Init {
-				starting = max(starting, c.CPUs)
-			} else {
-				running += c.CPUs
-			}
 		case c.Kind != admission.Init && asked[c.Name] > 0:
 			n.Shared = append(n.Shared, Share{Container: c.Name, Milli: asked[c.Name]})
 		}
 	}
-	n.ExclusiveCPUs = max(running, starting)
+	n.ExclusiveCPUs = asks.PeakCPUs()
 	return n
 }
 

@@ -41,6 +41,13 @@ func TestNeedsOf(t *testing.T) {
 		{"an init container that needs more than all others", func(pod *corev1.Pod) {
 			pod.Spec.InitContainers = []corev1.Container{{Name: "big", Resources: amounts("3", "1Gi")}}
 		}, Needs{Exclusive: append([]Share{{Container: "big", CPUs: 3}}, guest...), Shared: []Share{hook}, ExclusiveCPUs: 3, Milli: 3000}, 0},
+		{"an init container beside a sidecar that runs already", func(pod *corev1.Pod) {
+			pod.Spec.InitContainers = []corev1.Container{
+				restartable(corev1.Container{Name: "log", Resources: amounts("2", "1Gi")}),
+				{Name: "big", Resources: amounts("4", "1Gi")},
+			}
+		}, Needs{Exclusive: append([]Share{{Container: "log", CPUs: 2}, {Container: "big", CPUs: 4}}, guest...), Shared: []Share{hook},
+			ExclusiveCPUs: 6, Milli: 6000}, 0},
 		{"pod overhead", func(pod *corev1.Pod) {
 			pod.Spec.Overhead = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("250m")}
 		}, Needs{Exclusive: guest, Shared: []Share{hook}, ExclusiveCPUs: 2, Milli: 2450}, 450},

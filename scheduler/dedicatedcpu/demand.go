@@ -76,18 +76,7 @@ func (pl *DedicatedCPU) readVMI(l *launcher.Launcher) (g *guest, dedicated bool,
 	return g, vm.Dedicated, vm.Problems
 }
 
-// exclusiveCPUs is the number of exclusive CPUs that a running pod holds.
-func exclusiveCPUs(pod *admission.Pod) int {
-	sum := 0
-	for i := range pod.Containers {
-		if pod.Containers[i].Kind != admission.Init {
-			sum += pod.Containers[i].CPUs
-		}
-	}
-	return sum
-}
-
 func sharedMilliCPU(pod *corev1.Pod, asks *admission.Pod) int64 {
 	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
-	return max(0, requests.Cpu().MilliValue()-1000*int64(exclusiveCPUs(asks)))
+	return max(0, requests.Cpu().MilliValue()-1000*int64(asks.PeakCPUs()))
 }

@@ -84,11 +84,7 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 	switch {
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
 		unrequested := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
-		exclusive := 0
-		for _, container := range c.Pod.Containers {
-			exclusive += container.CPUs
-		}
-		return max(1, exclusive-int(unrequested/1000)), true
+		return max(1, c.Pod.PeakCPUs()-int(unrequested/1000)), true
 	case status.Plugin() != Name || status.Code() == fwk.Pending:
 		return 0, false
 	}

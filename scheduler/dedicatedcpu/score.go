@@ -46,7 +46,7 @@ func placementOf(d *demand, p *nodeview.Prediction, nodeInfo fwk.NodeInfo) *scor
 		Node:                p.Node,
 		FreeAfter:           p.Decision.Shared.Minus(p.Node.Reserved),
 		UnrequestedMilliCPU: nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU(),
-		ExclusiveCPUs:       exclusiveCPUs(&d.Pod),
+		ExclusiveCPUs:       d.Pod.PeakCPUs(),
 		SharedMilliCPU:      d.sharedMilliCPU,
 	}
 }

@@ -77,12 +77,6 @@ func (n *node) roomByCount(pod *admission.Pod) int {
 	if n.report == nil || n.report.node == nil {
 		return 1
 	}
-	asked := 0
-	for _, container := range pod.Containers {
-		if container.Kind != admission.Init {
-			asked += container.CPUs
-		}
-	}
 	free := n.report.free(n.gone).Minus(n.report.node.Reserved)
-	return free.Len() / max(1, asked)
+	return free.Len() / max(1, pod.PeakCPUs())
 }
