@@ -7,13 +7,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// kubevirtDevices is the domain of the devices that KubeVirt's own device plugins serve, such as kvm and
-// vhost-net. They have no NUMA node, so they give the topology manager no hint (KubeVirt
-// pkg/virt-handler/device-manager/generic_device.go, v1.5; kubelet
-// pkg/kubelet/cm/devicemanager/topology_hints.go, v1.36.3).
-const kubevirtDevices = "devices.kubevirt.io"
+// kubevirtDevices are served by KubeVirt's own plugins for devices that every node has alike. Their devices have no NUMA
+// node, so they give the topology manager no hint (PermanentHostDevicePlugins and updatePermittedHostDevicePlugins in
+// KubeVirt's pkg/virt-handler/device-manager/device_controller.go; kubelet
+// pkg/kubelet/cm/devicemanager/topology_hints.go, v1.36.3). Every other name in this domain may be a host device that
+// an administrator has permitted, and those have NUMA nodes.
+var kubevirtDevices = []string{"kvm", "tun", "vhost-net", "vhost-vsock", "sev", "pr-helper"}
 
-// deviceOf is the first by name of a pod's extended resources, those without a NUMA node left out.
+// deviceOf is the first by name of a pod's extended resources, without those that have no NUMA node.
 func deviceOf(pod *corev1.Pod) string {
 	first := ""
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
@@ -30,7 +31,12 @@ func deviceOf(pod *corev1.Pod) string {
 }
 
 func mayHaveNUMANode(resource string) bool {
-	domain, _, qualified := strings.Cut(resource, "/")
-	ours := slices.Contains([]string{kubevirtDevices, "kubernetes.io"}, domain) || strings.HasSuffix(domain, ".kubernetes.io")
-	return qualified && !ours
+	domain, name, qualified := strings.Cut(resource, "/")
+	switch {
+	case !qualified, domain == "kubernetes.io", strings.HasSuffix(domain, ".kubernetes.io"):
+		return false
+	case domain == "devices.kubevirt.io":
+		return !slices.Contains(kubevirtDevices, name)
+	}
+	return true
 }

@@ -92,10 +92,16 @@ func TestInexactDistances(t *testing.T) {
 
 func TestDevicesAreNotModelled(t *testing.T) {
 	for resource, want := range map[corev1.ResourceName]string{
-		"example.com/gpu":         "example.com/gpu",
-		"devices.kubevirt.io/kvm": "", // has no NUMA node
-		"kubernetes.io/batch":     "",
-		"hugepages-2Mi":           "",
+		"example.com/gpu":                 "example.com/gpu",
+		"devices.kubevirt.io/kvm":         "",
+		"devices.kubevirt.io/tun":         "",
+		"devices.kubevirt.io/vhost-net":   "",
+		"devices.kubevirt.io/vhost-vsock": "",
+		"devices.kubevirt.io/sev":         "",
+		"devices.kubevirt.io/pr-helper":   "",
+		"devices.kubevirt.io/nvme":        "devices.kubevirt.io/nvme", // a host device, as KubeVirt's guide names one
+		"kubernetes.io/batch":             "",
+		"hugepages-2Mi":                   "",
 	} {
 		pod := &corev1.Pod{}
 		pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{
