@@ -18,6 +18,9 @@ type Pod struct {
 	PodLevelResources bool
 	// PodLevel is what the CPU manager with that gate sees of such a pod. It is nil for a pod that gets nothing.
 	PodLevel *PodLevel
+	// Allocated are the exclusive CPUs of each container in the eyes of a kubelet 1.34 that starts again. It is nil where
+	// they are those of Containers: see allocatedOf.
+	Allocated []int
 	// Device is a resource that a device plugin may serve with a NUMA node. The topology manager would then align the
 	// CPUs with it. It is "" where the pod asks for none.
 	Device string
@@ -78,6 +81,8 @@ func PodOf(pod *corev1.Pod) Pod {
 	}
 	if p.Guaranteed && p.PodLevelResources {
 		p.PodLevel = podLevelOf(pod, p.Containers)
+	} else if p.Guaranteed {
+		p.Allocated = allocatedOf(pod, p.Containers)
 	}
 	return p
 }

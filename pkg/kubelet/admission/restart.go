@@ -2,6 +2,9 @@ package admission
 
 import (
 	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -43,6 +46,7 @@ func (n *Node) Restarts(grants []Grant) string {
 // that happens with full-pcpus-only wherever the node has fewer free CPUs than a container holds. The check comes
 // before the kubelet looks at what the container has (Allocate in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3).
 func Readmit(n *Node, p *Pod, held []Grant) Decision {
+	p = n.seesAgain(p)
 	if n.CPUManager.Policy != cpumanager.PolicyStatic || !n.Exclusive(p) {
 		return Decision{Verdict: Admitted, Grants: held, Shared: n.Shared}
 	}
@@ -50,6 +54,51 @@ func Readmit(n *Node, p *Pod, held []Grant) Decision {
 	defer a.end()
 	a.grants = held
 	return a.decision(a.again(n.sees(p), held))
+}
+
+// seesAgain is p as the kubelet of n sees it when it has started again. Kubelet 1.34 reads the status: see allocatedOf.
+func (n *Node) seesAgain(p *Pod) *Pod {
+	if n.Minor != 34 || p.Allocated == nil {
+		return p
+	}
+	seen := *p
+	seen.Containers = slices.Clone(p.Containers)
+	for i := range seen.Containers {
+		seen.Containers[i].CPUs = p.Allocated[i]
+	}
+	return &seen
+}
+
+// allocatedOf are the CPUs that kubelet 1.34 takes for those of each container when it starts again. For an app
+// container or a sidecar with a status it reads status.allocatedResources, which a waiting container does not have
+// (guaranteedCPUs in pkg/kubelet/cm/cpumanager/policy_static.go, v1.34.4; 1.35 and later read the spec). It returns
+// nil where that changes nothing.
+func allocatedOf(pod *corev1.Pod, containers []Container) []int {
+	var allocated []int
+	for i, c := range containers {
+		statuses := pod.Status.ContainerStatuses
+		if c.Kind == Init {
+			continue
+		} else if c.Kind == Sidecar {
+			statuses = pod.Status.InitContainerStatuses
+		}
+		at := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == c.Name })
+		if at < 0 {
+			continue
+		}
+		cpus := wholeCPUs(statuses[at].AllocatedResources)
+		if cpus == c.CPUs {
+			continue
+		}
+		if allocated == nil {
+			allocated = make([]int, len(containers))
+			for k := range containers {
+				allocated[k] = containers[k].CPUs
+			}
+		}
+		allocated[i] = cpus
+	}
+	return allocated
 }
 
 func (a *attempt) again(p *Pod, held []Grant) error {
@@ -105,7 +154,7 @@ func heldBy(c *Container, held []Grant) cpuset.Set {
 func allAsked(p *Pod, held []Grant) bool {
 	for i := range p.Containers {
 		c := &p.Containers[i]
-		if cpus := heldBy(c, held); c.CPUs > 0 && cpus.Len() != c.CPUs {
+		if heldBy(c, held).Len() != c.CPUs {
 			return false
 		}
 	}

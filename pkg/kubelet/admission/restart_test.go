@@ -3,6 +3,8 @@ package admission
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -60,6 +62,53 @@ func TestRestarts(t *testing.T) {
 		tc.change(&changed)
 		if got := changed.Restarts(held); got != tc.want {
 			t.Errorf("%s: %q, want %q", name, got, tc.want)
+		}
+	}
+}
+
+// initializing is a pod whose init container runs and whose app container waits, as kubelet 1.34 reports it.
+func initializing(initCPU, appCPU string) *corev1.Pod {
+	pod := &corev1.Pod{}
+	pod.Spec.InitContainers = []corev1.Container{container("c0", initCPU, "64Mi")}
+	pod.Spec.Containers = []corev1.Container{container("c1", appCPU, "64Mi")}
+	pod.Status = corev1.PodStatus{
+		QOSClass:              corev1.PodQOSGuaranteed,
+		InitContainerStatuses: []corev1.ContainerStatus{{Name: "c0", AllocatedResources: pod.Spec.InitContainers[0].Resources.Requests}},
+		ContainerStatuses:     []corev1.ContainerStatus{{Name: "c1"}},
+	}
+	return pod
+}
+
+// Kubelet 1.34 takes a waiting container's CPUs from its status, where there are none.
+func TestReadmitWhileInitializing(t *testing.T) {
+	for _, tc := range []struct {
+		machine, policy, scope, reserved string
+		initCPU, appCPU                  string
+		held                             []Grant
+		want34, want35                   string
+	}{
+		{"s0 n0 u0: 0,16 15,31", topologymanager.PolicySingleNUMANode, topologymanager.ScopePod, "0,16", "1", "1",
+			[]Grant{{Container: "c0", CPUs: cpuset.Of(15)}, {Container: "c1", CPUs: cpuset.Of(15)}}, ReasonTopologyAffinity, ""},
+		{"s0 n0 u0: 0,8 4,12 5,13 6,14 7,15", topologymanager.PolicyRestricted, topologymanager.ScopeContainer, "0,8", "200m", "8",
+			[]Grant{{Container: "c1", CPUs: cpuset.Of(4, 5, 6, 7, 12, 13, 14, 15)}}, "", ReasonSMTAlignment},
+	} {
+		n := newNode(t, tc.machine, "full-pcpus-only=true", tc.policy, tc.scope, tc.reserved)
+		n.Shared = n.Reserved
+		if tc.initCPU == "1" { // an odd number of CPUs
+			n.CPUManager.Options.FullPCPUsOnly = false
+			n.Shared.Add(31)
+		}
+		p := PodOf(initializing(tc.initCPU, tc.appCPU))
+		for minor, want := range map[int]string{34: tc.want34, 35: tc.want35, 36: tc.want35} {
+			n.Minor = minor
+			if d := Readmit(n, &p, tc.held); d.Reason != want || (d.Verdict == Admitted) != (want == "") {
+				t.Errorf("1.%d, %s/%s: %s, want reason %q", minor, tc.policy, tc.scope, d, want)
+			}
+		}
+		started := initializing(tc.initCPU, tc.appCPU)
+		started.Status.ContainerStatuses[0].AllocatedResources = started.Spec.Containers[0].Resources.Requests
+		if p := PodOf(started); p.Allocated != nil {
+			t.Errorf("all containers have started, but kubelet 1.34 would see %v", p.Allocated)
 		}
 	}
 }
