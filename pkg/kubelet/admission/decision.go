@@ -38,6 +38,9 @@ const (
 	// ReasonNotFree: the kubelet would grant CPUs that it has already granted, or reserved. This happens on machines
 	// whose cores or sockets differ in size (see pkg/kubelet/cpumanager/packed.go).
 	ReasonNotFree = "CPUsNotFree"
+	// ReasonLastShared: the kubelet would grant the last CPUs of the shared pool, and could not start again. This
+	// happens with strict-cpu-reservation (validateState in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3).
+	ReasonLastShared = "LastSharedCPUs"
 	// ReasonEndless: the kubelet's distribution over NUMA nodes would never end.
 	ReasonEndless = cpumanager.ReasonEndless
 )

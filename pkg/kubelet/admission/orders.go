@@ -17,7 +17,8 @@ const maxInFlight = 3
 //   - Admitted: in every order p is admitted, and so is every pod in flight that would be without p. Grants are p's
 //     CPUs if every order gives the same. Otherwise Grants is nil and Alternatives are all that p may get. Shared are
 //     the CPUs that are in the shared pool after every order.
-//   - Refused: p is refused in every order, or would be granted CPUs that are not free (ReasonNotFree).
+//   - Refused: p is refused in every order, or admitting it would leave the kubelet in a bad state (ReasonNotFree,
+//     ReasonLastShared).
 //   - Wait: it depends on the order, or more than three pods are in flight. Once the kubelet has acknowledged them
 //     there is an answer.
 //
@@ -35,7 +36,7 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 		pods = append(pods, pod)
 	}
 	if len(pods) == 0 {
-		return onlyFree(Admit(n, p))
+		return n.sound(Admit(n, p), cpuset.Set{})
 	}
 	if !n.Exclusive(p) {
 		return Admit(n, p)
@@ -45,13 +46,26 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 	return o.decision()
 }
 
-// onlyFree turns an admission with CPUs that are not free into a refusal.
-func onlyFree(d Decision) Decision {
-	if d.Verdict != Admitted || d.NotFree.IsEmpty() {
+// sound turns an admission after which the kubelet is in a bad state into a refusal. held are CPUs in the shared pool
+// that a container holds.
+func (n *Node) sound(d Decision, held cpuset.Set) Decision {
+	taken := d.Granted()
+	notFree := d.NotFree.Union(taken.Intersect(held))
+	refusal := Decision{Verdict: Refused, Shared: d.Shared, Preemptible: true}
+	switch {
+	case d.Verdict != Admitted || taken.IsEmpty():
+		return d
+	case !notFree.IsEmpty():
+		refusal.Reason = ReasonNotFree
+		refusal.Message = fmt.Sprintf("the kubelet would grant CPUs %s, which are held by others or reserved", notFree)
+	case n.CPUManager.Options.StrictCPUReservation && d.Shared.IsEmpty():
+		refusal.Reason = ReasonLastShared
+		refusal.Message = fmt.Sprintf("the kubelet would grant CPUs %s, with which the shared pool is empty; "+
+			"a kubelet with strict-cpu-reservation cannot start again then", taken)
+	default:
 		return d
 	}
-	return Decision{Verdict: Refused, Shared: d.Shared, Preemptible: true, Reason: ReasonNotFree,
-		Message: fmt.Sprintf("the kubelet would grant CPUs %s, which are held by others or reserved", d.NotFree)}
+	return refusal
 }
 
 // orders goes through the orders in which the pods can be admitted. The last of pods is the new one. Of pods in
@@ -77,6 +91,8 @@ type outcome struct {
 // try admits each of the pods not done next, and so on to the end of every order.
 func (o *orders) try(so *outcome) {
 	last := len(o.pods) - 1
+	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
+	held cpuset.Set
 	if so.done == 1<<len(o.pods)-1 {
 		o.count(so)
 		return
@@ -86,10 +102,10 @@ func (o *orders) try(so *outcome) {
 			continue
 		}
 		d := o.admit(so.with, pod)
-		next := outcome{done: so.done | 1<<i, with: d.Shared, without: so.without}
+		next := outcome{done: so.done | 1<<i, with: d.Shared, without: so.without, held: so.held.Union(d.Shared.Minus(so.with))}
 		switch {
 		case i == last:
-			o.newest = d
+			o.newest = o.node.sound(d, so.held)
 		case so.done>>last&1 == 0:
 			next.without = d.Shared
 		default:
@@ -144,7 +160,8 @@ func (o *orders) decision() Decision {
 	case o.admitted == 0:
 		d := o.refusal
 		empty := o.node.Empty()
-		d.Preemptible = onlyFree(admit(&empty, o.pods[len(o.pods)-1])).Verdict == Admitted
+		alone := empty.sound(admit(&empty, o.pods[len(o.pods)-1]), cpuset.Set{})
+		d.Preemptible = alone.Verdict == Admitted
 		d.Shared = o.shared
 		return d
 	case o.refused > 0:
