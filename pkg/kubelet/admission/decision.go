@@ -43,6 +43,8 @@ const (
 	ReasonLastShared = "LastSharedCPUs"
 	// ReasonEndless: the kubelet's distribution over NUMA nodes would never end.
 	ReasonEndless = cpumanager.ReasonEndless
+	// ReasonPanic: the kubelet would panic, again at every start.
+	ReasonPanic = topologymanager.ReasonPanic
 )
 
 // Grant is the exclusive CPUs of one container.

@@ -80,3 +80,5 @@ func (n *Node) inexactTopologyManager() string {
 	}
 	return ""
 }
+	case policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0:
+		return "a kubelet with prefer-closest-numa-nodes and align-by-socket may panic where the numbers of NUMA nodes have gaps"

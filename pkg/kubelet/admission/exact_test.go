@@ -74,7 +74,7 @@ func TestInexactDistances(t *testing.T) {
 	for _, tc := range []struct {
 		second int
 		want   string
-	}{{1, ""}, {2, "have gaps"}} {
+	}{{1, ""}, {2, "KubeletPanics"}} {
 		machine, err := cputopology.New(
 			[]cputopology.Core{{CPUs: cpuset.Of(0)}, {NUMANode: tc.second, CPUs: cpuset.Of(1)}},
 			cputopology.NUMANode{ID: 0, Distances: []int{10, 21}}, cputopology.NUMANode{ID: tc.second, Distances: []int{21, 10}})
@@ -83,9 +83,14 @@ func TestInexactDistances(t *testing.T) {
 		}
 		n := newNode(t, twoNUMANodes, "", topologymanager.PolicyRestricted, topologymanager.ScopeContainer, "0")
 		n.Topology, n.Shared = machine, machine.CPUs()
+		n.Reserved = cpuset.Set{}
 		n.TopologyManager.PreferClosestNUMANodes = true
-		if got := n.Inexact(*podAsking("vm", 1)); got == "" != (tc.want == "") || !strings.Contains(got, tc.want) {
-			t.Errorf("NUMA nodes 0 and %d: %q, want %q", tc.second, got, tc.want)
+		pod := podAsking("vm", 1)
+		if why := n.Inexact(*pod); why != "" {
+			t.Errorf("NUMA nodes 0 and %d: %s", tc.second, why)
+		}
+		if got := Admit(n, pod).Reason; got != tc.want {
+			t.Errorf("NUMA nodes 0 and %d: reason %q, want %q", tc.second, got, tc.want)
 		}
 	}
 }

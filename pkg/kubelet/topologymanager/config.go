@@ -124,9 +124,6 @@ func (c *Config) Inexact(t *cputopology.Topology) string {
 		if len(nodes[i].Distances) != len(nodes) {
 			return "a kubelet with prefer-closest-numa-nodes does not start where the distances between NUMA nodes are unknown"
 		}
-		if c.Policy != PolicySingleNUMANode && nodes[i].ID != i {
-			return "a kubelet with prefer-closest-numa-nodes fails where the numbers of NUMA nodes have gaps"
-		}
 	}
 	return ""
 }

@@ -19,18 +19,45 @@ type Request struct {
 	Config   *Config
 	Topology *cputopology.Topology
 	Provider HintProvider
+
+	// outOfRange are NUMA nodes whose number is no index of the kubelet's distances: see distance.
+	outOfRange Mask
+	panics     bool
 }
 
 // Affinity is the choice of the policy, which is not PolicyNone: NUMA nodes, 0 for none in particular, or
-// ErrAffinity.
+// ErrAffinity, or a Refusal with ReasonPanic.
 func (r *Request) Affinity() (Mask, error) {
-	switch r.Config.Policy {
-	case PolicyBestEffort:
-		return r.bestEffort()
-	case PolicyRestricted:
-		return r.restricted()
+	if r.Config.Policy == PolicySingleNUMANode {
+		return r.singleNUMANode()
 	}
-	return r.singleNUMANode()
+	if r.Config.PreferClosestNUMANodes {
+		r.outOfRange = Gaps(r.Topology)
+	}
+	var mask Mask
+	var err error
+	if r.Config.Policy == PolicyRestricted {
+		mask, err = r.restricted()
+	} else {
+		mask, err = r.bestEffort()
+	}
+	if r.panics {
+		return 0, errPanic
+	}
+	return mask, err
+}
+
+// Gaps are the NUMA nodes whose number is not below the number of NUMA nodes. There are none where the numbers have
+// no gaps.
+func Gaps(t *cputopology.Topology) Mask {
+	var gaps Mask
+	nodes := t.NUMANodes()
+	for i := range nodes {
+		if nodes[i].ID >= len(nodes) {
+			gaps |= 1 << i
+		}
+	}
+	return gaps
 }
 
 // preferred is the best of the preferred hints: the one with the fewest NUMA nodes, then the closest ones if the
@@ -70,8 +97,11 @@ func (r *Request) bestOfSize(size int, is func(Mask) bool) Mask {
 			best = mask
 			return false
 		}
-		if distance := r.distance(mask); best == 0 || distance < nearest {
-			best, nearest = mask, distance
+		r.panics = r.panics || best != 0 && (best|mask)&r.outOfRange != 0
+		distance := r.distance(mask)
+		if best == 0 || distance < nearest {
+			best = mask
+			nearest = distance
 		}
 		return true
 	})
@@ -79,7 +109,8 @@ func (r *Request) bestOfSize(size int, is func(Mask) bool) Mask {
 }
 
 // distance is the mean distance between the NUMA nodes of a mask, each to itself included (CalculateAverageFor in
-// numa_info.go, v1.36.3).
+// numa_info.go, v1.36.3). The kubelet takes the number of a NUMA node for its index in the list of distances, which is
+// out of range for a number that is too high. It does so when it compares two masks of the same size.
 func (r *Request) distance(mask Mask) float64 {
 	nodes := r.Topology.NUMANodes()
 	sum := 0.0

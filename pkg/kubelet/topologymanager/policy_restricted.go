@@ -4,6 +4,9 @@ package topologymanager
 func (r *Request) restricted() (Mask, error) {
 	mask, found := r.preferred()
 	if !found {
+		if r.outOfRange != 0 {
+			r.possible() // The kubelet compares hints that are not preferred, too, and may panic.
+		}
 		return 0, ErrAffinity
 	}
 	return mask, nil

@@ -11,5 +11,12 @@ type Refusal struct{ Reason, Message string }
 // Error gives the message.
 func (r *Refusal) Error() string { return r.Message }
 
+// ReasonPanic is a reason of ours: the kubelet would not refuse the pod but panic, again at every start.
+const ReasonPanic = "KubeletPanics"
+
+// errPanic is prefer-closest-numa-nodes on a machine whose NUMA node numbers have gaps: see Request.distance.
+var errPanic = &Refusal{ReasonPanic,
+	"the kubelet would panic: its option prefer-closest-numa-nodes does not work where the numbers of NUMA nodes have gaps"}
+
 // ErrAffinity is the refusal of a pod without pod-level resources.
 var ErrAffinity = &Refusal{ReasonAffinity, "Resources cannot be allocated with Topology locality"}
