@@ -43,7 +43,10 @@ func (n *Node) Inexact(p Pod) string {
 	if why := n.inexactPools(); why != "" {
 		return why
 	}
-	return n.inexactTopologyManager()
+	if why := n.inexactTopologyManager(); why != "" {
+		return why
+	}
+	return n.tooLong(&p)
 }
 
 // inexactPools checks the reserved CPUs and the shared pool as the kubelet does when it starts
@@ -75,10 +78,14 @@ func (n *Node) inexactTopologyManager() string {
 	if why := n.TopologyManager.Inexact(n.Topology); why != "" {
 		return why
 	}
-	if n.CPUManager.Options.AlignBySocket && n.TopologyManager.Policy == topologymanager.PolicySingleNUMANode {
+	if !n.CPUManager.Options.AlignBySocket {
+		return ""
+	}
+	switch policy := n.TopologyManager.Policy; {
+	case policy == topologymanager.PolicySingleNUMANode:
 		return "a kubelet does not start with both align-by-socket and single-numa-node"
+	case policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0:
+		return "a kubelet with prefer-closest-numa-nodes and align-by-socket may panic where the numbers of NUMA nodes have gaps"
 	}
 	return ""
 }
-	case policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0:
-		return "a kubelet with prefer-closest-numa-nodes and align-by-socket may panic where the numbers of NUMA nodes have gaps"

@@ -41,7 +41,12 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 	if !n.Exclusive(p) {
 		return Admit(n, p)
 	}
-	o := orders{node: n, pods: append(pods, p)}
+	pods = append(pods, p)
+	if n.ordersTooLong(pods) {
+		return Decision{Verdict: Wait, Shared: n.Shared,
+			Message: fmt.Sprintf("predicting %d pods in flight to a node with %d NUMA nodes takes too long", len(pods)-1, n.numaNodes().Len())}
+	}
+	o := orders{node: n, pods: pods}
 	o.try(&outcome{with: n.Shared, without: n.Shared})
 	return o.decision()
 }
@@ -86,13 +91,13 @@ type orders struct {
 type outcome struct {
 	done          uint       // the pods admitted or refused so far, by index
 	with, without cpuset.Set // the shared pool, and what it would be without the new pod
+	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
+	held cpuset.Set
 }
 
 // try admits each of the pods not done next, and so on to the end of every order.
 func (o *orders) try(so *outcome) {
 	last := len(o.pods) - 1
-	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
-	held cpuset.Set
 	if so.done == 1<<len(o.pods)-1 {
 		o.count(so)
 		return
@@ -133,7 +138,7 @@ func (o *orders) alike(i int, done uint) bool {
 func (o *orders) admit(shared cpuset.Set, p *Pod) Decision {
 	node := *o.node
 	node.Shared = shared
-	return onlyFree(admit(&node, p))
+	return admit(&node, p)
 }
 
 // count adds the outcome of one order.

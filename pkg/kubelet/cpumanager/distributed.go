@@ -68,17 +68,22 @@ func (t *taking) distribute(o *Options, minor int) error {
 
 // bounds are the least and the most NUMA nodes worth trying.
 func (s *spread) bounds() (least, most int) {
-	roundUp := func(n, by int) int { return (n-1)/by + 1 }
-	groups := roundUp(s.total, s.group)
-	perNode := roundUp(roundUp(s.cpus, s.group), s.numaNodes)
 	available := 0
 	for i := range s.numa {
 		if s.numa[i].free > 0 {
 			available++
 		}
 	}
-	return roundUp(groups, perNode), min(groups, available)
+	return fewestShares(s.cpus, s.numaNodes, s.total, s.group), min(roundUp(s.total, s.group), available)
 }
+
+// fewestShares is how many NUMA nodes of mean size need CPUs take, which are given out in groups.
+func fewestShares(cpus, numaNodes, need, group int) int {
+	perNode := roundUp(roundUp(cpus, group), numaNodes)
+	return roundUp(roundUp(need, group), perNode)
+}
+
+func roundUp(n, by int) int { return (n-1)/by + 1 }
 
 // choose picks k NUMA nodes, and those of them that give what equal shares leave over. It returns nil if no k of them
 // can give equal shares.
