@@ -13,6 +13,8 @@ type attempt struct {
 	node   *Node
 	cpus   cpumanager.Static
 	grants []Grant
+	// providers are the managers that have hints.
+	providers [1]topologymanager.HintProvider
 	// containers is how many grants there can be.
 	containers int
 	// misaligned is how the topology manager refuses the pod.
@@ -130,7 +132,8 @@ func (a *attempt) each(p *Pod, f func(c *Container) error) error {
 
 // align asks the topology manager's policy for NUMA nodes.
 func (a *attempt) align(need int) (topologymanager.Mask, error) {
-	r := topologymanager.Request{Config: &a.node.TopologyManager, Topology: a.node.Topology, Provider: a.cpus.Hints(need)}
+	a.providers[0] = a.cpus.Hints(need)
+	r := topologymanager.Request{Config: &a.node.TopologyManager, Topology: a.node.Topology, Providers: a.providers[:]}
 	affinity, err := r.Affinity()
 	if err == topologymanager.ErrAffinity {
 		return 0, a.misaligned

@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -52,6 +53,14 @@ func TestInexact(t *testing.T) {
 			*n = *newNode(t, "1 sockets x 17 numa x 1 cores x 1 threads", "", topologymanager.PolicyRestricted, "", "0")
 			n.TopologyManager.MaxAllowableNUMANodes = 20
 		}, "more than the 16"},
+		{"34 NUMA nodes, two of them with CPUs", func(n *Node, _ *Pod) {
+			text := "s0 n0 u0: 0 1; s1 n1 u1: 2 3"
+			for id := 2; id < 34; id++ {
+				text += fmt.Sprintf("; n%d:", id)
+			}
+			*n = *newNode(t, text, "", topologymanager.PolicyRestricted, "", "0")
+			n.TopologyManager.MaxAllowableNUMANodes = 34
+		}, ""},
 		{"high NUMA node", func(n *Node, _ *Pod) {
 			*n = *newNode(t, "s0 n0 u0: 0; s0 n64 u0: 1", "", topologymanager.PolicyRestricted, "", "0")
 		}, "64 is above 63"},

@@ -25,7 +25,8 @@ const (
 // max-allowable-numa-nodes can only raise it (topology_manager.go and policy_options.go, v1.36.3).
 const defaultMaxNUMANodes = 8
 
-// maxHintNodes bounds the search over all sets of NUMA nodes, which grows as two to their number.
+// maxHintNodes bounds the search over all sets of NUMA nodes with CPUs, which grows as two to their number. The CPU
+// manager makes no hints with other NUMA nodes, of which a machine with GPUs can have many.
 const maxHintNodes = 16
 
 // Config is the topology manager's part of a kubelet's configuration.
@@ -108,13 +109,19 @@ func (c *Config) Inexact(t *cputopology.Topology) string {
 	}
 	nodes := t.NUMANodes()
 	highest := nodes[len(nodes)-1].ID
+	withCPUs := 0
+	for i := range nodes {
+		if !nodes[i].CPUs.IsEmpty() {
+			withCPUs++
+		}
+	}
 	switch {
 	case c.Unknown != "":
 		return "topology manager option " + c.Unknown + " is not known"
 	case len(nodes) > max(c.MaxAllowableNUMANodes, defaultMaxNUMANodes):
 		return fmt.Sprintf("a kubelet with topology manager policy %s does not start on a machine with %d NUMA nodes", c.Policy, len(nodes))
-	case len(nodes) > maxHintNodes:
-		return fmt.Sprintf("%d NUMA nodes are more than the %d that are modelled", len(nodes), maxHintNodes)
+	case withCPUs > maxHintNodes:
+		return fmt.Sprintf("%d NUMA nodes with CPUs are more than the %d that are modelled", withCPUs, maxHintNodes)
 	case highest > 63:
 		return fmt.Sprintf("NUMA node id %d is above 63, the kubelet's highest", highest)
 	case !c.PreferClosestNUMANodes:

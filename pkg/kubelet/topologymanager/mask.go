@@ -41,6 +41,20 @@ func (m Mask) expand(compact, all Mask) Mask {
 	return expanded
 }
 
+// compact is the reverse of expand for a subset of nodes.
+func (m Mask) compact(nodes Mask) Mask {
+	var compact Mask
+	for bit := Mask(1); m != 0; nodes = nodes.Rest() {
+		lowest := nodes & -nodes
+		if m&lowest != 0 {
+			compact |= bit
+			m &^= lowest
+		}
+		bit <<= 1
+	}
+	return compact
+}
+
 // nextOfSameSize is the next higher mask with as many bits.
 func nextOfSameSize(mask Mask) Mask {
 	low := mask & -mask

@@ -2,11 +2,12 @@ package topologymanager
 
 import "corepin.dev/corepin/pkg/cputopology"
 
-// HintProvider is what one manager says of the NUMA nodes for one resource of one request.
+// HintProvider is what one manager says of the NUMA nodes for one resource of one request. A manager that has no
+// preference is no provider of the request.
 type HintProvider interface {
 	// Nodes are the NUMA nodes that hints are made of.
 	Nodes() Mask
-	// Possible reports whether the NUMA nodes of a mask can serve the request.
+	// Possible reports whether a set of these NUMA nodes can serve the request.
 	Possible(Mask) bool
 	// PreferredSizes are the least and the largest number of NUMA nodes in a preferred hint.
 	PreferredSizes() (least, most int)
@@ -16,9 +17,9 @@ type HintProvider interface {
 
 // Request asks for the NUMA nodes of a container, or of a pod as a whole.
 type Request struct {
-	Config   *Config
-	Topology *cputopology.Topology
-	Provider HintProvider
+	Config    *Config
+	Topology  *cputopology.Topology
+	Providers []HintProvider
 
 	// outOfRange are NUMA nodes whose number is no index of the kubelet's distances: see distance.
 	outOfRange Mask
@@ -28,8 +29,11 @@ type Request struct {
 // Affinity is the choice of the policy, which is not PolicyNone: NUMA nodes, 0 for none in particular, or
 // ErrAffinity, or a Refusal with ReasonPanic.
 func (r *Request) Affinity() (Mask, error) {
-	if r.Config.Policy == PolicySingleNUMANode {
+	switch {
+	case r.Config.Policy == PolicySingleNUMANode:
 		return r.singleNUMANode()
+	case len(r.Providers) == 0:
+		return r.all(), nil
 	}
 	if r.Config.PreferClosestNUMANodes {
 		r.outOfRange = Gaps(r.Topology)
@@ -47,6 +51,9 @@ func (r *Request) Affinity() (Mask, error) {
 	return mask, err
 }
 
+// all are the machine's NUMA nodes.
+func (r *Request) all() Mask { return Mask(1)<<len(r.Topology.NUMANodes()) - 1 }
+
 // Gaps are the NUMA nodes whose number is not below the number of NUMA nodes. There are none where the numbers have
 // no gaps.
 func Gaps(t *cputopology.Topology) Mask {
@@ -61,35 +68,55 @@ func Gaps(t *cputopology.Topology) Mask {
 }
 
 // preferred is the best of the preferred hints: the one with the fewest NUMA nodes, then the closest ones if the
-// option asks for that, then the lowest numbered (HintMerger in policy.go, v1.36.3).
+// option asks for that, then the lowest numbered (HintMerger in policy.go, v1.36.3). Merged hints are preferred only
+// where all providers prefer the same NUMA nodes.
 func (r *Request) preferred() (Mask, bool) {
-	least, most := r.Provider.PreferredSizes()
+	nodes := r.all()
+	least := 1
+	most := nodes.Len()
+	for _, p := range r.Providers {
+		nodes &= p.Nodes()
+		low, high := p.PreferredSizes()
+		least = max(least, low)
+		most = min(most, high)
+	}
 	for size := least; size <= most; size++ {
-		best := r.bestOfSize(size, func(mask Mask) bool {
-			return r.Provider.Possible(mask) && r.Provider.Preferred(mask)
-		})
-		if best != 0 {
+		if best := r.bestOfSize(nodes, size, r.allPrefer); best != 0 {
 			return best, true
 		}
 	}
 	return 0, false
 }
 
-// possible is the best of all hints where none is preferred. A single provider's best is one of its smallest.
+// allPrefer reports whether a mask is possible and preferred for every provider.
+func (r *Request) allPrefer(mask Mask) bool {
+	for _, p := range r.Providers {
+		if !p.Possible(mask) || !p.Preferred(mask) {
+			return false
+		}
+	}
+	return true
+}
+
+// possible is the best of all hints where none is preferred.
 func (r *Request) possible() (Mask, bool) {
-	for size := 1; size <= r.Provider.Nodes().Len(); size++ {
-		if best := r.bestOfSize(size, r.Provider.Possible); best != 0 {
+	if len(r.Providers) > 1 {
+		return r.merged()
+	}
+	provider := r.Providers[0]
+	for size := 1; size <= provider.Nodes().Len(); size++ { // A single provider's best is one of its smallest.
+		if best := r.bestOfSize(provider.Nodes(), size, provider.Possible); best != 0 {
 			return best, true
 		}
 	}
 	return 0, false
 }
 
-// bestOfSize is the best of the hints with size NUMA nodes, or 0.
-func (r *Request) bestOfSize(size int, is func(Mask) bool) Mask {
+// bestOfSize is the best of the subsets of nodes with size NUMA nodes for which is is true, or 0.
+func (r *Request) bestOfSize(nodes Mask, size int, is func(Mask) bool) Mask {
 	var best Mask
 	nearest := 0.0
-	r.Provider.Nodes().ofSize(size, func(mask Mask) bool {
+	nodes.ofSize(size, func(mask Mask) bool {
 		if !is(mask) {
 			return true
 		}

@@ -9,5 +9,5 @@ func (r *Request) bestEffort() (Mask, error) {
 	if mask, found := r.possible(); found {
 		return mask, nil
 	}
-	return r.Provider.Nodes(), nil
+	return r.all(), nil
 }

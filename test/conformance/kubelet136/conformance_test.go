@@ -15,6 +15,7 @@ func TestShrink(t *testing.T)          { kubelet.TestShrink(t) }
 func TestCommand(t *testing.T)         { kubelet.TestCommand(t) }
 func TestFit(t *testing.T)             { kubelet.TestFit(t) }
 func TestPodLevel(t *testing.T)        { kubelet.TestPodLevel(t) }
+func TestMerge(t *testing.T)           { kubelet.TestMerge(t) }
 func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
 
 func BenchmarkAdmit(b *testing.B) { kubelet.BenchmarkAdmit(b) }

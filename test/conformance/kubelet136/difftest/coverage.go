@@ -17,7 +17,7 @@ type coverage struct {
 	cells                             map[string]map[string]int // row, outcome
 }
 
-var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "endless", "not free"}
+var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "endless", "panic", "not free"}
 
 // rows that every run of some length must have met with a grant.
 var rows = []string{
@@ -34,6 +34,8 @@ func outcome(d admission.Decision) string {
 	switch {
 	case d.Reason == admission.ReasonEndless:
 		return "endless"
+	case d.Reason == admission.ReasonPanic:
+		return "panic"
 	case d.Reason == admission.ReasonEmptySharedPool:
 		return "pod pool"
 	case d.Reason == admission.ReasonTopologyAffinity:
@@ -199,7 +201,7 @@ func (c *coverage) missing() []string {
 			missing = append(missing, row+": granted")
 		}
 	}
-	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool"} {
+	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool", "panic"} {
 		if !slices.ContainsFunc(rows, func(row string) bool { return c.cells[row][outcome] > 0 }) {
 			missing = append(missing, outcome)
 		}

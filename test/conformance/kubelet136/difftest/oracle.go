@@ -17,6 +17,8 @@ type Kubelet struct {
 	// Start gives a kubelet's CPU manager and topology manager on an empty node, or why a kubelet of this
 	// version does not start there.
 	Start func(Config) (Oracle, error)
+	// Merge is the merge of hints by a policy of the kubelet's topology manager.
+	Merge Merge
 	// QOS is the kubelet's reading of a pod's QoS class.
 	QOS func(*corev1.Pod) corev1.PodQOSClass
 	// Fit is why the kubelet's predicates refuse a pod on a node with others; evicts tells that it looks for

@@ -84,14 +84,14 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 		case step.add:
 			text = w.add(i, step)
 		}
-		if w.down {
-			break
-		}
-		if text == "" && n.Shared != kubelet.Shared() {
+		if text == "" && !w.down && n.Shared != kubelet.Shared() {
 			text = fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", kubelet.Shared(), n.Shared)
 		}
 		if text != "" {
 			return &mismatch{i, text}, nil
+		}
+		if w.down {
+			break
 		}
 	}
 	return nil, nil
@@ -152,6 +152,9 @@ func (w *walk) restart(s step) string {
 		p := admission.PodOf(w.pods[name])
 		d := admission.Readmit(w.node, &p, w.grants[name])
 		w.seen(w.scenario, p, d, true)
+		if d.Reason == admission.ReasonPanic {
+			return w.panics(w.pods[name])
+		}
 		if text := differ(w.kubelet.Add(w.pods[name]), d); text != "" {
 			return "pod " + name + " again, " + text
 		}
@@ -169,14 +172,23 @@ func (w *walk) add(serial int, s step) string {
 	p := admission.PodOf(pod)
 	d := admission.Admit(w.node, &p)
 	w.seen(w.scenario, p, d, false)
-	if d.Reason == admission.ReasonEndless {
+	switch d.Reason {
+	case admission.ReasonEndless:
 		return "" // asking the kubelet would hang the test, too
-	}
-	if text := differ(w.kubelet.Add(pod), d); text != "" {
-		return text
+	case admission.ReasonPanic:
+		if text := w.panics(pod); text != "" {
+			return text
+		}
+	default:
+		if text := differ(w.kubelet.Add(pod), d); text != "" {
+			return text
+		}
 	}
 	if s.result != "" && describe(d) != s.result {
 		return fmt.Sprintf("both sides:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
+	}
+	if w.down {
+		return ""
 	}
 	w.down = d.Verdict != admission.Admitted && d.Shared != w.node.Shared // CPUs are lost until the node is drained
 	w.node.Shared = d.Shared
@@ -185,6 +197,17 @@ func (w *walk) add(serial int, s step) string {
 		w.order = append(w.order, s.pod)
 	}
 	return ""
+}
+
+// panics expects the kubelet to panic when it admits the pod. The scenario ends with that.
+func (w *walk) panics(pod *corev1.Pod) (text string) {
+	w.down = true
+	defer func() {
+		if recover() != nil {
+			text = ""
+		}
+	}()
+	return fmt.Sprintf("kubelet:\n  %s\nwe say that it panics", describe(w.kubelet.Add(pod)))
 }
 
 // probe is a pod for which everything about the node matters.
