@@ -90,7 +90,8 @@ func (t *Topology) addCore(core Core) error {
 	if core.CPUs.IsEmpty() {
 		return fmt.Errorf("core %d has no CPU", core.ID)
 	}
-	if both := t.cpus.Intersect(core.CPUs); !both.IsEmpty() {
+	both := t.cpus.Intersect(core.CPUs)
+	if !both.IsEmpty() {
 		return fmt.Errorf("CPU %s is in two cores", both)
 	}
 	if core.Socket < 0 || core.NUMANode < 0 || core.UncoreCache < 0 {
@@ -120,7 +121,8 @@ func (t *Topology) addNUMANodes(given []NUMANode) error {
 		node.CPUs = node.CPUs.Union(core.CPUs)
 	}
 	for _, node := range byID {
-		if n := len(node.Distances); n != 0 && n != len(byID) {
+		n := len(node.Distances)
+		if n != 0 && n != len(byID) {
 			return fmt.Errorf("NUMA node %d has %d distances on a machine of %d NUMA nodes", node.ID, n, len(byID))
 		}
 		t.numaNodes = append(t.numaNodes, *node)

@@ -57,15 +57,18 @@ func (n *Node) inexactPools() string {
 		name string
 		cpus cpuset.Set
 	}{{"reserved", n.Reserved}, {"shared", n.Shared}} {
-		if strange := pool.cpus.Minus(all); !strange.IsEmpty() {
+		strange := pool.cpus.Minus(all)
+		if !strange.IsEmpty() {
 			return fmt.Sprintf("%s CPUs %s are not online", pool.name, strange)
 		}
 	}
 	strict := n.CPUManager.Options.StrictCPUReservation
-	if both := n.Reserved.Intersect(n.Shared); strict && !both.IsEmpty() {
+	both := n.Reserved.Intersect(n.Shared)
+	if strict && !both.IsEmpty() {
 		return fmt.Sprintf("reserved CPUs %s are in the shared pool in spite of strict-cpu-reservation", both)
 	}
-	if missing := n.Reserved.Minus(n.Shared); !strict && !missing.IsEmpty() {
+	missing := n.Reserved.Minus(n.Shared)
+	if !strict && !missing.IsEmpty() {
 		return fmt.Sprintf("reserved CPUs %s are not in the shared pool", missing)
 	}
 	return ""
@@ -81,7 +84,8 @@ func (n *Node) inexactTopologyManager() string {
 	if !n.CPUManager.Options.AlignBySocket {
 		return ""
 	}
-	switch policy := n.TopologyManager.Policy; {
+	policy := n.TopologyManager.Policy
+	switch {
 	case policy == topologymanager.PolicySingleNUMANode:
 		return "a kubelet does not start with both align-by-socket and single-numa-node"
 	case policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0:

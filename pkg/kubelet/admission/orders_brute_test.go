@@ -10,8 +10,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// TestAdmitAfterAgainstEveryOrder holds AdmitAfter, of which no kubelet knows, to what its definition says when it
-// is worked out by hand for each order, with and without the new pod.
+// TestAdmitAfterAgainstEveryOrder holds AdmitAfter, which no kubelet has, to its definition: a plain computation of each
+// order, with and without the new pod.
 func TestAdmitAfterAgainstEveryOrder(t *testing.T) {
 	d := rand.New(rand.NewPCG(1, 0))
 	seen := map[Verdict]int{}

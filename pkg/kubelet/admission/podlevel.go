@@ -166,7 +166,8 @@ func (p *Pod) starved() string {
 	taken := 0
 	share := false
 	for i := range p.Containers {
-		switch c := &p.Containers[i]; {
+		c := &p.Containers[i]
+		switch {
 		case c.Kind == Init && c.CPUs == 0 && taken >= p.PodLevel.CPUs:
 			return "pod rejected, pod has shared init containers but no cpus available for them"
 		case c.Kind == Init:
@@ -186,7 +187,8 @@ func (p *Pod) starved() string {
 func allHold(p *Pod, held []Grant) bool {
 	for _, grant := range held {
 		for i := range p.Containers {
-			if c := &p.Containers[i]; c.Name == grant.Container && c.CPUs != grant.CPUs.Len() {
+			c := &p.Containers[i]
+			if c.Name == grant.Container && c.CPUs != grant.CPUs.Len() {
 				return false
 			}
 		}

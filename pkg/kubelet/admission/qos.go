@@ -18,7 +18,8 @@ func qosClass(pod *corev1.Pod) corev1.PodQOSClass {
 	}
 	var requests, limits amounts
 	limited := true
-	if r := pod.Spec.Resources; r != nil {
+	r := pod.Spec.Resources
+	if r != nil {
 		requests.add(r.Requests)
 		limited = limits.add(r.Limits)
 	} else {

@@ -48,7 +48,8 @@ func (t *taking) distribute(o *Options, minor int) error {
 		return err
 	}
 	s.numa = t.machine.numa(nil)
-	if sockets := t.sockets(nil); len(sockets) >= len(s.numa) {
+	sockets := t.sockets(nil)
+	if len(sockets) >= len(s.numa) {
 		s.order = t.ordered(s.numa, nil)
 	} else {
 		s.order = t.nested(sockets, s.numa, nil)
@@ -104,7 +105,8 @@ func (s *spread) choose(k int) (combo, extra []int) {
 		b, over := s.balance(candidate, share)
 		better := b < balance
 		if s.bySocket {
-			if one := s.inOneSocket(candidate); one != inOneSocket {
+			one := s.inOneSocket(candidate)
+			if one != inOneSocket {
 				better = one
 			}
 		}
@@ -172,7 +174,8 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 		combinations(len(givers), k, func(places []int) bool {
 			bestPlaces.overwrite(places)
 			after, ok := s.giveRest(rest, slices.Clone(left), pick(givers, places))
-			if b := s.deviation(after); ok && b < best {
+			b := s.deviation(after)
+			if ok && b < best {
 				best, bestPlaces = b, slices.Clone(places)
 			}
 			return !s.endless

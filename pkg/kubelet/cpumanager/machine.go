@@ -94,7 +94,8 @@ func (m *machine) uncoreCaches(into []unit) []unit {
 func (m *machine) numa(into []unit) []unit {
 	list := m.topology.NUMANodes()
 	for i := range list {
-		if size := m.count(&list[i].CPUs); size > 0 {
+		size := m.count(&list[i].CPUs)
+		if size > 0 {
 			into = append(into, unit{id: list[i].ID, cpus: list[i].CPUs, size: size, whole: size})
 		}
 	}

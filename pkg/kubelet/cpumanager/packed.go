@@ -33,7 +33,8 @@ func (t *taking) take(cpus *cpuset.Set) {
 
 // enough returns an error where fewer CPUs are free than needed.
 func (t *taking) enough() error {
-	if free := t.count(&t.free); t.need > free {
+	free := t.count(&t.free)
+	if t.need > free {
 		return fmt.Errorf("not enough cpus available to satisfy request: requested=%d, available=%d", t.need, free)
 	}
 	return nil
@@ -130,7 +131,8 @@ func (t *taking) needsWhole(units []unit) bool {
 // takeWhole takes the units that are free as a whole and not more than needed.
 func (t *taking) takeWhole(units []unit, order []int) {
 	for _, i := range order {
-		if u := &units[i]; u.free == u.whole && t.need >= u.size {
+		u := &units[i]
+		if u.free == u.whole && t.need >= u.size {
 			t.take(&u.cpus)
 		}
 	}

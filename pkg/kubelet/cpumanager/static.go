@@ -60,7 +60,8 @@ func (s *Static) Take(need int, affinity topologymanager.Mask) (cpuset.Set, erro
 			return cpuset.Set{}, err
 		}
 	}
-	if missing := need - s.count(&cpus); missing > 0 {
+	missing := need - s.count(&cpus)
+	if missing > 0 {
 		taken, err := s.TakeFrom(allowed.Minus(cpus), missing)
 		if err != nil {
 			return cpuset.Set{}, err

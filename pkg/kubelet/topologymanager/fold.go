@@ -35,7 +35,7 @@ func (r *Request) merged() (Mask, bool) {
 func hintsOf(p HintProvider, nodes Mask) (hints []bool, smallest int) {
 	hints = make([]bool, 1<<nodes.Len())
 	for size := 1; size <= p.Nodes().Len(); size++ {
-		p.Nodes().ofSize(size, func(mask Mask) bool {
+		p.Nodes().OfSize(size, func(mask Mask) bool {
 			if p.Possible(mask) {
 				hints[mask.compact(nodes)] = true
 				if smallest == 0 {
@@ -92,12 +92,14 @@ func supersetSums(set []bool) []int {
 // larger one (compare in policy.go, v1.36.3).
 func (r *Request) closestTo(wanted int, nodes Mask, is func(Mask) bool) (Mask, bool) {
 	for size := wanted; size >= 1; size-- {
-		if best := r.bestOfSize(nodes, size, is); best != 0 {
+		best := r.bestOfSize(nodes, size, is)
+		if best != 0 {
 			return best, true
 		}
 	}
 	for size := wanted + 1; size <= nodes.Len(); size++ {
-		if best := r.bestOfSize(nodes, size, is); best != 0 {
+		best := r.bestOfSize(nodes, size, is)
+		if best != 0 {
 			return best, true
 		}
 	}

@@ -14,8 +14,8 @@ func (m Mask) First() int { return bits.TrailingZeros64(uint64(m)) }
 // Rest is the mask without its lowest NUMA node.
 func (m Mask) Rest() Mask { return m & (m - 1) }
 
-// ofSize calls visit with every subset of size NUMA nodes, from the lowest number up, until visit returns false.
-func (m Mask) ofSize(size int, visit func(Mask) bool) {
+// OfSize calls visit with every subset of size NUMA nodes, from the lowest number up, until visit returns false.
+func (m Mask) OfSize(size int, visit func(Mask) bool) {
 	if size < 1 || size > m.Len() {
 		return
 	}

@@ -81,7 +81,8 @@ func (r *Request) preferred() (Mask, bool) {
 		most = min(most, high)
 	}
 	for size := least; size <= most; size++ {
-		if best := r.bestOfSize(nodes, size, r.allPrefer); best != 0 {
+		best := r.bestOfSize(nodes, size, r.allPrefer)
+		if best != 0 {
 			return best, true
 		}
 	}
@@ -105,7 +106,8 @@ func (r *Request) possible() (Mask, bool) {
 	}
 	provider := r.Providers[0]
 	for size := 1; size <= provider.Nodes().Len(); size++ { // A single provider's best is one of its smallest.
-		if best := r.bestOfSize(provider.Nodes(), size, provider.Possible); best != 0 {
+		best := r.bestOfSize(provider.Nodes(), size, provider.Possible)
+		if best != 0 {
 			return best, true
 		}
 	}
@@ -116,7 +118,7 @@ func (r *Request) possible() (Mask, bool) {
 func (r *Request) bestOfSize(nodes Mask, size int, is func(Mask) bool) Mask {
 	var best Mask
 	nearest := 0.0
-	nodes.ofSize(size, func(mask Mask) bool {
+	nodes.OfSize(size, func(mask Mask) bool {
 		if !is(mask) {
 			return true
 		}

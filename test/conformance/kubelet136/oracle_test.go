@@ -19,7 +19,7 @@ import (
 )
 
 // kubelet is the version that go.mod names.
-var kubelet = difftest.Kubelet{Minor: 36, Folder: "test/conformance/kubelet136", Start: start, Merge: merge, QOS: qos.GetPodQOS, Fit: fit}
+var kubelet = difftest.Kubelet{Minor: 36, Folder: "test/conformance/kubelet136", Start: start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: fit}
 
 // oracle is a difftest.Oracle.
 type oracle struct {

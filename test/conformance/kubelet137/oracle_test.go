@@ -21,7 +21,7 @@ import (
 )
 
 // kubelet is the version that go.mod names.
-var kubelet = difftest.Kubelet{Minor: 37, Folder: "test/conformance/kubelet137", Start: start, Merge: merge, QOS: qos.GetPodQOS, Fit: fit}
+var kubelet = difftest.Kubelet{Minor: 37, Folder: "test/conformance/kubelet137", Start: start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: fit}
 
 // oracle is a difftest.Oracle.
 type oracle struct {

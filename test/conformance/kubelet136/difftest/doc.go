@@ -1,11 +1,11 @@
-// Package difftest is the differential test of pkg/kubelet/admission: it holds our prediction against a kubelet's
-// own CPU manager and topology manager, wired as the kubelet wires them, on machines that exist only as text.
-// The kubelet is an Oracle, since the packages of each version want to be called in their own way.
+// Package difftest is the differential test of pkg/kubelet. It holds our prediction against a kubelet's own CPU manager
+// and topology manager, wired as the kubelet wires them, on machines that exist only as text. The kubelet is an Oracle,
+// since the packages of each version are called in their own way.
 //
-// TestRandom makes up, on all processors, machines, options, reserved CPUs and sequences of pods that come and
-// go and kubelets that restart, and asks after every step for the same verdict, reason, message, CPU ids and
-// shared pool on both sides. What fails is shrunk and printed as a scenario; put it into testdata, and TestFiles
-// holds both sides to it from then on. A scenario is a few lines:
+// TestRandom makes up machines, options, reserved CPUs, and sequences of pods that come and go and kubelets that restart,
+// on all processors. After every step it asks both sides for the same verdict, reason, message, CPU ids and shared pool.
+// What fails is shrunk and printed as a scenario. Put it into testdata, and TestFiles holds both sides to it from then
+// on. A scenario is a few lines:
 //
 //	machine 2 sockets x 1 numa x 4 cores x 2 threads
 //	distances 10 21; 21 10
@@ -17,17 +17,21 @@
 //	restart
 //	remove vm
 //
-// After a restart the kubelet admits the pods that it finds again, and may refuse some. distances, reserved and
-// the results after "=" may be left out; "reserved count 2" lets the kubelet choose. After its name a pod can be
-// made "burstable", or be given "pod-level 10", ten CPUs as a whole. A line PodLevelResourceManagers turns that
-// gate on. The result of a restart is why the kubelet does not start.
+// After a restart the kubelet admits the pods that it finds again, and may refuse some. distances, reserved and the
+// results after "=" may be left out. "reserved count 2" lets the kubelet choose. After its name a pod can be made
+// "burstable", or be given "pod-level 10", ten CPUs as a whole. A line PodLevelResourceManagers turns that gate on. The
+// result of a restart is why the kubelet does not start.
 //
-// A failure comes with the command that meets it again, and only it: its seed, and whether that gate was on.
+// A failure is printed with the command that repeats only it: its seed, and whether that gate was on.
 //
-// TestShrink proves on a kubelet that lies that a failure becomes a few lines, and TestCommand that the command
-// meets it again. TestQOS, TestExclusive and
-// TestPodLevel hold the reading of pods to the kubelet's, and TestFit does so with pkg/predicates.
+// The other tests:
 //
-// make conformance and make conformance-long run it for long, against every kubelet that is in the tree. The
-// coverage table at the end tells what the steps met, and the test fails if a corner was never met.
+//   - TestShrink proves on a kubelet that lies that a failure becomes a few lines, and TestCommand that the printed
+//     command repeats it.
+//   - TestQOS, TestExclusive and TestPodLevel hold the reading of pods to the kubelet's, and TestFit pkg/kubelet/predicates.
+//   - TestMerge holds the topology manager's merge to the kubelet's, for any hints of several providers.
+//   - TestMemory holds pkg/kubelet/memorymanager to the kubelet's memory manager.
+//
+// make conformance and make conformance-long run it for long, against every kubelet that is in the tree. The coverage
+// table at the end says what the steps met, and the test fails if a corner was never met.
 package difftest

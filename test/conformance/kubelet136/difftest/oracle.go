@@ -14,19 +14,21 @@ type Kubelet struct {
 	Minor int
 	// Folder is that of the package that tests it, in the repository.
 	Folder string
-	// Start gives a kubelet's CPU manager and topology manager on an empty node, or why a kubelet of this
-	// version does not start there.
+	// Start gives a kubelet's CPU manager and topology manager on an empty node. It returns an error where a kubelet
+	// of this version does not start there.
 	Start func(Config) (Oracle, error)
 	// Merge is the merge of hints by a policy of the kubelet's topology manager.
 	Merge Merge
+	// Memory gives a kubelet's memory manager on an empty machine.
+	Memory func([]MemoryNode) (MemoryOracle, error)
 	// QOS is the kubelet's reading of a pod's QoS class.
 	QOS func(*corev1.Pod) corev1.PodQOSClass
-	// Fit is why the kubelet's predicates refuse a pod on a node with others; evicts tells that it looks for
+	// Fit is why the kubelet's predicates refuse a pod on a node with others. evicts reports whether it looks for
 	// others to evict instead.
 	Fit func(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates.Refusal, evicts bool)
 }
 
-// Config is a node as the kubelet is told of it.
+// Config is a node as a kubelet's configuration and cadvisor describe it.
 type Config struct {
 	Machine                     *cputopology.Topology
 	Policy, Scope               string // of the topology manager
@@ -41,11 +43,11 @@ type Oracle interface {
 	Reserved() cpuset.Set
 	// Shared is the shared pool, defaultCpuSet in cpu_manager_state.
 	Shared() cpuset.Set
-	// Add admits a pod and gives the outcome in our words: NotFree and Preemptible are not the kubelet's to
-	// tell. A refused pod holds nothing afterwards.
+	// Add admits a pod and gives the outcome in our types, without NotFree and Preemptible, which the kubelet does not
+	// know. A refused pod holds nothing afterwards.
 	Add(*corev1.Pod) admission.Decision
-	// Restart is a new kubelet over the checkpoint of the old one, before it has seen any pod; or why it does
-	// not start.
+	// Restart starts a new kubelet over the checkpoint of the old one, before it has seen any pod. It returns an error
+	// where that does not start.
 	Restart() error
 	// Remove takes back all that a pod holds.
 	Remove(*corev1.Pod)

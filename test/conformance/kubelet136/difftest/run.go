@@ -19,7 +19,7 @@ type mismatch struct {
 	text string
 }
 
-// witness hears of every admission: for the coverage table. again is one after a restart.
+// witness is called for every admission, for the coverage table. again is set for one after a restart.
 type witness func(s scenario, p admission.Pod, d admission.Decision, again bool)
 
 func unseen(scenario, admission.Pod, admission.Decision, bool) {}
@@ -51,8 +51,8 @@ func (s scenario) config() Config {
 		CPUOptions: options(s.cpuOptions), Reserved: s.reserved, ReservedCount: s.reservedCount}
 }
 
-// run walks both sides through a scenario. It gives the first mismatch, or the reason why the kubelet
-// does not start, which must be one for us too.
+// run walks both sides through a scenario. It returns the first mismatch, or why the kubelet does not start, which we
+// must say, too.
 func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error) {
 	if err := setGate(s.podLevel); err != nil {
 		return nil, err
@@ -132,7 +132,7 @@ func (w *walk) forget(name string) {
 	delete(w.grants, name)
 }
 
-// restart restarts the kubelet, lets it admit the pods that are there again, and tells where the sides differ.
+// restart restarts the kubelet, lets it admit the pods that are there again, and says where the sides differ.
 func (w *walk) restart(s step) string {
 	var held []admission.Grant
 	for _, name := range w.order {
@@ -166,7 +166,7 @@ func (w *walk) restart(s step) string {
 	return ""
 }
 
-// add admits the step's pod on both sides and tells where they, or they and the scenario, differ.
+// add admits the step's pod on both sides and says where they, or they and the scenario, differ.
 func (w *walk) add(serial int, s step) string {
 	pod := s.spec(serial)
 	p := admission.PodOf(pod)
@@ -210,7 +210,7 @@ func (w *walk) panics(pod *corev1.Pod) (text string) {
 	return fmt.Sprintf("kubelet:\n  %s\nwe say that it panics", describe(w.kubelet.Add(pod)))
 }
 
-// probe is a pod for which everything about the node matters.
+// probe is a pod whose prediction depends on everything about the node.
 var probe = admission.Pod{Guaranteed: true, Containers: []admission.Container{{Name: "probe", CPUs: 1}}}
 
 func differ(theirs, ours admission.Decision) string {

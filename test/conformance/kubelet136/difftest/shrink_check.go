@@ -13,8 +13,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
-// TestShrink makes the kubelet lie in one case, and asks for the text that a person would get to read: no
-// more than that case takes, and one that fails again when it is read back.
+// TestShrink makes the kubelet lie in one case, and checks the text that a person would read. It must be no longer than
+// that case needs, and fail again when it is read back.
 func (k Kubelet) TestShrink(t *testing.T) {
 	lying := k
 	lying.Start = func(c Config) (Oracle, error) {
@@ -45,8 +45,8 @@ func (k Kubelet) TestShrink(t *testing.T) {
 	t.Logf("seed %d, %d steps, shrunk to\n%s\n%s", failed.seed, len(before.steps), small, bad.text)
 }
 
-// TestCommand makes the kubelet lie where the gate PodLevelResourceManagers is on, and gives the command that
-// is printed to a process of its own, as far as its flags go: it finds the same lie at once, and not without them.
+// TestCommand makes the kubelet lie where the gate PodLevelResourceManagers is on, and follows the flags of the command
+// that is printed. They must find the same lie at once, and must not find it without the gate.
 func (k Kubelet) TestCommand(t *testing.T) {
 	lying := k
 	lying.Start = func(c Config) (Oracle, error) {
@@ -80,11 +80,11 @@ func (k Kubelet) TestCommand(t *testing.T) {
 	}
 }
 
-// lieFrom is how many CPUs a pod asks for of which a liar tells another message.
+// lieFrom is the number of CPUs from which on a liar gives another message.
 const lieFrom = 3
 
-// liar is a kubelet that tells something else of the second and every later pod that is admitted with that many
-// CPUs or more.
+// liar is a kubelet that gives another message for the second and every later pod that it admits with that many CPUs or
+// more.
 type liar struct {
 	Oracle
 	admitted int

@@ -1,8 +1,7 @@
-// Package static is a kubelet's static CPU manager policy with its state, as far as all versions of its packages
-// are used alike: what it has granted, and what is left of that after a restart.
+// Package static is a kubelet's static CPU manager policy with its state, as far as all versions of its packages are
+// used alike: what it has granted, and what remains of that after a restart.
 //
-// Which version it is, the importing module decides; what one version wants otherwise than another is beside that
-// version's tests.
+// The importing module decides which version it is. What differs between versions is beside the tests of each.
 package static
 
 import (
