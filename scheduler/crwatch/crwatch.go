@@ -2,7 +2,7 @@
 //
 // kube-scheduler waits for the first list of its own informers before it schedules anything; without the CRD that is for
 // ever. A plain informer logs every failed try as an error. A Watch blocks nobody, and tries again with growing pauses of
-// up to half a minute. It logs each cause once, with what to do about it. It tells its user when the first list has come
+// up to half a minute. It logs each cause once, with what to do about it. It calls its user back when the first list has come
 // or has failed. So "not known yet" differs from "will not be known". Objects are decoded as they arrive, and
 // only the decoded form is kept.
 package crwatch

@@ -77,7 +77,7 @@ corepin_prediction_total{result="mismatch"} 2
 	}
 }
 
-// silent is an API server of which no answer is to be expected. It notes how long it was given.
+// silent is an API server that does not answer. It records how long it was given.
 type silent struct{ given chan time.Duration }
 
 func (s silent) RoundTrip(request *http.Request) (*http.Response, error) {

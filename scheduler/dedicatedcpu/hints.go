@@ -36,7 +36,7 @@ func (pl *DedicatedCPU) EventsToRegister(context.Context) ([]fwk.ClusterEventWit
 }
 
 // afterPodDelete reports whether a pod that was deleted or has ended may have made room. Only a pod with exclusive CPUs
-// can have. It is also called when a binding fails. It changes nothing: podEvents tells the view, before or after.
+// can have. It is also called when a binding fails. It changes nothing: podEvents updates the view, before or after.
 func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldObj, _ any) (fwk.QueueingHint, error) {
 	gone, ok := oldObj.(*corev1.Pod)
 	if !ok {

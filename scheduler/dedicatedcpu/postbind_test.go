@@ -45,7 +45,7 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
-// A VM bound on an estimate is told so, with the cause.
+// A VM bound by an estimate gets an event with the cause.
 func TestEstimateIsTold(t *testing.T) {
 	b, pod := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "4")
 	b.listed(t)

@@ -96,9 +96,9 @@ func TestAReportWakesNobodyWhoCouldNotGoThere(t *testing.T) {
 	b.expectWoken(t, "a tainted node", "vms/tolerant")
 }
 
-// Nor is a VM woken by a node that has not got its memory and huge pages even when empty. That other pods have them is for the
-// scheduling cycle to find, and that a node has no GPU says nothing: it may come from a DRA driver.
-func TestAReportWakesNobodyWhomItsNodeIsTooSmallFor(t *testing.T) {
+// A node that is too small for the memory or huge pages of a VM, even when empty, does not wake it. What other pods use is for
+// the scheduling cycle to find. A missing GPU says nothing: it may come from a DRA driver.
+func TestAReportOfANodeThatIsTooSmallWakesNobody(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 	info := b.node(t, "n1", launcherPod("a", "16"))

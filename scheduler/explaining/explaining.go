@@ -1,4 +1,4 @@
-// Package explaining tells pods that found no node, in an event with numbers, what the nearest nodes lack and what would
+// Package explaining writes events with numbers for pods that found no node: what the nearest nodes lack, and what would
 // help.
 //
 // To find out what would help takes some hundred predictions, so it is not done in the scheduling cycle. The cycle only

@@ -4,7 +4,7 @@
 // A rating is a number of any size; more is better. It is comparable between nodes for the same VM and strategy.
 // Normalize maps the ratings of one scheduling cycle to the scores of the scheduling framework.
 //
-// A rating counts. The kubelet's decision, which is predicted elsewhere, tells whether the VM fits at all; here it
+// A rating counts CPUs. Whether the VM fits at all is the kubelet's decision, which is predicted elsewhere. Here it
 // matters only how much of the node is left, and a few divisions are enough for that.
 //
 // # One voice among many
@@ -34,9 +34,23 @@
 // Among exact nodes a preference that a user has written down wins over fragmentation. Taints, affinity and soft spread
 // that are met on one node and not on the other count 200 at least. With the default range of 5, corepin's strategy counts
 // 130 at most. It wins over NodeResourcesFit, which spreads VMs without being asked to; 70 is left for that plugin and
-// ImageLocality before they could turn 200 around together with corepin. Preferences that are met in part, such as a
+// ImageLocality before they could outweigh 200 together with corepin. Preferences that are met in part, such as a
 // spread over hosts with 3 and 4 pods (50), may lose. An operator who wants dense nodes more than soft rules sets a larger
 // scoreRange: from 8 on one preference can lose, from 40 on all of them together.
+//
+// test/perf/packing measures what a range costs. This is LeastFragmentation on 24 nodes with 2,240 CPUs for VMs, with one
+// trace of mixed sizes and one of even sizes. The first two columns are CPUs placed when the nodes are full, without
+// preferences. The last two are pairs of VMs of one application on one host, in percent, if each VM prefers a host without
+// another VM of its application. One trace is a small sample: differences of some CPUs are chance.
+//
+//	scoreRange  mixed  even   pairs, mixed  pairs, even
+//	2           2,169  2,170  0             1
+//	5           2,166  2,168  0             0
+//	7           2,165  2,164  0             2
+//	40          2,167  2,170  25            17
+//
+// While VMs come and go and ask for 115 of 100 CPUs, a mean of 2,057 CPUs of the mixed trace is in use with range 5,
+// 2,060 with range 40 and 2,045 with range 2.
 package scoring
 
 import (
