@@ -30,8 +30,8 @@ type demand struct {
 	uid    types.UID
 	pod    admission.Pod
 	spec   *corev1.Pod // on no node yet
-	// problems tell why the guest of a dedicated VM would get no CPUs of its own, wherever it comes to be, or others
-	// than those.
+	// problems say why the guest of a dedicated VM would get no CPUs of its own on any node, and which containers
+	// besides it would get some.
 	problems []string
 }
 

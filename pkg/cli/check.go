@@ -11,7 +11,7 @@ import (
 
 // Findings that are not in pkg/vmi's table of rules: there is no virtual machine that they could apply to.
 const (
-	ruleUnreadable = "unreadable" // an error: what cannot be read cannot be allowed
+	ruleUnreadable = "unreadable"  // an error: what cannot be read cannot be allowed
 	ruleNotJudged  = "not-judged" // a warning: no rule of ours is about it
 )
 
@@ -34,20 +34,21 @@ type finding struct {
 }
 
 func (c *call) checkCommand() *cobra.Command {
-	strictness := "strict"
+	strictness := strings.ToLower(vmi.Standard.String())
 	cmd := &cobra.Command{
 		Use:   "check -f FILE...",
 		Short: "Check which virtual machines would be refused, and what to change",
-		Long: `check applies corepin's rules about dedicated CPUs to VirtualMachineInstances and VirtualMachines.
+		Long: `check applies corepin's rules about dedicated CPUs to VirtualMachineInstances, VirtualMachines, and replica sets
+and pools of them.
 
-With --strictness strict, objects are checked as they are written, and what can never work is refused too. With
---strictness kubevirt, they are checked as KubeVirt's webhook does it, which first fills in what is left out;
-anything else is a warning.
+With --strictness standard, objects are checked as they are written. What KubeVirt refuses is refused, and what can
+never work. With strict, a number of CPUs that is given twice is refused too. With kubevirt, objects are checked as
+KubeVirt's webhook does, which first fills in what is left out, and the rest only warns.
 
-A VirtualMachine with an instancetype is checked together with it, if that is among the files. A KubeVirt object
-among the files gives the settings that KubeVirt's answers depend on (vmRolloutStrategy, feature gates, even
-parity). Objects of other kinds pass with a warning. An object that cannot be read is refused, and the
-objects after it are checked all the same.
+A VirtualMachine that refers to an instancetype or a preference is checked together with them where they are among the
+files. A KubeVirt object there gives the settings on which KubeVirt's answers depend (vmRolloutStrategy, feature gates,
+even parity), and NodeCPU objects say whether an odd number of CPUs can be had. Objects of other kinds pass with a
+warning. An object that cannot be read is refused, and the ones after it are checked all the same.
 
 Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or a file cannot be read.`,
 		Example: `  kubectl corepin check -f vm.yaml
@@ -56,14 +57,14 @@ Exit code: 0 all are allowed, 1 some are refused, 2 the command line is wrong or
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
-	cmd.Flags().StringVar(&strictness, "strictness", strictness, "Whose rules apply: strict or kubevirt.")
+	cmd.Flags().StringVar(&strictness, "strictness", strictness, "Whose rules apply: standard, strict or kubevirt.")
 	return cmd
 }
 
 func (c *call) check(args []string, strictness string) error {
 	rules, err := vmi.ParseStrictness(strictness)
 	if err != nil {
-		return fmt.Errorf("--strictness is %q; want strict or kubevirt", strictness)
+		return fmt.Errorf("--strictness is %q; want standard, strict or kubevirt", strictness)
 	}
 	asJSON, err := c.json()
 	if err != nil {

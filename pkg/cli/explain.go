@@ -31,13 +31,13 @@ func (a *schedulerArgs) read() (estimate bool, strictness vmi.Strictness, err er
 		return false, 0, fmt.Errorf("--nodes-without-exact-report is %q; want %s or %s", a.withoutExactReport, estimateNodes, refuseNodes)
 	}
 	if strictness, err = vmi.ParseStrictness(a.strictness); err != nil {
-		return false, 0, fmt.Errorf("--strictness is %q; want strict or kubevirt", a.strictness)
+		return false, 0, fmt.Errorf("--strictness is %q; want standard, strict or kubevirt", a.strictness)
 	}
 	return a.withoutExactReport == estimateNodes, strictness, nil
 }
 
 func (c *call) explainCommand() *cobra.Command {
-	scheduler := schedulerArgs{estimateNodes, "strict"}
+	scheduler := schedulerArgs{estimateNodes, "standard"}
 	cmd := &cobra.Command{
 		Use:   "explain [(vm|vmi|pod) NAME] [-n NAMESPACE] [-f FILE...]",
 		Short: "Explain for every node why it does not take a pod or a virtual machine, and what would help",
@@ -72,7 +72,7 @@ or the input is wrong.`,
 	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
 		"The scheduler's argument nodesWithoutExactReport: Estimate, to judge such a node by counting, or Refuse.")
 	cmd.Flags().StringVar(&scheduler.strictness, "strictness", scheduler.strictness,
-		"The scheduler's argument strictness, whose rules hold: strict or kubevirt.")
+		"The scheduler's argument strictness, whose rules hold: standard, strict or kubevirt.")
 	return cmd
 }
 
@@ -190,7 +190,7 @@ func (c *call) readVM(ctx context.Context, s *view, pod *corev1.Pod, strictness 
 		machine, unreadable = vmi.FromUnstructured(object)
 	}
 	s.vm = l.Judge(machine, unreadable, strictness)
-	return notes
+	return append(notes, s.vm.Warnings...)
 }
 
 // vmi gets the VMI of a launcher pod; nil for a pod that names none.

@@ -59,8 +59,8 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 		return nil, err
 	}
 	sized, conflicts, missing := s.validator.complete(request)
-	if missing != nil {
-		return nil, fmt.Errorf("its sizes are in %s; give that too", missing)
+	if len(missing) > 0 {
+		return nil, fmt.Errorf("its sizes are in %s; give that too", missing[0])
 	}
 	if refused := vmi.Errors(conflicts); len(refused) > 0 {
 		return nil, fmt.Errorf("KubeVirt would refuse it: %s", refused[0])

@@ -14,13 +14,19 @@ import (
 type validator struct {
 	strictness    vmi.Strictness
 	cluster       vmi.Cluster
-	instancetypes map[vmi.InstancetypeName]*vmi.Instancetype
+	instancetypes map[vmi.Reference]*vmi.Instancetype
+	preferences   map[vmi.Reference]*vmi.Preference
+	nodes         nodeReports
 }
 
-// newValidator finds the settings of the cluster and the instancetypes among all objects. One that cannot be read is
-// left to check.
+// newValidator finds the settings of the cluster, instancetypes, preferences and reports of nodes among all objects. One
+// that cannot be read is left to check.
 func newValidator(strictness vmi.Strictness, all []objects.Object) *validator {
-	c := &validator{strictness: strictness, instancetypes: map[vmi.InstancetypeName]*vmi.Instancetype{}}
+	c := &validator{
+		strictness:    strictness,
+		instancetypes: map[vmi.Reference]*vmi.Instancetype{},
+		preferences:   map[vmi.Reference]*vmi.Preference{},
+	}
 	for i := range all {
 		o := &all[i]
 		switch {
@@ -31,8 +37,14 @@ func newValidator(strictness vmi.Strictness, all []objects.Object) *validator {
 			}
 		case vmi.IsInstancetype(o.APIVersion, o.Kind):
 			if t, err := readInstancetype(o); err == nil {
-				c.instancetypes[t.InstancetypeName] = t
+				c.instancetypes[t.Reference] = t
 			}
+		case vmi.IsPreference(o.APIVersion, o.Kind):
+			if p, err := readPreference(o); err == nil {
+				c.preferences[p.Reference] = p
+			}
+		case isReport(o):
+			c.nodes.add(o)
 		}
 	}
 	return c
@@ -52,8 +64,14 @@ func (c *validator) check(o *objects.Object) checked {
 		}
 	case vmi.IsInstancetype(o.APIVersion, o.Kind):
 		c.checkInstancetype(o, &v)
+	case vmi.IsPreference(o.APIVersion, o.Kind):
+		if _, err := readPreference(o); err != nil {
+			v.add(unreadable(o.Wrap(err)))
+		} else {
+			v.add(notJudged("kind", "it is checked with the virtual machines that refer to it"))
+		}
 	case foreign(o):
-		v.add(notJudged("kind", fmt.Sprintf("only VirtualMachineInstance and VirtualMachine are checked, and this is %s %s", o.APIVersion, o.Kind)))
+		v.add(notJudged("kind", fmt.Sprintf("only virtual machines, and replica sets and pools of them, are checked, and this is %s %s", o.APIVersion, o.Kind)))
 	default:
 		c.checkMachine(o, &v)
 	}
@@ -65,7 +83,7 @@ func (c *validator) check(o *objects.Object) checked {
 	return v
 }
 
-// checkMachine checks a VirtualMachineInstance or a VirtualMachine, together with its instancetype if it has one.
+// checkMachine checks an object that is a virtual machine or makes some, together with its instancetype and preference.
 func (c *validator) checkMachine(o *objects.Object, v *checked) {
 	machine, err := readMachine(o)
 	if err != nil {
@@ -73,24 +91,40 @@ func (c *validator) checkMachine(o *objects.Object, v *checked) {
 		return
 	}
 	whole, conflicts, missing := c.complete(machine)
-	if missing != nil {
-		v.add(notJudged("spec.instancetype", fmt.Sprintf("checked without its sizes, which are in %s; give that too, or the VirtualMachineInstance made from both", missing)))
+	for _, name := range missing {
+		if vmi.IsInstancetype(instancetypeAPI, name.Kind) {
+			v.add(notJudged("spec.instancetype", fmt.Sprintf("checked without its sizes, which are in %s; give that too, or the VirtualMachineInstance made from both", name)))
+		} else {
+			v.add(notJudged("spec.preference", fmt.Sprintf("checked without %s, which may give the guest threads and ask for a size; give that too", name)))
+		}
 	}
 	v.addAll(conflicts)
 	v.addAll(c.cluster.Judge(whole, c.strictness))
+	v.addAll(c.nodes.judge(whole))
 }
 
-// complete gives a VirtualMachine the sizes of its instancetype. missing is an instancetype that is not in the input.
-func (c *validator) complete(machine *vmi.VMI) (whole *vmi.VMI, conflicts []vmi.Finding, missing *vmi.InstancetypeName) {
-	if machine.Instancetype == nil {
-		return machine, nil, nil
+// instancetypeAPI is the API version of instancetypes and preferences.
+const instancetypeAPI = "instancetype.kubevirt.io/v1beta1"
+
+// complete gives a VirtualMachine the sizes of its instancetype and what its preference fills in. missing are those of the
+// two that are not in the input.
+func (c *validator) complete(machine *vmi.VMI) (whole *vmi.VMI, conflicts []vmi.Finding, missing []*vmi.Reference) {
+	var t *vmi.Instancetype
+	if machine.Instancetype != nil {
+		t = c.instancetypes[*machine.Instancetype]
+		if t == nil {
+			missing = append(missing, machine.Instancetype)
+		}
 	}
-	t := c.instancetypes[*machine.Instancetype]
-	if t == nil {
-		return machine, nil, machine.Instancetype
+	var p *vmi.Preference
+	if machine.Preference != nil {
+		p = c.preferences[*machine.Preference]
+		if p == nil {
+			missing = append(missing, machine.Preference)
+		}
 	}
-	whole, conflicts = t.Apply(machine)
-	return whole, conflicts, nil
+	whole, conflicts = vmi.Expand(machine, t, p)
+	return whole, conflicts, missing
 }
 
 // checkInstancetype says which rules a VirtualMachine with nothing except these sizes would break. They are warnings,
@@ -101,7 +135,7 @@ func (c *validator) checkInstancetype(o *objects.Object, v *checked) {
 		v.add(unreadable(o.Wrap(err)))
 		return
 	}
-	whole, _ := t.Apply(&vmi.VMI{Kind: vmi.KindVM})
+	whole, _ := vmi.Expand(&vmi.VMI{Kind: vmi.KindVM, Instancetype: &t.Reference}, t, nil)
 	for _, f := range c.cluster.Judge(whole, c.strictness) {
 		f.Severity = vmi.Warning
 		f.Field = "spec." + strings.TrimPrefix(f.Field, "spec.template.spec.domain.")
@@ -133,7 +167,7 @@ func isKubeVirt(o *objects.Object) bool {
 
 // otherKinds are those of KubeVirt's own group that say nothing about a VM's CPUs. Any other kind of that group
 // counts as a misspelled one.
-var otherKinds = []string{"VirtualMachineInstanceMigration", "VirtualMachineInstanceReplicaSet", "VirtualMachineInstancePreset"}
+var otherKinds = []string{"VirtualMachineInstanceMigration", "VirtualMachineInstancePreset"}
 
 // foreign reports whether the object is of another API or another kind, which is not checked. An object that does
 // not say what it is, is not foreign: it is an error.
@@ -144,10 +178,10 @@ func foreign(o *objects.Object) bool {
 	if o.Group() == kubevirtGroup {
 		return slices.Contains(otherKinds, o.Kind)
 	}
-	return !slices.Contains([]string{vmi.KindVMI, vmi.KindVM}, o.Kind)
+	return !vmi.IsKind(o.Kind)
 }
 
-// readMachine reads a VirtualMachineInstance or a VirtualMachine.
+// readMachine reads an object that is a virtual machine or makes some.
 func readMachine(o *objects.Object) (*vmi.VMI, error) {
 	machine, err := read(o, vmi.FromUnstructured)
 	if err != nil {
@@ -158,7 +192,21 @@ func readMachine(o *objects.Object) (*vmi.VMI, error) {
 	if machine.Instancetype != nil && machine.Instancetype.Kind == vmi.KindInstancetype {
 		machine.Instancetype.Namespace = o.Namespace
 	}
+	if machine.Preference != nil && machine.Preference.Kind == vmi.KindPreference {
+		machine.Preference.Namespace = o.Namespace
+	}
 	return machine, nil
+}
+
+func readPreference(o *objects.Object) (*vmi.Preference, error) {
+	p, err := read(o, vmi.PreferenceOf)
+	if err != nil {
+		return nil, err
+	}
+	if p.Kind == vmi.KindPreference {
+		p.Namespace = o.Namespace
+	}
+	return p, nil
 }
 
 func readInstancetype(o *objects.Object) (*vmi.Instancetype, error) {

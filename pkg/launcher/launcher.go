@@ -1,18 +1,18 @@
 // Package launcher reads a launcher pod: the pod that runs one virtual machine's guest.
 //
-// KubeVirt makes these pods from VMIs; corepin's scheduler sees only the pod, and its agent starts from
-// the pod too. This package answers what both ask: is this a launcher pod, whose, does its VM want
-// dedicated CPUs, and would the kubelet really give it exclusive ones. The last question is worth a
-// package, because the answer "no" is silent in a cluster: one injected container without limits makes
+// KubeVirt makes these pods from VMIs. corepin's scheduler sees the pod first, and its agent starts from
+// the pod too. This package answers what both ask: is this a launcher pod, of which VMI, does the VM want
+// dedicated CPUs, and would the kubelet really give it exclusive ones. The last question matters, because in a
+// cluster the answer "no" is silent. One injected container without limits makes
 // the pod Burstable, the VM starts all the same, and its vCPUs share the node's shared pool with everybody.
 //
-// What the VMI says beyond the pod, and whether both together can be scheduled at all, is in vm.go: the scheduler and
-// kubectl-corepin say it in the same words.
+// What the VMI says beyond the pod, and whether both together can be scheduled at all, is in vm.go. The scheduler and
+// kubectl-corepin use it, so that they say the same.
 //
-// It also tells what a node is charged for such a pod (needs.go), and the pod that starts a VM from the one that a
-// running VM moves to, with more CPUs perhaps, and from one that only holds a volume (role.go).
+// needs.go says what a node is charged for such a pod, and count.go what its CPUs are for. role.go distinguishes the pod that
+// starts a VM, the pod that a running VM moves to, perhaps with more CPUs, and the pod that only holds a volume.
 //
-// What the kubelet makes of a pod is pkg/kubelet/admission's knowledge; this package only finds the words for it.
+// What the kubelet makes of a pod is decided in pkg/kubelet/admission; this package only finds the words for it.
 // All functions are pure and accept any pod.
 package launcher
 
@@ -39,25 +39,27 @@ const (
 	computeContainer = "compute"
 )
 
-// dedicatedSelectors are the node labels, by KubeVirt version, that only the launcher pods of dedicated
-// VMs select: the first since v1.8, the second up to v1.7.
+// dedicatedSelectors are the node labels that only the launcher pods of dedicated VMs select: the first since KubeVirt
+// v1.8, the second up to v1.7.
 var dedicatedSelectors = []string{"kubevirt.io/cpumanager", "cpumanager"}
 
-// Launcher is what a launcher pod tells about its virtual machine.
+// Launcher is what a launcher pod says about its virtual machine.
 type Launcher struct {
 	// VMI names the VirtualMachineInstance; its name is empty where the pod names none.
 	VMI types.NamespacedName
-	// VMIUID is the VMI's UID; empty where the pod does not tell.
+	// VMIUID is the VMI's UID; empty where the pod does not name it.
 	VMIUID types.UID
-	// Role tells a pod that starts the VM from one that a running VM moves to.
+	// Role distinguishes a pod that starts the VM from one that a running VM moves to.
 	Role Role
-	// Dedicated tells that the VMI asked dedicatedCpuPlacement.
+	// Dedicated is set when the VMI asked for dedicatedCpuPlacement.
 	Dedicated bool
 	// Compute is the name of the container that runs the guest; empty for a pod without containers.
 	Compute string
 	// CPUs is the number of exclusive CPUs that the kubelet would give the compute container; 0 where it
 	// would leave it in the shared pool.
 	CPUs int
+	// Others are the containers besides the compute container to which the kubelet would give exclusive CPUs.
+	Others []Share
 }
 
 // Of reads a pod; ok is false for one that is not a launcher pod.
@@ -79,7 +81,7 @@ func Of(pod *corev1.Pod) (l Launcher, ok bool) {
 	}
 	if compute := computeOf(pod); compute != nil {
 		l.Compute = compute.Name
-		l.CPUs = exclusive(admission.PodOf(pod), compute.Name)
+		l.CPUs, l.Others = exclusive(admission.PodOf(pod), compute.Name)
 	}
 	return l, true
 }
@@ -103,15 +105,19 @@ func computeOf(pod *corev1.Pod) *corev1.Container {
 	return &pod.Spec.Containers[0]
 }
 
-// exclusive is the number of exclusive CPUs that the kubelet would give the app container of that name.
-func exclusive(pod admission.Pod, container string) int {
+// exclusive is the number of exclusive CPUs that the kubelet would give the app container of that name, and the other
+// containers to which it would give some.
+func exclusive(pod admission.Pod, compute string) (cpus int, others []Share) {
 	if pod.PodLevelResources {
-		return 0
+		return 0, nil
 	}
 	for _, c := range pod.Containers {
-		if c.Kind == admission.App && c.Name == container {
-			return c.CPUs
+		switch {
+		case c.Kind == admission.App && c.Name == compute:
+			cpus = c.CPUs
+		case c.CPUs > 0:
+			others = append(others, Share{Container: c.Name, CPUs: c.CPUs})
 		}
 	}
-	return 0
+	return cpus, others
 }

@@ -1,6 +1,7 @@
 package launcher
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -62,14 +63,14 @@ func TestOf(t *testing.T) {
 		}, with(func(l *Launcher) { l.VMIUID = "uid-by-label" })},
 		{"an injected container comes first", func(pod *corev1.Pod) {
 			pod.Spec.Containers = append([]corev1.Container{{Name: "istio-proxy", Resources: amounts("1", "64M")}}, pod.Spec.Containers...)
-		}, demo},
+		}, with(func(l *Launcher) { l.Others = []Share{{Container: "istio-proxy", CPUs: 1}} })},
 		{"no container named compute", func(pod *corev1.Pod) { pod.Spec.Containers[0].Name = "guest" }, with(func(l *Launcher) { l.Compute = "guest" })},
 		{"Burstable", func(pod *corev1.Pod) { pod.Spec.Containers[1].Resources = corev1.ResourceRequirements{} }, with(func(l *Launcher) { l.CPUs = 0 })},
 		{"a fraction of a CPU", func(pod *corev1.Pod) { pod.Spec.Containers[0].Resources = amounts("1500m", "1Gi") }, with(func(l *Launcher) { l.CPUs = 0 })},
 		{"no containers", func(pod *corev1.Pod) { pod.Spec.Containers = nil }, with(func(l *Launcher) { l.Compute, l.CPUs = "", 0 })},
 		{"a migration's target", func(pod *corev1.Pod) { pod.Labels["kubevirt.io/migrationJobUID"] = "m" }, with(func(l *Launcher) { l.Role = MigrationTarget })},
 	} {
-		if got, ok := Of(launcherPod(tc.change)); !ok || got != tc.want {
+		if got, ok := Of(launcherPod(tc.change)); !ok || !reflect.DeepEqual(got, tc.want) {
 			t.Errorf("%s: Of = %+v, %v; want %+v", tc.name, got, ok, tc.want)
 		}
 	}

@@ -8,13 +8,12 @@ import (
 )
 
 // Needs is the CPU that a node must have free for a pod: exclusive CPUs, which are taken out of the shared
-// pool one by one, and besides them a fraction of the shared pool for the containers that stay there.
+// pool, and a fraction of the shared pool for the containers that stay there.
 //
 // A launcher pod always needs both. KubeVirt gives a hook sidecar 200m, virtiofs 100m, the console log 15m
 // and a container disk 10m (pkg/virt-controller/services/renderresources.go), unless supportContainerResources in
-// the KubeVirt object says otherwise; and the kubelet, like kube-scheduler, counts all of it against the
-// node's allocatable CPUs. So 8 allocatable CPUs do not hold two VMs of 4 with a sidecar each: they would
-// ask 8.4.
+// the KubeVirt object says otherwise. The kubelet counts all of it against the node's allocatable CPUs, as kube-scheduler
+// does. So 8 allocatable CPUs do not hold two VMs of 4 with a sidecar each, which ask for 8.4.
 type Needs struct {
 	// Exclusive are the CPUs by container, in the order in which the kubelet grants them.
 	Exclusive []Share

@@ -8,7 +8,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
-// Problems tells why a dedicated launcher pod would not get exclusive CPUs for its guest, each reason
+// Problems says why a dedicated launcher pod would not get exclusive CPUs for its guest, each reason
 // with the fix; nil means that it would. Other pods have no problems.
 func Problems(pod *corev1.Pod) []string {
 	l, ok := Of(pod)
@@ -43,8 +43,8 @@ func Problems(pod *corev1.Pod) []string {
 	return problems
 }
 
-// notGuaranteed tells why a container keeps its pod from the QoS class Guaranteed; "" means that it does
-// not. Names in the order of the rule: both resources need a limit, and a request equal to it.
+// notGuaranteed says why a container keeps its pod from the QoS class Guaranteed; "" means that it does
+// not. Both resources need a limit, and a request equal to it.
 func notGuaranteed(c *corev1.Container) string {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
 		request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
@@ -63,24 +63,22 @@ func notGuaranteed(c *corev1.Container) string {
 	return ""
 }
 
-// SupportProblems tells of a dedicated launcher pod which containers beside the guest's would take exclusive CPUs
-// of their own, each with the fix. The guest would get its CPUs all the same; but the others would be kept from
+// SupportProblems says of a dedicated launcher pod which containers besides the guest's would take exclusive CPUs
+// of their own, each with the fix. The guest gets its CPUs all the same. The others are kept from
 // everybody, for a container that KubeVirt means to leave in the shared pool.
 func SupportProblems(pod *corev1.Pod) []string {
 	l, ok := Of(pod)
 	if !ok || !l.Dedicated {
 		return nil
 	}
-	kubelet := admission.PodOf(pod)
-	if kubelet.PodLevelResources {
-		return nil
-	}
+	return l.supportProblems()
+}
+
+func (l *Launcher) supportProblems() []string {
 	var problems []string
-	for _, c := range kubelet.Containers {
-		if c.CPUs > 0 && (c.Kind != admission.App || c.Name != l.Compute) {
-			problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes exclusive CPUs "+
-				"of its own (%d), which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Name, c.CPUs))
-		}
+	for _, c := range l.Others {
+		problems = append(problems, fmt.Sprintf("container %q asks for a whole number of CPUs and takes exclusive CPUs "+
+			"of its own (%d), which the guest cannot use; give it a fraction, such as 200m, to leave it in the shared pool", c.Container, c.CPUs))
 	}
 	return problems
 }

@@ -6,30 +6,30 @@ import (
 )
 
 const (
-	// migrationLabel has on the pod that a running VM moves to the UID of the migration (KubeVirt
-	// pkg/virt-controller/watch/migration; it is an annotation too).
+	// migrationLabel is on the pod that a running VM moves to. Its value is the UID of the migration (KubeVirt
+	// pkg/virt-controller/watch/migration). It is an annotation too.
 	migrationLabel = "kubevirt.io/migrationJobUID"
 	// attachmentValue is the value of Label on the pod that holds a hotplugged volume for a launcher pod
 	// (template.go, RenderHotplugAttachmentPodTemplate). It runs no guest and is never Guaranteed.
 	attachmentValue = "hotplug-disk"
 )
 
-// Role tells what a pod does for a VM.
+// Role says what a pod does for a VM.
 type Role uint8
 
 const (
-	// NoRole: the pod is none of KubeVirt's.
+	// NoRole is that of pods that are not KubeVirt's.
 	NoRole Role = iota
-	// Start: the pod starts the VM.
+	// Start is that of the pod that starts the VM.
 	Start
-	// MigrationTarget: the VM runs already and moves here from another node. Plugging CPUs into a VM is such a
-	// move too, to a pod that asks for more of them than the one that the VM runs in.
+	// MigrationTarget is that of a pod to which a running VM moves from another node. Plugging CPUs into a VM is such a
+	// move too, to a pod that asks for more of them.
 	MigrationTarget
-	// Attachment: the pod only holds a hotplugged volume, at the node of the launcher pod that owns it.
+	// Attachment is that of a pod that only holds a hotplugged volume, on the node of the launcher pod that owns it.
 	Attachment
 )
 
-// String gives the role in one word, as it stands in logs.
+// String is the role in one word, as logs have it.
 func (r Role) String() string {
 	return [...]string{"none", "start", "migrationTarget", "attachment"}[r]
 }
@@ -55,9 +55,9 @@ func migrationOf(pod *corev1.Pod) types.UID {
 	return types.UID(pod.Annotations[migrationLabel])
 }
 
-// Plugged is how many more CPUs target asks for than source, the pod that the VM runs in: above 0 for the
-// target of a CPU hotplug, 0 for a mere move. Both must be launcher pods of one VMI, target a MigrationTarget;
-// ok is false for any other two.
+// Plugged is how many more CPUs target asks for than source, the pod in which the VM runs: above 0 for the
+// target of a CPU hotplug, 0 for a mere move. Both must be launcher pods of one VMI, and target must be a MigrationTarget;
+// ok is false for other pods.
 func Plugged(source, target *corev1.Pod) (cpus int, ok bool) {
 	from, isLauncher := Of(source)
 	to, isTarget := Of(target)

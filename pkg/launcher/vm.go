@@ -12,44 +12,67 @@ import (
 
 // VM is what a launcher pod's VMI says beyond the pod.
 type VM struct {
-	// Dedicated tells that the VM asks for CPUs of its own: a user's own node selector makes a pod look so, and the VMI
-	// knows better.
+	// Dedicated is set when the VM asks for CPUs of its own. A user's own node selector can make a pod look so; the VMI decides.
 	Dedicated bool
 	// Guest is what the VM needs of the CPUs that container Compute is granted; nil where that is not known.
 	Guest *placement.Guest
-	// Problems tell why no node can have it, each with the fix.
+	// Problems say why no node can take it, each with the fix.
 	Problems []string
+	// Warnings say what is wrong with a VM that runs all the same, each with the fix.
+	Warnings []string
 }
 
-// Judge says what the VMI behind a launcher pod that looks dedicated means for it; machine is nil where nothing is known of the VMI, and
-// err why one that is there cannot be read.
+// Judge says what the VMI behind a launcher pod that looks dedicated means for it. machine is nil where nothing is known of
+// the VMI. err says why a VMI that exists cannot be read.
+//
+// The VM exists, so what only its author may be refused for is a warning here: a VM that would run must not stay Pending.
+// Strictness Strict is for administrators who want it otherwise, for sidecars that take exclusive CPUs.
 func (l *Launcher) Judge(machine *vmi.VMI, err error, strictness vmi.Strictness) VM {
 	switch {
 	case err != nil:
 		return VM{Dedicated: true, Problems: []string{err.Error()}}
 	case machine == nil:
-		return VM{Dedicated: l.Dedicated}
+		vm := VM{Dedicated: l.Dedicated}
+		if l.Dedicated {
+			vm.addSupport(l, strictness)
+		}
+		return vm
 	case !machine.Dedicated():
 		return VM{}
 	}
 	vm := VM{Dedicated: true}
-	// A VM that is on the move runs already: refusing it here would only keep its node from being drained.
+	// A VM that is migrated runs already. Refusing it here would only keep its node from being drained.
 	if l.Role != MigrationTarget {
-		for _, finding := range vmi.Errors(vmi.Judge(machine, strictness)) {
-			vm.Problems = append(vm.Problems, finding.String())
+		findings := vmi.Judge(machine, strictness)
+		for _, finding := range vmi.Errors(findings) {
+			if finding.Starts {
+				vm.Warnings = append(vm.Warnings, finding.String())
+			} else {
+				vm.Problems = append(vm.Problems, finding.String())
+			}
 		}
 	}
 	if len(vm.Problems) == 0 {
 		vm.Guest, vm.Problems = l.guest(machine)
 	}
+	vm.addSupport(l, strictness)
 	return vm
 }
 
-// guest is that of a VMI that breaks no rule, and why the pod is too small for it.
+// addSupport adds what is to be said about containers besides compute that take exclusive CPUs. KubeVirt runs such VMs.
+func (vm *VM) addSupport(l *Launcher, strictness vmi.Strictness) {
+	if strictness == vmi.Strict && l.Role != MigrationTarget {
+		vm.Problems = append(vm.Problems, l.supportProblems()...)
+	} else {
+		vm.Warnings = append(vm.Warnings, l.supportProblems()...)
+	}
+}
+
+// guest is that of a VMI that breaks no rule, or why the pod is too small for it.
 func (l *Launcher) guest(machine *vmi.VMI) (*placement.Guest, []string) {
 	guest, err := placement.GuestOf(machine)
 	if err != nil {
-		return nil, nil // a size that no node has, which KubeVirt lets pass: every node will say no by itself
+		return nil, nil // a size that no node has, which KubeVirt accepts: every node refuses it by itself
 	}
 	if need := guest.CPUs(); l.CPUs > 0 && l.CPUs < need {
 		return nil, []string{fmt.Sprintf("the guest needs %d CPUs for its %d vCPUs, its emulator and its IO threads, and container %q asks for %d; "+
@@ -62,10 +85,9 @@ func (l *Launcher) guest(machine *vmi.VMI) (*placement.Guest, []string) {
 const (
 	inconsistent    = "the VM is inconsistent, and no node is looked at"
 	noExclusiveCPUs = "the VM asks for dedicated CPUs, but no kubelet would give its launcher pod exclusive ones"
-	tooManyCPUs     = "the VM asks for dedicated CPUs, and its launcher pod for others that the guest cannot use"
 )
 
-// Misfit is why a dedicated VM's launcher pod is refused wherever it would go.
+// Misfit is why a dedicated VM's launcher pod is refused on every node.
 type Misfit struct {
 	// What is wrong in general, in a clause; "" for a pod that is not refused.
 	What string
@@ -73,22 +95,19 @@ type Misfit struct {
 	Problems []string
 }
 
-// MisfitOf judges the launcher pod of a dedicated VM, by itself and by what Judge finds wrong with the VM.
+// MisfitOf judges the launcher pod of a dedicated VM, by itself and by the problems that Judge finds with the VM.
 func MisfitOf(pod *corev1.Pod, ofVM []string) Misfit {
 	if len(ofVM) > 0 {
 		return Misfit{inconsistent, ofVM}
 	}
-	problems, support := Problems(pod), SupportProblems(pod)
-	switch {
-	case len(problems) > 0:
-		return Misfit{noExclusiveCPUs, append(problems, support...)}
-	case len(support) > 0:
-		return Misfit{tooManyCPUs, support}
+	problems := Problems(pod)
+	if len(problems) == 0 {
+		return Misfit{}
 	}
-	return Misfit{}
+	return Misfit{noExclusiveCPUs, append(problems, SupportProblems(pod)...)}
 }
 
-// String is the misfit in one line, as it stands in the pod's events; "" for a pod that is not refused.
+// String is the misfit in one line, as the pod's events have it; "" for a pod that is not refused.
 func (m Misfit) String() string {
 	if m.What == "" {
 		return ""

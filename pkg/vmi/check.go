@@ -5,19 +5,24 @@ import (
 	"strings"
 )
 
-// Strictness chooses whose rules Check applies.
+// Strictness chooses which broken rules refuse a VM.
 type Strictness int
 
 const (
-	// Strict refuses what KubeVirt's webhook refuses, and also what can never work and a CPU count that is
-	// given twice; it compares amounts exactly.
-	Strict Strictness = iota
-	// KubeVirt refuses what KubeVirt's webhook refuses, rounding as it does, and only warns of the rest. It
-	// is for clusters where another judge stands before us.
+	// Standard refuses what KubeVirt's webhook refuses, and what can never work: a VM that KubeVirt accepts and
+	// that no kubelet would give exclusive CPUs, that never starts, or that is killed for its memory.
+	Standard Strictness = iota
+	// Strict refuses two more things that work: a number of CPUs that is given twice, as KubeVirt's user guide
+	// forbids it, and amounts that are whole or equal only after KubeVirt's rounding.
+	Strict
+	// KubeVirt refuses only what KubeVirt's webhook refuses, in KubeVirt's own arithmetic, and warns of the rest.
 	KubeVirt
 )
 
-// Severity tells whether a finding refuses the VM.
+// strictnesses are all there are, in the order in which messages list them.
+var strictnesses = []Strictness{Standard, Strict, KubeVirt}
+
+// Severity says whether a finding refuses the VM.
 type Severity string
 
 // The severities.
@@ -28,32 +33,28 @@ const (
 
 // Finding is one broken rule.
 type Finding struct {
-	// Rule is the id of the rule, the same in every place that tells of it.
+	// Rule is the id of the rule, the same wherever it is reported.
 	Rule string
-	// Severity tells whether the finding refuses the VM.
+	// Severity says whether the finding refuses the VM of an author.
 	Severity Severity
-	// Field is the path of the field to change, as it stands in the user's YAML.
+	// Starts is set when the VM would run all the same. Its author is refused, but a VM that exists is not kept from starting.
+	Starts bool
+	// Field is the path of the field to change, from the root of the object.
 	Field string
-	// Message tells what is wrong and how to put it right.
+	// Message says what is wrong and how to fix it.
 	Message string
 }
 
-// String gives the finding as users see it.
+// String is the finding as users see it.
 func (f Finding) String() string { return f.Field + ": " + f.Message }
 
-// Check applies the table of rules and gives every broken one, in the order of the table.
+// Check applies the table of rules and returns every broken one, in the order of the table.
 //
-// It judges v as it stands. Call Default first to judge it as KubeVirt's webhook does; before Default a
-// VM that names no number of CPUs is refused, after it that VM has one vCPU. Of a VirtualMachine with an
-// instancetype only that is judged which does not depend on it, since its sizes stand elsewhere; Instancetype.Apply
-// brings both together.
+// It judges v as it stands; Judge first fills in what KubeVirt would. A VirtualMachine with an instancetype is judged
+// only by what does not depend on the sizes in there. Expand brings both together.
 func Check(v *VMI, strictness Strictness) []Finding { return Cluster{}.check(v, strictness) }
 
 func (c Cluster) check(v *VMI, strictness Strictness) []Finding {
-	prefix := ""
-	if v.Kind == KindVM {
-		prefix = "spec.template."
-	}
 	var findings []Finding
 	request := newRequest(v, strictness)
 	request.cluster = c
@@ -62,7 +63,11 @@ func (c Cluster) check(v *VMI, strictness Strictness) []Finding {
 			continue
 		}
 		findings = append(findings, Finding{
-			Rule: rule.id, Severity: rule.level.severity(strictness), Field: prefix + rule.path(), Message: rule.message(request),
+			Rule:     rule.id,
+			Severity: rule.level.severity(strictness),
+			Starts:   rule.level.starts(),
+			Field:    templatePath(v.Kind) + rule.path(),
+			Message:  rule.message(request),
 		})
 	}
 	return findings
@@ -71,22 +76,26 @@ func (c Cluster) check(v *VMI, strictness Strictness) []Finding {
 // Judge is Cluster.Judge for a cluster with KubeVirt's default settings.
 func Judge(v *VMI, strictness Strictness) []Finding { return Cluster{}.Judge(v, strictness) }
 
-// ParseStrictness reads a strictness in any case: "strict" or "kubevirt".
+// ParseStrictness reads a strictness in any case: "standard", "strict" or "kubevirt".
 func ParseStrictness(text string) (Strictness, error) {
-	for _, s := range []Strictness{Strict, KubeVirt} {
+	for _, s := range strictnesses {
 		if strings.EqualFold(text, s.String()) {
 			return s, nil
 		}
 	}
-	return Strict, fmt.Errorf("%q is not a strictness; write %s or %s", abbreviate(text), Strict, KubeVirt)
+	return Standard, fmt.Errorf("%q is not a strictness; write %s, %s or %s", abbreviate(text), Standard, Strict, KubeVirt)
 }
 
-// String gives the strictness as it stands in configuration.
+// String is the strictness as it is written in configuration.
 func (s Strictness) String() string {
-	if s == KubeVirt {
+	switch s {
+	case Strict:
+		return "Strict"
+	case KubeVirt:
 		return "KubeVirt"
+	default:
+		return "Standard"
 	}
-	return "Strict"
 }
 
 // MarshalText writes the strictness as String does.
@@ -98,13 +107,23 @@ func (s *Strictness) UnmarshalText(text []byte) (err error) {
 	return err
 }
 
-// Errors are the findings that refuse the VM; nil means that it may pass.
+// Errors are the findings that refuse the VM of an author; nil means that it may pass.
 func Errors(findings []Finding) []Finding {
-	var errors []Finding
+	return filter(findings, func(f Finding) bool { return f.Severity == Error })
+}
+
+// Hopeless are the findings that refuse a VM that already exists. Of the errors, these are the ones with which
+// the VM would not run, so that refusing it takes nothing from anybody.
+func Hopeless(findings []Finding) []Finding {
+	return filter(findings, func(f Finding) bool { return f.Severity == Error && !f.Starts })
+}
+
+func filter(findings []Finding, keep func(Finding) bool) []Finding {
+	var kept []Finding
 	for _, finding := range findings {
-		if finding.Severity == Error {
-			errors = append(errors, finding)
+		if keep(finding) {
+			kept = append(kept, finding)
 		}
 	}
-	return errors
+	return kept
 }

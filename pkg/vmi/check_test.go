@@ -12,12 +12,20 @@ import (
 
 const dedicated = "dedicatedCpuPlacement: true"
 
-// ruleCase is a VMI by its domain and the rules it breaks under Strict as it stands.
+// ruleCase is a VMI by its domain, and the rules that it breaks as it is written: under Standard, and under Strict where that differs.
 type ruleCase struct {
 	Name, Kind, Architecture, Instancetype string
 	Annotations                            map[string]string
 	Domain                                 map[string]any
-	Want                                   []string
+	Want, Strict                           []string
+}
+
+// under are the rules that the case breaks.
+func (tc ruleCase) under(strictness Strictness) []string {
+	if strictness == Strict && tc.Strict != nil {
+		return tc.Strict
+	}
+	return tc.Want
 }
 
 // ruleCases are those of testdata/cases.yaml, which the test of manifests/admission reads too.
@@ -44,24 +52,68 @@ func (tc ruleCase) object() map[string]any {
 		spec["architecture"] = tc.Architecture
 	}
 	object := map[string]any{"apiVersion": "kubevirt.io/v1", "kind": KindVMI, "metadata": metadata, "spec": spec}
-	if tc.Kind == KindVM {
-		outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
-		object["kind"], object["spec"] = KindVM, outer
-		if tc.Instancetype != "" {
-			outer["instancetype"] = map[string]any{"name": tc.Instancetype}
-		}
+	if tc.Kind == "" {
+		return object
+	}
+	outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+	object["kind"] = tc.Kind
+	object["spec"] = outer
+	if tc.Instancetype != "" {
+		outer["instancetype"] = map[string]any{"name": tc.Instancetype}
+	}
+	if tc.Kind == KindPool {
+		object["apiVersion"] = "pool.kubevirt.io/v1beta1"
+		object["spec"] = map[string]any{"virtualMachineTemplate": map[string]any{"spec": outer}}
 	}
 	return object
 }
 
-func TestCheckStrict(t *testing.T) {
+func TestCheck(t *testing.T) {
 	for _, tc := range ruleCases(t) {
 		v, err := FromUnstructured(tc.object())
 		if err != nil {
 			t.Errorf("%s: %v", tc.Name, err)
 			continue
 		}
-		expectFindings(t, tc.Name, Check(v, Strict), tc.Want)
+		for _, strictness := range []Strictness{Standard, Strict} {
+			expectFindings(t, tc.Name+" under "+strictness.String(), Check(v, strictness), tc.under(strictness))
+		}
+	}
+}
+
+// A VM is judged as written, its VMI as KubeVirt filled it in: both have to be refused, or neither.
+func TestFillingInChangesNoVerdict(t *testing.T) {
+	for _, tc := range ruleCases(t) {
+		v, err := FromUnstructured(tc.object())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !v.defaulted() {
+			continue
+		}
+		filled := *v
+		filled.Default()
+		for _, strictness := range []Strictness{Standard, Strict} {
+			written, made := Errors(Check(v, strictness)), Errors(Check(&filled, strictness))
+			if (written == nil) != (made == nil) {
+				t.Errorf("%s under %s: as written %v, as filled in %v", tc.Name, strictness, written, made)
+			}
+		}
+	}
+}
+
+// What Strict refuses beside Standard works, so that a VM that exists is not kept from starting by it.
+func TestHopeless(t *testing.T) {
+	for _, tc := range ruleCases(t) {
+		v, err := FromUnstructured(tc.object())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, finding := range Hopeless(Check(v, Strict)) {
+			if finding.Rule == "cpu-given-twice-alike" || finding.Rule == "memory-guest-above-requests" || finding.Severity != Error {
+				t.Errorf("%s: %s does not keep the VM from running", tc.Name, finding)
+			}
+		}
 	}
 }
 
@@ -83,7 +135,7 @@ func expectFindings(t *testing.T, name string, findings []Finding, want []string
 	}
 }
 
-// Under the strictness KubeVirt its own answers hold: it lets pass what Strict refuses as hopeless.
+// Under the strictness KubeVirt its own answers hold: it accepts what Standard refuses as hopeless.
 func TestStrictness(t *testing.T) {
 	for _, tc := range strictnessCases {
 		v, err := Decode([]byte(vmiYAML(tc.domain)))
@@ -132,7 +184,9 @@ func TestEveryRuleIsTested(t *testing.T) {
 			tested[strings.TrimSuffix(rule, "?")] = true
 		}
 	}
-	tested["memory-guest-above-limits-staged"], tested["hook-sidecars-off"] = true, true // in TestJudgeInACluster
+	for _, id := range []string{"memory-guest-above-limits-staged", "hook-sidecars-off"} { // in TestJudgeInACluster
+		tested[id] = true
+	}
 	seen := map[string]bool{}
 	for _, rule := range rules {
 		if seen[rule.id] {
@@ -143,7 +197,7 @@ func TestEveryRuleIsTested(t *testing.T) {
 			t.Errorf("no case breaks rule %s", rule.id)
 		}
 		if rule.from == "" {
-			t.Errorf("rule %s does not tell where it comes from", rule.id)
+			t.Errorf("rule %s does not say where it comes from", rule.id)
 		}
 	}
 }

@@ -9,15 +9,15 @@ import (
 // KindKubeVirt is the kind of the object that holds a cluster's KubeVirt settings.
 const KindKubeVirt = "KubeVirt"
 
-// Cluster is what KubeVirt's verdict depends on besides the VM: settings in the KubeVirt object. The zero
-// Cluster has KubeVirt's defaults, and lets pass what depends on a feature gate.
+// Cluster holds the settings of the KubeVirt object on which KubeVirt's verdict depends besides the VM. The zero
+// Cluster has KubeVirt's defaults, and allows what depends on a feature gate.
 type Cluster struct {
-	// Staged tells that changes of a VM wait for its restart (vmRolloutStrategy Stage).
+	// Staged is set when changes of a VM wait for its restart (vmRolloutStrategy Stage).
 	Staged bool
-	// EvenParity tells that the annotation EvenParityAnnotation is on the KubeVirt object, from where KubeVirt copies
-	// it to every VMI with an isolated emulator while the gate AlignCPUs is on.
+	// EvenParity is set when the KubeVirt object has the annotation EvenParityAnnotation. While the gate AlignCPUs is on,
+	// KubeVirt copies it to every VMI with an isolated emulator.
 	EvenParity bool
-	// GatesKnown tells that FeatureGates are all that are on beside those that are on by default.
+	// GatesKnown is set when FeatureGates lists all gates that are on, apart from those that are on by default.
 	GatesKnown   bool
 	FeatureGates []string
 }
@@ -38,19 +38,26 @@ func ClusterOf(object map[string]any) (Cluster, error) {
 	return c, nil
 }
 
-// Judge applies the table of rules the way the strictness does it: Strict to v as it is written, KubeVirt to v as
-// KubeVirt's defaulting in this cluster leaves it. v is not changed.
+// Judge applies the table of rules. Standard and Strict judge v as it is written, so that messages name what the
+// user wrote. KubeVirt judges what KubeVirt's defaulting in this cluster makes of v. v is not changed.
 func (c Cluster) Judge(v *VMI, strictness Strictness) []Finding {
-	if strictness == KubeVirt && v.Instancetype == nil { // what is left out may stand there
-		defaulted := *v
-		defaulted.Default()
-		c.annotate(&defaulted)
-		v = &defaulted
+	if strictness == KubeVirt && v.defaulted() {
+		filled := *v
+		filled.Default()
+		c.annotate(&filled)
+		v = &filled
 	}
 	return c.check(v, strictness)
 }
 
-// annotate is vmi-mutator.go:65.
+// defaulted reports whether KubeVirt fills in defaults before it validates the object. It does not for the templates of replica sets and
+// pools (vmirs-admitter.go ValidateVMIRSSpec, vmpool-admitter.go ValidateVMPoolSpec), and cannot
+// where the sizes are in an instancetype that is not known.
+func (v *VMI) defaulted() bool {
+	return v.Instancetype == nil && (v.Kind == KindVMI || v.Kind == KindVM)
+}
+
+// annotate copies the annotation for even parity as KubeVirt's mutating webhook does (vmi-mutator.go:65).
 func (c Cluster) annotate(v *VMI) {
 	if !c.EvenParity || !v.Spec.Domain.CPU.IsolateEmulatorThread || !slices.Contains(c.FeatureGates, "AlignCPUs") {
 		return
@@ -62,7 +69,7 @@ func (c Cluster) annotate(v *VMI) {
 	v.Annotations = annotations
 }
 
-// sidecarsOff tells whether the cluster is known to refuse hook sidecars.
+// sidecarsOff reports whether the cluster is known to refuse hook sidecars.
 func (c Cluster) sidecarsOff() bool {
 	return c.GatesKnown && !slices.Contains(c.FeatureGates, "Sidecar")
 }

@@ -36,8 +36,8 @@ func TestJudgeInACluster(t *testing.T) {
 		"hook sidecars":                                  {vmi: hooked},
 		"hook sidecars while the gate is on":             {vmi: hooked, configuration: gates("CPUManager", "Sidecar")},
 		"hook sidecars while the gate is off":            {vmi: hooked, configuration: gates("CPUManager"), want: []string{"hook-sidecars-off"}},
-		"even parity of the cluster, and the gate is on": {vmi: vmiYAML(parity), configuration: gates("AlignCPUs"), want: []string{"parity-pool-clash?"}},
-		"even parity of the cluster, but no gate":        {vmi: vmiYAML(parity), configuration: gates()},
+		"even parity of the cluster, and the gate is on": {vmi: vmiYAML(parity), configuration: gates("AlignCPUs"), want: []string{"iothreads-pool-isolated?", "cpus-odd?", "parity-pool-clash?"}},
+		"even parity of the cluster, but no gate":        {vmi: vmiYAML(parity), configuration: gates(), want: []string{"iothreads-pool-isolated?", "cpus-odd?"}},
 	} {
 		var cluster Cluster
 		if tc.configuration != nil {

@@ -16,19 +16,37 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Kinds that can be read.
+// Kinds that can be read: a VMI, and those that hold a template for VMIs.
 const (
-	KindVMI = "VirtualMachineInstance"
-	KindVM  = "VirtualMachine"
+	KindVMI        = "VirtualMachineInstance"
+	KindVM         = "VirtualMachine"
+	KindReplicaSet = "VirtualMachineInstanceReplicaSet"
+	KindPool       = "VirtualMachinePool"
 )
 
 var (
-	apiVersions = []string{"kubevirt.io/v1", "kubevirt.io/v1alpha3", "kubevirt.io/v1alpha2"}
-	kinds       = []string{KindVMI, KindVM}
+	apiVersions     = []string{"kubevirt.io/v1", "kubevirt.io/v1alpha3", "kubevirt.io/v1alpha2"}
+	poolAPIVersions = []string{"pool.kubevirt.io/v1beta1", "pool.kubevirt.io/v1alpha1"}
+	kinds           = []string{KindVMI, KindVM, KindReplicaSet, KindPool}
 )
 
-// Decode reads one VMI or VirtualMachine from YAML or JSON. Its errors name every field that has not its
-// type, not only the first.
+// IsKind reports whether FromUnstructured reads objects of that kind.
+func IsKind(kind string) bool { return slices.Contains(kinds, kind) }
+
+// templatePath is the path of the VMI in an object of a kind: empty, or that of the template with a dot behind it.
+func templatePath(kind string) string {
+	switch kind {
+	case KindVM, KindReplicaSet:
+		return "spec.template."
+	case KindPool:
+		return "spec.virtualMachineTemplate.spec.template."
+	default:
+		return ""
+	}
+}
+
+// Decode reads one VMI, or object with a template for VMIs, from YAML or JSON. Its error names every field that does not
+// have its type, not only the first.
 func Decode(data []byte) (*VMI, error) {
 	document, err := oneDocument(data)
 	if err != nil {
@@ -48,7 +66,7 @@ func Decode(data []byte) (*VMI, error) {
 	return FromUnstructured(object)
 }
 
-// oneDocument refuses a YAML stream of several objects, of which all but the first would be lost.
+// oneDocument refuses a YAML stream of several objects, because all but the first would be lost.
 func oneDocument(data []byte) ([]byte, error) {
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	var document []byte
@@ -70,29 +88,42 @@ func oneDocument(data []byte) ([]byte, error) {
 	}
 }
 
-// FromUnstructured reads a VMI or a VirtualMachine from decoded JSON, as unstructured.Unstructured holds
+// FromUnstructured reads an object of a kind that IsKind knows from decoded JSON, as unstructured.Unstructured holds
 // it. Numbers may be int64, float64 or json.Number.
 func FromUnstructured(object map[string]any) (*VMI, error) {
 	r := &reader{}
 	root := node{r: r, value: object}
 	v := &VMI{APIVersion: root.at("apiVersion").text(), Kind: root.at("kind").text()}
-	if !slices.Contains(apiVersions, v.APIVersion) {
-		r.fail("apiVersion", "%q is not one of %s", abbreviate(v.APIVersion), strings.Join(apiVersions, ", "))
+	versions := apiVersions
+	if v.Kind == KindPool {
+		versions = poolAPIVersions
 	}
-	if !slices.Contains(kinds, v.Kind) {
+	if !slices.Contains(versions, v.APIVersion) {
+		r.fail("apiVersion", "%q is not one of %s", abbreviate(v.APIVersion), strings.Join(versions, ", "))
+	}
+	if !IsKind(v.Kind) {
 		r.fail("kind", "%q is not one of %s", abbreviate(v.Kind), strings.Join(kinds, ", "))
 	}
 	metadata := root.at("metadata")
-	v.Name, v.Namespace = metadata.at("name").text(), metadata.at("namespace").text()
+	v.Name = metadata.at("name").text()
+	v.Namespace = metadata.at("namespace").text()
 	v.UID = types.UID(metadata.at("uid").text())
 
 	spec := root.at("spec")
-	if v.Kind == KindVM {
-		v.Instancetype = instancetypeName(spec.at("instancetype"), v.Namespace)
-		template := spec.at("template")
-		metadata, spec = template.at("metadata"), template.at("spec")
+	if v.Kind == KindPool {
+		spec = spec.at("virtualMachineTemplate").at("spec")
 	}
-	v.Labels, v.Annotations = metadata.at("labels").texts(), metadata.at("annotations").texts()
+	if v.Kind == KindVM || v.Kind == KindPool {
+		v.Instancetype = reference(spec.at("instancetype"), v.Namespace, KindClusterInstancetype, KindInstancetype)
+		v.Preference = reference(spec.at("preference"), v.Namespace, KindClusterPreference, KindPreference)
+	}
+	if v.Kind != KindVMI {
+		template := spec.at("template")
+		metadata = template.at("metadata")
+		spec = template.at("spec")
+	}
+	v.Labels = metadata.at("labels").texts()
+	v.Annotations = metadata.at("annotations").texts()
 	if spec.value == nil {
 		r.fail(spec.path, "is missing")
 	}
@@ -129,17 +160,8 @@ func decodeSpec(spec node) Spec {
 		Limits:                  decodeAmounts(resources.at("limits")),
 		OvercommitGuestOverhead: resources.at("overcommitGuestOverhead").boolean(),
 	}
-	if policy := domain.at("ioThreadsPolicy"); policy.value != nil {
-		text := policy.text()
-		out.Domain.IOThreadsPolicy = &text
-	}
-	if threads := domain.at("ioThreads"); threads.isObject() {
-		out.Domain.IOThreads = &IOThreads{}
-		if count := threads.at("supplementalPoolThreadCount"); count.value != nil {
-			n := count.count()
-			out.Domain.IOThreads.SupplementalPoolThreadCount = &n
-		}
-	}
+	out.Domain.IOThreadsPolicy = domain.at("ioThreadsPolicy").optionalText()
+	out.Domain.IOThreads = decodeIOThreads(domain.at("ioThreads"))
 	for _, disk := range domain.at("devices").at("disks").list() {
 		out.Domain.Devices.Disks = append(out.Domain.Devices.Disks, Disk{DedicatedIOThread: disk.at("dedicatedIOThread").boolean()})
 	}
@@ -156,11 +178,30 @@ func decodeCPU(cpu node) CPU {
 		DedicatedCPUPlacement: cpu.at("dedicatedCpuPlacement").boolean(),
 		IsolateEmulatorThread: cpu.at("isolateEmulatorThread").boolean(),
 	}
-	for _, feature := range cpu.at("features").list() {
-		out.Features = append(out.Features, CPUFeature{Name: feature.at("name").text(), Policy: feature.at("policy").text()})
-	}
-	out.NUMA, out.Realtime = decodeNUMA(cpu.at("numa")), decodeRealtime(cpu.at("realtime"))
+	out.Features = decodeFeatures(cpu.at("features"))
+	out.NUMA = decodeNUMA(cpu.at("numa"))
+	out.Realtime = decodeRealtime(cpu.at("realtime"))
 	cpu.refuseMisspelled("dedicatedCpuPlacement")
+	return out
+}
+
+func decodeFeatures(features node) []CPUFeature {
+	var out []CPUFeature
+	for _, feature := range features.list() {
+		out = append(out, CPUFeature{Name: feature.at("name").text(), Policy: feature.at("policy").text()})
+	}
+	return out
+}
+
+func decodeIOThreads(threads node) *IOThreads {
+	if !threads.isObject() {
+		return nil
+	}
+	out := &IOThreads{}
+	if count := threads.at("supplementalPoolThreadCount"); count.value != nil {
+		n := count.count()
+		out.SupplementalPoolThreadCount = &n
+	}
 	return out
 }
 

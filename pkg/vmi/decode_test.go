@@ -84,7 +84,7 @@ func TestDecodeRefuses(t *testing.T) {
 		{"twice the same key", "kind: a\nkind: b", "already set"},
 		{"two objects", vmiYAML("cpu: {}") + "---\n" + vmiYAML("cpu: {}"), "more than one object"},
 		{"another version", strings.Replace(vmiYAML("cpu: {}"), "v1alpha2", "v2", 1), `apiVersion: "kubevirt.io/v2" is not one of`},
-		{"another kind", strings.Replace(vmiYAML("cpu: {}"), "Instance", "Pool", 1), `kind: "VirtualMachinePool" is not one of`},
+		{"another kind", strings.Replace(vmiYAML("cpu: {}"), "Instance", "InstancePreset", 1), `kind: "VirtualMachineInstancePreset" is not one of`},
 		{"no spec", "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance", "spec: is missing"},
 		{"no template", "apiVersion: kubevirt.io/v1\nkind: VirtualMachine\nspec: {}", "spec.template.spec: is missing"},
 		{"no domain", "apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstance\nspec: {}", "spec.domain: is missing"},

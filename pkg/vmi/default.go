@@ -16,8 +16,8 @@ const (
 	architectureARM = "arm64"
 )
 
-// VCPUs is the number of vCPUs by the guest's topology: the product of those of sockets, cores and
-// threads that are given, 0 when none is (KubeVirt pkg/util/hardware/hw_utils.go). It saturates at the
+// VCPUs is the number of vCPUs by the guest's topology: the product of sockets, cores and threads, as far as they
+// are given, and 0 when none is (KubeVirt pkg/util/hardware/hw_utils.go GetNumberOfVCPUs). It saturates at the
 // largest int64; KubeVirt's own product wraps around at 32 bits.
 func (v *VMI) VCPUs() int64 {
 	cpu := v.Spec.Domain.CPU
@@ -50,18 +50,21 @@ func (v *VMI) vcpusOfKubeVirt() int64 {
 	return int64(product)
 }
 
-// Default fills in what KubeVirt fills in before it validates (pkg/defaults/defaults.go:65-310), with its
-// cluster settings at their defaults on amd64, apart from memory.maxGuest, which nothing here depends on.
-// Sizes beyond what a machine can have wrap around, as they do there.
+// Default fills in what KubeVirt fills in before it validates (pkg/defaults/defaults.go
+// SetDefaultVirtualMachineInstanceSpec), with its cluster settings at their defaults on amd64. It leaves memory.maxGuest
+// out, because nothing here depends on it. Sizes beyond what a machine can have wrap around, as they do there.
 func (v *VMI) Default() {
 	domain := &v.Spec.Domain
-	requests, limits := &domain.Resources.Requests, &domain.Resources.Limits
+	requests := &domain.Resources.Requests
+	limits := &domain.Resources.Limits
 	if given(limits.CPU) && !given(requests.CPU) {
 		requests.CPU = limits.CPU
 	}
 	v.defaultGuestMemory()
 	if v.VCPUs() == 0 {
-		domain.CPU.Sockets, domain.CPU.Cores, domain.CPU.Threads = 1, 1, 1
+		domain.CPU.Sockets = 1
+		domain.CPU.Cores = 1
+		domain.CPU.Threads = 1
 		if amount := firstGiven(limits.CPU, requests.CPU); amount != nil {
 			domain.CPU.Sockets = uint32(amount.Value()) // as KubeVirt's own arithmetic has it
 		}

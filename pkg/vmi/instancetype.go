@@ -4,37 +4,46 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// Kinds of instancetypes: of one namespace, and of all.
+// Kinds of instancetypes and preferences: of one namespace, and of all.
 const (
 	KindInstancetype        = "VirtualMachineInstancetype"
 	KindClusterInstancetype = "VirtualMachineClusterInstancetype"
+	KindPreference          = "VirtualMachinePreference"
+	KindClusterPreference   = "VirtualMachineClusterPreference"
 
 	instancetypeGroup = "instancetype.kubevirt.io/"
 )
 
-// InstancetypeName names an instancetype. Namespace is empty for one of all namespaces, and Name for one that
-// is inferred from a volume.
-type InstancetypeName struct{ Kind, Namespace, Name string }
+// Reference names an instancetype or a preference. Namespace is empty for one of all namespaces. Name is empty for one
+// that KubeVirt infers from a volume.
+type Reference struct {
+	Kind      string
+	Namespace string
+	Name      string
+}
 
-// String gives the name as users see it.
-func (n InstancetypeName) String() string {
+// String is the name as users see it.
+func (n Reference) String() string {
 	if n.Name == "" {
-		return "an instancetype inferred from a volume"
+		return "a " + n.Kind + " inferred from a volume"
 	}
 	return n.Kind + " " + strings.TrimPrefix(n.Namespace+"/"+n.Name, "/")
 }
 
-// instancetypeName reads a VirtualMachine's spec.instancetype. The kind can be written in any case, and in the
-// plural; without one it is that of all namespaces.
-func instancetypeName(ref node, namespace string) *InstancetypeName {
+// reference reads a VirtualMachine's spec.instancetype or spec.preference. The kind may be written in any case and in the
+// plural. Without a kind the object is one of all namespaces.
+func reference(ref node, namespace, clusterKind, namespacedKind string) *Reference {
 	if !ref.isObject() {
 		return nil
 	}
-	name := &InstancetypeName{Kind: KindClusterInstancetype, Name: ref.at("name").text()}
-	if kind := ref.at("kind").text(); strings.EqualFold(strings.TrimSuffix(kind, "s"), KindInstancetype) {
-		name.Kind, name.Namespace = KindInstancetype, namespace
+	name := &Reference{Kind: clusterKind, Name: ref.at("name").text()}
+	if kind := ref.at("kind").text(); strings.EqualFold(strings.TrimSuffix(kind, "s"), namespacedKind) {
+		name.Kind = namespacedKind
+		name.Namespace = namespace
 	}
 	return name
 }
@@ -42,48 +51,62 @@ func instancetypeName(ref node, namespace string) *InstancetypeName {
 // Instancetype is the part of a VirtualMachineInstancetype or VirtualMachineClusterInstancetype that corepin
 // reads (KubeVirt staging/src/kubevirt.io/api/instancetype/v1beta1/types.go, commit d923fdb815cd).
 type Instancetype struct {
-	InstancetypeName
+	Reference
 
-	// Guest is the number of vCPUs. Its CPU has the other fields; where the guest's topology is concerned,
-	// MaxSockets only.
-	Guest           uint32
-	CPU             CPU
-	Memory          Memory
-	IOThreadsPolicy *string
+	// Guest is the number of vCPUs.
+	Guest uint32
+	// CPU has the other fields of spec.cpu. Of the guest's topology that is MaxSockets only.
+	CPU CPU
+	// decides has the names of the boolean fields of spec.cpu that are written down, with whatever value.
+	decides map[string]bool
+	// Memory is spec.memory.
+	Memory Memory
+	// OvercommitPercent is how much less memory than the guest's is requested.
+	OvercommitPercent uint32
+	IOThreadsPolicy   *string
+	IOThreads         *IOThreads
+	SchedulerName     string
+	Annotations       map[string]string
 }
 
-// IsInstancetype tells whether InstancetypeOf reads objects of that version and kind.
+// IsInstancetype reports whether InstancetypeOf reads objects of that version and kind.
 func IsInstancetype(apiVersion, kind string) bool {
 	return strings.HasPrefix(apiVersion, instancetypeGroup) && slices.Contains([]string{KindInstancetype, KindClusterInstancetype}, kind)
 }
 
 // InstancetypeOf reads an instancetype from decoded JSON, as unstructured.Unstructured holds it. Its error names
-// every field that has not its type.
+// every field that does not have its type.
 func InstancetypeOf(object map[string]any) (*Instancetype, error) {
 	r := &reader{}
 	root := node{r: r, value: object}
-	t := &Instancetype{InstancetypeName: InstancetypeName{Kind: root.at("kind").text(), Name: root.at("metadata").at("name").text()}}
-	if t.Kind == KindInstancetype {
-		t.Namespace = root.at("metadata").at("namespace").text()
-	}
+	t := &Instancetype{Reference: ownReference(root, KindInstancetype)}
 	spec := root.at("spec")
-	cpu, memory := spec.at("cpu"), spec.at("memory")
+	cpu := spec.at("cpu")
 	t.Guest = cpu.at("guest").count()
 	t.CPU = CPU{
 		MaxSockets:            cpu.at("maxSockets").count(),
+		Model:                 cpu.at("model").text(),
 		DedicatedCPUPlacement: cpu.at("dedicatedCPUPlacement").boolean(),
 		IsolateEmulatorThread: cpu.at("isolateEmulatorThread").boolean(),
 		NUMA:                  decodeNUMA(cpu.at("numa")),
 		Realtime:              decodeRealtime(cpu.at("realtime")),
 	}
-	cpu.refuseMisspelled("dedicatedCPUPlacement")
-	t.Memory = decodeMemory(memory)
-	if policy := spec.at("ioThreadsPolicy"); policy.value != nil {
-		text := policy.text()
-		t.IOThreadsPolicy = &text
+	t.decides = map[string]bool{}
+	for _, field := range []string{"model", "dedicatedCPUPlacement", "isolateEmulatorThread"} {
+		t.decides[field] = cpu.at(field).value != nil
 	}
+	cpu.refuseMisspelled("dedicatedCPUPlacement")
+	t.Memory = decodeMemory(spec.at("memory"))
+	t.OvercommitPercent = spec.at("memory").at("overcommitPercent").count()
+	t.IOThreadsPolicy = spec.at("ioThreadsPolicy").optionalText()
+	t.IOThreads = decodeIOThreads(spec.at("ioThreads"))
+	t.SchedulerName = spec.at("schedulerName").text()
+	t.Annotations = spec.at("annotations").texts()
 	if cpu.at("guest").value == nil {
 		r.fail("spec.cpu.guest", "is missing")
+	}
+	if t.OvercommitPercent > 100 {
+		r.fail("spec.memory.overcommitPercent", "must be a whole number from 0 to 100")
 	}
 	if len(r.problems) > 0 {
 		return nil, fmt.Errorf("reading %s: %s", t, strings.Join(r.problems, "; "))
@@ -91,57 +114,148 @@ func InstancetypeOf(object map[string]any) (*Instancetype, error) {
 	return t, nil
 }
 
-// ruleInstancetypeConflict is broken where a VM and its instancetype both decide one thing.
-const ruleInstancetypeConflict = "instancetype-conflict"
-
-// Apply gives the VirtualMachine with t's sizes in it, to be judged as a whole, and what both decide, which
-// KubeVirt refuses (pkg/instancetype/apply/cpu.go:110-158). v is not changed. The vCPUs come as sockets,
-// unless a preference says otherwise, and how they come no rule depends on.
-func (t *Instancetype) Apply(v *VMI) (*VMI, []Finding) {
-	conflicts := Check(v, Strict) // the rules for VMs with an instancetype
-	whole := *v
-	whole.Instancetype = nil
-	cpu, mine := &whole.Spec.Domain.CPU, t.CPU
-	for _, field := range []struct {
-		name      string
-		both      bool
-		undecided bool // by the VM
-		take      func()
-	}{
-		{"dedicatedCpuPlacement", cpu.DedicatedCPUPlacement && mine.DedicatedCPUPlacement, !cpu.DedicatedCPUPlacement,
-			func() { cpu.DedicatedCPUPlacement = mine.DedicatedCPUPlacement }},
-		{"isolateEmulatorThread", cpu.IsolateEmulatorThread && mine.IsolateEmulatorThread, !cpu.IsolateEmulatorThread,
-			func() { cpu.IsolateEmulatorThread = mine.IsolateEmulatorThread }},
-		{"numa", cpu.NUMA != nil && mine.NUMA != nil, cpu.NUMA == nil, func() { cpu.NUMA = mine.NUMA }},
-		{"realtime", cpu.Realtime != nil && mine.Realtime != nil, cpu.Realtime == nil, func() { cpu.Realtime = mine.Realtime }},
-	} {
-		if field.both {
-			conflicts = append(conflicts, Finding{Rule: ruleInstancetypeConflict, Severity: Error, Field: "spec.template.spec.domain.cpu." + field.name,
-				Message: fmt.Sprintf("%s decides it too; remove it from one of the two", t)})
-		}
-		if field.undecided {
-			field.take()
-		}
+// ownReference names an object that is one of a namespace if it has that kind.
+func ownReference(root node, namespacedKind string) Reference {
+	name := Reference{Kind: root.at("kind").text(), Name: root.at("metadata").at("name").text()}
+	if name.Kind == namespacedKind {
+		name.Namespace = root.at("metadata").at("namespace").text()
 	}
-	cpu.Sockets, cpu.Cores, cpu.Threads, cpu.MaxSockets = t.Guest, 1, 1, mine.MaxSockets
-	whole.Spec.Domain.Resources.Requests.CPU, whole.Spec.Domain.Resources.Limits.CPU = nil, nil
-	whole.Spec.Domain.Memory = t.Memory.under(v.Spec.Domain.Memory)
-	if t.IOThreadsPolicy != nil && whole.Spec.Domain.IOThreadsPolicy == nil {
-		whole.Spec.Domain.IOThreadsPolicy = t.IOThreadsPolicy
-	}
-	return &whole, conflicts
+	return name
 }
 
-// under is m where the VM's own memory does not say otherwise.
-func (m Memory) under(own Memory) Memory {
-	if own.Guest != nil {
-		m.Guest = own.Guest
+// ruleInstancetypeConflict is broken where a VM and its instancetype both decide the same field.
+const ruleInstancetypeConflict = "instancetype-conflict"
+
+// Expand returns the VirtualMachine with its instancetype's sizes and its preference's wishes in it, to be judged as a
+// whole, and why KubeVirt refuses the combination. Either may be nil. v is not changed.
+//
+// It follows pkg/instancetype/webhooks/vm/admitter.go ApplyToVM and the functions under pkg/instancetype/apply and
+// pkg/instancetype/preference (commit d923fdb815cd).
+func Expand(v *VMI, t *Instancetype, p *Preference) (*VMI, []Finding) {
+	whole := *v
+	var findings []Finding
+	if t != nil {
+		findings = append(findings, Check(v, Standard)...) // the rules for VMs with an instancetype
+		findings = append(findings, p.spreads(t, v.Kind)...)
+		findings = append(findings, t.conflicts(v)...)
+		whole.Instancetype = nil
+		t.apply(&whole)
+		whole.Spec.Domain.CPU.setTopology(t.Guest, p)
 	}
-	if own.MaxGuest != nil {
-		m.MaxGuest = own.MaxGuest
+	if p != nil {
+		whole.Preference = nil
+		p.apply(&whole)
+		findings = append(findings, p.unmet(&whole, t)...)
 	}
-	if own.Hugepages != nil {
-		m.Hugepages = own.Hugepages
+	return &whole, findings
+}
+
+// conflicts are the fields that both v and t decide, apart from the sizes that the table of rules covers.
+func (t *Instancetype) conflicts(v *VMI) []Finding {
+	domain := v.Spec.Domain
+	var findings []Finding
+	for _, field := range []struct {
+		name string
+		both bool
+	}{
+		{"schedulerName", v.Spec.SchedulerName != "" && t.SchedulerName != ""},
+		{"domain.cpu.model", domain.CPU.Model != "" && t.decides["model"]},
+		{"domain.cpu.dedicatedCpuPlacement", domain.CPU.DedicatedCPUPlacement && t.decides["dedicatedCPUPlacement"]},
+		{"domain.cpu.isolateEmulatorThread", domain.CPU.IsolateEmulatorThread && t.decides["isolateEmulatorThread"]},
+		{"domain.cpu.numa", domain.CPU.NUMA != nil && t.CPU.NUMA != nil},
+		{"domain.cpu.realtime", domain.CPU.Realtime != nil && t.CPU.Realtime != nil},
+		{"domain.memory.hugepages", domain.Memory.Hugepages != nil && t.Memory.Hugepages != nil},
+		{"domain.memory.maxGuest", domain.Memory.MaxGuest != nil && t.Memory.MaxGuest != nil},
+		{"domain.ioThreads.supplementalPoolThreadCount", domain.IOThreads.counted() && t.IOThreads.counted()},
+		{"domain.ioThreadsPolicy", domain.IOThreadsPolicy != nil && t.IOThreadsPolicy != nil},
+	} {
+		if field.both {
+			findings = append(findings, t.conflict(v.Kind, "spec."+field.name))
+		}
 	}
-	return m
+	for key, value := range v.Annotations {
+		if other, both := t.Annotations[key]; both && other != value {
+			findings = append(findings, t.conflict(v.Kind, "metadata.annotations"))
+			break
+		}
+	}
+	return findings
+}
+
+func (t *Instancetype) conflict(kind, field string) Finding {
+	return Finding{
+		Rule: ruleInstancetypeConflict, Severity: Error, Field: templatePath(kind) + field,
+		Message: fmt.Sprintf("%s decides it too; remove it from one of the two", t),
+	}
+}
+
+// counted reports whether a number of IO threads is written down.
+func (t *IOThreads) counted() bool { return t != nil && t.SupplementalPoolThreadCount != nil }
+
+// apply writes t's fields into a VirtualMachine, except the guest's topology.
+func (t *Instancetype) apply(v *VMI) {
+	cpu := &v.Spec.Domain.CPU
+	if t.decides["model"] {
+		cpu.Model = t.CPU.Model
+	}
+	if t.decides["dedicatedCPUPlacement"] {
+		cpu.DedicatedCPUPlacement = t.CPU.DedicatedCPUPlacement
+	}
+	if t.decides["isolateEmulatorThread"] {
+		cpu.IsolateEmulatorThread = t.CPU.IsolateEmulatorThread
+	}
+	if t.CPU.NUMA != nil {
+		cpu.NUMA = t.CPU.NUMA
+	}
+	if t.CPU.Realtime != nil {
+		cpu.Realtime = t.CPU.Realtime
+	}
+	if t.CPU.MaxSockets != 0 {
+		cpu.MaxSockets = t.CPU.MaxSockets
+	}
+	domain := &v.Spec.Domain
+	domain.Resources.Requests = Amounts{Memory: t.memoryRequest()}
+	domain.Resources.Limits = Amounts{}
+	domain.Memory.Guest = t.Memory.Guest
+	if t.Memory.Hugepages != nil {
+		domain.Memory.Hugepages = t.Memory.Hugepages
+	}
+	if t.Memory.MaxGuest != nil {
+		domain.Memory.MaxGuest = t.Memory.MaxGuest
+	}
+	if t.IOThreads.counted() {
+		domain.IOThreads = t.IOThreads
+	}
+	if t.IOThreadsPolicy != nil {
+		domain.IOThreadsPolicy = t.IOThreadsPolicy
+	}
+	if t.SchedulerName != "" {
+		v.Spec.SchedulerName = t.SchedulerName
+	}
+	v.Annotations = merged(v.Annotations, t.Annotations)
+}
+
+// memoryRequest is what an overcommitting instancetype requests (apply/memory.go applyMemory, with its arithmetic); nil for others.
+func (t *Instancetype) memoryRequest() *Quantity {
+	if t.OvercommitPercent == 0 || t.Memory.Guest == nil {
+		return nil
+	}
+	bytes := int64(float32(t.Memory.Guest.Count()) * (1 - float32(t.OvercommitPercent)/100))
+	request := resource.NewQuantity(bytes, resource.BinarySI)
+	return &Quantity{Quantity: *request, Text: request.String()}
+}
+
+// merged is annotations with those of others that are not among them.
+func merged(annotations, others map[string]string) map[string]string {
+	if len(others) == 0 {
+		return annotations
+	}
+	out := map[string]string{}
+	for key, value := range others {
+		out[key] = value
+	}
+	for key, value := range annotations {
+		out[key] = value
+	}
+	return out
 }

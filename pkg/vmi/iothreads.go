@@ -40,7 +40,7 @@ func (v *VMI) CountIOThreads() int64 {
 	return own + shared
 }
 
-// ioThreadLimit is how many IO threads there may be before disks have to share one.
+// ioThreadLimit is the number of IO threads beyond which disks share one.
 func (v *VMI) ioThreadLimit() int64 {
 	domain := v.Spec.Domain
 	switch policy := domain.IOThreadsPolicy; {
@@ -55,6 +55,32 @@ func (v *VMI) ioThreadLimit() int64 {
 	default:
 		return 2
 	}
+}
+
+// PodCPUs is the number of CPUs that the launcher pod of a dedicated VM asks for its compute container
+// (pkg/virt-controller/services/renderresources.go WithCPUPinning, template.go:1643). It may be called before Default.
+func (v *VMI) PodCPUs() int64 {
+	domain := v.Spec.Domain
+	vcpus := v.VCPUs()
+	if amount := firstGiven(domain.Resources.Limits.CPU, domain.Resources.Requests.CPU); vcpus == 0 && amount != nil {
+		vcpus = amount.Count()
+	}
+	var pool int64 // KubeVirt does not look at the policy here
+	if domain.IOThreads.counted() {
+		pool = int64(*domain.IOThreads.SupplementalPoolThreadCount)
+	}
+	cpus := min(max(vcpus, 1), math.MaxInt32) + pool
+	if !domain.CPU.IsolateEmulatorThread {
+		return cpus
+	}
+	counted := cpus
+	if v.PooledIOThreads() > 0 {
+		counted += pool // which KubeVirt counts a second time
+	}
+	if _, parity := v.Annotations[EvenParityAnnotation]; parity && counted%2 == 0 {
+		return cpus + 2
+	}
+	return cpus + 1
 }
 
 func doubled(n int64) int64 { return 2 * min(n, math.MaxInt64/2) }

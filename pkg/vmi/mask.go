@@ -7,17 +7,18 @@ import (
 	"strings"
 )
 
-// maskPart is an element of a realtime mask: a vCPU or a range of them, or with ^ before it, those not meant.
+// maskPart is an element of a realtime mask: a vCPU or a range of them. With ^ before it, these are left out.
 var maskPart = regexp.MustCompile(`^(\^)?([0-9]{1,9})(?:-([0-9]{1,9}))?$`)
 
-// badMask tells what is wrong with a realtime mask of a guest of so many vCPUs, "" if nothing. KubeVirt's
-// virt-handler (pkg/hypervisor/kvm/realtime.go, commit d923fdb815cd) takes blanks around an element, and an empty
-// mask for all vCPUs; a mask that it cannot read it finds when the VM has started.
+// badMask says what is wrong with a realtime mask of a guest of so many vCPUs, "" if nothing is. KubeVirt's
+// virt-handler (pkg/hypervisor/kvm/realtime.go, commit d923fdb815cd) accepts blanks around an element, and takes an empty
+// mask for all vCPUs. It reads the mask only when the VM has started.
 func badMask(mask string, vcpus int64) string {
 	if mask == "" {
 		return ""
 	}
-	meant, excluded := map[int64]bool{}, map[int64]bool{}
+	meant := map[int64]bool{}
+	excluded := map[int64]bool{}
 	for _, part := range strings.Split(mask, ",") {
 		match := maskPart.FindStringSubmatch(strings.TrimSpace(part))
 		if match == nil {

@@ -20,7 +20,7 @@ type Quantity struct {
 // it is asked to: an exponent of two billion would take the memory of the machine.
 var quantityShape = regexp.MustCompile(`^[+-]?[0-9.]{1,40}([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$`)
 
-// ParseQuantity reads a quantity as the API server does: blanks around it are passed over.
+// ParseQuantity reads a quantity as the API server does: blanks around it are ignored.
 func ParseQuantity(text string) (Quantity, error) {
 	text = strings.TrimSpace(text)
 	if !quantityShape.MatchString(text) {
@@ -33,7 +33,7 @@ func ParseQuantity(text string) (Quantity, error) {
 	return Quantity{Quantity: q, Text: text}, nil
 }
 
-// MustParseQuantity is ParseQuantity for texts known to be right; it panics on others.
+// MustParseQuantity is ParseQuantity for texts known to be valid; it panics on others.
 func MustParseQuantity(text string) Quantity {
 	q, err := ParseQuantity(text)
 	if err != nil {
@@ -42,20 +42,23 @@ func MustParseQuantity(text string) Quantity {
 	return q
 }
 
+// abbreviated is the length, in characters, beyond which messages shorten a text of the user's.
+const abbreviated = 40
+
 func abbreviate(text string) string {
-	if len(text) > 40 {
-		return text[:40] + "..."
+	if characters := []rune(text); len(characters) > abbreviated {
+		return string(characters[:abbreviated]) + "..."
 	}
 	return text
 }
 
-// given tells whether an amount counts as given: KubeVirt takes 0 for "not given". Negative amounts are
+// given reports whether an amount counts as given: KubeVirt takes 0 for "not given". Negative amounts are
 // given, and refused by rules of their own.
 func given(q *Quantity) bool { return q != nil && q.Sign() != 0 }
 
 func negative(q *Quantity) bool { return q != nil && q.Sign() < 0 }
 
-// Count is the amount rounded up to a whole number; one beyond int64 is the largest int64, where
+// Count is the amount rounded up to a whole number. It saturates at the largest int64, where
 // resource.Quantity's own Value wraps around.
 func (q *Quantity) Count() int64 {
 	if q.Cmp(*resource.NewQuantity(beyondCounting, resource.DecimalSI)) > 0 {
@@ -64,11 +67,11 @@ func (q *Quantity) Count() int64 {
 	return q.Value()
 }
 
-// beyondCounting is more than any machine has of anything, and little enough that its thousandths fit an int64.
+// beyondCounting is more than any machine has of anything, and small enough that its thousandths fit an int64.
 const beyondCounting = math.MaxInt64 / 1000
 
-// whole tells whether q is a whole number. KubeVirt rounds up to thousandths first
-// (vmi-create-admitter.go:898), so that 1999999999n is 2 for it, and wraps around.
+// whole reports whether q is a whole number of CPUs. KubeVirt rounds up to thousandths first
+// (vmi-create-admitter.go:898), so that 1999999999n is 2, and its arithmetic wraps around.
 func whole(q *Quantity, strictness Strictness) bool {
 	if strictness == KubeVirt {
 		return q.Value()*1000 == q.MilliValue()
@@ -76,13 +79,20 @@ func whole(q *Quantity, strictness Strictness) bool {
 	if q.Count() == math.MaxInt64 {
 		return true // refused for being too many, whatever its fraction
 	}
+	if strictness == Standard {
+		return q.Value()*1000 == q.MilliValue()
+	}
 	return q.Cmp(*resource.NewQuantity(q.Value(), resource.DecimalSI)) == 0
 }
 
-// equal compares two amounts. KubeVirt rounds both up to whole numbers first (:827, :883).
+// equal compares two amounts. Only Strict compares them exactly; KubeVirt rounds both up to whole numbers
+// first (vmi-create-admitter.go:827, :883).
 func equal(a, b *Quantity, strictness Strictness) bool {
-	if strictness == KubeVirt {
+	switch {
+	case strictness == KubeVirt:
 		return a.Value() == b.Value()
+	case strictness == Strict, a.Count() == math.MaxInt64, b.Count() == math.MaxInt64:
+		return a.Cmp(b.Quantity) == 0
 	}
-	return a.Cmp(b.Quantity) == 0
+	return a.Count() == b.Count()
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// reader walks decoded JSON and collects what is wrong, by path.
+// reader walks decoded JSON and collects what is wrong, with its path.
 type reader struct{ problems []string }
 
 func (r *reader) fail(path, format string, args ...any) {
@@ -40,8 +40,8 @@ func (n node) at(field string) node {
 	return child
 }
 
-// isObject tells whether there is an object here. Anything else than an object or nothing is a problem,
-// which is told once.
+// isObject reports whether there is an object here. Anything else than an object or nothing is a problem,
+// which is noted once.
 func (n node) isObject() bool {
 	_, ok := n.value.(map[string]any)
 	if !ok && n.value != nil {
@@ -71,6 +71,15 @@ func (n node) text() string {
 		n.r.fail(n.path, "must be a string")
 	}
 	return text
+}
+
+// optionalText is the text, nil where there is none.
+func (n node) optionalText() *string {
+	if n.value == nil {
+		return nil
+	}
+	text := n.text()
+	return &text
 }
 
 func (n node) boolean() bool {
@@ -106,8 +115,8 @@ func (n node) number() (text string, ok bool) {
 	return "", false
 }
 
-// count reads a whole number of sockets, cores, threads. The largest is that of KubeVirt's CRD, whose fields
-// have format int32 under the Go type uint32.
+// count reads a whole number of sockets, cores or threads. The largest is that of KubeVirt's CRD, whose fields
+// have format int32 although their Go type is uint32.
 func (n node) count() uint32 {
 	if n.value == nil {
 		return 0
@@ -145,8 +154,8 @@ func (n node) quantity() *Quantity {
 	return &quantity
 }
 
-// refuseMisspelled refuses a field that differs from the right one in capitals only: the API server
-// would drop it without a word, and the VM would run without what its user asked. Instancetypes spell
+// refuseMisspelled refuses a field that differs from the right one in capitals only. The API server would
+// drop it without a message, and the VM would run without what its user asked. Instancetypes spell
 // dedicatedCPUPlacement, VMIs dedicatedCpuPlacement.
 func (n node) refuseMisspelled(right string) {
 	object, _ := n.value.(map[string]any)

@@ -11,38 +11,53 @@ import (
 const maxVCPUs = cpuset.MaxCPUs
 
 // rules is the table, in the order in which findings are given.
-var rules = slices.Concat(cpuRules, memoryRules, topologyRules)
+var rules = slices.Concat(cpuRules, memoryRules, topologyRules, instancetypeRules)
 
 // request is a VMI as the rules look at it.
 type request struct {
-	strictness       Strictness
-	cluster          Cluster
-	kind             string
-	dedicated        bool
-	vcpus            int64
-	counted          int64 // vcpus, in KubeVirt's arithmetic where its verdict is asked
-	architecture     string
-	cpu              CPU
-	memory           Memory
-	pageSize         int64 // in bytes; 0 where there are no huge pages or the size is not an amount
-	requests, limits Amounts
-	overcommit       bool
-	ioPolicy         *string
-	ioThreads        uint32
-	annotations      map[string]string
+	strictness   Strictness
+	cluster      Cluster
+	kind         string
+	filledIn     bool // KubeVirt fills in defaults before it judges objects of this kind
+	dedicated    bool
+	vcpus        int64
+	counted      int64 // vcpus, in KubeVirt's own arithmetic where its verdict is asked
+	podCPUs      int64
+	architecture string
+	cpu          CPU
+	memory       Memory
+	pageSize     int64 // in bytes; 0 where there are no huge pages or the size is not an amount
+	requests     Amounts
+	limits       Amounts
+	overcommit   bool
+	ioPolicy     *string
+	ioThreads    uint32
+	annotations  map[string]string
 }
 
 func newRequest(v *VMI, strictness Strictness) *request {
 	domain := v.Spec.Domain
 	r := &request{
-		strictness: strictness, kind: v.Kind, dedicated: v.Dedicated(), vcpus: v.VCPUs(), architecture: v.Spec.Architecture,
-		cpu: domain.CPU, memory: domain.Memory, requests: domain.Resources.Requests, limits: domain.Resources.Limits,
-		overcommit: domain.Resources.OvercommitGuestOverhead, ioPolicy: domain.IOThreadsPolicy, annotations: v.Annotations,
+		strictness:   strictness,
+		kind:         v.Kind,
+		filledIn:     v.defaulted(),
+		dedicated:    v.Dedicated(),
+		vcpus:        v.VCPUs(),
+		podCPUs:      v.PodCPUs(),
+		architecture: v.Spec.Architecture,
+		cpu:          domain.CPU,
+		memory:       domain.Memory,
+		requests:     domain.Resources.Requests,
+		limits:       domain.Resources.Limits,
+		overcommit:   domain.Resources.OvercommitGuestOverhead,
+		ioPolicy:     domain.IOThreadsPolicy,
+		annotations:  v.Annotations,
 	}
-	if r.counted = r.vcpus; strictness == KubeVirt {
+	r.counted = r.vcpus
+	if strictness == KubeVirt {
 		r.counted = v.vcpusOfKubeVirt()
 	}
-	// No blanks here: this is not a quantity by KubeVirt's schema, but a text that it parses itself.
+	// No blanks here: by KubeVirt's schema this is a plain text, which KubeVirt parses itself.
 	if pages := r.memory.Hugepages; pages != nil && pages.PageSize == strings.TrimSpace(pages.PageSize) {
 		if page, err := ParseQuantity(pages.PageSize); err == nil {
 			r.pageSize = page.Count()
@@ -54,13 +69,13 @@ func newRequest(v *VMI, strictness Strictness) *request {
 	return r
 }
 
-// memoryMissing: of a VM without dedicated CPUs KubeVirt takes any guest memory for given, even 0 (:1229).
+// memoryMissing reports whether no memory is given. For a VM without dedicated CPUs, KubeVirt accepts any guest memory, even 0 (:1229).
 func (r *request) memoryMissing() bool {
 	guest := given(r.memory.Guest) || r.strictness == KubeVirt && !r.dedicated && r.memory.Guest != nil
 	return !given(r.requests.Memory) && !given(r.limits.Memory) && !guest && r.memory.Hugepages == nil
 }
 
-// positive tells whether an amount is above 0. KubeVirt asks after rounding up.
+// positive reports whether an amount is above 0. KubeVirt asks after rounding up.
 func (r *request) positive(q *Quantity) bool {
 	if q != nil && r.strictness == KubeVirt {
 		return q.Value() > 0
@@ -68,7 +83,7 @@ func (r *request) positive(q *Quantity) bool {
 	return q != nil && q.Sign() > 0
 }
 
-// negativeCPU tells whether an amount of CPU is below 0. KubeVirt asks for thousandths.
+// negativeCPU reports whether an amount of CPU is below 0. KubeVirt asks after rounding up to thousandths.
 func (r *request) negativeCPU(q *Quantity) bool {
 	if q != nil && r.strictness == KubeVirt {
 		return q.MilliValue() < 0
@@ -76,7 +91,7 @@ func (r *request) negativeCPU(q *Quantity) bool {
 	return negative(q)
 }
 
-// above tells whether an amount of CPU is more than another, in thousandths for KubeVirt.
+// above reports whether an amount of CPU is more than another, in thousandths for KubeVirt.
 func (r *request) above(q, limit *Quantity) bool {
 	if r.strictness == KubeVirt {
 		return q.MilliValue() > limit.MilliValue()
@@ -95,37 +110,50 @@ func (r *request) cpuName() string {
 	return "requests.cpu"
 }
 
-// cpuGivenTwice: KubeVirt refuses a topology beside an amount when neither request nor limit agrees with
-// it; Strict refuses both given in any case.
-func (r *request) cpuGivenTwice() bool {
-	if r.strictness == KubeVirt {
-		return r.bothGiven() && !r.cpuAgrees()
-	}
-	return r.bothGiven() && !r.cpuDefaulted()
+// cpuMissing reports whether neither the topology nor an amount gives a number of CPUs.
+func (r *request) cpuMissing() bool {
+	return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.counted == 0
 }
 
-func (r *request) bothGiven() bool {
+// cpuGivenTwice reports whether both the topology and an amount give a number of CPUs.
+func (r *request) cpuGivenTwice() bool {
 	return r.dedicated && r.counted > 0 && (r.positive(r.requests.CPU) || r.positive(r.limits.CPU))
 }
 
+// cpuAgrees reports whether the request or the limit, rounded up, is the number of CPUs of the topology.
 func (r *request) cpuAgrees() bool {
-	agrees := func(q *Quantity) bool { return q != nil && q.Value() == r.counted }
+	agrees := func(q *Quantity) bool {
+		switch {
+		case q == nil:
+			return false
+		case r.strictness == KubeVirt:
+			return q.Value() == r.counted
+		default:
+			return q.Count() == r.counted
+		}
+	}
 	return agrees(r.requests.CPU) || agrees(r.limits.CPU)
 }
 
-// cpuDefaulted tells whether the topology stands in the very form in which KubeVirt's defaulting writes an
-// amount down: nobody can tell then whether a user or KubeVirt wrote it.
+// cpuDefaulted reports whether the topology has the very form in which KubeVirt's defaulting writes an amount
+// down. Nobody can tell then whether the user or KubeVirt wrote it.
 func (r *request) cpuDefaulted() bool {
 	return r.cpu.Cores == 1 && r.cpu.Threads == 1 && int64(r.cpu.Sockets) == r.cpuAmount().Count()
 }
 
-// differ tells whether two amounts are both given and not equal.
+// cpuCopied reports whether the CPU request is equal to the limit, as KubeVirt's defaulting makes it.
+func (r *request) cpuCopied() bool {
+	return r.requests.CPU != nil && r.limits.CPU != nil && r.requests.CPU.Cmp(r.limits.CPU.Quantity) == 0
+}
+
+// differ reports whether two amounts are both given and not equal.
 func (r *request) differ(a, b *Quantity) bool {
 	return r.positive(a) && r.positive(b) && !equal(a, b, r.strictness)
 }
 
-func (r *request) guestAboveLimits() bool {
-	return r.positive(r.limits.Memory) && r.memory.Guest != nil && r.memory.Guest.Cmp(r.limits.Memory.Quantity) > 0
+// guestAbove reports whether the guest's memory is more than an amount that is given.
+func (r *request) guestAbove(amount *Quantity) bool {
+	return r.positive(amount) && r.memory.Guest != nil && r.memory.Guest.Cmp(amount.Quantity) > 0
 }
 
 // paged is the memory that huge pages must hold (vmi-create-admitter.go:1070).
@@ -139,7 +167,7 @@ func (r *request) numaPassthrough() bool {
 
 func (r *request) ioPool() bool { return r.ioPolicy != nil && *r.ioPolicy == SupplementalPool }
 
-// evenParity tells whether the emulator's CPUs are to make the total even.
+// evenParity reports whether the emulator's CPUs are to make the total even.
 func (r *request) evenParity() bool {
 	_, asked := r.annotations[EvenParityAnnotation]
 	return asked && r.dedicated && r.cpu.IsolateEmulatorThread

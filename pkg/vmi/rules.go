@@ -8,20 +8,20 @@ import (
 
 // rule is one row of the table.
 type rule struct {
-	id      string
-	field   string // from spec of a VMI, or spec.template.spec of a VirtualMachine, or beside it in metadata
+	id string
+	// field is the path from spec of a VMI, or from spec of its template. It starts with "metadata." for a field beside spec.
+	field   string
 	level   level
 	broken  func(r *request) bool
 	message func(r *request) string
-	// from tells where the rule comes from: a line of KubeVirt's
-	// pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go (commit d923fdb815cd) where
-	// only a number stands.
+	// from says where the rule comes from. A line number alone is one of KubeVirt's
+	// pkg/virt-api/webhooks/validating-webhook/admitters/vmi-create-admitter.go (commit d923fdb815cd).
 	from string
-	// instancetype tells of the rules for VMs whose sizes stand in an instancetype; no others apply to those.
+	// instancetype marks the rules for VMs with an instancetype. No other rules apply to those.
 	instancetype bool
 }
 
-// path is the field from the VMI, or the template, on.
+// path is the field's path from the VMI, or from the template.
 func (r rule) path() string {
 	if strings.HasPrefix(r.field, "metadata.") {
 		return r.field
@@ -29,21 +29,30 @@ func (r rule) path() string {
 	return "spec." + r.field
 }
 
-// level tells what a broken rule means.
+// level says what a broken rule means.
 type level int
 
 const (
-	refuses level = iota // an error under either strictness
-	strict               // an error under Strict, a warning under KubeVirt, which lets it pass
-	warns                // a warning under either
+	refuses level = iota // KubeVirt refuses the VM: an error under every strictness
+	never                // KubeVirt accepts it, and it never starts or never gets exclusive CPUs: a warning under KubeVirt only
+	risky                // it starts, and is killed later: an error for its author, but not under KubeVirt
+	letter               // it works, against the letter of KubeVirt's user guide: an error under Strict only
+	warns                // a warning under every strictness
 )
 
 func (l level) severity(strictness Strictness) Severity {
-	if l == warns || l == strict && strictness == KubeVirt {
-		return Warning
+	switch {
+	case l == refuses,
+		l == never && strictness != KubeVirt,
+		l == risky && strictness != KubeVirt,
+		l == letter && strictness == Strict:
+		return Error
 	}
-	return Error
+	return Warning
 }
+
+// starts reports whether a VM that breaks such a rule runs all the same.
+func (l level) starts() bool { return l == risky || l == letter || l == warns }
 
 // cpuRules are the rows of the table about the number of CPUs. Two of KubeVirt's rules have no row:
 //
@@ -57,22 +66,26 @@ var cpuRules = []rule{
 		message: text("no memory is given; set limits.memory, for example 2Gi"),
 	},
 	{
-		id: "cpu-missing", field: "domain.cpu.cores", from: ":842",
-		broken: func(r *request) bool {
-			return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.counted == 0
-		},
+		id: "cpu-missing", field: "domain.cpu.cores",
+		from:    ":842, which only sees templates of replica sets and pools before defaulting, and a product that wraps around to 0",
+		broken:  func(r *request) bool { return r.cpuMissing() && (r.vcpus > 0 || !r.filledIn) },
 		message: text("no number of CPUs is given; set cpu.cores, or limits.cpu, to a whole number"),
 	},
 	{
+		id: "cpu-one-by-default", field: "domain.cpu.cores", level: warns, from: "defaults.go:285: without a number of CPUs, KubeVirt makes it 1",
+		broken:  func(r *request) bool { return r.cpuMissing() && r.vcpus == 0 && r.filledIn },
+		message: text("no number of CPUs is given, so the guest gets 1 vCPU; set cpu.cores, or limits.cpu, to a whole number"),
+	},
+	{
 		id: "cpu-given-twice", field: "domain.resources", from: ":810",
-		broken: func(r *request) bool { return r.cpuGivenTwice() },
+		broken: func(r *request) bool { return r.cpuGivenTwice() && !r.cpuAgrees() },
 		message: func(r *request) string {
 			return fmt.Sprintf("cpu.sockets x cores x threads = %d and %s = %s both give the number of CPUs; remove one of the two",
 				r.vcpus, r.cpuName(), r.cpuAmount().Text)
 		},
 	},
 	{
-		id: "vcpus-too-many", field: "domain.cpu", level: strict, from: "pkg/cpuset: no machine has as many CPUs",
+		id: "vcpus-too-many", field: "domain.cpu", level: never, from: "pkg/cpuset: no machine has as many CPUs",
 		broken: func(r *request) bool {
 			amount := r.cpuAmount()
 			return r.vcpus > maxVCPUs || r.dedicated && amount != nil && amount.Count() > maxVCPUs
@@ -83,26 +96,25 @@ var cpuRules = []rule{
 	},
 	{
 		id: "sockets-too-many", field: "domain.cpu.sockets",
-		from:    "the CRD's schema, which judges the sockets that defaulting made of an amount: format int32",
+		from:    "the CRD's schema (format int32), which sees the sockets that defaulting made of an amount",
 		broken:  func(r *request) bool { return r.cpu.Sockets > math.MaxInt32 && r.positive(r.cpuAmount()) },
 		message: text("the amount of CPU makes more sockets than can be written down; ask for fewer CPUs"),
 	},
 	{
-		id: "cpu-given-twice-alike", field: "domain.resources", level: warns,
-		from: ":810 lets it pass though KubeVirt's own documentation forbids it; Strict refuses it as cpu-given-twice",
-		broken: func(r *request) bool {
-			return r.strictness == KubeVirt && r.bothGiven() && r.cpuAgrees() && !r.cpuDefaulted()
-		},
+		id: "cpu-given-twice-alike", field: "domain.resources", level: letter,
+		from:   ":810 accepts it, and KubeVirt's user guide forbids it",
+		broken: func(r *request) bool { return r.cpuGivenTwice() && r.cpuAgrees() && !r.cpuDefaulted() },
 		message: func(r *request) string {
-			return fmt.Sprintf("cpu.sockets x cores x threads and %s both give the number of CPUs, %d; remove one of the two", r.cpuName(), r.counted)
+			return fmt.Sprintf("cpu.sockets x cores x threads and %s both give the number of CPUs, %d; one of the two is enough", r.cpuName(), r.counted)
 		},
 	},
 
-	// Amounts of CPU.
+	// Amounts of CPU. KubeVirt copies limits.cpu to requests.cpu where that is missing (defaults.go:262), so what is equal to the
+	// limit is not reported a second time.
 	{
 		id: "cpu-requests-whole", field: "domain.resources.requests.cpu", from: ":910",
 		broken: func(r *request) bool {
-			return r.dedicated && r.positive(r.requests.CPU) && !whole(r.requests.CPU, r.strictness)
+			return r.dedicated && !r.cpuCopied() && r.positive(r.requests.CPU) && !whole(r.requests.CPU, r.strictness)
 		},
 		message: func(r *request) string { return notWhole(r.requests.CPU) },
 	},
@@ -120,7 +132,7 @@ var cpuRules = []rule{
 	},
 	{
 		id: "cpu-requests-negative", field: "domain.resources.requests.cpu", from: ":988",
-		broken:  func(r *request) bool { return r.negativeCPU(r.requests.CPU) },
+		broken:  func(r *request) bool { return !r.cpuCopied() && r.negativeCPU(r.requests.CPU) },
 		message: func(r *request) string { return isNegative(r.requests.CPU) },
 	},
 	{

@@ -20,22 +20,33 @@ var memoryRules = []rule{
 		message: func(r *request) string { return isNegative(r.limits.Memory) },
 	},
 	{
-		id: "memory-guest-negative", field: "domain.memory.guest", level: strict,
+		id: "memory-guest-negative", field: "domain.memory.guest", level: never,
 		from:    "recorded: KubeVirt accepts it and makes a Burstable pod, which never gets exclusive CPUs",
 		broken:  func(r *request) bool { return r.dedicated && negative(r.memory.Guest) },
 		message: func(r *request) string { return isNegative(r.memory.Guest) },
 	},
 	{
-		id: "memory-guest-above-limits", field: "domain.memory.guest", level: strict,
+		id: "memory-guest-above-limits", field: "domain.memory.guest", level: risky,
 		from: "KubeVirt accepts it, and the guest is killed once it uses what it was given",
 		broken: func(r *request) bool {
-			return r.dedicated && !r.cluster.Staged && r.guestAboveLimits()
+			return r.dedicated && !r.cluster.Staged && r.guestAbove(r.limits.Memory)
 		},
 		message: func(r *request) string { return above(r.memory.Guest, "limits.memory", r.limits.Memory) },
 	},
 	{
+		id: "memory-guest-above-requests", field: "domain.memory.guest", level: risky,
+		from: "renderresources.go WithCPUPinning: the pod's memory limit is made equal to its request",
+		broken: func(r *request) bool {
+			return r.dedicated && !r.positive(r.limits.Memory) && r.guestAbove(r.requests.Memory)
+		},
+		message: func(r *request) string {
+			return fmt.Sprintf("%s is more than requests.memory = %s, which becomes the limit too, and the guest is killed once it uses more; "+
+				"raise the request or lower this", r.memory.Guest.Text, r.requests.Memory.Text)
+		},
+	},
+	{
 		id: "memory-guest-above-limits-staged", field: "domain.memory.guest", from: ":1028, under vmRolloutStrategy Stage",
-		broken:  func(r *request) bool { return r.cluster.Staged && r.guestAboveLimits() },
+		broken:  func(r *request) bool { return r.cluster.Staged && r.guestAbove(r.limits.Memory) },
 		message: func(r *request) string { return above(r.memory.Guest, "limits.memory", r.limits.Memory) },
 	},
 	{
@@ -56,7 +67,7 @@ var memoryRules = []rule{
 		id: "hugepages-page-size", field: "domain.memory.hugepages.pageSize",
 		from: ":1058; 0 crashes KubeVirt's webhook, which takes a negative size for a good one",
 		broken: func(r *request) bool {
-			return r.memory.Hugepages != nil && (r.pageSize == 0 || r.pageSize < 0 && r.strictness == Strict)
+			return r.memory.Hugepages != nil && (r.pageSize == 0 || r.pageSize < 0 && r.strictness != KubeVirt)
 		},
 		message: text("is not the size of a page; write a size that the node offers, for example 2Mi or 1Gi"),
 	},
@@ -68,15 +79,15 @@ var memoryRules = []rule{
 		},
 	},
 	{
-		id: "memory-overhead-overcommitted", field: "domain.resources.overcommitGuestOverhead", level: strict,
+		id: "memory-overhead-overcommitted", field: "domain.resources.overcommitGuestOverhead", level: never,
 		from:    "pkg/virt-controller/services/renderresources.go WithMemoryOverhead: the pod's memory request is less than its limit",
 		broken:  func(r *request) bool { return r.dedicated && r.overcommit },
-		message: text("the pod would not be Guaranteed, so that the VM never gets dedicated CPUs; remove it"),
+		message: text("the pod would not be Guaranteed, and only Guaranteed pods get exclusive CPUs; remove it"),
 	},
 	{
 		id: "memory-hotplug-with-realtime-or-numa", field: "domain.memory.maxGuest", from: "pkg/liveupdate/memory/memory.go:57",
 		broken: func(r *request) bool {
-			return r.kind == KindVM && r.memory.MaxGuest != nil && (r.cpu.Realtime != nil || r.numaPassthrough())
+			return (r.kind == KindVM || r.kind == KindPool) && r.memory.MaxGuest != nil && (r.cpu.Realtime != nil || r.numaPassthrough())
 		},
 		message: text("memory cannot be plugged into a guest with realtime or guestMappingPassthrough; remove maxGuest"),
 	},

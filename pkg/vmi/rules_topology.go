@@ -106,7 +106,28 @@ var topologyRules = []rule{
 		},
 	},
 	{
-		id: "parity-pool-clash", field: "domain.ioThreads.supplementalPoolThreadCount", level: strict,
+		id: "iothreads-pool-isolated", field: "domain.cpu.isolateEmulatorThread", level: warns,
+		from: "pkg/hypervisor/kvm/runtime.go moves all threads but the vCPUs' into the cgroup housekeeping, which has the emulator's CPUs only",
+		broken: func(r *request) bool {
+			return r.dedicated && r.ioPool() && r.ioThreads > 0 && r.cpu.IsolateEmulatorThread
+		},
+		message: text("KubeVirt confines the IO threads to the emulator's CPUs, and the CPUs reserved for them stay idle; " +
+			"use either isolateEmulatorThread or supplementalPool"),
+	},
+	{
+		id: "cpus-odd", field: "domain.cpu", level: warns,
+		from: "kubelet option full-pcpus-only (cpumanager/policy_static.go validateSMTAlignment): an odd number never fits whole cores of 2",
+		broken: func(r *request) bool {
+			return r.dedicated && r.cpu.IsolateEmulatorThread && r.podCPUs%2 == 1
+		},
+		message: func(r *request) string {
+			return fmt.Sprintf("the launcher pod asks for %d CPUs, one of them for the emulator, and nodes that grant whole cores of 2 "+
+				"(full-pcpus-only) never take an odd number; ask for one vCPU more or fewer, or set the annotation %s",
+				r.podCPUs, EvenParityAnnotation)
+		},
+	},
+	{
+		id: "parity-pool-clash", field: "domain.ioThreads.supplementalPoolThreadCount", level: never,
 		from: "template.go:1643 counts the threads twice, virtwrap/converter/vcpu/vcpu.go:529 once: " +
 			"the pod gets 1 emulator CPU, the launcher wants 2",
 		broken: func(r *request) bool { return r.evenParity() && r.ioPool() && r.ioThreads%2 == 1 && r.vcpus%2 == 1 },
@@ -134,11 +155,29 @@ var topologyRules = []rule{
 		},
 		message: text(HookSidecarsAnnotation + " needs the feature gate Sidecar, which is off in this cluster; turn it on in the KubeVirt object"),
 	},
+}
+
+// instancetypeRules are the rows about VMs with an instancetype, for what KubeVirt refuses whatever the instancetype is.
+var instancetypeRules = []rule{
 	{
-		id: "instancetype-sizes", field: "domain.cpu", instancetype: true, from: "pkg/instancetype/apply/cpu.go:110",
+		id: "instancetype-sizes", field: "domain.cpu", instancetype: true, from: "pkg/instancetype/apply/cpu.go validateCPU",
 		broken: func(r *request) bool { return len(r.sizes()) > 0 },
 		message: func(r *request) string {
 			return strings.Join(r.sizes(), ", ") + " beside an instancetype, which gives the number of CPUs; remove one of the two"
 		},
 	},
+	besideInstancetype("instancetype-memory-guest", "domain.memory.guest", func(r *request) *Quantity { return r.memory.Guest }),
+	besideInstancetype("instancetype-memory-requests", "domain.resources.requests.memory", func(r *request) *Quantity { return r.requests.Memory }),
+	besideInstancetype("instancetype-memory-limits", "domain.resources.limits.memory", func(r *request) *Quantity { return r.limits.Memory }),
+}
+
+// besideInstancetype is the rule for an amount of memory that a VM must not give beside an instancetype.
+func besideInstancetype(id, field string, amount func(*request) *Quantity) rule {
+	return rule{
+		id: id, field: field, instancetype: true, from: "pkg/instancetype/apply/memory.go validateMemory",
+		broken: func(r *request) bool { return amount(r) != nil },
+		message: func(r *request) string {
+			return amount(r).Text + " beside an instancetype, which gives the memory; remove one of the two"
+		},
+	}
 }

@@ -1,35 +1,41 @@
-// Package vmi reads what a virtual machine asks for: the few fields of a VirtualMachineInstance (VMI), or
-// of a VirtualMachine's template, that decide how many CPUs it gets and whether they are its own.
+// Package vmi reads what a virtual machine asks for: the few fields of a VirtualMachineInstance (VMI) that decide
+// how many CPUs it gets and whether they are its own. A VirtualMachine, a VirtualMachineInstanceReplicaSet and a
+// VirtualMachinePool hold a template for VMIs, and are read for that.
 //
 // KubeVirt's own API module is not used: corepin works without KubeVirt installed, and needs thirty
-// fields of several thousand. Fields that are not listed here are passed over; fields that are listed must have
+// fields of several thousand. Fields that are not listed here are ignored. Fields that are listed must have
 // their type, so that a misread size never becomes a VM of another size. Malformed input is an error
 // with the field's path, never a panic.
 //
-// Check applies one table of rules (rules.go). What a VM's verdict depends on besides the VM is read too, where it
-// is at hand: the instancetype that gives its sizes (instancetype.go) and the settings of the cluster (cluster.go).
-// The same table stands, in CEL, in
-// manifests/admission; test/conformance/kubevirt holds both against each other and against KubeVirt's
-// recorded behaviour.
+// Check applies one table of rules (rules.go). Each rule has a level, and the strictness decides which levels refuse a
+// VM. The verdict also depends on objects beside the VM, which are read too: its instancetype and preference
+// (instancetype.go, preference.go) and the settings of the cluster (cluster.go).
+//
+// Who is refused: the author of a new object. A VM that exists is refused only where it would not run anyway (Hopeless).
+// The policy in manifests/admission applies the same table, written in CEL. test/conformance/kubevirt compares both
+// with each other and with KubeVirt's recorded behaviour.
 package vmi
 
 import "k8s.io/apimachinery/pkg/types"
 
-// VMI is the part of a VirtualMachineInstance that corepin reads. Of a VirtualMachine it is the template.
+// VMI is the part of a VirtualMachineInstance that corepin reads, or of an object's template for VMIs.
 type VMI struct {
-	// Kind is VirtualMachineInstance or VirtualMachine: where the fields stand in the user's YAML.
+	// Kind is that of the object that was read, one of those that IsKind knows.
 	Kind string
-	// APIVersion is one of kubevirt.io/v1, kubevirt.io/v1alpha3 and kubevirt.io/v1alpha2.
+	// APIVersion is that of the object that was read, for example kubevirt.io/v1.
 	APIVersion string
-	// Name, Namespace and UID are those of the object that was read, VMI or VirtualMachine.
-	Name, Namespace string
-	UID             types.UID
+	// Name, Namespace and UID are those of the object that was read.
+	Name      string
+	Namespace string
+	UID       types.UID
 	// Labels and Annotations are the VMI's, or those of the template.
-	Labels, Annotations map[string]string
-	// Instancetype is what a VirtualMachine takes its sizes from, so that what stands here is not the whole
-	// request; nil where it does not.
-	Instancetype *InstancetypeName
-	Spec         Spec
+	Labels      map[string]string
+	Annotations map[string]string
+	// Instancetype names the object that gives a VirtualMachine its sizes. Spec is then not the whole request.
+	Instancetype *Reference
+	// Preference names the object that fills in what the VirtualMachine leaves open.
+	Preference *Reference
+	Spec       Spec
 }
 
 // Spec is the part of spec (of a VirtualMachine: spec.template.spec) that corepin reads.
@@ -136,14 +142,17 @@ const (
 	AutoIOThreads = "auto"
 )
 
-// Dedicated tells whether the VM asks for CPUs of its own.
+// Dedicated reports whether the VM asks for CPUs of its own.
 func (v *VMI) Dedicated() bool { return v.Spec.Domain.CPU.DedicatedCPUPlacement }
 
 // Compact is v without what no rule and no placement depends on: labels, node selector, scheduler, and
-// annotations that mean nothing for CPUs. It is for keeping many.
+// annotations that mean nothing for CPUs. It saves memory where many VMIs are kept.
 func (v *VMI) Compact() *VMI {
 	kept := *v
-	kept.Labels, kept.Annotations, kept.Spec.NodeSelector, kept.Spec.SchedulerName = nil, nil, nil, ""
+	kept.Labels = nil
+	kept.Annotations = nil
+	kept.Spec.NodeSelector = nil
+	kept.Spec.SchedulerName = ""
 	if parity, asked := v.Annotations[EvenParityAnnotation]; asked {
 		kept.Annotations = map[string]string{EvenParityAnnotation: parity}
 	}

@@ -10,7 +10,7 @@
 //	    scoreRange: 5
 //	    nodesWithoutExactReport: Estimate
 //	    cpuManagerNodes: Required
-//	    strictness: Strict
+//	    strictness: Standard
 //	    otherPods: Predict
 //
 // Every field is optional, and so are the args; those above are the defaults. The args are read strictly. A field that

@@ -39,9 +39,10 @@ type DedicatedCPUArgs struct {
 	// kubevirt.io/cpumanager=true. Default: Required.
 	CPUManagerNodes LabelPolicy `json:"cpuManagerNodes,omitempty"`
 
-	// Strictness says which VMs are refused: those that break a rule of corepin (Strict), or only those that
-	// KubeVirt itself refuses (KubeVirt). kubectl corepin check and the policy in manifests/admission have the same
-	// setting. Default: Strict.
+	// Strictness says which VMs are refused. Standard refuses what KubeVirt refuses and what could never run with
+	// exclusive CPUs. Strict also refuses sidecars that take exclusive CPUs. KubeVirt refuses only what KubeVirt itself
+	// refuses. A VM that would run is never refused here by Standard or KubeVirt. kubectl-corepin check and the
+	// policy in manifests/admission have the same three. Default: Standard.
 	Strictness vmi.Strictness `json:"strictness,omitempty"`
 
 	// OtherPods says how pods of no VM are treated that ask for exclusive CPUs: Guaranteed pods with a whole number of

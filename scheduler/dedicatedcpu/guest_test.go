@@ -63,9 +63,11 @@ func TestPreFilterJudgesTheVMI(t *testing.T) {
 		"every broken rule is told, with the fix": {
 			domain: "{cpu: {cores: 2, " + dedicated + "}, resources: {limits: {cpu: 1500m}}}", pod: launcherPod("p", "2", ofVMI),
 			want:        fwk.UnschedulableAndUnresolvable,
-			wantMessage: []string{"the VM is inconsistent", "spec.domain.resources.limits.memory: no memory is given; set limits.memory", "remove one of the two", "1500m is not a whole number"},
+			wantMessage: []string{"the VM is inconsistent", "spec.domain.resources.limits.memory: no memory is given; set limits.memory", "1500m is not a whole number"},
 		},
-		"given twice, equal":                  {domain: "{cpu: {cores: 2, " + dedicated + "}, " + memory + ", resources: {limits: {cpu: 2}}}", pod: launcherPod("p", "2", ofVMI), want: fwk.UnschedulableAndUnresolvable, wantMessage: []string{"remove one of the two"}},
+		"given twice, equal":                  {domain: "{cpu: {cores: 2, " + dedicated + "}, " + memory + ", resources: {limits: {cpu: 2}}}", pod: launcherPod("p", "2", ofVMI)},
+		"given twice, equal, Strict":          {domain: "{cpu: {cores: 2, " + dedicated + "}, " + memory + ", resources: {limits: {cpu: 2}}}", pod: launcherPod("p", "2", ofVMI), strictness: vmi.Strict},
+		"given twice, two numbers":            {domain: "{cpu: {cores: 2, " + dedicated + "}, " + memory + ", resources: {limits: {cpu: 3}}}", pod: launcherPod("p", "2", ofVMI), want: fwk.UnschedulableAndUnresolvable, wantMessage: []string{"remove one of the two"}},
 		"given twice, equal, KubeVirt's word": {domain: "{cpu: {cores: 2, " + dedicated + "}, " + memory + ", resources: {limits: {cpu: 2}}}", pod: launcherPod("p", "2", ofVMI), strictness: vmi.KubeVirt},
 		"a field has not its type":            {domain: "{cpu: {cores: two, " + dedicated + "}, " + memory + "}", pod: launcherPod("p", "2", ofVMI), want: fwk.UnschedulableAndUnresolvable, wantMessage: []string{"spec.domain.cpu.cores: must be a whole number"}},
 		"the pod is of an older VMI":          {domain: "{cpu: {cores: 2, " + dedicated + "}}", pod: launcherPod("p", "2", ofOlderVMI)},
@@ -239,7 +241,7 @@ func allocatable(node *framework.NodeInfo, cpus string) {
 // not hold it is refused all the same.
 func TestMigrationTargets(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
-	b.vmi(t, "{cpu: {cores: 4, "+dedicated+"}, memory: {guest: 1Gi}, resources: {limits: {cpu: 4}}}")
+	b.vmi(t, "{cpu: {cores: 4, "+dedicated+"}, memory: {guest: 1Gi}, resources: {limits: {cpu: 3}}}")
 	target := func(pod *corev1.Pod) { pod.Labels["kubevirt.io/migrationJobUID"] = "m" }
 	for _, pod := range []*corev1.Pod{launcherPod("source", "2", ofVMI, running), launcherPod("target", "4", ofVMI, target)} {
 		if err := b.podLister.Add(pod); err != nil {

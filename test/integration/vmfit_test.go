@@ -53,16 +53,16 @@ var _ = ginkgo.Describe("The VM behind a launcher pod", ginkgo.Ordered, func() {
 	})
 
 	ginkgo.It("is refused with all that is wrong, and tried again when that is mended", func(ctx context.Context) {
-		binding, err := manifests.FS.ReadFile("admission/binding.yaml")
+		binding, err := manifests.FS.ReadFile("admission/refuse/binding.yaml")
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		_, err = bed.Kubectl(ctx, "delete", "validatingadmissionpolicybinding", "dedicated-cpu.corepin.dev")
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		applyVMI(ctx, bed, "twice", "flat", "{cores: 2, dedicatedCpuPlacement: true}", "{limits: {cpu: 2}}")
+		applyVMI(ctx, bed, "twice", "flat", "{cores: 2, dedicatedCpuPlacement: true}", "{limits: {cpu: 4}}")
 		gomega.Expect(bed.Apply(ctx, binding)).To(gomega.Succeed())
 
 		name := podOf(ctx, bed, "twice")
 		const told = "the VM is inconsistent, and no node is looked at: spec.domain.resources: cpu.sockets x cores x threads = 2 and " +
-			"limits.cpu = 2 both give the number of CPUs; remove one of the two"
+			"limits.cpu = 4 both give the number of CPUs; remove one of the two"
 		ginkgo.AddReportEntry("events of the pod", described(ctx, bed, name, told))
 		pod, err := bed.Client().CoreV1().Pods(testbed.VMNamespace).Get(ctx, name, metav1.GetOptions{})
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())

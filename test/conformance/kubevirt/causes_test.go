@@ -18,7 +18,7 @@ var causeRules = []struct {
 }{
 	{"", "no memory requested", []string{"memory-missing"}},
 	{"spec.domain.resources.limits.memory", "should be provided", []string{"memory-missing"}},
-	{"spec.domain.resources.requests.cpu", "must be an interger", []string{"cpu-requests-whole"}},
+	{"spec.domain.resources.requests.cpu", "must be an interger", []string{"cpu-requests-whole", "cpu-limits-whole"}},
 	{"spec.domain.resources.limits.cpu", "must be an interger", []string{"cpu-limits-whole"}},
 	{"spec.domain.resources.requests.memory", "must be equal to spec", []string{"memory-requests-limits-differ"}},
 	{"spec.domain.cpu.dedicatedCpuPlacement", "must be equal when", []string{"cpu-requests-limits-differ"}},
@@ -34,7 +34,7 @@ var causeRules = []struct {
 	{"spec.domain.cpu.sockets", "Number of sockets", []string{"sockets-above-max"}},
 	{"spec.domain.ioThreadsPolicy", "", []string{"iothreads-policy-unknown"}},
 	{"spec.domain.ioThreads.count", "", []string{"iothreads-pool-empty"}},
-	{"spec.domain.resources.requests.cpu", "or equal to 0", []string{"cpu-requests-negative"}},
+	{"spec.domain.resources.requests.cpu", "or equal to 0", []string{"cpu-requests-negative", "cpu-limits-negative"}},
 	{"spec.domain.resources.limits.cpu", "or equal to 0", []string{"cpu-limits-negative"}},
 	{"spec.domain.resources.requests.memory", "or equal to 0", []string{"memory-requests-negative"}},
 	{"spec.domain.resources.limits.memory", "or equal to 0", []string{"memory-limits-negative"}},

@@ -15,7 +15,7 @@ var examples = filepath.Join("..", "..", "..", "manifests", "examples")
 // The examples that are to run break no rule, not even one that only warns, before and after KubeVirt's
 // defaulting, and the policy lets them pass.
 func TestExamplesPass(t *testing.T) {
-	p := loadPolicy(t)
+	p := loadPolicy(t, refusePolicy)
 	for _, file := range glob(t, filepath.Join(examples, "*.yaml")) {
 		text, v := readExample(t, file)
 		if !v.Dedicated() || v.Namespace != "vms" || v.Spec.SchedulerName != "corepin" || v.APIVersion != "kubevirt.io/v1alpha2" {
@@ -23,6 +23,9 @@ func TestExamplesPass(t *testing.T) {
 		}
 		if message := p.refuse(t, parse(t, text), nil); message != "" {
 			t.Errorf("%s is refused by the policy: %s", file, message)
+		}
+		if message := loadPolicy(t, warnPolicy).refuse(t, parse(t, text), nil); message != "" {
+			t.Errorf("%s is warned of by the policy: %s", file, message)
 		}
 		findings := vmi.Check(v, vmi.Strict)
 		v.Default()
@@ -32,9 +35,9 @@ func TestExamplesPass(t *testing.T) {
 	}
 }
 
-// The examples that are to be refused are, and their comments tell what the user will read.
+// The examples that are to be refused are refused, and their comments say what the user will read.
 func TestExamplesAreRefused(t *testing.T) {
-	p := loadPolicy(t)
+	p := loadPolicy(t, refusePolicy)
 	comment := regexp.MustCompile(`(?m)^#.*$`)
 	for _, file := range glob(t, filepath.Join(examples, "rejected", "*.yaml")) {
 		text, _ := readExample(t, file)

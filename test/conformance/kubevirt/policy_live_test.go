@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,7 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"corepin.dev/corepin/pkg/vmi"
 	"corepin.dev/corepin/test/harness/await"
@@ -26,7 +24,7 @@ import (
 // API. It refuses what pkg/vmi refuses, in the same words.
 func TestPolicyInAPIServer(t *testing.T) {
 	c := clustertest.Start(t, "")
-	for _, manifest := range [][]byte{crd.KubeVirt, readFile(t, "policy.yaml"), readFile(t, "binding.yaml")} {
+	for _, manifest := range [][]byte{crd.KubeVirt, admissionManifest(t)} {
 		if err := c.Apply(t.Context(), manifest); err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +42,7 @@ func TestPolicyInAPIServer(t *testing.T) {
 	for _, file := range glob(t, filepath.Join(examples, "rejected", "*.yaml")) {
 		text, _ := readExample(t, file)
 		_, err := c.Kubectl(t.Context(), "apply", "--filename="+file)
-		if err == nil || !strings.Contains(err.Error(), wantMessage(t, parse(t, text))) {
+		if err == nil || !strings.Contains(err.Error(), wantMessage(t, parse(t, text), vmi.Standard)) {
 			t.Errorf("%s is applied as if nothing were wrong, or is told something else: %v", file, err)
 		}
 		t.Logf("$ kubectl apply -f rejected/%s\n%v", filepath.Base(file), err)
@@ -78,7 +76,7 @@ func awaitPolicyIn(t *testing.T, c *cluster.Cluster, namespace string) {
 
 func expectDenial(t *testing.T, c *cluster.Cluster, name string, object map[string]any) {
 	t.Helper()
-	want := wantMessage(t, object)
+	want := wantMessage(t, object, vmi.Standard)
 	if got, err := denialIn(t, c, "vms", object); err != nil || got != want {
 		t.Errorf("%s:\nAPI server %s (%v)\npkg/vmi    %s", name, got, err, want)
 	}
@@ -89,11 +87,7 @@ func denialIn(t *testing.T, c *cluster.Cluster, namespace string, object map[str
 	t.Helper()
 	now := (&unstructured.Unstructured{Object: object}).DeepCopy()
 	now.SetNamespace(namespace)
-	resource := schema.GroupVersionResource{Group: "kubevirt.io", Resource: "virtualmachineinstances"}
-	resource.Version = strings.TrimPrefix(now.GetAPIVersion(), "kubevirt.io/")
-	if now.GetKind() == vmi.KindVM {
-		resource.Resource = "virtualmachines"
-	}
+	resource := now.GroupVersionKind().GroupVersion().WithResource(strings.ToLower(now.GetKind()) + "s")
 	dryRun := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	_, err := c.Dynamic().Resource(resource).Namespace(namespace).Create(t.Context(), now, dryRun)
 	if err == nil {
@@ -104,13 +98,4 @@ func denialIn(t *testing.T, c *cluster.Cluster, namespace string, object map[str
 		return "", fmt.Errorf("creating %s: %w", now.GetName(), err)
 	}
 	return message, nil
-}
-
-func readFile(t *testing.T, name string) []byte {
-	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", "..", "manifests", "admission", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
 }

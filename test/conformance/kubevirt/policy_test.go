@@ -1,10 +1,10 @@
 package kubevirt
 
 import (
+	"bytes"
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -19,24 +19,31 @@ import (
 	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
 	"k8s.io/apiserver/pkg/admission/plugin/webhook/matchconditions"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/apiserver/pkg/authentication/user"
 	"k8s.io/apiserver/pkg/cel/environment"
 	"sigs.k8s.io/yaml"
 
+	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-// policy is manifests/admission, compiled by the API server's own compiler.
+// policy is one of the two of manifests/admission, compiled by the API server's own compiler.
 type policy struct {
 	validating.Validator
+	object  admissionv1.ValidatingAdmissionPolicy
 	binding admissionv1.ValidatingAdmissionPolicyBinding
 }
 
-func loadPolicy(t *testing.T) policy {
+// Names of the policies and of their bindings.
+const (
+	refusePolicy = "dedicated-cpu.corepin.dev"
+	warnPolicy   = "dedicated-cpu-warnings.corepin.dev"
+)
+
+func loadPolicy(t testing.TB, name string) policy {
 	t.Helper()
-	var p admissionv1.ValidatingAdmissionPolicy
-	var loaded policy
-	readManifest(t, "policy.yaml", &p)
-	readManifest(t, "binding.yaml", &loaded.binding)
+	loaded := readPolicy(t, name)
+	p := &loaded.object
 	compiler, err := cel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +66,7 @@ func loadPolicy(t *testing.T) policy {
 	compile := func(expressions []cel.ExpressionAccessor) cel.ConditionEvaluator {
 		evaluator := compiler.CompileCondition(expressions, options, environment.NewExpressions)
 		if errs := evaluator.CompilationErrors(); len(errs) > 0 {
-			t.Fatalf("compiling manifests/admission: %v", errs)
+			t.Fatalf("compiling %s: %v", name, errs)
 		}
 		return evaluator
 	}
@@ -68,44 +75,78 @@ func loadPolicy(t *testing.T) policy {
 	return loaded
 }
 
-func readManifest(t *testing.T, name string, into any) {
+// readPolicy finds a policy and its binding among what `kubectl apply -k manifests/admission` applies.
+func readPolicy(t testing.TB, name string) policy {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join("..", "..", "..", "manifests", "admission", name))
-	if err == nil {
-		err = yaml.UnmarshalStrict(data, into)
+	var found policy
+	for _, document := range bytes.Split(admissionManifest(t), []byte("\n---\n")) {
+		var meta metav1.PartialObjectMetadata
+		if err := yaml.Unmarshal(document, &meta); err != nil {
+			t.Fatal(err)
+		}
+		if meta.Name != name {
+			continue
+		}
+		into := any(&found.object)
+		if meta.Kind == "ValidatingAdmissionPolicyBinding" {
+			into = &found.binding
+		}
+		if err := yaml.UnmarshalStrict(document, into); err != nil {
+			t.Fatalf("reading %s %s: %v", meta.Kind, name, err)
+		}
 	}
-	if err != nil {
-		t.Fatalf("reading manifests/admission/%s: %v", name, err)
+	if found.object.Name == "" || found.binding.Name == "" {
+		t.Fatalf("manifests/admission has no policy and binding %s", name)
 	}
+	return found
 }
 
-// refuse gives the message with which the policy refuses that object, "" where it lets it pass. The
+func admissionManifest(t testing.TB) []byte {
+	t.Helper()
+	rendered, err := manifests.Build(manifests.FS, "admission")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rendered
+}
+
+// refuse is the message that the policy has for an object, "" where it has none. The
 // object was old before, or is created where old is nil.
-func (p policy) refuse(t *testing.T, object, old map[string]any) string {
+func (p policy) refuse(t testing.TB, object, old map[string]any) string {
 	t.Helper()
 	return p.refuseIn(t, &corev1.Namespace{}, object, old)
 }
 
+// author is a user who is no controller.
+var author = &user.DefaultInfo{Name: "jane"}
+
 // refuseIn is refuse in a namespace.
-func (p policy) refuseIn(t *testing.T, namespace *corev1.Namespace, object, old map[string]any) string {
+func (p policy) refuseIn(t testing.TB, namespace *corev1.Namespace, object, old map[string]any) string {
+	t.Helper()
+	return p.refuseBy(t, author, namespace, object, old)
+}
+
+// refuseBy is refuseIn for a user.
+func (p policy) refuseBy(t testing.TB, who user.Info, namespace *corev1.Namespace, object, old map[string]any) string {
 	t.Helper()
 	operation := admission.Create
 	var before runtime.Object
 	if old != nil {
-		operation, before = admission.Update, &unstructured.Unstructured{Object: old}
+		operation = admission.Update
+		before = &unstructured.Unstructured{Object: old}
 	}
 	now := &unstructured.Unstructured{Object: object}
 	kind := schema.FromAPIVersionAndKind(now.GetAPIVersion(), now.GetKind())
 	resource := kind.GroupVersion().WithResource(strings.ToLower(kind.Kind) + "s")
 	attributes := &admission.VersionedAttributes{
-		Attributes:         admission.NewAttributesRecord(now, before, kind, "vms", now.GetName(), resource, "", operation, nil, false, nil),
+		Attributes:         admission.NewAttributesRecord(now, before, kind, "vms", now.GetName(), resource, "", operation, nil, false, who),
 		VersionedKind:      kind,
 		VersionedObject:    now,
 		VersionedOldObject: before,
 	}
 	result := p.Validate(t.Context(), resource, attributes, nil, namespace, celconfig.RuntimeCELCostBudget, nil)
 	for _, decision := range result.Decisions {
-		if decision.Action == validating.ActionDeny {
+		if decision.Action == validating.ActionDeny || decision.Evaluation == validating.EvalError {
 			return decision.Message
 		}
 	}
@@ -117,41 +158,49 @@ type policyCase struct {
 	Name, Kind, Architecture, Instancetype string
 	Annotations                            map[string]any
 	Domain                                 map[string]any
-	Want                                   []string
+	Want, Strict                           []string
 }
 
-func policyCases(t *testing.T) []policyCase {
+func policyCases(t testing.TB) []policyCase {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join("..", "..", "..", "pkg", "vmi", "testdata", "cases.yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var cases []policyCase
-	if err := yaml.Unmarshal(data, &cases); err != nil || len(cases) == 0 {
+	if err := yaml.UnmarshalStrict(data, &cases); err != nil || len(cases) == 0 {
 		t.Fatalf("reading %d cases: %v", len(cases), err)
 	}
 	return cases
 }
 
-func (c policyCase) object(t *testing.T) map[string]any {
+// object is the case as an author writes it for corepin's scheduler.
+func (c policyCase) object(t testing.TB) map[string]any {
 	t.Helper()
-	metadata, spec := map[string]any{"name": "demo", "namespace": "vms", "annotations": c.Annotations}, map[string]any{"domain": c.Domain}
+	metadata := map[string]any{"name": "demo", "namespace": "vms", "annotations": c.Annotations}
+	spec := map[string]any{"domain": c.Domain, "schedulerName": "corepin"}
 	if c.Architecture != "" {
 		spec["architecture"] = c.Architecture
 	}
 	object := map[string]any{"apiVersion": "kubevirt.io/v1alpha2", "kind": vmi.KindVMI, "metadata": metadata, "spec": spec}
-	if c.Kind == vmi.KindVM {
-		outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
-		object["kind"], object["spec"] = vmi.KindVM, outer
-		if c.Instancetype != "" {
-			outer["instancetype"] = map[string]any{"name": c.Instancetype}
-		}
+	if c.Kind == "" {
+		return toJSONNumbers(t, object)
+	}
+	outer := map[string]any{"template": map[string]any{"metadata": metadata, "spec": spec}}
+	object["kind"] = c.Kind
+	object["spec"] = outer
+	if c.Instancetype != "" {
+		outer["instancetype"] = map[string]any{"name": c.Instancetype}
+	}
+	if c.Kind == vmi.KindPool {
+		object["apiVersion"] = "pool.kubevirt.io/v1beta1"
+		object["spec"] = map[string]any{"virtualMachineTemplate": map[string]any{"spec": outer}}
 	}
 	return toJSONNumbers(t, object)
 }
 
 // wantMessage is what pkg/vmi has to say about an object, as the policy says it.
-func wantMessage(t *testing.T, object map[string]any) string {
+func wantMessage(t testing.TB, object map[string]any, strictness vmi.Strictness) string {
 	t.Helper()
 	v, err := vmi.FromUnstructured(object)
 	if err != nil {
@@ -161,17 +210,22 @@ func wantMessage(t *testing.T, object map[string]any) string {
 		return ""
 	}
 	var messages []string
-	for _, finding := range vmi.Errors(vmi.Check(v, vmi.Strict)) {
+	for _, finding := range vmi.Errors(vmi.Check(v, strictness)) {
 		messages = append(messages, finding.String())
 	}
 	return strings.Join(messages, "; ")
 }
 
+// labelled is a namespace with a strictness.
+func labelled(strictness vmi.Strictness) *corev1.Namespace {
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "vms", Labels: map[string]string{"corepin.dev/strictness": strictness.String()}}}
+}
+
 // In a namespace that asks for it, only that is refused which KubeVirt refuses.
-func TestPolicyStrictness(t *testing.T) {
-	p := loadPolicy(t)
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "vms", Labels: map[string]string{"corepin.dev/strictness": vmi.KubeVirt.String()}}}
-	refused, differs := 0, 0
+func TestPolicyUnderKubeVirtsRules(t *testing.T) {
+	p := loadPolicy(t, refusePolicy)
+	refused := 0
+	differs := 0
 	compare := func(name string, object map[string]any) {
 		v, err := vmi.FromUnstructured(object)
 		if err != nil || !v.Dedicated() {
@@ -180,7 +234,9 @@ func TestPolicyStrictness(t *testing.T) {
 		if cpu := v.Spec.Domain.Resources.Limits.CPU; cpu != nil && cpu.Count() > math.MaxInt32 && v.VCPUs() == 0 {
 			return // KubeVirt's defaulting wraps around, and on its clusters the policy sees what that makes of it
 		}
-		strict, got, want := p.refuse(t, object, nil), p.refuseIn(t, namespace, object, nil), ""
+		standard := p.refuse(t, object, nil)
+		got := p.refuseIn(t, labelled(vmi.KubeVirt), object, nil)
+		want := ""
 		for _, finding := range vmi.Errors(vmi.Judge(v, vmi.KubeVirt)) {
 			if finding.Rule != "sockets-too-many" { // nobody can write so many; KubeVirt's defaulting can
 				want += finding.String() + "; "
@@ -192,36 +248,48 @@ func TestPolicyStrictness(t *testing.T) {
 		if got != "" {
 			refused++
 		}
-		if (got == "") != (strict == "") {
+		if (got == "") != (standard == "") {
 			differs++
 		}
 	}
 	for _, c := range policyCases(t) {
 		compare(c.Name, c.object(t))
 	}
-	if refused < 10 || differs < 5 {
-		t.Errorf("%d refused, and %d otherwise than under Strict: too few to tell anything", refused, differs)
+	if refused < 10 || differs < 4 {
+		t.Errorf("%d refused, and %d otherwise than under Standard: too few to mean anything", refused, differs)
 	}
 	for _, record := range lines[recordedVMI](t, "admission.jsonl") {
 		if record.VMI["spec"] != nil {
-			compare(record.ID, record.VMI)
+			compare(record.ID, forCorepin(record.VMI))
 		}
 	}
-	t.Logf("%d refused, %d otherwise than under Strict", refused, differs)
+	t.Logf("%d refused, %d otherwise than under Standard", refused, differs)
+}
+
+// forCorepin is the VMI with corepin's scheduler.
+func forCorepin(object map[string]any) map[string]any {
+	copied := (&unstructured.Unstructured{Object: object}).DeepCopy().Object
+	if spec, ok := copied["spec"].(map[string]any); ok {
+		spec["schedulerName"] = "corepin"
+	}
+	return copied
 }
 
 func TestPolicyAgreesWithTheTable(t *testing.T) {
-	p := loadPolicy(t)
+	p := loadPolicy(t, refusePolicy)
 	for _, c := range policyCases(t) {
 		object := c.object(t)
-		if got, want := p.refuse(t, object, nil), wantMessage(t, object); got != want {
-			t.Errorf("%s:\npolicy  %s\npkg/vmi %s", c.Name, got, want)
+		for _, strictness := range []vmi.Strictness{vmi.Standard, vmi.Strict} {
+			got := p.refuseIn(t, labelled(strictness), object, nil)
+			if want := wantMessage(t, object, strictness); got != want {
+				t.Errorf("%s under %s:\npolicy  %s\npkg/vmi %s", c.Name, strictness, got, want)
+			}
 		}
 	}
 }
 
 // toJSONNumbers reads an object as the API server does, whole numbers as int64.
-func toJSONNumbers(t *testing.T, object map[string]any) map[string]any {
+func toJSONNumbers(t testing.TB, object map[string]any) map[string]any {
 	t.Helper()
 	data, err := (&unstructured.Unstructured{Object: object}).MarshalJSON()
 	if err != nil {
@@ -237,8 +305,10 @@ func toJSONNumbers(t *testing.T, object map[string]any) map[string]any {
 // TestPolicyAgreesOnRecordings: whatever VMI KubeVirt was asked to judge, as written and as its mutating
 // webhook changed it, which is what the policy sees on a KubeVirt cluster.
 func TestPolicyAgreesOnRecordings(t *testing.T) {
-	p, compared := loadPolicy(t), 0
+	p := loadPolicy(t, refusePolicy)
+	compared := 0
 	compare := func(id string, object map[string]any) {
+		object = forCorepin(object)
 		got := p.refuse(t, object, nil)
 		v, err := vmi.FromUnstructured(object)
 		switch {
@@ -248,8 +318,8 @@ func TestPolicyAgreesOnRecordings(t *testing.T) {
 			return
 		case !v.Dedicated() && got != "":
 			t.Errorf("%s asks for nothing dedicated and is refused: %s", id, got)
-		case got != wantMessage(t, object):
-			t.Errorf("%s:\npolicy  %s\npkg/vmi %s", id, got, wantMessage(t, object))
+		case got != wantMessage(t, object, vmi.Standard):
+			t.Errorf("%s:\npolicy  %s\npkg/vmi %s", id, got, wantMessage(t, object, vmi.Standard))
 		}
 		compared++
 	}
@@ -277,70 +347,11 @@ func dedicated(object map[string]any) bool {
 }
 
 // parse reads an object as a user writes it.
-func parse(t *testing.T, text string) map[string]any {
+func parse(t testing.TB, text string) map[string]any {
 	t.Helper()
 	var object map[string]any
 	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
 		t.Fatal(err)
 	}
 	return toJSONNumbers(t, object)
-}
-
-const (
-	vmiHead = "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: demo}, spec: {domain: "
-	badVM   = "{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: demo}, " +
-		"spec: {running: true, template: {spec: {domain: {cpu: {dedicatedCpuPlacement: true, cores: 2}}}}}}"
-)
-
-// The policy keeps its hands off everything that does not ask for dedicated CPUs, and tells by name what has
-// not its type in what does.
-func TestPolicyOnOddObjects(t *testing.T) {
-	p := loadPolicy(t)
-	for _, tc := range []struct{ name, object, want string }{
-		{"no cpu", vmiHead + "{resources: {limits: nonsense}}}}", ""},
-		{"cpu is null", vmiHead + "{cpu: null}}}", ""},
-		{"not dedicated, all wrong", vmiHead + "{cpu: {cores: -1, dedicatedCpuPlacement: false}, resources: {limits: {cpu: x}}}}}", ""},
-		{"dedicated is null", vmiHead + "{cpu: {dedicatedCpuPlacement: null}}}}", ""},
-		{"dedicated in quotes", vmiHead + "{cpu: {dedicatedCpuPlacement: 'true'}}}}", "spec.domain.cpu.dedicatedCpuPlacement: must be true or false, without quotes"},
-		{"wrong types", vmiHead + "{cpu: {dedicatedCpuPlacement: true, cores: '2', sockets: -1, threads: 1.5}, memory: {guest: much}, resources: {limits: {cpu: [2]}}}}}",
-			"spec.domain.cpu.sockets: must be a whole number from 0 to 2147483647; spec.domain.cpu.cores: must be a whole number from 0 to 2147483647; " +
-				"spec.domain.cpu.threads: must be a whole number from 0 to 2147483647; spec.domain.resources.limits.cpu: must be an amount such as 2, 1500m or 2Gi; " +
-				"spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
-		{"huge exponent", vmiHead + "{cpu: {dedicatedCpuPlacement: true}, memory: {guest: '1e2147483647'}}}}", "spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
-		{"not objects", vmiHead + "{cpu: {dedicatedCpuPlacement: true, numa: []}, memory: 2Gi, resources: {limits: [cpu]}}}}",
-			"spec.domain.memory: must be an object; spec.domain.resources.limits: must be an object; spec.domain.cpu.numa: must be an object"},
-		{"an instancetype", strings.Replace(badVM, "running: true", "instancetype: {name: cx1.large}", 1),
-			"spec.template.spec.domain.cpu: cores beside an instancetype, which gives the number of CPUs; remove one of the two"},
-		{"a new VM", badVM, "spec.template.spec.domain.resources.limits.memory: no memory is given; set limits.memory, for example 2Gi"},
-	} {
-		if got := p.refuse(t, parse(t, tc.object), nil); got != tc.want {
-			t.Errorf("%s: refused with %q; want %q", tc.name, got, tc.want)
-		}
-	}
-	for _, tc := range []struct{ name, old, now, want string }{
-		{"an old bad VM is stopped", badVM, strings.Replace(badVM, "running: true", "running: false", 1), ""},
-		{"a VM becomes dedicated", strings.Replace(badVM, "dedicatedCpuPlacement: true, ", "", 1), badVM, "no memory is given"},
-	} {
-		if got := p.refuse(t, parse(t, tc.now), parse(t, tc.old)); tc.want == "" && got != "" || !strings.Contains(got, tc.want) {
-			t.Errorf("%s: refused with %q; want %q", tc.name, got, tc.want)
-		}
-	}
-}
-
-// The binding must enforce the policy, in every namespace, for every version.
-func TestPolicyIsBound(t *testing.T) {
-	var p admissionv1.ValidatingAdmissionPolicy
-	readManifest(t, "policy.yaml", &p)
-	binding := loadPolicy(t).binding
-	if binding.Spec.PolicyName != p.Name || !slices.Equal(binding.Spec.ValidationActions, []admissionv1.ValidationAction{admissionv1.Deny}) || binding.Spec.MatchResources != nil {
-		t.Errorf("binding %+v does not enforce %s everywhere", binding.Spec, p.Name)
-	}
-	for _, rule := range p.Spec.MatchConstraints.ResourceRules {
-		if !slices.Equal(rule.APIVersions, []string{"v1", "v1alpha3", "v1alpha2"}) {
-			t.Errorf("resources %v match in the versions %v", rule.Resources, rule.APIVersions)
-		}
-	}
-	if len(p.Spec.Validations) != 1 {
-		t.Errorf("%d validations; the API server tells the user of the first refused one only", len(p.Spec.Validations))
-	}
 }

@@ -126,8 +126,8 @@ func (c condition) entry(earlier []any, now time.Time) map[string]any {
 	return entry
 }
 
-// updateStatus writes the status if it changed. The write is refused when the VMI is not the one
-// that was read any more, so that an old copy never takes a phase back.
+// updateStatus writes the status if it changed. A VMI has no status subresource, so this is an update of the whole object. It is
+// refused when the VMI has changed since it was read, so that an old copy never takes a phase back.
 func (c *controller) updateStatus(ctx context.Context, vmi *unstructured.Unstructured, pod *corev1.Pod, refused error) error {
 	status := statusFor(vmi, pod, refused, time.Now())
 	if reflect.DeepEqual(vmi.Object["status"], any(status)) {
@@ -135,7 +135,7 @@ func (c *controller) updateStatus(ctx context.Context, vmi *unstructured.Unstruc
 	}
 	changed := vmi.DeepCopy()
 	changed.Object["status"] = status
-	_, err := c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).UpdateStatus(ctx, changed, metav1.UpdateOptions{})
+	_, err := c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
 	if err != nil {
 		return fmt.Errorf("updating the status of VMI %s: %w", vmi.GetName(), err)
 	}

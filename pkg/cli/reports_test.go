@@ -1,0 +1,108 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// reportsEnv names the folder of public reports about virtual machines, one folder each with its input.
+const reportsEnv = "COREPIN_REPORTS"
+
+// reported is a file of a public report. The test is skipped where the reports are not.
+func reported(t *testing.T, report, file string) string {
+	t.Helper()
+	folder := os.Getenv(reportsEnv)
+	if folder == "" {
+		folder = filepath.Join("..", "..", "..", "shared", "testdata", "reports")
+	}
+	found, _ := filepath.Glob(filepath.Join(folder, report+"-*", file))
+	if len(found) != 1 {
+		t.Skipf("the public reports are not here; set %s to their folder to run this test", reportsEnv)
+	}
+	return found[0]
+}
+
+func reportHost(out, errs *bytes.Buffer) Host {
+	return Host{In: strings.NewReader(""), Out: out, Err: errs, Open: func(name string) (fs.File, error) { return os.Open(name) }, Connection: connection()}
+}
+
+// checkedRules is the answer of check about each object of a file: the rules, with a question mark for those that warn.
+func checkedRules(t *testing.T, file, strictness string) map[string]string {
+	t.Helper()
+	var out, errs bytes.Buffer
+	Run(t.Context(), reportHost(&out, &errs), []string{"check", "-f", file, "-o", "json", "--strictness", strictness})
+	got := map[string]string{}
+	decoder := json.NewDecoder(&out)
+	for decoder.More() {
+		var v checked
+		if err := decoder.Decode(&v); err != nil {
+			t.Fatalf("reading %q: %v", errs.String(), err)
+		}
+		var rules []string
+		for _, f := range v.Findings {
+			rule := f.Rule
+			if f.Severity != "error" {
+				rule += "?"
+			}
+			if strings.HasPrefix(rule, "instancetype-conflict") {
+				rule += " " + f.Field
+			}
+			rules = append(rules, rule)
+		}
+		got[v.Name] = strings.Join(rules, ", ")
+	}
+	return got
+}
+
+// What public reports about virtual machines, instancetypes and preferences say is right.
+func TestReports(t *testing.T) {
+	const template = "instancetype-conflict spec.template.spec."
+	for _, tc := range []struct {
+		report, strictness string
+		want               map[string]string
+	}{
+		{"10", "kubevirt", map[string]string{
+			"guest-memory-too": "instancetype-memory-guest", "requests-memory-too": "instancetype-memory-requests", "limits-memory-too": "instancetype-memory-limits",
+			"hugepages-too": template + "domain.memory.hugepages", "iothreadspolicy-too": template + "domain.ioThreadsPolicy",
+			"model-too": template + "domain.cpu.model", "scheduler-too": template + "schedulerName", "hugepages-of-the-vm-only": "",
+		}},
+		{"11", "standard", map[string]string{"pool": ""}},
+		{"11", "kubevirt", map[string]string{"pool": ""}},
+		{"13", "kubevirt", map[string]string{
+			"four-threads": "threads-more-than-two", "two-threads": "threads-need-smt?", "two-threads-arm": "threads-on-arm64",
+			"as-threads": "not-judged?", "cores-threads": "not-judged?", "on-arm": "not-judged?",
+		}},
+		{"15", "standard", map[string]string{"eight-sockets": "sockets-above-max", "eight-cores": ""}},
+		{"17", "standard", map[string]string{"half": "memory-guest-above-requests", "overcommitted": "memory-guest-above-requests"}},
+		{"17", "strict", map[string]string{"half": "memory-guest-above-requests", "overcommitted": "memory-guest-above-requests"}},
+		{"17", "kubevirt", map[string]string{"half": "memory-guest-above-requests?", "overcommitted": "memory-guest-above-requests?"}},
+		{"18", "kubevirt", map[string]string{"rs": "cpu-limits-whole", "pool": "cpu-limits-whole"}},
+		{"20", "standard", map[string]string{"harvester-pinned": "cpu-given-twice-alike?", "ocp-high-performance": "cpu-given-twice-alike?, cpus-odd?"}},
+		{"20", "strict", map[string]string{"harvester-pinned": "cpu-given-twice-alike", "ocp-high-performance": "cpu-given-twice-alike, cpus-odd?"}},
+	} {
+		t.Run(tc.report+" "+tc.strictness, func(t *testing.T) {
+			got := checkedRules(t, reported(t, tc.report, "in.yaml"), tc.strictness)
+			for name, want := range tc.want {
+				if rules, judged := got[name]; !judged || rules != want {
+					t.Errorf("%s: %q; want %q", name, rules, want)
+				}
+			}
+		})
+	}
+}
+
+// A sidecar of whole CPUs is KubeVirt's to run: its VM is placed, and its CPUs are counted.
+func TestReportedSidecars(t *testing.T) {
+	for pod, want := range map[string]int{"istio": exitOK, "console1": exitOK, "istio2": exitRefused, "istio3": exitRefused} {
+		var out, errs bytes.Buffer
+		args := []string{"explain", "pod", pod, "-f", reported(t, "21", "nodes.yaml"), "-f", reported(t, "21", "pods.yaml"), "--strictness", "kubevirt"}
+		if code := Run(t.Context(), reportHost(&out, &errs), args); code != want {
+			t.Errorf("%s: exit code %d; want %d: %s%s", pod, code, want, out.String(), errs.String())
+		}
+	}
+}
