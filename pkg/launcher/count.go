@@ -17,13 +17,16 @@ func Composition(cpus int, g *placement.Guest) string {
 		return ""
 	}
 	parts := []string{count(g.VCPUs, "vCPU")}
-	if emulator := g.CPUs() - g.VCPUs - pooled(g); emulator > 0 {
+	threads := pooled(g)
+	emulator := g.CPUs() - g.VCPUs - threads
+	if emulator > 0 {
 		parts = append(parts, fmt.Sprintf("%d for the emulator", emulator))
 	}
-	if threads := pooled(g); threads > 0 {
+	if threads > 0 {
 		parts = append(parts, fmt.Sprintf("%d for IO threads", threads))
 	}
-	if unused := cpus - g.CPUs(); unused > 0 {
+	unused := cpus - g.CPUs()
+	if unused > 0 {
 		parts = append(parts, fmt.Sprintf("%d that no thread uses", unused))
 	}
 	last := len(parts) - 1
@@ -49,7 +52,8 @@ func OddCPUs(cpus int, g *placement.Guest) string {
 	if g.IsolateEmulator && g.EmulatorCPUs < 2 {
 		remedy += ", or add the annotation " + vmi.EvenParityAnnotation + " to the VM's template, which gives the emulator a second CPU"
 	}
-	if composition := Composition(cpus, g); composition != "" {
+	composition := Composition(cpus, g)
+	if composition != "" {
 		return composition + "; " + remedy
 	}
 	return remedy

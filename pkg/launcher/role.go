@@ -49,7 +49,8 @@ func RoleOf(pod *corev1.Pod) Role {
 
 // migrationOf is the UID of the migration that the pod is the target of, "" for others.
 func migrationOf(pod *corev1.Pod) types.UID {
-	if uid := pod.Labels[migrationLabel]; uid != "" {
+	uid := pod.Labels[migrationLabel]
+	if uid != "" {
 		return types.UID(uid)
 	}
 	return types.UID(pod.Annotations[migrationLabel])

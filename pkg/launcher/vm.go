@@ -74,7 +74,8 @@ func (l *Launcher) guest(machine *vmi.VMI) (*placement.Guest, []string) {
 	if err != nil {
 		return nil, nil // a size that no node has, which KubeVirt accepts: every node refuses it by itself
 	}
-	if need := guest.CPUs(); l.CPUs > 0 && l.CPUs < need {
+	need := guest.CPUs()
+	if l.CPUs > 0 && l.CPUs < need {
 		return nil, []string{fmt.Sprintf("the guest needs %d CPUs for its %d vCPUs, its emulator and its IO threads, and container %q asks for %d; "+
 			"delete the pod so that it is made again from the VMI as it is now", need, guest.VCPUs, l.Compute, l.CPUs)}
 	}

@@ -9,14 +9,17 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 )
 
-// Check tells why p is not a valid placement of g; nil means that it is one, whoever made it.
+// Check says why p is not a valid placement of g; nil means that it is one, whoever made it.
 //
-// Valid means: every vCPU has one CPU, and to itself; an isolated emulator and dedicated IO threads have CPUs
-// to themselves, and IO threads that are pinned beside an isolated emulator keep off the vCPUs' CPUs; no more
-// guest cores span host cores than the granted CPUs make necessary, and none spans NUMA nodes that are
-// passed through; no more vCPUs are away from the NUMA nodes that their memory is bound to than the granted CPUs make
-// necessary; and nothing may run outside the granted CPUs. The error names the first thread that is
-// wrong.
+// A valid placement keeps to these rules, as far as the granted CPUs allow the last two:
+//   - Nothing may run outside the granted CPUs.
+//   - Every vCPU has one CPU to itself. An isolated emulator and dedicated IO threads have CPUs to themselves.
+//   - IO threads that are pinned beside an isolated emulator keep off the vCPUs' CPUs.
+//   - No guest core spans NUMA nodes that are passed through.
+//   - No guest core spans host cores.
+//   - Every vCPU is on a NUMA node that its memory is bound to.
+//
+// The error names the first thread that is wrong.
 func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 	if err := validate(g, granted, host); err != nil {
 		return fmt.Errorf("checking the placement of %d vCPUs: %w", g.VCPUs, err)
@@ -51,14 +54,15 @@ func Check(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) erro
 	return checkIOThreads(p, g, &o, vcpus)
 }
 
-// checkNear judges whether the vCPUs are where the memory of their guest NUMA nodes is, as far as the granted CPUs are.
+// checkNear refuses vCPUs that are away from the memory of their guest NUMA nodes where the granted CPUs allow better.
 func checkNear(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 	away := g.away(p, host)
 	if len(away) == 0 {
 		return nil
 	}
-	if best, err := Place(g, granted, host); err != nil || len(g.away(best, host)) >= len(away) {
-		return nil // it cannot be helped
+	best, err := Place(g, granted, host)
+	if err != nil || len(g.away(best, host)) >= len(away) {
+		return nil // no placement is better
 	}
 	cpus := p.VCPUs[away[0]]
 	cpu, _ := host.CPU(cpus.First())
@@ -70,22 +74,26 @@ func checkNear(p Pins, g Guest, granted cpuset.Set, host *cputopology.Topology) 
 func (g Guest) away(p Pins, host *cputopology.Topology) (vcpus []int) {
 	for i, cpus := range p.VCPUs {
 		cpu, _ := host.CPU(cpus.First())
-		if near := g.near(i); len(near) > 0 && !slices.Contains(near, cpu.NUMANode) {
+		near := g.near(i)
+		if len(near) > 0 && !slices.Contains(near, cpu.NUMANode) {
 			vcpus = append(vcpus, i)
 		}
 	}
 	return vcpus
 }
 
-// checkCores judges whether the vCPUs of a guest core are on one host core.
+// checkCores refuses guest cores that span host cores where the granted CPUs allow better.
 func checkCores(vcpus []cpuset.Set, g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 	threads := g.threads()
-	split, firstSplit := 0, 0
+	split := 0
+	firstSplit := 0
 	for first := 0; first+threads <= len(vcpus) && threads > 1; first += threads {
-		cores, nodes := map[int]bool{}, map[int]bool{}
+		cores := map[int]bool{}
+		nodes := map[int]bool{}
 		for _, cpus := range vcpus[first : first+threads] {
 			cpu, _ := host.CPU(cpus.First())
-			cores[cpu.Core], nodes[cpu.NUMANode] = true, true
+			cores[cpu.Core] = true
+			nodes[cpu.NUMANode] = true
 		}
 		if g.NUMA != nil && len(nodes) > 1 {
 			return fmt.Errorf("vCPUs %d to %d are one guest core and on %d NUMA nodes", first, first+threads-1, len(nodes))
@@ -97,7 +105,8 @@ func checkCores(vcpus []cpuset.Set, g Guest, granted cpuset.Set, host *cputopolo
 			split++
 		}
 	}
-	if need := len(vcpus)/threads - wholeCores(threads, granted, host); split > max(need, 0) {
+	need := len(vcpus)/threads - wholeCores(threads, granted, host)
+	if split > max(need, 0) {
 		return fmt.Errorf("vCPUs %d to %d are one guest core and on different host cores, and the granted CPUs %s have a whole one for it",
 			firstSplit, firstSplit+threads-1, granted)
 	}
@@ -115,14 +124,16 @@ func wholeCores(threads int, granted cpuset.Set, host *cputopology.Topology) int
 
 func checkIOThreads(p Pins, g Guest, o *owners, vcpus cpuset.Set) error {
 	for _, thread := range slices.Sorted(maps.Keys(p.IOThreads)) {
-		who, cpus := fmt.Sprintf("IO thread %d", thread), p.IOThreads[thread]
+		who := fmt.Sprintf("IO thread %d", thread)
+		cpus := p.IOThreads[thread]
 		if !slices.Contains(g.IOThreads, thread) {
 			return fmt.Errorf("%s is placed and the guest has none of that id", who)
 		}
 		if err := o.inside(who, cpus); err != nil {
 			return err
 		}
-		if shared := cpus.Intersect(vcpus); g.IsolateEmulator && !g.DedicatedIOThreads && !shared.IsEmpty() {
+		shared := cpus.Intersect(vcpus)
+		if g.IsolateEmulator && !g.DedicatedIOThreads && !shared.IsEmpty() {
 			return fmt.Errorf("%s and a vCPU share CPU %s, and the emulator's CPUs are there for it", who, shared)
 		}
 	}
@@ -157,7 +168,8 @@ func (o *owners) claim(who string, cpus cpuset.Set) error {
 		return err
 	}
 	for _, other := range o.claims {
-		if shared := other.cpus.Intersect(cpus); !shared.IsEmpty() {
+		shared := other.cpus.Intersect(cpus)
+		if !shared.IsEmpty() {
 			return fmt.Errorf("%s and %s share CPU %s", other.who, who, shared)
 		}
 	}
@@ -176,7 +188,8 @@ func (o *owners) claimed() cpuset.Set {
 
 // inside refuses CPUs that are not granted.
 func (o *owners) inside(who string, cpus cpuset.Set) error {
-	if outside := cpus.Minus(o.granted); !outside.IsEmpty() {
+	outside := cpus.Minus(o.granted)
+	if !outside.IsEmpty() {
 		return fmt.Errorf("%s may run on CPU %s, which is not granted (%s)", who, outside, o.granted)
 	}
 	return nil

@@ -32,8 +32,8 @@ type Guest struct {
 	NUMA *NUMA
 }
 
-// NUMA is what a guest asks that sees the NUMA nodes its vCPUs run on: no guest core may span two of them,
-// and each holds a share of the guest's memory in whole huge pages.
+// NUMA is what a guest asks if it sees the NUMA nodes that its vCPUs run on. No guest core may span two of them,
+// and each node holds a share of the guest's memory in whole huge pages.
 type NUMA struct {
 	// Memory is the guest's memory and PageSize that of its huge pages, in bytes. A PageSize of 0 means that
 	// memory is not looked at, as for a guest that runs already.
@@ -50,13 +50,14 @@ type Pins struct {
 	IOThreads map[int]cpuset.Set
 }
 
-// Place lays guest g out on the granted CPUs of a host. It fails when there are too few of them, and
-// when granted holds a CPU that the host does not have online; the error tells the numbers.
+// Place puts guest g on the granted CPUs of a host. It fails if there are too few of them, or
+// if granted holds a CPU that is not online on the host. The error has the numbers.
 func Place(g Guest, granted cpuset.Set, host *cputopology.Topology) (Pins, error) {
 	if err := validate(g, granted, host); err != nil {
 		return Pins{}, fmt.Errorf("placing %d vCPUs: %w", g.VCPUs, err)
 	}
-	if need := g.CPUs(); granted.Len() < need {
+	need := g.CPUs()
+	if granted.Len() < need {
 		return Pins{}, fmt.Errorf("placing %d vCPUs: the guest needs %d CPUs and %d are granted (%s); "+
 			"compare the VMI's CPUs with those of the pod's compute container", g.VCPUs, need, granted.Len(), granted)
 	}
@@ -123,8 +124,8 @@ func (p *Pins) pinIOThread(thread int, cpus cpuset.Set) {
 	p.IOThreads[thread] = cpus
 }
 
-// shareIOThreads puts IO threads without CPUs of their own on the emulator's CPUs or, where it has none
-// to itself, spreads them evenly over as many CPUs as there are vCPUs, the lowest granted ones: mostly
+// shareIOThreads puts IO threads without CPUs of their own on the CPUs of an isolated emulator. Otherwise it spreads
+// them evenly over as many CPUs as there are vCPUs, the lowest granted ones, which are mostly
 // the vCPUs' (vcpu.go:403, FormatDomainIOThreadPin).
 func (p *Pins) shareIOThreads(g Guest, granted cpuset.Set) {
 	if g.IsolateEmulator {
@@ -133,20 +134,21 @@ func (p *Pins) shareIOThreads(g Guest, granted cpuset.Set) {
 		}
 		return
 	}
-	cpus, count := granted.List()[:g.VCPUs], len(g.IOThreads)
+	cpus := granted.List()[:g.VCPUs]
+	count := len(g.IOThreads)
 	for i, thread := range g.IOThreads {
 		if count >= g.VCPUs {
 			p.pinIOThread(thread, cpuset.Of(cpus[(i+1)%g.VCPUs]))
 			continue
 		}
-		left := count - i
-		size := (len(cpus) + left - 1) / left // the first slices are the longer ones
+		remaining := count - i
+		size := (len(cpus) + remaining - 1) / remaining // the first slices are the longer ones
 		p.pinIOThread(thread, cpuset.Of(cpus[:size]...))
 		cpus = cpus[size:]
 	}
 }
 
-// fits tells whether every NUMA node under the vCPUs can have a whole huge page (vcpu.go:622, numaMapping).
+// fits is nil if every NUMA node under the vCPUs can have a whole huge page (vcpu.go:622, numaMapping).
 func (n *NUMA) fits(vcpus []cpuset.Set, host *cputopology.Topology) error {
 	if n == nil || n.PageSize <= 0 {
 		return nil
@@ -177,7 +179,8 @@ func validate(g Guest, granted cpuset.Set, host *cputopology.Topology) error {
 		}
 		seen[thread] = true
 	}
-	if offline := granted.Minus(host.CPUs()); !offline.IsEmpty() {
+	offline := granted.Minus(host.CPUs())
+	if !offline.IsEmpty() {
 		return fmt.Errorf("granted CPUs %s are not online on this host (%s); the topology may be out of date", offline, host.CPUs())
 	}
 	return nil

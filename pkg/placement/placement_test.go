@@ -160,8 +160,8 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// Whatever is granted on whatever machine: a placement exists exactly when there are enough CPUs, it is
-// valid, it is the same every time, and a guest core spans host cores only when no whole one was free.
+// For any grant on any machine, a placement exists exactly when there are enough CPUs. It is valid and the same every
+// time, and a guest core spans host cores only if no whole one was free.
 func TestPlaceProperties(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 20_000 {

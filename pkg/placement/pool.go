@@ -10,8 +10,8 @@ import (
 
 // pool is the granted CPUs that nothing is pinned to yet, by NUMA node in the order of their ids.
 //
-// It is KubeVirt's relaxed pool (vcpu.go:120-290): a host core is whole while a guest core fits into it;
-// what is left of a core afterwards, and cores that were too small from the start, are leftovers.
+// It is KubeVirt's relaxed pool (vcpu.go:120-290). A host core is whole while a guest core fits into it. What remains
+// of a core afterwards, and cores that were too small from the start, are leftovers.
 type pool struct {
 	threads int // per guest core
 	cells   []*cell
@@ -33,7 +33,8 @@ func newPool(granted cpuset.Set, threads int, host *cputopology.Topology) *pool 
 	cores := slices.Clone(host.Cores())
 	slices.SortFunc(cores, func(a, b cputopology.Core) int { return cmp.Compare(a.ID, b.ID) })
 	for _, core := range cores {
-		if cpus := core.CPUs.Intersect(granted).List(); len(cpus) > 0 {
+		cpus := core.CPUs.Intersect(granted).List()
+		if len(cpus) > 0 {
 			cells[core.NUMANode].put(cpus, threads)
 		}
 	}
@@ -55,14 +56,15 @@ func (c *cell) put(cpus []int, threads int) {
 // NUMA node.
 func (p *pool) takeCore(n int, maySpan bool, near []int) []int {
 	if len(near) > 0 {
-		if cpus := p.takeOn(n, func(c *cell) bool { return slices.Contains(near, c.node) }); cpus != nil {
+		cpus := p.takeOn(n, func(c *cell) bool { return slices.Contains(near, c.node) })
+		if cpus != nil {
 			return cpus
 		}
 	}
-	if cpus := p.takeOn(n, func(*cell) bool { return true }); cpus != nil || !maySpan {
+	cpus := p.takeOn(n, func(*cell) bool { return true })
+	if cpus != nil || !maySpan {
 		return cpus
 	}
-	var cpus []int
 	for _, c := range p.cells {
 		cpus = append(cpus, c.takeLeftovers(min(n-len(cpus), len(c.leftovers)))...)
 	}
@@ -102,7 +104,8 @@ func (p *pool) takeThread() int {
 // takeWhole takes n CPUs of the first whole core; the rest of the core stays whole if a guest core still
 // fits, and becomes leftovers otherwise.
 func (c *cell) takeWhole(n, threads int) []int {
-	taken, rest := c.whole[0][:n], c.whole[0][n:]
+	taken := c.whole[0][:n]
+	rest := c.whole[0][n:]
 	if len(rest) >= threads {
 		c.whole[0] = rest
 	} else {

@@ -11,10 +11,10 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// MaxText is the longest text that Text gives, in bytes: room for the largest guest there can be on 512 CPUs.
+// MaxText is the longest text that Text returns, in bytes: enough for the largest guest on 512 CPUs.
 const MaxText = 4096
 
-// cut stands where Text left threads out.
+// cut is where Text left threads out.
 const cut = "..."
 
 const (
@@ -22,8 +22,8 @@ const (
 	ioThreadPrefix = "io"
 )
 
-// Text gives pins in one line, "0=2 1=3 emulator=4 io1=4": vCPU 0 on CPU 2 and so on. vcpus are the numbers of
-// the guest's vCPUs; threads that are left alone are left out, and what exceeds MaxText is cut off at a thread.
+// Text is pins in one line, "0=2 1=3 emulator=4 io1=4": vCPU 0 on CPU 2 and so on. vcpus are the numbers of
+// the guest's vCPUs. Threads without a pin are left out, and what exceeds MaxText is cut off at a thread.
 func (p Pins) Text(vcpus []int) string {
 	var entries []string
 	for i, cpus := range p.VCPUs {
@@ -39,14 +39,15 @@ func (p Pins) Text(vcpus []int) string {
 	}
 	length := 0
 	for i, entry := range entries {
-		if length += len(entry) + 1; length+len(cut) > MaxText {
+		length += len(entry) + 1
+		if length+len(cut) > MaxText {
 			return strings.Join(append(entries[:i], cut), " ")
 		}
 	}
 	return strings.Join(entries, " ")
 }
 
-// ParseText reads what Text gives; what was cut off is missing.
+// ParseText reads what Text returns; what was cut off is missing.
 func ParseText(text string) (vcpus []int, p Pins, err error) {
 	if len(text) > MaxText {
 		return nil, Pins{}, fmt.Errorf("reading pins: %d bytes are more than %d", len(text), MaxText)
@@ -73,7 +74,8 @@ func ParseText(text string) (vcpus []int, p Pins, err error) {
 		case isIOThread:
 			p.pinIOThread(int(id), cpus)
 		default:
-			vcpus, p.VCPUs = append(vcpus, int(id)), append(p.VCPUs, cpus)
+			vcpus = append(vcpus, int(id))
+			p.VCPUs = append(p.VCPUs, cpus)
 		}
 	}
 	return vcpus, p, nil

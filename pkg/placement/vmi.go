@@ -12,7 +12,8 @@ import (
 func GuestOf(v *vmi.VMI) (Guest, error) {
 	filled := *v
 	filled.Default()
-	vcpus, ioThreads := filled.VCPUs(), filled.CountIOThreads()
+	vcpus := filled.VCPUs()
+	ioThreads := filled.CountIOThreads()
 	if vcpus > cpuset.MaxCPUs || ioThreads > cpuset.MaxCPUs {
 		return Guest{}, fmt.Errorf("reading the guest of %s/%s: %d vCPUs and %d IO threads are more than any machine has CPUs (%d)",
 			v.Namespace, v.Name, vcpus, ioThreads, cpuset.MaxCPUs)

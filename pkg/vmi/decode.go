@@ -198,7 +198,8 @@ func decodeIOThreads(threads node) *IOThreads {
 		return nil
 	}
 	out := &IOThreads{}
-	if count := threads.at("supplementalPoolThreadCount"); count.value != nil {
+	count := threads.at("supplementalPoolThreadCount")
+	if count.value != nil {
 		n := count.count()
 		out.SupplementalPoolThreadCount = &n
 	}
@@ -207,7 +208,8 @@ func decodeIOThreads(threads node) *IOThreads {
 
 func decodeMemory(memory node) Memory {
 	out := Memory{Guest: memory.at("guest").quantity(), MaxGuest: memory.at("maxGuest").quantity()}
-	if pages := memory.at("hugepages"); pages.isObject() {
+	pages := memory.at("hugepages")
+	if pages.isObject() {
 		out.Hugepages = &Hugepages{PageSize: pages.at("pageSize").text()}
 	}
 	return out

@@ -65,7 +65,8 @@ func (v *VMI) Default() {
 		domain.CPU.Sockets = 1
 		domain.CPU.Cores = 1
 		domain.CPU.Threads = 1
-		if amount := firstGiven(limits.CPU, requests.CPU); amount != nil {
+		amount := firstGiven(limits.CPU, requests.CPU)
+		if amount != nil {
 			domain.CPU.Sockets = uint32(amount.Value()) // as KubeVirt's own arithmetic has it
 		}
 	}

@@ -41,7 +41,8 @@ func reference(ref node, namespace, clusterKind, namespacedKind string) *Referen
 		return nil
 	}
 	name := &Reference{Kind: clusterKind, Name: ref.at("name").text()}
-	if kind := ref.at("kind").text(); strings.EqualFold(strings.TrimSuffix(kind, "s"), namespacedKind) {
+	kind := ref.at("kind").text()
+	if strings.EqualFold(strings.TrimSuffix(kind, "s"), namespacedKind) {
 		name.Kind = namespacedKind
 		name.Namespace = namespace
 	}

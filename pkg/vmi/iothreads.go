@@ -15,11 +15,12 @@ func (v *VMI) PooledIOThreads() int64 {
 }
 
 // CountIOThreads is the number of IO threads that KubeVirt gives the guest, which it numbers from 1
-// (iothreads.go, GetIOThreadsCountType): a pool's, else one for each disk that has one to itself, and for
-// all other disks together as many as there are, within a limit. Call Default before: the limit of policy
+// (iothreads.go, GetIOThreadsCountType). Without a pool, each disk that asks for its own thread has one. All other disks
+// together have as many as there are disks, within a limit. Call Default first: the limit of policy
 // auto is twice the CPUs in resources.
 func (v *VMI) CountIOThreads() int64 {
-	if pooled := v.PooledIOThreads(); pooled > 0 {
+	pooled := v.PooledIOThreads()
+	if pooled > 0 {
 		return pooled
 	}
 	domain := v.Spec.Domain
@@ -34,7 +35,8 @@ func (v *VMI) CountIOThreads() int64 {
 	if domain.IOThreadsPolicy == nil && own == 0 {
 		return 0
 	}
-	if limit := v.ioThreadLimit(); own+shared > limit {
+	limit := v.ioThreadLimit()
+	if own+shared > limit {
 		shared = max(limit-own, 1)
 	}
 	return own + shared
@@ -62,7 +64,8 @@ func (v *VMI) ioThreadLimit() int64 {
 func (v *VMI) PodCPUs() int64 {
 	domain := v.Spec.Domain
 	vcpus := v.VCPUs()
-	if amount := firstGiven(domain.Resources.Limits.CPU, domain.Resources.Requests.CPU); vcpus == 0 && amount != nil {
+	amount := firstGiven(domain.Resources.Limits.CPU, domain.Resources.Requests.CPU)
+	if vcpus == 0 && amount != nil {
 		vcpus = amount.Count()
 	}
 	var pool int64 // KubeVirt does not look at the policy here

@@ -49,7 +49,8 @@ type Preference struct {
 	Architecture string
 	Annotations  map[string]string
 
-	// RequiredGuest is the smallest number of vCPUs, 0 where there is none; RequiredMemory and RequiredArchitecture likewise.
+	// RequiredGuest is the smallest number of vCPUs, RequiredMemory the smallest memory, and RequiredArchitecture the only
+	// architecture. The zero value requires nothing.
 	RequiredGuest        uint32
 	RequiredMemory       *Quantity
 	RequiredArchitecture string
@@ -93,7 +94,8 @@ func (p *Preference) readSpread(spec node) {
 		p.Ratio = defaultSpreadRatio
 	}
 	options := spec.at("cpu").at("spreadOptions")
-	if ratio := options.at("ratio"); ratio.value != nil {
+	ratio := options.at("ratio")
+	if ratio.value != nil {
 		p.Ratio = ratio.count()
 	}
 	p.Across = options.at("across").text()
@@ -201,7 +203,8 @@ func (p *Preference) unmet(v *VMI, t *Instancetype) []Finding {
 	add := func(field, format string, args ...any) {
 		findings = append(findings, Finding{Rule: rulePreferenceRequirements, Severity: Error, Field: field, Message: fmt.Sprintf(format, args...)})
 	}
-	if vcpus := p.countedVCPUs(&filled, t); vcpus < p.RequiredGuest {
+	vcpus := p.countedVCPUs(&filled, t)
+	if vcpus < p.RequiredGuest {
 		add(vmPath(v.Kind)+"preference", "%s needs %d vCPUs, and the VM has %d by what it counts; choose another preference or more vCPUs", p, p.RequiredGuest, vcpus)
 	}
 	memory := filled.Spec.Domain.Memory.Guest

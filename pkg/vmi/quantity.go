@@ -46,7 +46,8 @@ func MustParseQuantity(text string) Quantity {
 const abbreviated = 40
 
 func abbreviate(text string) string {
-	if characters := []rune(text); len(characters) > abbreviated {
+	characters := []rune(text)
+	if len(characters) > abbreviated {
 		return string(characters[:abbreviated]) + "..."
 	}
 	return text

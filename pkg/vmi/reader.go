@@ -45,7 +45,8 @@ func (n node) at(field string) node {
 func (n node) isObject() bool {
 	_, ok := n.value.(map[string]any)
 	if !ok && n.value != nil {
-		if problem := n.path + ": must be an object"; !slices.Contains(n.r.problems, problem) {
+		problem := n.path + ": must be an object"
+		if !slices.Contains(n.r.problems, problem) {
 			n.r.problems = append(n.r.problems, problem)
 		}
 	}

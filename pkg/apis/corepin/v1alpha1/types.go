@@ -1,16 +1,16 @@
 // Package v1alpha1 is the corepin.dev API: NodeCPU, the report that each node's agent writes and the
 // scheduler plugin reads.
 //
-// A NodeCPU says what a node's CPUs are and who holds them, in the kubelet's own terms and from the
-// kubelet's own files: the topology, the policies that decide, the reserved CPUs, the shared pool, and
-// the exclusive CPUs granted to each container. It has the name of its node, is owned by it, and is
-// written only by the agent on that node, and only when what it says has changed.
+// A NodeCPU says what a node's CPUs are and who holds them, in the kubelet's terms and from the
+// kubelet's files. It has the topology, the policies that decide, the reserved CPUs, the shared pool, and
+// the exclusive CPUs granted to each container. It has the name of its node and is owned by it. Only the agent on that
+// node writes it, and only when its content changes.
 //
-// CPU sets are strings in the kernel's list format ("0-3,8"), as in the kubelet's own files: a
-// 512-CPU node stays readable and its object small. Every list that changes is a map by key, so that
-// server-side apply merges element by element. The cores are one value: only the agent writes them, all at
-// once, and as a map each field of each core would stand once more in the object's managedFields, which made a
-// report of 128 CPUs twice as long (12 KB for 6) and each change of it half as dear again for the API server.
+// CPU sets are strings in the kernel's list format ("0-3,8"), as in the kubelet's files, so that the object of a
+// 512-CPU node is small and readable. Every list that changes is a map by key, so that
+// server-side apply merges element by element. The cores are one value, because only the agent writes them, all at
+// once. As a map, each field of each core would also be in the object's managedFields. A
+// report of 128 CPUs was then 12 KB long instead of 6, and each change of it cost the API server half as much again.
 //
 // +kubebuilder:object:generate=true
 // +groupName=corepin.dev
@@ -96,8 +96,8 @@ type NodeCPUStatus struct {
 	// +optional
 	MemoryManager MemoryManager `json:"memoryManager,omitempty"`
 
-	// podLevelResourceManagers tells whether the kubelet's feature gate of that name is on (alpha in 1.36, beta
-	// in 1.37, off by default in both): whether pods with pod-level resources (spec.resources) get CPUs of their
+	// podLevelResourceManagers is set when the kubelet's feature gate of that name is on (alpha in 1.36, beta
+	// in 1.37, off by default in both). Pods with pod-level resources (spec.resources) then get CPUs of their
 	// own too.
 	// +optional
 	PodLevelResourceManagers bool `json:"podLevelResourceManagers,omitempty"`
@@ -143,8 +143,8 @@ type NodeCPUStatus struct {
 // Condition types of a NodeCPU.
 const (
 	// ConditionCPUManagerRunning is True where the kubelet's CPU manager runs with policy static, False
-	// where it positively does not, Unknown before the agent could tell. Read errors keep the status
-	// and are told in the message.
+	// where it certainly does not, Unknown before the agent knows. Read errors keep the status
+	// and are reported in the message.
 	ConditionCPUManagerRunning = "CPUManagerRunning"
 	// ConditionExact is True where corepin predicts this kubelet's decisions exactly; otherwise its
 	// message says why not.
