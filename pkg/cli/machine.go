@@ -3,7 +3,9 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,6 +34,9 @@ func isVM(o *objects.Object) bool {
 }
 
 var vmKinds = []string{vmi.KindVM, vmi.KindVMI}
+
+// machineTypeLabel begins the labels of KubeVirt's node labeller for machine types.
+const machineTypeLabel = "machine-type.node.kubevirt.io/"
 
 // addVM adds a virtual machine. One that is only planned is a pod that is to come: the launcher pod that KubeVirt would
 // make of it.
@@ -89,6 +94,9 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 	if request.Spec.Architecture == "" {
 		delete(m.pod.Spec.NodeSelector, corev1.LabelArchStable) // it is that of the cluster, whatever that is
 	}
+	maps.DeleteFunc(m.pod.Spec.NodeSelector, func(key, _ string) bool { // KubeVirt fills the machine type in
+		return strings.HasPrefix(key, machineTypeLabel) && request.Spec.NodeSelector[key] == ""
+	})
 	defaultRequests(m.pod)
 	return m, nil
 }

@@ -41,6 +41,7 @@ func computeResources(m *machine) corev1.ResourceRequirements {
 	}
 	for _, device := range []corev1.ResourceName{"devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net"} {
 		r.Limits[device] = *resource.NewQuantity(1, resource.DecimalSI)
+		r.Requests[device] = *resource.NewQuantity(1, resource.DecimalSI)
 	}
 	return r
 }
@@ -60,15 +61,16 @@ func dedicateCPUs(m *machine, r corev1.ResourceRequirements) {
 		cpus += emulatorCPUs(m, cpus)
 	}
 	amount := *resource.NewQuantity(cpus, resource.BinarySI)
-	r.Requests[corev1.ResourceCPU], r.Limits[corev1.ResourceCPU] = amount, amount
+	r.Requests[corev1.ResourceCPU] = amount
+	r.Limits[corev1.ResourceCPU] = amount
 	if memory, ok := r.Requests[corev1.ResourceMemory]; ok {
 		r.Limits[corev1.ResourceMemory] = memory
 	}
 }
 
 // emulatorCPUs is 2 where a second one makes the total even and the annotation asks for that. With
-// the supplemental pool KubeVirt counts the IO threads a second time here, so that what it makes even
-// is the number without them; that is so since v1.6, and Render errs as KubeVirt does.
+// the supplemental pool KubeVirt counts the IO threads a second time here, so that it makes the number without
+// them even. That is so since v1.6, and Render errs as KubeVirt does.
 func emulatorCPUs(m *machine, cpus int64) int64 {
 	if _, ok := m.Annotations[vmi.EvenParityAnnotation]; !ok {
 		return 1
@@ -91,7 +93,8 @@ func useHugepages(m *machine, r corev1.ResourceRequirements, pageSize string) {
 		pages = guest.DeepCopy()
 	}
 	name := corev1.ResourceName(corev1.ResourceHugePagesPrefix + pageSize)
-	r.Requests[name], r.Limits[name] = pages, pages
+	r.Requests[name] = pages
+	r.Limits[name] = pages
 
 	rest := requested.DeepCopy()
 	rest.Sub(pages)

@@ -53,7 +53,7 @@ func RenderSized(object *unstructured.Unstructured, request *vmi.VMI) (*corev1.P
 	}
 	spec := podSpec(m)
 	spec.Containers = []corev1.Container{computeContainer(m, len(sidecars))}
-	if pages := m.Spec.Domain.Memory.Hugepages; pages != nil {
+	if m.Spec.Domain.Memory.Hugepages != nil {
 		huge := scratchVolume("hugepages")
 		huge.EmptyDir.Medium = corev1.StorageMediumHugePages
 		spec.Volumes = append(spec.Volumes, huge, scratchVolume("hugetblfs-dir"))
@@ -77,6 +77,7 @@ func podMeta(m *machine) metav1.ObjectMeta {
 		"vmi.kubevirt.io/id":  labelOf(m.Name),
 	})
 	annotations := map[string]string{}
+	memoryOverhead := overhead(m)
 	for key, value := range m.Annotations {
 		if !dropped(key) {
 			annotations[key] = value
@@ -86,6 +87,12 @@ func podMeta(m *machine) metav1.ObjectMeta {
 		"kubevirt.io/domain":                                 m.Name,
 		"kubectl.kubernetes.io/default-container":            "compute",
 		"kubevirt.io/migrationTransportUnix":                 "true",
+		"kubevirt.io/memory-overhead-bytes":                  strconv.FormatInt(memoryOverhead.Value(), 10),
+		"pre.hook.backup.velero.io/container":                "compute",
+		"pre.hook.backup.velero.io/command":                  freezer(m, "--freeze"),
+		"pre.hook.backup.velero.io/timeout":                  "60s",
+		"post.hook.backup.velero.io/container":               "compute",
+		"post.hook.backup.velero.io/command":                 freezer(m, "--unfreeze"),
 		"descheduler.alpha.kubernetes.io/request-evict-only": "",
 	})
 	return metav1.ObjectMeta{
@@ -98,6 +105,11 @@ func podMeta(m *machine) metav1.ObjectMeta {
 			Controller: &yes, BlockOwnerDeletion: &yes,
 		}},
 	}
+}
+
+// freezer is the command that Velero runs in the compute container before and after a backup.
+func freezer(m *machine, action string) string {
+	return fmt.Sprintf(`["/usr/bin/virt-freezer", %q, "--name", %q, "--namespace", %q]`, action, m.Name, m.Namespace)
 }
 
 func dropped(annotation string) bool {
@@ -119,7 +131,9 @@ func labelOf(name string) string {
 
 // podSpec is the pod without its containers and the VMI's own volumes.
 func podSpec(m *machine) corev1.PodSpec {
-	no, user, yes := false, launcherUser, true
+	no := false
+	user := launcherUser
+	yes := true
 	grace := launcherGrace + 30
 	if m.pod.TerminationGracePeriodSeconds != nil {
 		grace = launcherGrace + *m.pod.TerminationGracePeriodSeconds
@@ -133,7 +147,7 @@ func podSpec(m *machine) corev1.PodSpec {
 		EnableServiceLinks:            &no,
 		AutomountServiceAccountToken:  &no,
 		ReadinessGates:                []corev1.PodReadinessGate{{ConditionType: UnpausedGate}},
-		Affinity:                      m.pod.Affinity,
+		Affinity:                      affinity(m),
 		Tolerations:                   m.pod.Tolerations,
 		TopologySpreadConstraints:     m.pod.TopologySpreadConstraints,
 		PriorityClassName:             m.pod.PriorityClassName,
@@ -145,7 +159,10 @@ func podSpec(m *machine) corev1.PodSpec {
 	return spec
 }
 
-// nodeSelector is nodeselectorrenderer.go:54-96, without the labels of machine types and CPU models.
+// machineTypes are what KubeVirt's mutating webhook fills in, by architecture.
+var machineTypes = map[string]string{"amd64": "q35", "arm64": "virt"}
+
+// nodeSelector is nodeselectorrenderer.go:54-96. KubeVirt's node labeller writes the labels of machine types and CPU models.
 func nodeSelector(m *machine) map[string]string {
 	selector := map[string]string{}
 	maps.Copy(selector, m.Spec.NodeSelector)
@@ -157,11 +174,51 @@ func nodeSelector(m *machine) map[string]string {
 	if m.Spec.Domain.CPU.Realtime != nil {
 		selector["kubevirt.io/realtime"] = "true"
 	}
+	machineType := m.domain.Machine.Type
+	if machineType == "" {
+		machineType = machineTypes[m.Spec.Architecture]
+	}
+	if machineType != "" {
+		selector["machine-type.node.kubevirt.io/"+machineType] = "true"
+	}
+	if model := m.Spec.Domain.CPU.Model; !ofHost(model) {
+		selector["cpu-model.node.kubevirt.io/"+model] = "true"
+	}
 	return selector
+}
+
+// ofHost reports whether the guest's CPU model is the host's, as KubeVirt's mutating webhook makes it where none is named.
+func ofHost(model string) bool {
+	return model == "" || model == "host-model" || model == "host-passthrough"
+}
+
+// affinity is the VMI's. A guest with the host's model keeps off nodes whose model is obsolete (template.go:640).
+func affinity(m *machine) *corev1.Affinity {
+	if model := m.Spec.Domain.CPU.Model; model != "" && model != "host-model" {
+		return m.pod.Affinity
+	}
+	affinity := m.pod.Affinity.DeepCopy()
+	if affinity == nil {
+		affinity = &corev1.Affinity{}
+	}
+	if affinity.NodeAffinity == nil {
+		affinity.NodeAffinity = &corev1.NodeAffinity{}
+	}
+	if affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}
+	}
+	terms := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
+	for i := range terms {
+		terms[i].MatchExpressions = append(terms[i].MatchExpressions,
+			corev1.NodeSelectorRequirement{Key: "node-labeller.kubevirt.io/obsolete-host-model", Operator: corev1.NodeSelectorOpDoesNotExist})
+	}
+	return affinity
 }
 
 func computeContainer(m *machine, sidecars int) corev1.Container {
 	context := unprivileged()
+	group := launcherUser
+	context.RunAsGroup = &group
 	context.Capabilities.Add = []corev1.Capability{"NET_BIND_SERVICE"}
 	return corev1.Container{
 		Name:    "compute",
@@ -190,7 +247,9 @@ func computeContainer(m *machine, sidecars int) corev1.Container {
 }
 
 func unprivileged() *corev1.SecurityContext {
-	no, yes, user := false, true, launcherUser
+	no := false
+	yes := true
+	user := launcherUser
 	return &corev1.SecurityContext{
 		RunAsUser: &user, RunAsNonRoot: &yes, AllowPrivilegeEscalation: &no,
 		Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},

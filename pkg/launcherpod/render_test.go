@@ -2,7 +2,6 @@ package launcherpod
 
 import (
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,7 +23,7 @@ var known = map[string]string{
 	"noiv-ded-kernelboot":                "the cluster's KubeVirt CR turns ImageVolume off; the stand-in has the default, on",
 }
 
-// TestRecordedPods holds Render against pods that KubeVirt made, in the folder that
+// TestRecordedPods compares Render with pods that KubeVirt made, in the folder that
 // COREPIN_KUBEVIRT_TESTDATA names: once from the VMI as the user wrote it, once as KubeVirt stored it.
 func TestRecordedPods(t *testing.T) {
 	dir := os.Getenv("COREPIN_KUBEVIRT_TESTDATA")
@@ -79,7 +78,7 @@ func load(t *testing.T, file string, into any) {
 	}
 }
 
-// asWritten gives the VMI as written what the recording cluster gave it and Render cannot know: the
+// asWritten copies into the VMI as written what the recording cluster added and Render cannot know: the
 // UID, the architecture, and the parity annotation, which KubeVirt copies from its CR.
 func asWritten(t *testing.T, written, stored *unstructured.Unstructured) {
 	t.Helper()
@@ -108,10 +107,9 @@ func compare(got, want *corev1.Pod) []string {
 	}
 	defaultRequests(got)
 	note("QoS class", qos.GetPodQOS(got), want.Status.QOSClass)
-	// The node labeller that would write this label is not here; see the package comment.
-	selector := maps.Clone(want.Spec.NodeSelector)
-	maps.DeleteFunc(selector, func(key, _ string) bool { return strings.HasPrefix(key, "machine-type.node.kubevirt.io/") })
-	note("node selector", got.Spec.NodeSelector, selector)
+	note("node selector", got.Spec.NodeSelector, want.Spec.NodeSelector)
+	note("affinity", encoded(got.Spec.Affinity), encoded(want.Spec.Affinity))
+	note("security of compute", encoded(got.Spec.Containers[0].SecurityContext), encoded(want.Spec.Containers[0].SecurityContext))
 	note("labels", got.Labels, want.Labels)
 	for key, value := range got.Annotations {
 		note("annotation "+key, value, want.Annotations[key])
@@ -140,6 +138,14 @@ func defaultRequests(pod *corev1.Pod) {
 			}
 		}
 	}
+}
+
+func encoded(value any) string {
+	text, err := yaml.Marshal(value)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 func orDefault(scheduler string) string {

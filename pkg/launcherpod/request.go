@@ -59,6 +59,9 @@ type domainFields struct {
 			Name string `json:"name"`
 		} `json:"filesystems"`
 	} `json:"devices"`
+	Machine struct {
+		Type string `json:"type"`
+	} `json:"machine"`
 	Firmware struct {
 		KernelBoot struct {
 			Container *imageSource `json:"container"`
@@ -127,7 +130,8 @@ func (m *machine) supplementalPool() bool {
 // guaranteed is KubeVirt's WantsToHaveQOSGuaranteed (types.go:567-612): memory and CPU are requested
 // as much as they are limited.
 func (m *machine) guaranteed() bool {
-	requests, limits := m.Spec.Domain.Resources.Requests, m.Spec.Domain.Resources.Limits
+	requests := m.Spec.Domain.Resources.Requests
+	limits := m.Spec.Domain.Resources.Limits
 	same := func(request, limit *vmi.Quantity) bool {
 		return limit != nil && !limit.IsZero() && (request == nil || request.IsZero() || request.Cmp(limit.Quantity) == 0)
 	}

@@ -65,7 +65,7 @@ var notOurs = map[string]string{
 	"spec.terminationGracePeriodSeconds": "says nothing about CPUs",
 }
 
-// notOurs tells whether KubeVirt refused for reasons only that pkg/vmi leaves to others.
+// notOurs reports whether KubeVirt refused only for reasons that pkg/vmi leaves to others.
 func (v verdict) notOurs() bool {
 	for _, cause := range v.Causes {
 		known := func(field string) bool {
@@ -91,7 +91,7 @@ func TestAdmission(t *testing.T) {
 	y.report()
 }
 
-// compare tells how our answer differs from KubeVirt's, "" where it does not.
+// compare says how our answer differs from KubeVirt's, "" where it does not.
 func (v verdict) compare() string {
 	machine, err := vmi.Decode(v.VMI)
 	if err != nil {

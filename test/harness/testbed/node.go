@@ -52,7 +52,7 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		UseHostCPUs: machine.Topology == nil,
 		Kubelet:     machine.Kubelet,
 		Memory:      "64Gi",
-		Labels:      map[string]string{"kubevirt.io/schedulable": "true"},
+		Labels:      kubeVirtLabels(),
 		Guests:      machine.Guests,
 		SpecOf:      t.GuestOf,
 		Config:      config,
@@ -96,4 +96,14 @@ func DecodeReport(object runtime.Object) (*v1alpha1.NodeCPU, error) {
 		return nil, fmt.Errorf("decoding a NodeCPU: %w", err)
 	}
 	return report, nil
+}
+
+// kubeVirtLabels are what virt-handler and its node labeller write on nodes that can take a VM, as far as launcher pods
+// select them.
+func kubeVirtLabels() map[string]string {
+	return map[string]string{
+		"kubevirt.io/schedulable":            "true",
+		"machine-type.node.kubevirt.io/q35":  "true",
+		"machine-type.node.kubevirt.io/virt": "true",
+	}
 }

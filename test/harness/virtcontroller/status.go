@@ -29,10 +29,10 @@ func phaseOf(vmi *unstructured.Unstructured) string {
 	return phase
 }
 
-// final tells whether a VMI's or a pod's phase is its last.
+// final reports whether a VMI's or a pod's phase is its last.
 func final(phase string) bool { return phase == Succeeded || phase == Failed }
 
-// unstarted tells whether the VMI has never had a pod.
+// unstarted reports whether the VMI has never had a pod.
 func unstarted(phase string) bool { return phase == "" || phase == Pending }
 
 // condition is an entry of status.conditions.
