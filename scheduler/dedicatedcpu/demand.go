@@ -19,6 +19,8 @@ type demand struct {
 	dedicated bool
 	// guest is what the VM needs of its CPUs; nil if its VMI is not known.
 	guest *guest
+	// warnings say what is wrong with a VM that runs all the same. They decide nothing.
+	warnings []string
 	// sharedMilliCPU is the CPU that a VM's pod requests beside its exclusive CPUs, for sidecars mostly.
 	sharedMilliCPU int64
 }
@@ -54,7 +56,13 @@ func (pl *DedicatedCPU) vmDemand(pod *corev1.Pod) (d *demand, problems []string)
 	if d.dedicated {
 		l, _ := launcher.Of(pod)
 		// A user's own node selector makes a pod look dedicated; the VMI decides.
-		d.guest, d.dedicated, problems = pl.readVMI(&l)
+		vm := pl.readVMI(&l)
+		problems = vm.Problems
+		d.dedicated = vm.Dedicated
+		d.warnings = vm.Warnings
+		if vm.Guest != nil {
+			d.guest = &guest{Guest: *vm.Guest, compute: l.Compute}
+		}
 	}
 	if d.dedicated {
 		d.sharedMilliCPU = sharedMilliCPU(pod, &d.Pod)
@@ -66,14 +74,10 @@ func (pl *DedicatedCPU) vmDemand(pod *corev1.Pod) (d *demand, problems []string)
 	return d, nil
 }
 
-// readVMI reads the VMI of a launcher pod. The guest is nil if nothing is known of the VMI.
-func (pl *DedicatedCPU) readVMI(l *launcher.Launcher) (g *guest, dedicated bool, problems []string) {
+// readVMI reads the VMI of a launcher pod.
+func (pl *DedicatedCPU) readVMI(l *launcher.Launcher) launcher.VM {
 	machine, _, err := pl.vms.Get(l.VMI, l.VMIUID)
-	vm := l.Judge(machine, err, pl.args.Strictness)
-	if vm.Guest != nil {
-		g = &guest{Guest: *vm.Guest, compute: l.Compute}
-	}
-	return g, vm.Dedicated, vm.Problems
+	return l.Judge(machine, err, pl.args.Strictness)
 }
 
 func sharedMilliCPU(pod *corev1.Pod, asks *admission.Pod) int64 {

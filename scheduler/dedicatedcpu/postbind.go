@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -10,8 +11,23 @@ import (
 	"corepin.dev/corepin/scheduler/nodeview"
 )
 
-// eventEstimated is the reason of the event on a VM's pod that is bound to a node without an exact prediction.
-const eventEstimated = "CPUsEstimated"
+const (
+	// eventEstimated is the reason of the event on a VM's pod that is bound to a node without an exact prediction.
+	eventEstimated = "CPUsEstimated"
+	// eventQuestionable is the reason of the event on the pod of a VM that runs, and is not as it should be.
+	eventQuestionable = "VMQuestionable"
+
+	// maxNote is the longest note of an event, in bytes.
+	maxNote = 1024
+)
+
+// warn writes an event about the VM of a pod.
+func (pl *DedicatedCPU) warn(pod *corev1.Pod, note string) {
+	if len(note) > maxNote {
+		note = strings.ToValidUTF8(note[:maxNote-3], "") + "..."
+	}
+	pl.events.Eventf(pod, nil, corev1.EventTypeWarning, eventQuestionable, "Scheduling", "%s", note)
+}
 
 // PostBind is called when a pod is bound. The pod is not pending any more.
 func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) {
@@ -25,6 +41,9 @@ func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod 
 		e.standing = nodeview.Exact
 	}
 	bound.WithLabelValues(boundLabel(e.standing)).Inc()
+	if len(c.warnings) > 0 {
+		pl.warn(pod, strings.Join(c.warnings, "; "))
+	}
 	logger := klog.FromContext(ctx)
 	if c.dedicated && estimated {
 		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", e.standing, "why", e.why)

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/events"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/scheduler/config"
@@ -64,6 +65,42 @@ func TestEstimateIsTold(t *testing.T) {
 		}
 	default:
 		t.Error("nothing was told")
+	}
+}
+
+// A VM that runs and is not as it should be gets an event when it is bound. One that would get no exclusive CPUs is bound like
+// any pod where it does not name corepin's scheduler, with an event too.
+func TestQuestionableVMs(t *testing.T) {
+	unnamed := func(pod *corev1.Pod) { pod.Spec.SchedulerName = corev1.DefaultSchedulerName }
+	const twice = "{cpu: {cores: 2, " + dedicated + "}, memory: {guest: 2Gi}, resources: {limits: {cpu: 2}, requests: {memory: 1Gi}}}"
+	for name, test := range map[string]struct {
+		pod  *corev1.Pod
+		skip bool
+		want string
+	}{
+		"more guest memory than is requested":         {pod: launcherPod("p", "2", ofVMI), want: "VMQuestionable spec.domain.memory.guest: 2Gi is more than requests.memory = 1Gi"},
+		"not Guaranteed, for the cluster's scheduler": {pod: launcherPod("p", "2", ofVMI, burstable, unnamed), skip: true, want: "scheduled like a pod without dedicated CPUs: "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newFixture(config.DedicatedCPUArgs{})
+			b.vmi(t, twice)
+			state := framework.NewCycleState()
+			_, status := b.PreFilter(t.Context(), state, test.pod, nil)
+			if status.IsSkip() != test.skip || !test.skip && !status.IsSuccess() {
+				t.Fatalf("PreFilter: %s %q", status.Code(), status.Message())
+			}
+			if !test.skip {
+				b.PostBind(t.Context(), state, test.pod, "n1")
+			}
+			select {
+			case event := <-b.DedicatedCPU.events.(*events.FakeRecorder).Events:
+				if !strings.Contains(event, test.want) {
+					t.Errorf("event %q; want %q", event, test.want)
+				}
+			default:
+				t.Error("no event")
+			}
+		})
 	}
 }
 

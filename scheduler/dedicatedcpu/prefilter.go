@@ -22,6 +22,12 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	pl.waker.Begin(pod.UID)
 	if d.dedicated {
 		message := launcher.MisfitOf(pod, problems).String()
+		if message != "" && pod.Spec.SchedulerName == corev1.DefaultSchedulerName {
+			// The VM does not name corepin's scheduler: this profile is in the place of the cluster's own, and KubeVirt
+			// runs the VM in the shared pool.
+			pl.warn(pod, "scheduled like a pod without dedicated CPUs: "+message)
+			return nil, fwk.NewStatus(fwk.Skip)
+		}
 		if message != "" {
 			klog.FromContext(ctx).V(2).Info("launcher pod is refused on every node", "pod", klog.KObj(pod), "why", message)
 			refusals.WithLabelValues(labelMisfit).Inc()
