@@ -11,7 +11,7 @@ import (
 
 // Findings that are not in pkg/vmi's table of rules: there is no virtual machine that they could apply to.
 const (
-	ruleUnreadable = "unreadable"  // an error: what cannot be read cannot be allowed
+	ruleUnreadable = "unreadable" // an error: what cannot be read cannot be allowed
 	ruleNotJudged  = "not-judged" // a warning: no rule of ours is about it
 )
 
