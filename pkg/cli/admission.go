@@ -47,8 +47,8 @@ type trial struct {
 	machine  *machine
 	admitted bool
 	grants   []admission.Grant
-	// reason and message are the kubelet's or ours, "" for an admitted pod; message may tell of an
-	// admitted pod what is unusual.
+	// reason and message are the kubelet's or ours. An admitted pod has no reason, and a message only if something
+	// about it is unusual.
 	reason, message string
 	// decision and before, the node before it, are set where it was the kubelet's to decide.
 	decision admission.Decision
@@ -59,11 +59,14 @@ type trial struct {
 func (m *machine) try(d *demand) trial {
 	t := trial{machine: m}
 	if m.node == nil {
-		t.reason, t.message = reasonUnreadable, m.why
+		t.reason = reasonUnreadable
+		t.message = m.why
 		return t
 	}
 	if grants, all := m.heldBy(d); all {
-		t.admitted, t.grants, t.message = true, grants, "it has them already"
+		t.admitted = true
+		t.grants = grants
+		t.message = "it has them already"
 		return t
 	} else if len(grants) > 0 { // the kubelet is in the middle of it, and will come to the same end
 		before := m.node.Releasing(grants)
@@ -73,12 +76,15 @@ func (m *machine) try(d *demand) trial {
 		t.before = &before
 	}
 	if why := t.before.Inexact(d.pod); why != "" {
-		t.reason, t.message = reasonNotExact, why
+		t.reason = reasonNotExact
+		t.message = why
 		return t
 	}
 	t.decision = admission.AdmitAfter(t.before, nil, &d.pod)
 	t.admitted = t.decision.Verdict == admission.Admitted
-	t.grants, t.reason, t.message = t.decision.Grants, t.decision.Reason, t.decision.Message
+	t.grants = t.decision.Grants
+	t.reason = t.decision.Reason
+	t.message = t.decision.Message
 	if t.admitted && m.misfit(d, &t) {
 		return t
 	}
@@ -92,8 +98,8 @@ func (m *machine) try(d *demand) trial {
 	return t
 }
 
-// misfit tells whether the kubelet refuses a pod although it has CPUs for it, and writes that into t: the check
-// comes after the grant, so what the topology manager has to say is said first.
+// misfit reports whether the kubelet refuses a pod although it has CPUs for it, and writes that into t. The check comes
+// after the grant, so a refusal by the topology manager comes first.
 func (m *machine) misfit(d *demand, t *trial) bool {
 	if m.fit == nil {
 		return false
@@ -102,7 +108,10 @@ func (m *machine) misfit(d *demand, t *trial) bool {
 	if refusal.Reason == "" {
 		return false
 	}
-	t.admitted, t.grants, t.reason, t.message = false, nil, refusal.Reason, refusal.Message
+	t.admitted = false
+	t.grants = nil
+	t.reason = refusal.Reason
+	t.message = refusal.Message
 	if refusal.Reason == predicates.ReasonEvicts {
 		t.reason = reasonNotExact
 	}
@@ -146,7 +155,7 @@ type answer struct {
 	demand *demand
 	// trials are those of the nodes that were asked; only the last can have admitted the pod.
 	trials []trial
-	// node is the one that the pod was bound to beforehand; "" where it was for fit to choose.
+	// node is the one that the pod is bound to; "" where fit chooses.
 	node string
 }
 
@@ -163,7 +172,8 @@ func (s *snapshot) place(d *demand, boundTo string) *answer {
 	for _, m := range s.machines {
 		t := m.try(d)
 		if t.admitted && d.pod.Exclusive() && len(t.grants) == 0 {
-			t.admitted, t.reason = false, reasonNoExclusive
+			t.admitted = false
+			t.reason = reasonNoExclusive
 		}
 		if t.admitted {
 			a.trials = append(a.trials, m.admit(d))

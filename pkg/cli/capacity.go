@@ -12,8 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-
-	"corepin.dev/corepin/pkg/launcher"
 )
 
 // usualShapes are counted where none is given.
@@ -166,7 +164,7 @@ func shapeOf(text string) (*demand, error) {
 
 // count fills every node with pods of a shape.
 func (s *snapshot) count(shape *demand) *capacity {
-	total := &capacity{Shape: shape.name, Nodes: []nodeCapacity{}, cpus: launcher.NeedsOf(shape.spec).ExclusiveCPUs}
+	total := &capacity{Shape: shape.name, Nodes: []nodeCapacity{}, cpus: shape.pod.PeakCPUs()}
 	for _, m := range s.machines {
 		n := s.countOn(m, shape, total)
 		total.Fit += n.Fit

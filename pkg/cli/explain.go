@@ -16,7 +16,7 @@ import (
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-// schedulerArgs are those arguments of plugin DedicatedCPU that explain asks with, as they stand on the command line.
+// schedulerArgs are the arguments of plugin DedicatedCPU that change the answer, as the command line has them.
 type schedulerArgs struct{ withoutExactReport, strictness string }
 
 // The values of the argument nodesWithoutExactReport.
@@ -70,7 +70,7 @@ or the input is wrong.`,
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
 	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
-		"The scheduler's argument nodesWithoutExactReport: Estimate, to judge such a node by counting, or Refuse.")
+		"The scheduler's argument nodesWithoutExactReport: Estimate, to take such a node by counting, or Refuse.")
 	cmd.Flags().StringVar(&scheduler.strictness, "strictness", scheduler.strictness,
 		"The scheduler's argument strictness, whose rules hold: standard, strict or kubevirt.")
 	return cmd
@@ -170,7 +170,7 @@ func (s *view) find(kind, namespace, name string) (*corev1.Pod, error) {
 		"or see why KubeVirt makes none: kubectl describe vmi %s -n %s", name, namespace, where, name, namespace)
 }
 
-// readVM reads the VMI behind a launcher pod as the scheduler does; what cannot be had is told, and left out.
+// readVM reads the VMI behind a launcher pod as the scheduler does. A VMI that cannot be read is left out, with a note.
 func (c *call) readVM(ctx context.Context, s *view, pod *corev1.Pod, strictness vmi.Strictness) (notes []string) {
 	l, is := launcher.Of(pod)
 	if !is || !l.Dedicated {

@@ -56,7 +56,7 @@ func (x *explained) print(out *printer) {
 	printGroups(out, x.all)
 }
 
-// grants tells what CPUs the pod has on its node.
+// grants says which CPUs the pod has on its node.
 func (x *explained) grants(node string) string {
 	m := x.byName[node]
 	if m == nil || m.node == nil {
@@ -71,7 +71,8 @@ func (x *explained) grants(node string) string {
 }
 
 func (x *explained) sum() string {
-	fit, estimated := 0, 0
+	fit := 0
+	estimated := 0
 	for _, e := range x.all {
 		if e.Fits {
 			fit++

@@ -43,7 +43,7 @@ numaNode:
 With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. An object
 that cannot be used is left out. In its place there is a line with "error": file, line, and what to write instead.
 
-Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is at fault.`,
+Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin fit -f vm-pod.yaml
   kubectl corepin fit -f nodes.yaml -f pods.yaml --bind vms/db=node-7 -o json`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.fit(cmd.Context(), args, bindings) },
@@ -201,7 +201,9 @@ func (e *inputError) line() fitLine {
 func lineOf(a *answer) fitLine {
 	line := fitLine{Pod: a.demand.name, Node: a.node, CPUs: map[string]string{}}
 	if t := a.admitted(); t != nil {
-		line.Node, line.Admitted, line.Message = t.machine.name, true, t.message
+		line.Node = t.machine.name
+		line.Admitted = true
+		line.Message = t.message
 		for _, grant := range t.grants {
 			if grant.Container != "" {
 				line.CPUs[grant.Container] = grant.CPUs.String()

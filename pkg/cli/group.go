@@ -13,7 +13,7 @@ const (
 	maxNamedNodes = 3
 )
 
-// group is nodes of which the same is to be said.
+// group is nodes that have the same explanation.
 type group struct {
 	explain.Explanation
 	nodes []string

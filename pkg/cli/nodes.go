@@ -18,7 +18,7 @@ in the input, nodes and pods are those of the cluster. Pods that are in flight t
 were there, and marked "(in flight)". This needs permission to list nodecpus.corepin.dev, nodes and pods,
 cluster-wide.
 
-Exit code: 0, or 2 if the command line or the input is at fault.`,
+Exit code: 0, or 2 if the command line or the input is wrong.`,
 		Example: `  kubectl corepin nodes
   kubectl get nodecpus -o json | kubectl corepin nodes -f -`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.nodes(cmd.Context(), args) },

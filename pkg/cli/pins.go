@@ -24,17 +24,17 @@ func (c *call) pinsCommand() *cobra.Command {
 	var granted string
 	cmd := &cobra.Command{
 		Use:   "pins [-f FILE... --cpus LIST]",
-		Short: "Tell where the threads of virtual machines are pinned, or would be",
-		Long: `pins tells which CPU each vCPU, the emulator and each IO thread of a dedicated VM runs on.
+		Short: "Show where the threads of virtual machines are pinned, or would be",
+		Long: `pins shows which CPU each vCPU, the emulator and each IO thread of a dedicated VM runs on.
 
-Without -f, it tells of every dedicated VM in the cluster where the agent of its node last found the
-threads. With -f, it computes where they would go: for each VirtualMachineInstance or VirtualMachine of the
-input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
+Without -f, it shows where the agents last found the threads of the dedicated VMs in the cluster, or in the
+namespace of -n. With -f, it computes where the threads would go, for each VirtualMachineInstance or VirtualMachine
+of the input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
 With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
-"error"}; an emulator without a place of its own ("") runs on any of the granted CPUs.
+"error"}. An emulator without CPUs of its own ("") runs on any of the granted CPUs.
 
-Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is at fault.`,
+Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin pins
   kubectl corepin pins -f nodecpu.yaml -f vmi.yaml --cpus 2-5`,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -42,7 +42,7 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 				return c.pinsOfCluster(cmd.Context())
 			}
 			if !cmd.Flags().Changed("cpus") {
-				return errors.New("--cpus is missing: which CPUs does the kubelet grant to the VM's pod? (fit tells)")
+				return errors.New("--cpus is missing: which CPUs does the kubelet grant to the VM's pod? (see fit)")
 			}
 			return c.pinsOfInput(args, granted)
 		},
@@ -140,7 +140,7 @@ func (p *pinning) place() {
 		return
 	}
 	if machine.Instancetype != nil {
-		p.err = errors.New("the sizes stand in the instancetype; give the VirtualMachineInstance made from both")
+		p.err = errors.New("the sizes are in the instancetype; give the VirtualMachineInstance made from both")
 		return
 	}
 	var guest placement.Guest

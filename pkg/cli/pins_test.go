@@ -45,7 +45,7 @@ func TestPinsOfTheCluster(t *testing.T) {
 		`{"vmi":"vms/db","vcpus":[{"vcpu":0,"cpus":"1"}],"emulator":"5","ioThreads":[{"id":1,"cpus":"5"}],"error":""}`,
 		`{"vmi":"vms/drifted","vcpus":[{"vcpu":0,"cpus":"0"},{"vcpu":1,"cpus":"6"}],"emulator":"","ioThreads":[],"error":"vCPU 0 may run on CPU 0, which is not granted (2,6)"}`,
 		`{"vmi":"vms/shared","vcpus":[],"emulator":"","ioThreads":[],"error":"the VM asked dedicated CPUs, and its container c0 has none: `,
-		`{"vmi":"vms/starting","vcpus":[],"emulator":"","ioThreads":[],"error":"nothing is pinned yet; the events of pod vms/virt-launcher-starting tell why"}`,
+		`{"vmi":"vms/starting","vcpus":[],"emulator":"","ioThreads":[],"error":"nothing is pinned yet; the events of pod vms/virt-launcher-starting say why"}`,
 	}
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	if code != exitRefused || errs != "" || len(lines) != len(want) {
@@ -57,6 +57,10 @@ func TestPinsOfTheCluster(t *testing.T) {
 		}
 	}
 	_, out, _ = runIn(t, fstest.MapFS{}, cluster, "", "pins")
+	// A vCPU is shown and drawn on the CPU that it runs on, not on the one where it should be.
+	if !strings.Contains(out, "  vCPU 0       CPU 0        core 0") || !strings.Contains(out, "\ns0 n0  !R .. CB ..\n") {
+		t.Errorf("text is\n%s", out)
+	}
 	if !strings.Contains(out, "vms/db on small: granted CPUs 1,5\n  vCPU 0       CPU 1 ") {
 		t.Errorf("text is\n%s", out)
 	}

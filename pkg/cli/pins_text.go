@@ -76,13 +76,13 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 		return err
 	}
 	if len(p.pins.VCPUs) == 0 {
-		return errors.New("nothing is pinned yet; the events of pod " + nameOf(pod) + " tell why")
+		return errors.New("nothing is pinned yet; the events of pod " + nameOf(pod) + " say why")
 	}
-	return p.judge(report)
+	return p.problem(report)
 }
 
-// judge tells what is wrong with reported pins.
-func (p *pinning) judge(report *v1alpha1.NodeCPU) error {
+// problem says what is wrong with reported pins.
+func (p *pinning) problem(report *v1alpha1.NodeCPU) error {
 	for i, cpus := range p.pins.VCPUs {
 		if outside := cpus.Minus(p.granted); !outside.IsEmpty() {
 			return fmt.Errorf("vCPU %d may run on CPU %s, which is not granted (%s)", p.vcpus[i], outside, p.granted)
@@ -95,7 +95,8 @@ func (p *pinning) judge(report *v1alpha1.NodeCPU) error {
 	return nil
 }
 
-// names tells whether a condition's message names a VM, given as this command calls it: without namespace default.
+// names reports whether a condition's message names a VM. vm is the name that this command prints, without namespace
+// default.
 func names(message, vm string) bool {
 	if !strings.Contains(vm, "/") {
 		vm = metav1.NamespaceDefault + "/" + vm

@@ -48,7 +48,8 @@ func (s *snapshot) addReport(o *objects.Object) error {
 		err = m.complete(report)
 	}
 	if err != nil {
-		m.node, m.why = nil, cmp.Or(m.why, err.Error())
+		m.node = nil
+		m.why = cmp.Or(m.why, err.Error())
 		err = o.WrapAt(reportPath(report, err), fmt.Errorf("%s: %w", called(o), err))
 	}
 	if failed := s.addMachine(m); failed != nil {

@@ -26,7 +26,7 @@ import (
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
-// mirrorAnnotation stands on the API server's copy of a static pod, and is the UID that the pod has on its node
+// mirrorAnnotation is on the API server's copy of a static pod. Its value is the UID that the pod has on its node
 // (pkg/kubelet/types/pod_update.go, v1.36.3).
 const mirrorAnnotation = "kubernetes.io/config.mirror"
 
@@ -38,7 +38,7 @@ type view struct {
 	*snapshot
 	// live reports that all pods are known, so that a pod that is missing has left.
 	live bool
-	// estimate tells that a node whose kubelet cannot be predicted is judged by counting.
+	// estimate reports that the count decides on a node whose kubelet cannot be predicted.
 	estimate bool
 	// vm is the one that is asked about, as far as it is known.
 	vm launcher.VM
@@ -147,8 +147,8 @@ func labelled(node *corev1.Node) bool {
 	return slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
 }
 
-// unknown tells why the kubelet of a node, whose Node object may be missing, cannot be predicted for any pod; "" if it
-// can be. Where it has no CPU manager that is all there is to know.
+// unknown says why the kubelet of a node cannot be predicted for any pod; "" if it can be. The Node object may be
+// missing. A kubelet without CPU manager is predicted: it grants nothing.
 func (m *machine) unknown(node *corev1.Node) string {
 	switch {
 	case m.node == nil && m.why == "":
@@ -174,8 +174,8 @@ func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 	return there
 }
 
-// addNeighbours sets the case's node and who is there: granted, in flight, or gone. A pod of which the report has
-// only some containers is in flight, and what it has is free until it is admitted as a whole.
+// addNeighbours sets the case's node and the pods on it: granted, in flight, or gone. A pod of which the report has only
+// some containers is in flight, and what it has is free until it is admitted as a whole.
 func (s *view) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Pod) {
 	if m.node == nil {
 		return
@@ -254,7 +254,7 @@ func requested(pods ...*corev1.Pod) int64 {
 // plenty is more CPUs than any machine has.
 var plenty = *resource.NewQuantity(1_000_000, resource.DecimalSI)
 
-// excluded tells why a node is none for a pod however many CPUs it has, and were it labelled for VMs.
+// excluded says why a node cannot take a pod however many CPUs it has, even if it had the labels for VMs; "" if it may.
 func excluded(node *corev1.Node, residents []*corev1.Pod, pod *corev1.Pod) string {
 	keepsAway := func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
 	taint, tainted := corev1helpers.FindMatchingUntoleratedTaint(logr.Discard(), node.Spec.Taints, pod.Spec.Tolerations, keepsAway, false)
