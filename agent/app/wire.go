@@ -81,7 +81,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	recorder := a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: fieldManager, Host: nodeName})
 	a.publisher = report.New(report.Options{
 		FieldManager: fieldManager, Client: clients.dynamic.Resource(v1alpha1.Resource), Node: a.informers.Node,
-		Kubelet: a.kubelet.State, Host: a.host.Reading, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
+		Kubelet: a.kubelet.State, Host: a.host.Reading, Memory: a.host.Memory, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
 		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:     func() map[types.UID]string { return a.pinner.Pins() },

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type Options struct {
 type Watcher struct {
 	options Options
 	reading atomic.Pointer[source.Reading[*cputopology.Topology]]
+	memory  atomic.Pointer[source.Reading[map[int32]NodeMemory]]
 	changed source.Bell
 }
 
@@ -36,11 +38,15 @@ type Watcher struct {
 func NewWatcher(options Options) *Watcher {
 	w := &Watcher{options: options}
 	w.reading.Store(&source.Reading[*cputopology.Topology]{})
+	w.memory.Store(&source.Reading[map[int32]NodeMemory]{})
 	return w
 }
 
 // Reading is the outcome of the latest read.
 func (w *Watcher) Reading() source.Reading[*cputopology.Topology] { return *w.reading.Load() }
+
+// Memory is the machine's memory as of the latest read.
+func (w *Watcher) Memory() source.Reading[map[int32]NodeMemory] { return *w.memory.Load() }
 
 // Topology is the machine as last read; nil before the first good read.
 func (w *Watcher) Topology() *cputopology.Topology { return w.Reading().Value }
@@ -64,6 +70,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 
 // Refresh looks now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
 func (w *Watcher) Refresh(ctx context.Context) {
+	w.refreshMemory(ctx)
 	logger := klog.FromContext(ctx)
 	before := w.Reading()
 	topology, err := w.read(before)
@@ -83,6 +90,31 @@ func (w *Watcher) Refresh(ctx context.Context) {
 		return
 	}
 	logger.V(2).Info("read the CPU topology", "topology", topology.String())
+}
+
+// refreshMemory reads the machine's memory. Huge pages are added at run time.
+func (w *Watcher) refreshMemory(ctx context.Context) {
+	before := w.Memory()
+	memory, err := w.readMemory()
+	source.Observe("memory", err)
+	after := before.Next(memory, err, w.options.Clock.Now())
+	if before.Known == after.Known && reflect.DeepEqual(before.Value, after.Value) && before.SameError(after) {
+		return
+	}
+	w.memory.Store(&after)
+	w.changed.Ring()
+	if err != nil {
+		klog.FromContext(ctx).Info("reading the machine's memory failed, keeping what was read before", "err", err)
+	}
+}
+
+func (w *Watcher) readMemory() (map[int32]NodeMemory, error) {
+	root, err := os.OpenRoot(w.options.SysfsDir)
+	if err != nil {
+		return nil, fmt.Errorf("reading sysfs in %s: %w", w.options.SysfsDir, err)
+	}
+	defer root.Close()
+	return ReadMemory(root.FS())
 }
 
 func (w *Watcher) read(before source.Reading[*cputopology.Topology]) (*cputopology.Topology, error) {

@@ -39,7 +39,12 @@ func configOf(file *kubeletconfig.KubeletConfiguration) (Config, error) {
 		Gates:                  gatesOf(file.FeatureGates),
 		CertFile:               file.TLSCertFile,
 	}
-	return c, c.parseReserved(file)
+	if err := c.parseReserved(file); err != nil {
+		return c, err
+	}
+	var err error
+	c.Reserved, err = reservedOf(file)
+	return c, err
 }
 
 // The feature gates that decide here: the one, and those that stand for it where it is not set
@@ -48,9 +53,12 @@ const (
 	gatePodLevel = "PodLevelResourceManagers"
 	gateAllAlpha = "AllAlpha"
 	gateAllBeta  = "AllBeta"
+	// Those of the CPU manager's options: alpha and off, beta and on, in all kubelets from 1.34 to 1.37.
+	gateAlphaOptions = "CPUManagerPolicyAlphaOptions"
+	gateBetaOptions  = "CPUManagerPolicyBetaOptions"
 )
 
-var gatesRead = []string{gatePodLevel, gateAllAlpha, gateAllBeta}
+var gatesRead = []string{gatePodLevel, gateAllAlpha, gateAllBeta, gateAlphaOptions, gateBetaOptions}
 
 // alphaMinor is the kubelet's version 1.36, where PodLevelResourceManagers came as alpha; it is beta, and off, in 1.37
 // (pkg/features/kube_features.go, v1.36.3 and v1.37.2).
@@ -82,6 +90,23 @@ func (c Config) PodLevelResourceManagers(minor int) bool {
 	default:
 		return c.Gates[gateAllBeta]
 	}
+}
+
+// AlphaOptions reports whether the CPU manager's alpha options may be used.
+func (c Config) AlphaOptions() bool {
+	if on, set := c.Gates[gateAlphaOptions]; set {
+		return on
+	}
+	return c.Gates[gateAllAlpha]
+}
+
+// BetaOptions reports whether the CPU manager's beta options may be used.
+func (c Config) BetaOptions() bool {
+	if on, set := c.Gates[gateBetaOptions]; set {
+		return on
+	}
+	on, set := c.Gates[gateAllBeta]
+	return on || !set
 }
 
 // parseReserved follows the kubelet (cmd/kubelet/app/server.go and pkg/kubelet/cm/cpumanager/

@@ -39,7 +39,7 @@ featureGates: {PodLevelResourceManagers: true, Other: false}
 `, Config{
 				"static", map[string]string{"full-pcpus-only": "true"}, "single-numa-node", "pod",
 				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static",
-				map[string]bool{"PodLevelResourceManagers": true}, cpuset.Of(0, 64), 0, "/etc/kubelet.crt",
+				map[string]bool{"PodLevelResourceManagers": true}, cpuset.Of(0, 64), 0, "/etc/kubelet.crt", Reserved{},
 			},
 		},
 		"a fraction is rounded up": {"kubeReserved: {cpu: 500m}\n", with(func(c *Config) { c.ReservedCount = 1 })},
@@ -51,6 +51,7 @@ featureGates: {PodLevelResourceManagers: true, Other: false}
 			if err != nil {
 				t.Fatal(err)
 			}
+			got.Reserved = Reserved{} // see TestReserved
 			if !reflect.DeepEqual(got, tc.want) {
 				t.Errorf("got  %+v\nwant %+v", got, tc.want)
 			}

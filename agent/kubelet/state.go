@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/agent/source"
@@ -107,11 +108,14 @@ type Config struct {
 	ReservedCount int
 	// CertFile is tlsCertFile: the certificate that the kubelet serves with; empty where it makes its own.
 	CertFile string
+	// Reserved decides only whether the kubelet starts.
+	Reserved Reserved
 }
 
 // sameDecisions reports whether a kubelet decides the same about CPUs with either configuration.
 func (c Config) sameDecisions(other Config) bool {
 	c.CertFile, other.CertFile = "", ""
+	c.Reserved, other.Reserved = Reserved{}, Reserved{}
 	for _, options := range []*map[string]string{
 		&c.CPUManagerOptions, &c.TopologyManagerOptions, &other.CPUManagerOptions, &other.TopologyManagerOptions,
 	} {
@@ -129,12 +133,18 @@ func (c Config) sameDecisions(other Config) bool {
 	return reflect.DeepEqual(c, other)
 }
 
+// sameStart reports whether a kubelet starts with either configuration, or with neither, and decides the same.
+func (c Config) sameStart(other Config) bool {
+	return c.sameDecisions(other) && c.AlphaOptions() == other.AlphaOptions() && c.BetaOptions() == other.BetaOptions() &&
+		equality.Semantic.DeepEqual(c.Reserved, other.Reserved)
+}
+
 // Next is the configuration that the kubelet will have when it starts again, as far as its configuration
 // file tells, and whether that is another than it has now. A file that differs but was there before the
 // kubelet started is no news: flags or drop-in files stand above it, and will again.
 func (s *State) Next() (next Config, changed bool) {
 	running, origin := s.Config()
-	if origin == FromKubelet && s.File.Known && s.File.Err == nil && s.FileIsNewer() && !s.File.Value.sameDecisions(running) {
+	if origin == FromKubelet && s.File.Known && s.File.Err == nil && s.FileIsNewer() && !s.File.Value.sameStart(running) {
 		return s.File.Value, true
 	}
 	return running, origin == FromFile && s.FileIsNewer()

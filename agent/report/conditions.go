@@ -151,6 +151,11 @@ func unconfigured(r *Resolved, last string) string {
 func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, r *Resolved) []problem {
 	var problems []problem
 	checkpoint := r.Kubelet.Checkpoint.Value
+	if r.Origin == kubelet.FromFile && r.outranked() {
+		return append(problems, problem{ReasonConfigUnreadable, fmt.Sprintf(
+			"the kubelet's state file says CPU manager policy %s and its configuration file does not: flags or drop-in files stand above it, and are not seen; let the agent ask the kubelet (/configz), or put the policy into that file",
+			checkpoint.Policy)})
+	}
 	if checkpoint.Policy != r.Config.CPUManagerPolicy {
 		problems = append(problems, problem{ReasonConfigPending, fmt.Sprintf(
 			"the kubelet's configuration (by %s) says CPU manager policy %s, but its state file says %s; restart the kubelet as the Kubernetes documentation says for a change of the policy",

@@ -18,7 +18,8 @@
 //   - SourcesComplete: True where every source is read. Otherwise its message says of each missing source why, since
 //     when, and what follows.
 //   - RestartSafe: False where the kubelet, with the configuration of its next start, would not start or would fail
-//     running pods. An event is written when a change of the configuration causes that.
+//     running pods. An event is written when a change of the configuration causes that. Unknown, with the reason, where
+//     that is not certain. What a kubelet checks when it starts, and what of it is checked here, is listed in start.go.
 //   - Labelled and Drifted: as packages label and pinning say.
 //
 // A Publisher writes only when the meaning of the report has changed: once for each burst of changes, since a kubelet

@@ -18,6 +18,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/loop"
 	"corepin.dev/corepin/agent/source"
@@ -59,6 +60,8 @@ type Options struct {
 	// Kubelet and Host are what was last read.
 	Kubelet func() *kubelet.State
 	Host    func() source.Reading[*cputopology.Topology]
+	// Memory is the machine's memory as last read; nil means that it is not read.
+	Memory func() source.Reading[map[int32]hostcpu.NodeMemory]
 	// Pods are the node's pods at the API server; nil, or giving nil, means that they are not listed yet.
 	Pods func() []*corev1.Pod
 	// Labelled is the condition of the node's labels; nil, or giving nil, means that nothing is known yet.
@@ -226,9 +229,13 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 
 func (p *Publisher) facts(node *corev1.Node) Facts {
 	f := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion}
+	if p.options.Memory != nil {
+		f.Memory = p.options.Memory()
+	}
 	if p.options.Pods != nil {
 		f.Pods = p.options.Pods()
 	}
+	f.PodsUnlisted = f.Pods == nil
 	if p.options.Labelled != nil {
 		f.Labelled = p.options.Labelled()
 	}

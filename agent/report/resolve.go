@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -20,11 +21,14 @@ import (
 type Facts struct {
 	Kubelet kubelet.State
 	Host    source.Reading[*cputopology.Topology]
+	// Memory is the machine's memory by NUMA node. The memory manager compares it with its state when it starts.
+	Memory source.Reading[map[int32]hostcpu.NodeMemory]
 	// KubeletVersion is the Node's; empty where the Node does not have it yet.
 	KubeletVersion string
-	// Pods are the node's pods at the API server; nil before they are listed. Their requests decide what a restart
-	// of the kubelet does to them.
-	Pods []*corev1.Pod
+	// Pods are the node's pods at the API server. Their requests decide what a restart of the kubelet does to them.
+	// PodsUnlisted reports whether they are not listed yet.
+	Pods         []*corev1.Pod
+	PodsUnlisted bool
 	// Labelled is the condition of the node's labels; nil where nothing is known yet.
 	Labelled *metav1.Condition
 	// Drifted is the condition of the guests' pins; nil where nothing is known yet.

@@ -24,6 +24,7 @@ const (
 	ReasonWouldNotStart   = "WouldNotStart"
 	ReasonWouldRefusePods = "WouldRefusePods"
 	ReasonWouldMovePods   = "WouldMovePods"
+	ReasonNotCertain      = "NotCertain"
 )
 
 // changedConfig begins a message about a configuration that waits for the kubelet's next start.
@@ -34,10 +35,17 @@ const namedPods = 5
 
 // restartSafe answers what the kubelet's next start does, with the configuration that it will have then: does it
 // start, and does every pod keep its CPUs? A kubelet that starts admits the running pods once more, and fails those
-// that it would not admit. The answer is not known where a source is not, or while the pods are not listed yet.
+// that it would not admit. What is not certain is Unknown. Nothing is said before every source has been read once and
+// the pods are listed.
 func restartSafe(s *v1alpha1.NodeCPUStatus, r *Resolved) (c metav1.Condition, known bool) {
 	if r.Origin == kubelet.Nowhere || !readable(r.Kubelet.Checkpoint) || !readable(r.Host) {
 		return c, false
+	}
+	why := uncertain(r)
+	if why != "" {
+		return metav1.Condition{
+			Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionUnknown, Reason: ReasonNotCertain, Message: why,
+		}, true
 	}
 	c = metav1.Condition{
 		Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionTrue, Reason: ReasonKeepsEverything,
@@ -46,7 +54,7 @@ func restartSafe(s *v1alpha1.NodeCPUStatus, r *Resolved) (c metav1.Condition, kn
 	p := restartProblem(s, r)
 	if p == nil {
 		// The pods that hold CPUs may not be among those that are known.
-		return c, r.Pods != nil || len(r.Kubelet.Checkpoint.Value.Granted) == 0
+		return c, !r.PodsUnlisted || len(r.Kubelet.Checkpoint.Value.Granted) == 0
 	}
 	c.Status = metav1.ConditionFalse
 	c.Reason = p.reason
@@ -65,6 +73,9 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 		return &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: its CPU manager's policy will be %s, and cpu_manager_state was written with %s; drain the node and remove that file first, or the %d pods with CPUs of their own lose them",
 			next.CPUManagerPolicy, checkpoint.Policy, len(checkpoint.Granted))}
+	}
+	if why := startProblem(r); why != "" {
+		return &problem{ReasonWouldNotStart, "will not start: " + why}
 	}
 	if checkpoint.Policy != cpumanager.PolicyStatic {
 		return nil

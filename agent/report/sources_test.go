@@ -160,7 +160,7 @@ func TestRestartWarnings(t *testing.T) {
 			ReasonWouldNotStart, "not all reserved cpus", true},
 		"an option that is nonsense": {func(f *Facts) {
 			edit(f, func(c *kubelet.Config) { c.CPUManagerOptions = map[string]string{"full-pcpus-only": "perhaps"} })
-		}, ReasonWouldNotStart, "may not start", true},
+		}, ReasonWouldNotStart, "will not start: CPU manager option full-pcpus-only", true},
 		"whole cores from now on": {func(f *Facts) {
 			for _, c := range []*kubelet.Config{&f.Kubelet.Configz.Value, &f.Kubelet.File.Value} {
 				c.CPUManagerOptions = nil
@@ -208,6 +208,7 @@ func TestRestartWarnings(t *testing.T) {
 func TestRestartIsNotCalledSafeBeforeThePodsAreListed(t *testing.T) {
 	f := allFacts()
 	f.Pods = nil
+	f.PodsUnlisted = true
 	s := Build(f, v1alpha1.NodeCPUStatus{}, noon)
 	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Status != "" {
 		t.Errorf("without the pods: %+v", c)
@@ -228,6 +229,7 @@ func TestRestartIsNotCalledSafeBeforeThePodsAreListed(t *testing.T) {
 	f.Kubelet.Checkpoint.Value.Granted = nil
 	f.Kubelet.Checkpoint.Value.Shared = f.Host.Value.CPUs()
 	f.Pods = nil
+	f.PodsUnlisted = true
 	s = Build(f, v1alpha1.NodeCPUStatus{}, noon)
 	if c := find(s.Conditions, v1alpha1.ConditionRestartSafe); c.Status != metav1.ConditionTrue {
 		t.Errorf("where no pod holds CPUs: %+v", c)

@@ -153,7 +153,7 @@ const (
 	// CPUs; otherwise its message says what is missing, and what stands in its place.
 	ConditionSourcesComplete = "SourcesComplete"
 	// ConditionRestartSafe is False where the kubelet, started again as it is configured now, would not
-	// start, would fail pods that run, or would take their CPUs from them.
+	// start, would fail pods that run, or would take their CPUs from them. It is Unknown where that is not certain.
 	ConditionRestartSafe = "RestartSafe"
 	// ConditionLabelled is True where the Node has both CPU manager labels with value true; its message
 	// says why, or why not, and whose word that is.

@@ -1,0 +1,94 @@
+package hostcpu
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// NodeMemory is the memory of a NUMA node in bytes.
+type NodeMemory struct {
+	Total int64
+	// HugePages has the huge pages by the kubelet's name of the resource, for example hugepages-1Gi.
+	HugePages map[string]int64
+}
+
+const kibi = 1024
+
+// ReadMemory reads the memory of each NUMA node from sysfs, whose root is fsys, as the kubelet's memory manager sees it
+// (GetNodesInfo in github.com/google/cadvisor v0.56.2 utils/sysinfo/sysinfo.go). It is empty on a kernel without NUMA.
+func ReadMemory(fsys fs.FS) (map[int32]NodeMemory, error) {
+	dirs, err := fs.Glob(fsys, path.Join(nodeDir, "node[0-9]*"))
+	if err != nil {
+		return nil, err
+	}
+	nodes := map[int32]NodeMemory{}
+	for _, dir := range dirs {
+		id, err := strconv.ParseInt(strings.TrimPrefix(path.Base(dir), "node"), 10, 32)
+		if err != nil {
+			continue
+		}
+		text, err := fs.ReadFile(fsys, path.Join(dir, "meminfo"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		total, err := memTotal(string(text))
+		if err != nil {
+			return nil, fmt.Errorf("%s/meminfo: %w", dir, err)
+		}
+		pages, err := hugePages(fsys, dir)
+		if err != nil {
+			return nil, err
+		}
+		nodes[int32(id)] = NodeMemory{Total: total, HugePages: pages}
+	}
+	return nodes, nil
+}
+
+// memTotal reads the line "Node 0 MemTotal: 197644776 kB".
+func memTotal(text string) (int64, error) {
+	for line := range strings.Lines(text) {
+		_, value, found := strings.Cut(line, "MemTotal:")
+		if !found {
+			continue
+		}
+		kilobytes, err := strconv.ParseInt(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 10, 64)
+		return kilobytes * kibi, err
+	}
+	return 0, errors.New("it has no MemTotal")
+}
+
+// hugePages reads hugepages/hugepages-<size>kB/nr_hugepages of a NUMA node.
+func hugePages(fsys fs.FS, dir string) (map[string]int64, error) {
+	sizes, err := fs.Glob(fsys, path.Join(dir, "hugepages", "hugepages-*kB"))
+	if err != nil {
+		return nil, err
+	}
+	pages := map[string]int64{}
+	for _, size := range sizes {
+		name := strings.TrimSuffix(strings.TrimPrefix(path.Base(size), "hugepages-"), "kB")
+		kilobytes, err := strconv.ParseInt(name, 10, 64)
+		if err != nil {
+			continue
+		}
+		text, err := fs.ReadFile(fsys, path.Join(size, "nr_hugepages"))
+		if err != nil {
+			return nil, err
+		}
+		number, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("%s/nr_hugepages: %w", size, err)
+		}
+		bytes := kilobytes * kibi
+		pages["hugepages-"+resource.NewQuantity(bytes, resource.BinarySI).String()] = number * bytes
+	}
+	return pages, nil
+}
