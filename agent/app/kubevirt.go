@@ -60,7 +60,8 @@ func (k *kubeVirt) follow(ctx context.Context, watching *sync.WaitGroup, changed
 			return // it has not been started, so it takes handlers
 		}
 		inner, cancel := context.WithCancel(ctx)
-		k.object, k.cancel = object, cancel
+		k.object = object
+		k.cancel = cancel
 		watching.Go(func() { object.RunWithContext(inner) })
 		watching.Go(func() {
 			if cache.WaitForCacheSync(inner.Done(), object.HasSynced) {
@@ -69,7 +70,8 @@ func (k *kubeVirt) follow(ctx context.Context, watching *sync.WaitGroup, changed
 		})
 	case !defined && k.object != nil:
 		k.cancel()
-		k.object, k.cancel = nil, nil
+		k.object = nil
+		k.cancel = nil
 	}
 }
 

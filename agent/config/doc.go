@@ -1,5 +1,4 @@
-// Package config is the agent's configuration file: what may stand in it, what stands there when
-// nothing does, and what is refused.
+// Package config is the agent's configuration file: its fields, their defaults, and what is refused.
 //
 //	apiVersion: agent.corepin.dev/v1alpha1
 //	kind: AgentConfiguration
@@ -29,10 +28,9 @@
 //	serving:
 //	  address: ":10390"
 //
-// Every field may be left out; those above are the defaults. The file is read strictly: a field that
-// does not exist, or a file of another kind or version, is an error that names the file, since a
-// setting that is silently ignored is worse than an agent that does not start. All that is wrong with
-// a file is told at once.
+// Every field may be left out; those above are the defaults. The file is read strictly: an unknown field, or a file of
+// another kind or version, is an error that names the file. A setting that is silently ignored would be worse than an
+// agent that does not start. The error lists everything that is wrong with the file.
 //
 // The file is for what holds on every node of a cluster. What differs from pod to pod (the node's name,
 // the kubeconfig, the log level) is a flag.

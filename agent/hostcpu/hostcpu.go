@@ -1,9 +1,8 @@
 // Package hostcpu reads the machine's CPU topology from sysfs, as the kubelet sees it.
 //
-// "As the kubelet sees it" is the point. The kubelet takes its topology from cadvisor's machine info, and
-// cadvisor has views of its own, so what counts here is not what the kernel could tell but what these two
-// make of it (github.com/google/cadvisor v0.56.2 utils/sysinfo/sysinfo.go, and pkg/kubelet/cm/cpumanager/
-// topology/topology.go, v1.36.3):
+// The kubelet takes its topology from cadvisor's machine info, and cadvisor has rules of its own. What these two make of
+// sysfs is what counts here, not what the kernel means (github.com/google/cadvisor v0.56.2 utils/sysinfo/sysinfo.go, and
+// pkg/kubelet/cm/cpumanager/topology/topology.go, v1.36.3):
 //
 //   - Only online CPUs exist.
 //   - A core is the CPUs of one NUMA node with the same physical_package_id and core_id; the kubelet then
@@ -16,11 +15,10 @@
 //   - NUMA nodes without CPUs exist.
 //
 // It reads sysfs itself rather than calling cadvisor, for three reasons. cadvisor's reader has the paths of
-// this host built in, so nothing but this host could be read; it opens everything, memory, huge pages and
-// distances of each NUMA node, each time; and it comes in one version, while the kubelets to agree with have
-// four. That the two agree is not taken on trust: a test runs cadvisor's own code over every machine that
-// Read is tested with. And what a kubelet grants is held against what was read here, in package report: a
-// mismatch is reported, not hidden.
+// this host built in, so only this host could be read. It reads memory, huge pages and distances of each NUMA node each
+// time. And it comes in one version, while the kubelets to agree with have four. A test runs cadvisor's own code over
+// every machine that Read is tested with. Package report compares what a kubelet grants with what was read here, and
+// reports a mismatch.
 //
 // The package reads an fs.FS, the root of a sysfs, so that a directory tree, or a map in a test, can stand
 // for a machine.

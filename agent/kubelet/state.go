@@ -114,8 +114,10 @@ type Config struct {
 
 // sameDecisions reports whether a kubelet decides the same about CPUs with either configuration.
 func (c Config) sameDecisions(other Config) bool {
-	c.CertFile, other.CertFile = "", ""
-	c.Reserved, other.Reserved = Reserved{}, Reserved{}
+	for _, config := range []*Config{&c, &other} {
+		config.CertFile = ""
+		config.Reserved = Reserved{}
+	}
 	for _, options := range []*map[string]string{
 		&c.CPUManagerOptions, &c.TopologyManagerOptions, &other.CPUManagerOptions, &other.TopologyManagerOptions,
 	} {
@@ -129,7 +131,8 @@ func (c Config) sameDecisions(other Config) bool {
 			return false
 		}
 	}
-	c.Gates, other.Gates = nil, nil
+	c.Gates = nil
+	other.Gates = nil
 	return reflect.DeepEqual(c, other)
 }
 
@@ -139,9 +142,9 @@ func (c Config) sameStart(other Config) bool {
 		equality.Semantic.DeepEqual(c.Reserved, other.Reserved)
 }
 
-// Next is the configuration that the kubelet will have when it starts again, as far as its configuration
-// file tells, and whether that is another than it has now. A file that differs but was there before the
-// kubelet started is no news: flags or drop-in files stand above it, and will again.
+// Next is the configuration that the kubelet will have when it starts again, as far as its configuration file shows.
+// Changed reports whether it differs from the present one. A file that differs but was there before the kubelet started
+// is no change: flags or drop-in files are above it, and will be again.
 func (s *State) Next() (next Config, changed bool) {
 	running, origin := s.Config()
 	if origin == FromKubelet && s.File.Known && s.File.Err == nil && s.FileIsNewer() && !s.File.Value.sameStart(running) {

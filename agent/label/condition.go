@@ -20,7 +20,7 @@ const (
 	ReasonKubeVirtDisagrees = "KubeVirtDisagrees"
 )
 
-// verdict is what was found about a Node.
+// verdict is what was found out about a Node.
 type verdict struct {
 	gate, static Answer
 	gateBy       string
@@ -29,34 +29,41 @@ type verdict struct {
 	kubevirt     bool
 }
 
-// condition is what is said about the labels in the node's report. It says nothing (nil) where an answer is
-// missing: what was said before then holds.
+// condition is what the node's report says about the labels. It is nil where an answer is missing; then the last
+// condition stays.
 func condition(node *corev1.Node, v verdict, p plan) *metav1.Condition {
 	c := &metav1.Condition{Type: v1alpha1.ConditionLabelled, Status: metav1.ConditionFalse}
 	if v.labelledAfter(node, p) {
 		c.Status = metav1.ConditionTrue
 	}
-	switch wrong := disagreements(node, v.static); {
+	wrong := disagreements(node, v.static)
+	switch {
 	case v.static == Unknown && (v.kubevirt || v.gate == Yes), v.gate == Unknown && !v.kubevirt:
 		return nil
 	case v.kubevirt && wrong != "":
-		c.Reason, c.Message = ReasonKubeVirtDisagrees, fmt.Sprintf(
+		c.Reason = ReasonKubeVirtDisagrees
+		c.Message = fmt.Sprintf(
 			"KubeVirt's virt-handler says %s, but whether the CPU manager runs with policy static here: %s; look into virt-handler's log, or set labels.overrideKubeVirt",
 			wrong, v.static)
 	case v.kubevirt:
-		c.Reason, c.Message = ReasonLeftToKubeVirt, "KubeVirt's virt-handler keeps the labels of this node"
+		c.Reason = ReasonLeftToKubeVirt
+		c.Message = "KubeVirt's virt-handler keeps the labels of this node"
 	case v.gate == No:
-		c.Reason, c.Message = ReasonGateOff, "feature gate CPUManager is off by "+v.gateBy+"; labels that people set stay"
+		c.Reason = ReasonGateOff
+		c.Message = "feature gate CPUManager is off by " + v.gateBy + "; labels that people set stay"
 	case v.static == No:
-		c.Reason, c.Message = ReasonCPUManagerNot, "the kubelet's CPU manager does not run with policy static; labels that people set stay"
+		c.Reason = ReasonCPUManagerNot
+		c.Message = "the kubelet's CPU manager does not run with policy static; labels that people set stay"
 	case len(p.conflicts) > 0:
 		var set []string
 		for _, conflict := range p.conflicts {
 			set = append(set, fmt.Sprintf("%s=%s was set by %s", conflict.label, conflict.value, conflict.by()))
 		}
-		c.Reason, c.Message = ReasonSetOtherwise, strings.Join(set, ", ")+", which is respected, although the CPU manager runs with policy static"
+		c.Reason = ReasonSetOtherwise
+		c.Message = strings.Join(set, ", ") + ", which is respected, although the CPU manager runs with policy static"
 	default:
-		c.Reason, c.Message = ReasonCPUManagerRuns, "the CPU manager runs with policy static, and feature gate CPUManager is on by "+v.gateBy
+		c.Reason = ReasonCPUManagerRuns
+		c.Message = "the CPU manager runs with policy static, and feature gate CPUManager is on by " + v.gateBy
 	}
 	return c
 }

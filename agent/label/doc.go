@@ -1,4 +1,4 @@
-// Package label tells by labels on the Node that the kubelet's CPU manager runs there: cpumanager=true, and
+// Package label labels the Node where the kubelet's CPU manager runs: cpumanager=true, and
 // kubevirt.io/cpumanager=true, which KubeVirt's launcher pods select by.
 //
 // Both are set on positive evidence only, and given up on positive evidence only. A label that flickers
@@ -15,11 +15,10 @@
 //
 // "Given up" is not "removed". The agent sets labels by server-side apply under a field manager of its own,
 // and gives up what that field manager owns; the API server removes what nobody else owns. A label that a
-// person set stays, also where the agent had set it too. A label with another value than "true" is somebody
-// else's word: it is never overwritten, but told as an event (LabelConflict) and in the log.
+// person set stays, also where the agent had set it too. A label with another value than "true" was set by somebody
+// else. It is never overwritten; an event (LabelConflict) and the log name it.
 //
-// A label that is theirs to set is not one of this agent's either: where a newer agent has set a third label
-// under the same field manager, an older one in a rollout keeps it.
+// A newer agent may have set a third label under the same field manager. An older one in a rollout keeps it.
 //
 // The gate is read live from two places. The ConfigMap is how KubeVirt's first versions had it: key
 // feature-gates, a list separated by commas. The KubeVirt object is how it is today:
@@ -27,8 +26,9 @@
 // off; otherwise the gate is on if either names it. Where neither says anything, a setting decides.
 //
 // virt-handler writes both labels every minute or two, and makes them "false" where it cannot read what it
-// needs. Two writers would fight, so where its heartbeat (annotation kubevirt.io/heartbeat) is alive, the
-// agent leaves the labels alone, unless it is told otherwise, and says where it would have set another value.
+// needs. Two writers would fight. So where its heartbeat (annotation kubevirt.io/heartbeat) is alive, the
+// agent leaves the labels alone, unless labels.overrideKubeVirt is set, and reports where it would have set another
+// value. A heartbeat older than ten minutes is not alive: KubeVirt is gone, and the agent takes the labels over.
 //
-// What became of it all is in condition Labelled of the node's report.
+// Condition Labelled of the node's report says what was done, and why.
 package label

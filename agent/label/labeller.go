@@ -43,15 +43,15 @@ type Options struct {
 	Nodes Nodes
 	// Node is the agent's own Node; an error of NotFound where there is none (yet).
 	Node func() (*corev1.Node, error)
-	// Gate reports whether feature gate CPUManager is on, and who says so.
+	// Gate reports whether feature gate CPUManager is on, and names who says so.
 	Gate func() (on Answer, by string)
 	// Static reports whether the CPU manager runs with policy static.
 	Static func() Answer
 	// OverrideKubeVirt makes the Labeller set labels also where KubeVirt does.
 	OverrideKubeVirt bool
-	// Changed is called when Condition is another.
+	// Changed is called when Condition has changed.
 	Changed func()
-	// Recorder tells events on the Node.
+	// Recorder writes events on the Node.
 	Recorder record.EventRecorder
 	// Clock is the time; tests have their own.
 	Clock clock.WithTicker
@@ -62,7 +62,7 @@ type Labeller struct {
 	*loop.Loop
 	options   Options
 	condition atomic.Pointer[metav1.Condition]
-	// told is what was told last. Run's own.
+	// told is the message of the last event. Only Run uses it.
 	told string
 }
 
@@ -74,7 +74,7 @@ func New(options Options) *Labeller {
 
 func newLoop(clock clock.WithTicker) *loop.Loop { return loop.New("label", fold, clock) }
 
-// Run labels until ctx ends. The end is no reason to give up a label: the CPU manager still runs.
+// Run labels until ctx ends. It then gives up no label: the CPU manager still runs.
 func (l *Labeller) Run(ctx context.Context) error {
 	ticker := l.options.Clock.NewTicker(recheck)
 	defer ticker.Stop()
@@ -130,10 +130,10 @@ func (l *Labeller) sync(ctx context.Context) error {
 	return nil
 }
 
-// Condition is what there is to say about the labels in the node's report; nil where nothing is known.
+// Condition is the condition of the labels for the node's report; nil where nothing is known.
 func (l *Labeller) Condition() *metav1.Condition { return l.condition.Load() }
 
-// say keeps the condition, and tells conflicts and disagreements when they are others than before.
+// say keeps the condition, and writes events about conflicts and disagreements when they have changed.
 func (l *Labeller) say(ctx context.Context, node *corev1.Node, c *metav1.Condition, conflicts []conflict) {
 	if c == nil {
 		return
