@@ -31,6 +31,9 @@ var (
 		"tolerations": nil, "topologySpreadConstraints": nil, "utilityVolumes": nil, "volumes": nil}
 	vmFields = objects.Schema{"dataVolumeTemplates": nil, "instancetype": nil, "preference": nil, "runStrategy": nil, "running": nil, "updateVolumesStrategy": nil,
 		"template": {"metadata": nil, "spec": vmiFields}}
+	replicaSetFields = objects.Schema{"paused": nil, "replicas": nil, "selector": nil, "template": {"metadata": nil, "spec": vmiFields}}
+	vmPoolFields     = objects.Schema{"autohealing": nil, "maxUnavailable": nil, "nameGeneration": nil, "paused": nil, "replicas": nil, "scaleInStrategy": nil,
+		"selector": nil, "updateStrategy": nil, "virtualMachineTemplate": {"metadata": nil, "spec": vmFields}}
 	instancetypeFields = objects.Schema{"annotations": nil, "gpus": nil, "hostDevices": nil, "ioThreads": poolFields, "ioThreadsPolicy": nil, "launchSecurity": nil,
 		"nodeSelector": nil, "schedulerName": nil, "memory": {"guest": nil, "maxGuest": nil, "hugepages": pageFields, "overcommitPercent": nil},
 		"cpu": {"guest": nil, "maxSockets": nil, "model": nil, "dedicatedCPUPlacement": nil, "isolateEmulatorThread": nil, "numa": numaFields, "realtime": realtimeFields}}
@@ -40,6 +43,8 @@ var (
 var schemas = map[string]objects.Schema{
 	vmi.KindVMI:                 vmiFields,
 	vmi.KindVM:                  vmFields,
+	vmi.KindReplicaSet:          replicaSetFields,
+	vmi.KindPool:                vmPoolFields,
 	vmi.KindInstancetype:        instancetypeFields,
 	vmi.KindClusterInstancetype: instancetypeFields,
 }

@@ -18,6 +18,10 @@ func TestUnknownFields(t *testing.T) {
 			"  warning  spec.runStratgy: standard input:5: is no known field of KubeVirt; is runStrategy meant? (unknown-field)\n"},
 		"of an instancetype": {"apiVersion: instancetype.kubevirt.io/v1beta1\nkind: VirtualMachineClusterInstancetype\nmetadata: {name: a}\nspec:\n  cpu: {guest: 2, cores: 2}\n  memory: {guest: 1Gi}\n",
 			"  warning  spec.cpu.cores: standard input:5: is no known field of KubeVirt (unknown-field)\n"},
+		"of a replica set": {"apiVersion: kubevirt.io/v1\nkind: VirtualMachineInstanceReplicaSet\nmetadata: {name: a}\nspec:\n  selector: {}\n  template:\n    spec: {domain: {cpu: {cores: 1, socket: 1}, memory: {guest: 1Gi}}}\n",
+			"  warning  spec.template.spec.domain.cpu.socket: standard input:7: is no known field of KubeVirt; is sockets meant? (unknown-field)\n"},
+		"of a pool": {"apiVersion: pool.kubevirt.io/v1alpha1\nkind: VirtualMachinePool\nmetadata: {name: a}\nspec:\n  selector: {}\n  replica: 2\n  virtualMachineTemplate:\n    spec: {template: {spec: {domain: {cpu: {cores: 1}, memory: {guest: 1Gi}}}}}\n",
+			"  warning  spec.replica: standard input:6: is no known field of KubeVirt; is replicas meant? (unknown-field)\n"},
 		"of the object": {header + sound + "sepc: {}\n", "  warning  sepc: standard input:11: is no known field of KubeVirt (unknown-field)\n"},
 	} {
 		_, out, _ := run(t, test.input, "check", "-f", "-")

@@ -40,7 +40,10 @@ func TestPlannedMachines(t *testing.T) {
 	}{
 		"fit, a VMI":                     {nodesOf(t, "n1") + plannedVMI, "fit -f -", "vms/virt-launcher-new: admitted by n1: compute 1-3,9-10\n"},
 		"fit, a VM with an instancetype": {nodesOf(t, "n1") + plannedVM + fourCPUs, "fit -f -", "virt-launcher-sized: admitted by n1: compute 1-2,9-10\n"},
-		"fit, its instancetype lacks":    {nodesOf(t, "n1") + plannedVM, "fit -f -", "VirtualMachine sized: its sizes are in VirtualMachineInstancetype four; give that too"},
+		"fit, a VM with a preference": {nodesOf(t, "n1") + strings.Replace(plannedVM, "spec:\n", "spec:\n  preference: {name: wide, kind: virtualmachinepreference}\n", 1) + fourCPUs +
+			"---\napiVersion: instancetype.kubevirt.io/v1beta1\nkind: VirtualMachinePreference\nmetadata: {name: wide}\nspec: {cpu: {preferredCPUTopology: cores}}\n",
+			"fit -f -", "virt-launcher-sized: admitted by n1: compute 1-2,9-10\n"},
+		"fit, its instancetype lacks": {nodesOf(t, "n1") + plannedVM, "fit -f -", "VirtualMachine sized: its sizes are in VirtualMachineInstancetype four; give that too"},
 		"fit, on a node that is full": {nodesOf(t, "n1") + stream(t, podAsking("a", "n1", "12")) + plannedVMI, "fit -f -",
 			"vms/virt-launcher-new: refused by n1: TopologyAffinityError"},
 		"fit, two of one name":           {nodesOf(t, "n1") + plannedVMI + plannedVMI, "fit -f -", "a second virtual machine of this name"},
