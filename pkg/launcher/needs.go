@@ -7,8 +7,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 )
 
-// Needs is the CPU that a node must have free for a pod: exclusive CPUs, which are taken out of the shared
-// pool, and a fraction of the shared pool for the containers that stay there.
+// Needs is the CPU that a node must have free for a pod. Exclusive CPUs are taken out of the shared
+// pool. The containers that stay in the shared pool need a fraction of it.
 //
 // A launcher pod always needs both. KubeVirt gives a hook sidecar 200m, virtiofs 100m, the console log 15m
 // and a container disk 10m (pkg/virt-controller/services/renderresources.go), unless supportContainerResources in

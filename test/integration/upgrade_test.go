@@ -80,13 +80,11 @@ var _ = ginkgo.Describe("installing corepin", ginkgo.Ordered, func() {
 	everybody := func(*oldVM) bool { return true }
 	stage := func(name string, which func(*oldVM) bool) {
 		ginkgo.It("VMs run "+name, func(ctx context.Context) {
-			for _, vm := range fleet {
+			var otherwise []string
+			for _, vm := range fleet { // one at a time: a node that starts thirty at once takes minutes
 				if which(vm) {
 					vm.restart(ctx, bed, kube)
 				}
-			}
-			var otherwise []string
-			for _, vm := range fleet {
 				want := "runs"
 				if neverExclusive[vm.shape] && vm.scheduler == "corepin" {
 					want = "waits"
@@ -203,7 +201,7 @@ func (vm *oldVM) restart(ctx context.Context, bed *testbed.Testbed, kube dynamic
 // settle is what has become of the VM: "runs", or "waits" for a node. It waits for what is wanted.
 func (vm *oldVM) settle(ctx context.Context, bed *testbed.Testbed, want string) string {
 	state := "has no pod"
-	_ = await.For(ctx, vm.name, 2*deadline, func(ctx context.Context) error { // thirty of them start at once
+	_ = await.For(ctx, vm.name, 2*deadline, func(ctx context.Context) error {
 		pod, err := bed.PodOf(ctx, vm.name)
 		if err != nil {
 			return err
