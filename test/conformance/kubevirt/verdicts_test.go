@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
@@ -231,7 +230,7 @@ func vmiOf(object map[string]any, i int) *unstructured.Unstructured {
 
 func create(t *testing.T, c *cluster.Cluster, object *unstructured.Unstructured) {
 	t.Helper()
-	resource := schema.GroupVersionResource{Group: "kubevirt.io", Version: object.GroupVersionKind().Version, Resource: strings.ToLower(object.GetKind()) + "s"}
+	resource := object.GroupVersionKind().GroupVersion().WithResource(strings.ToLower(object.GetKind()) + "s")
 	if _, err := c.Dynamic().Resource(resource).Namespace(object.GetNamespace()).Create(t.Context(), object, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
