@@ -74,10 +74,11 @@ func (f *findings) noteEstimated(nodeName string, e estimate) {
 	f.anyEstimated.Store(true)
 }
 
-// noteExact takes noteEstimated back. A node is asked twice if pods are nominated to it, and may be exact without them.
-func (f *findings) noteExact(nodeName string) {
+// noteExact takes noteEstimated back. A node is asked twice if pods are nominated to it, and may be exact without them. It
+// reads the Node only if it has to: Filter runs for hundreds of nodes, and their Nodes are in no cache of the processor.
+func (f *findings) noteExact(nodeInfo fwk.NodeInfo) {
 	if f.anyEstimated.Load() {
-		f.estimatedAt.Delete(nodeName)
+		f.estimatedAt.Delete(nodeInfo.Node().Name)
 	}
 }
 

@@ -54,7 +54,7 @@ func (pl *DedicatedCPU) refuse(c *cycle, pod *corev1.Pod, nodeInfo fwk.NodeInfo,
 	}
 	switch {
 	case p.Standing == nodeview.Exact:
-		c.noteExact(nodeInfo.Node().Name)
+		c.noteExact(nodeInfo)
 	case r == nil:
 		c.noteEstimated(nodeInfo.Node().Name, estimate{p.Standing, p.Why})
 	}
