@@ -13,8 +13,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
 
-// SetGranted writes the exclusive CPUs of each container into a report, in the order of pod UIDs and
-// container names, so that equal grants make equal reports. Containers without CPUs are left out.
+// SetGranted writes the exclusive CPUs of each container into a report, sorted by pod UID and container
+// name, so that equal grants make equal reports. Containers without CPUs are left out.
 func SetGranted(s *v1alpha1.NodeCPUStatus, granted map[types.UID]map[string]cpuset.Set) {
 	s.Granted = nil
 	for _, uid := range slices.Sorted(maps.Keys(granted)) {
@@ -41,7 +41,7 @@ func Granted(nc *v1alpha1.NodeCPU) (map[types.UID]map[string]cpuset.Set, error) 
 }
 
 func decodeGranted(s *v1alpha1.NodeCPUStatus) (map[types.UID]map[string]cpuset.Set, error) {
-	if err := checkFormat(s); err != nil {
+	if err := readable(s); err != nil {
 		return nil, err
 	}
 	topology, err := Topology(s)
@@ -59,7 +59,7 @@ func granted(s *v1alpha1.NodeCPUStatus, topology *cputopology.Topology) (map[typ
 	pods := make(map[types.UID]map[string]cpuset.Set, len(s.Granted))
 	for _, grant := range s.Granted {
 		if _, twice := pods[grant.PodUID]; twice || grant.PodUID == "" {
-			return nil, fmt.Errorf("granted: pod UID %q is empty or stands there twice", grant.PodUID)
+			return nil, fmt.Errorf("granted: pod UID %q is empty or is listed twice", grant.PodUID)
 		}
 		containers, cpus, err := grantedToPod(grant, topology)
 		if err != nil {
@@ -81,7 +81,7 @@ func grantedToPod(grant v1alpha1.PodGrant, topology *cputopology.Topology) (map[
 	for _, container := range grant.Containers {
 		field := fmt.Sprintf("granted to container %q of pod %s", container.Name, grant.PodUID)
 		if _, twice := containers[container.Name]; twice || container.Name == "" {
-			return nil, cpuset.Set{}, fmt.Errorf("%s: the name is empty or stands there twice", field)
+			return nil, cpuset.Set{}, fmt.Errorf("%s: the name is empty or is listed twice", field)
 		}
 		cpus, err := onlineCPUs(field, container.CPUs, topology)
 		if err != nil {
@@ -93,9 +93,9 @@ func grantedToPod(grant v1alpha1.PodGrant, topology *cputopology.Topology) (map[
 	return containers, all, nil
 }
 
-// Summarize fills the report's Summary from the rest of it. Used CPUs are those in neither the shared
-// pool nor the reserved ones, whether or not a grant names them yet. Where the policy is not static,
-// nothing is granted and nothing can be. Lists that do not parse count as empty.
+// Summarize fills the report's Summary from the rest of it. Granted CPUs are those in neither the shared
+// pool nor the reserved ones, even if no grant names them yet. Where the policy is not static, nothing is
+// granted and nothing can be. Lists that do not parse count as empty.
 func Summarize(s *v1alpha1.NodeCPUStatus) {
 	var online cpuset.Set
 	for _, core := range s.Cores {

@@ -1,18 +1,18 @@
 // Package nodereport is both ends of a NodeCPU report: what the agent writes into one, and what the
 // scheduler reads out of one.
 //
-// Both live here so that they cannot disagree: whatever SetTopology and SetGranted write, Topology and
-// Granted give back equal, and a test holds them to it.
+// Both live here so that they cannot disagree. What SetTopology and SetGranted write, Topology and
+// Granted read back equal, and a test checks that.
 //
-// Reading is strict. A report is data from another process, perhaps of another version; a CPU list that
-// does not parse, a CPU that the report's own topology does not have, or a CPU held by two pods is an
-// error, because a scheduler that guessed would bind a VM to a node that refuses it. A caller that gets
-// an error treats the node as one without a report.
+// Reading is strict. A report is data from another process, perhaps of another version. These are errors:
+// a CPU list that does not parse, a CPU that the report's own topology does not have, a CPU held by two
+// pods, and a report larger than any machine needs (limits.go). A scheduler that guessed would bind a VM
+// to a node that refuses it. Read turns an error into the State of the report, so nobody can overlook it.
 //
-// Two facts of the kubelet look like faults and are none (pkg/kubelet/cm/cpumanager, v1.36.3). Containers
-// of one pod may hold the same CPU, since an app container takes over the CPUs of init containers that
-// ended before it. And a CPU may be in neither the shared pool nor any grant, since the kubelet's state
-// is written in two steps; such a CPU counts as used.
+// Two facts of the kubelet look like errors and are not (pkg/kubelet/cm/cpumanager, v1.36.3). Containers
+// of one pod may hold the same CPU, because an app container takes over the CPUs of init containers that
+// ended before it. And a CPU may be in neither the shared pool nor any grant, because the kubelet writes
+// its state in two steps. Such a CPU counts as used.
 package nodereport
 
 import (
@@ -31,13 +31,13 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// ErrNewer is wrapped by the errors of a report whose format is newer than this package: it may not mean
-// what it seems to. Whoever reads it needs an update.
+// ErrNewer is wrapped by the errors of a report whose format is newer than this package. Its fields may
+// have another meaning, so its reader needs an update.
 var ErrNewer = errors.New("the report is of a newer corepin")
 
-// Owner is the UID of the Node that a report is about; empty where the report does not tell. A report
-// outlives its Node for as long as it takes to be collected, and a Node that comes back under the same
-// name, perhaps as another machine, is another Node.
+// Owner is the UID of the Node that a report is about; empty where the report does not say. A report
+// outlives its Node until it is garbage collected. A Node that comes back under the same name may be
+// another machine.
 func Owner(nc *v1alpha1.NodeCPU) types.UID {
 	for _, owner := range nc.OwnerReferences {
 		if owner.Kind == "Node" && owner.APIVersion == corev1.SchemeGroupVersion.String() {
@@ -47,51 +47,60 @@ func Owner(nc *v1alpha1.NodeCPU) types.UID {
 	return ""
 }
 
-// Node decodes a report into everything the kubelet's decision depends on. Errors name the node and the
-// field; no part of a report that has one is to be trusted.
+// Node decodes a report into everything that the kubelet's decision depends on. Errors name the node and
+// the field. Nothing in a report with an error can be relied on.
 func Node(nc *v1alpha1.NodeCPU) (*admission.Node, error) {
-	node, err := decode(nc)
+	node, _, err := decode(&nc.Status)
 	if err != nil {
 		return nil, fmt.Errorf("reading node report of %s: %w", nc.Name, err)
 	}
 	return node, nil
 }
 
-func decode(nc *v1alpha1.NodeCPU) (*admission.Node, error) {
-	status := &nc.Status
-	if err := checkFormat(status); err != nil {
-		return nil, err
+// decode reads the node and what its pods hold.
+func decode(status *v1alpha1.NodeCPUStatus) (*admission.Node, map[types.UID]map[string]cpuset.Set, error) {
+	if err := readable(status); err != nil {
+		return nil, nil, err
 	}
 	if status.CPUManager.Policy == "" {
-		return nil, fmt.Errorf("cpuManager.policy is empty: the agent on the node has not read the kubelet's state yet")
+		return nil, nil, errors.New("cpuManager.policy is empty: the agent on the node has not read the kubelet's state yet")
 	}
 	topology, err := Topology(status)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	node := &admission.Node{
 		Topology: topology, MemoryManager: status.MemoryManager.Policy, PodLevelResourceManagers: status.PodLevelResourceManagers,
 	}
 	if node.Minor, err = minor(status.KubeletVersion); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if node.CPUManager, err = cpumanager.Parse(status.CPUManager.Policy, status.CPUManager.Options); err != nil {
-		return nil, fmt.Errorf("cpuManager: %w", err)
+		return nil, nil, fmt.Errorf("cpuManager: %w", err)
 	}
 	manager := status.TopologyManager
 	if node.TopologyManager, err = topologymanager.Parse(manager.Policy, manager.Scope, manager.Options); err != nil {
-		return nil, fmt.Errorf("topologyManager: %w", err)
+		return nil, nil, fmt.Errorf("topologyManager: %w", err)
 	}
 	if node.Reserved, err = onlineCPUs("reservedCPUs", status.ReservedCPUs, topology); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if node.Shared, err = onlineCPUs("sharedCPUs", status.SharedCPUs, topology); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if _, err = granted(status, topology); err != nil {
-		return nil, err
+	pods, err := granted(status, topology)
+	if err != nil {
+		return nil, nil, err
 	}
-	return node, nil
+	return node, pods, nil
+}
+
+// readable checks that a report is of a known format and within limits.
+func readable(status *v1alpha1.NodeCPUStatus) error {
+	if err := checkFormat(status); err != nil {
+		return err
+	}
+	return withinLimits(status)
 }
 
 func checkFormat(s *v1alpha1.NodeCPUStatus) error {

@@ -130,7 +130,7 @@ func TestRefuses(t *testing.T) {
 		"granted to two pods":    {func(s *status) { s.Granted = append(s.Granted, podGrant("other", "c", "5")) }, "CPUs 5 of pod other"},
 		"a pod twice":            {func(s *status) { s.Granted = append(s.Granted, podGrant("uid", "c", "")) }, `pod UID "uid"`},
 		"a pod without UID":      {func(s *status) { s.Granted[0].PodUID = "" }, `pod UID ""`},
-		"a container twice":      {func(s *status) { s.Granted[0].Containers = append(s.Granted[0].Containers, s.Granted[0].Containers[0]) }, "stands there twice"},
+		"a container twice":      {func(s *status) { s.Granted[0].Containers = append(s.Granted[0].Containers, s.Granted[0].Containers[0]) }, "is listed twice"},
 		"a container of no name": {func(s *status) { s.Granted[0].Containers[0].Name = "" }, "the name is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {

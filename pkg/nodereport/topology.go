@@ -27,7 +27,7 @@ func SetTopology(s *v1alpha1.NodeCPUStatus, t *cputopology.Topology) {
 }
 
 // Topology reads the machine out of a report. It is an error when a core is not named by its lowest CPU,
-// or stands in a NUMA node that the report does not list.
+// or is in a NUMA node that the report does not list.
 func Topology(s *v1alpha1.NodeCPUStatus) (*cputopology.Topology, error) {
 	known := map[int32]bool{}
 	var nodes []cputopology.NUMANode

@@ -1,0 +1,150 @@
+package nodereport
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+)
+
+// State is what is known of a node's kubelet.
+type State uint8
+
+const (
+	// Missing: there is no report.
+	Missing State = iota
+	// Unlisted: the reports cannot be listed, for example because the CRD is not installed.
+	Unlisted
+	// Starting: the reports are being listed for the first time.
+	Starting
+	// Replaced: the report is of an earlier Node of the same name.
+	Replaced
+	// Newer: the report says things that this version does not know.
+	Newer
+	// Unreadable: the report contradicts itself, is incomplete, or is too large.
+	Unreadable
+	// NoCPUManager: the kubelet's CPU manager grants no exclusive CPUs.
+	NoCPUManager
+	// Inexact: the report can be read, but this kubelet, or this pod on it, cannot be predicted.
+	Inexact
+	// Exact: what is predicted is what the kubelet will do.
+	Exact
+)
+
+// String gives the state in one word.
+func (s State) String() string {
+	return [...]string{"missing", "unlisted", "starting", "replaced", "newer", "unreadable", "noCPUManager", "inexact", "exact"}[s]
+}
+
+// Report is one node's NodeCPU, decoded. It does not change.
+type Report struct {
+	// Owner is the UID of the Node that the report is about; empty where it does not say.
+	Owner types.UID
+	State State
+	// Why is the cause of every State but Exact.
+	Why string
+	// Node is the node with the report's own shared pool; nil where the report could not be read.
+	Node *admission.Node
+	// Granted is what each container holds, sorted by name, by pod UID.
+	Granted map[types.UID][]admission.Grant
+}
+
+// Absent is the report of a node that has none.
+func Absent(state State) *Report { return &Report{State: state, Why: "there is no report"} }
+
+// Unusable is the report of a node whose report cannot be used.
+func Unusable(state State, err error) *Report {
+	return &Report{State: state, Why: shorten(err.Error())}
+}
+
+// Read decodes a report. There is no error: a report that cannot be used is a Report too, and says why.
+func Read(nc *v1alpha1.NodeCPU) *Report {
+	node, granted, err := decode(&nc.Status)
+	if err != nil {
+		state := Unreadable
+		if errors.Is(err, ErrNewer) {
+			state = Newer
+		}
+		r := Unusable(state, err)
+		r.Owner = Owner(nc)
+		return r
+	}
+	r := &Report{Owner: Owner(nc), Node: node, Granted: make(map[types.UID][]admission.Grant, len(granted))}
+	for uid, containers := range granted {
+		grants := make([]admission.Grant, 0, len(containers))
+		for _, name := range slices.Sorted(maps.Keys(containers)) {
+			grants = append(grants, admission.Grant{Container: name, CPUs: containers[name]})
+		}
+		r.Granted[uid] = grants
+	}
+	r.State, r.Why = stateOf(nc, node)
+	return r
+}
+
+// stateOf is the state of a report that could be read.
+func stateOf(nc *v1alpha1.NodeCPU, node *admission.Node) (State, string) {
+	if node.CPUManager.Policy != cpumanager.PolicyStatic {
+		return NoCPUManager, fmt.Sprintf("the kubelet's CPU manager policy is %q", node.CPUManager.Policy)
+	}
+	exact := meta.FindStatusCondition(nc.Status.Conditions, v1alpha1.ConditionExact)
+	switch {
+	case exact == nil:
+		return Inexact, "the report does not say whether it is exact"
+	case exact.Status != metav1.ConditionTrue:
+		return Inexact, shorten(exact.Message)
+	}
+	return Exact, ""
+}
+
+// Same reports whether both reports say the same about CPUs. The words of Why do not count.
+func (r *Report) Same(s *Report) bool {
+	if r == nil || s == nil {
+		return r == s
+	}
+	return r.Owner == s.Owner && r.State == s.State && sameNode(r.Node, s.Node) &&
+		maps.EqualFunc(r.Granted, s.Granted, slices.Equal[[]admission.Grant])
+}
+
+// SameKubelet reports whether both reports are of one kubelet with one configuration, whatever it has granted.
+func (r *Report) SameKubelet(s *Report) bool {
+	if r.Node == nil || s.Node == nil || r.Owner != s.Owner {
+		return false
+	}
+	a := *r.Node
+	b := *s.Node
+	a.Shared = cpuset.Set{}
+	b.Shared = cpuset.Set{}
+	return sameNode(&a, &b)
+}
+
+func sameNode(n, m *admission.Node) bool {
+	if n == nil || m == nil {
+		return n == m
+	}
+	a := *n
+	b := *m
+	a.Topology = nil
+	b.Topology = nil
+	return n.Topology.Equal(m.Topology) && reflect.DeepEqual(a, b)
+}
+
+// Free is the kubelet's shared pool if the pods in gone were gone.
+func (r *Report) Free(gone []types.UID) cpuset.Set {
+	free := r.Node.Shared
+	for _, uid := range gone {
+		for _, grant := range r.Granted[uid] {
+			free = free.Union(grant.CPUs)
+		}
+	}
+	return free
+}
