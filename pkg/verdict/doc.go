@@ -1,0 +1,37 @@
+// Package verdict answers one question: would this node take this pod, and if not, why?
+//
+// The scheduler's Filter, its explanations, its decisions about waking pods, and kubectl corepin all ask
+// this package. So they cannot give different answers.
+//
+// # The order of questions
+//
+// Of asks in this order and stops at the first obstacle:
+//
+//  1. Label: does the node have the label cpumanager=true, if the pod needs it?
+//  2. Amounts: are enough millicores left by kube-scheduler's count?
+//  3. Report: is there a report (NodeCPU) of this node, and can it be read?
+//  4. Exact: can this kubelet's decision about this pod be predicted?
+//  5. In flight: do pods that are bound and not yet reported leave the answer open?
+//  6. Kubelet: would its managers admit the pod?
+//  7. Guest: do the CPUs that the kubelet would grant satisfy the VM?
+//
+// Where questions 3 and 4 have the answer no, the count of question 2 decides alone if the demand allows
+// estimates. The verdict then says that it is estimated.
+//
+// # The rule for pods on the node
+//
+// A pod is granted if the report has exclusive CPUs for each of its containers that asks for some (Covers).
+// New applies the pods to the report:
+//
+//   - The free CPUs are those of the report's shared pool, and those of granted pods that are no longer on
+//     the node. For the kubelet, too, a pod's CPUs are free once the pod has gone. Its state file may name
+//     them a little longer.
+//   - A pod on the node that asks for exclusive CPUs and is not granted is in flight. The kubelet will
+//     admit it, or is doing so. The new pod must fit in every order of admission.
+//   - While pods are in flight and granted pods have gone, the answer is open. Which CPUs the pods in
+//     flight got depends on whether the others were still there. The next report shows it.
+//   - A pod in a terminal phase holds nothing.
+//
+// A verdict is a pure function of a Node and a Demand. To ask "what if", change a copy and ask again.
+// Package explain does this for its hints.
+package verdict

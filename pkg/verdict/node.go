@@ -1,0 +1,204 @@
+package verdict
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
+)
+
+// Node is one node, as a pod that needs a node finds it. New makes one from objects. Of only reads it.
+type Node struct {
+	Name string
+	// Excluded says why the node cannot take the pod, however many CPUs it has, in a clause such as
+	// "has taint x". It is empty if nothing but CPUs is in question.
+	Excluded string
+	// Labelled reports whether the node's labels say that the kubelet's CPU manager runs.
+	Labelled bool
+	// Amounts is kube-scheduler's count of the node's CPU.
+	Amounts Amounts
+
+	// State is what is known of the node's kubelet, and Why the cause of every State but Exact.
+	State nodereport.State
+	Why   string
+	// Kubelet is the node without the pods in flight and without the new pod. It is nil where no report
+	// could be read. It must not be changed.
+	Kubelet *admission.Node
+	// Pods are the pods on the node that may hold exclusive CPUs.
+	Pods []Pod
+	// Gone are granted pods that are no longer on the node, and pods of which the report has only some
+	// containers. Their CPUs count as free.
+	Gone []types.UID
+	// Left reports that granted pods are no longer on the node. While others are in flight, nobody knows in
+	// which order the kubelet saw that.
+	Left bool
+}
+
+// Amounts is kube-scheduler's count of a node's CPU, in millicores.
+type Amounts struct {
+	Allocatable, Requested int64
+	Counting               Counting
+}
+
+// Counting says on which nodes the count decides.
+type Counting uint8
+
+const (
+	// NotCounted: the amounts are not known.
+	NotCounted Counting = iota
+	// CountedIfEstimated: the count decides about dedicated VMs whose kubelet cannot be predicted. In the
+	// scheduler, plugin NodeResourcesFit counts for all others.
+	CountedIfEstimated
+	// CountedAlways: the count decides on every node.
+	CountedAlways
+)
+
+// The labels that say that a node's CPU manager runs: the one of corepin and of KubeVirt before v1.8, and the one
+// of KubeVirt today.
+const (
+	LabelCPUManager         = "cpumanager"
+	LabelKubeVirtCPUManager = "kubevirt.io/cpumanager"
+)
+
+// Labelled reports whether a node has one of the labels with the value "true".
+func Labelled(node *corev1.Node) bool {
+	return node.Labels[LabelCPUManager] == "true" || node.Labels[LabelKubeVirtCPUManager] == "true"
+}
+
+// New is the node of a Node object and its report, with pods that may hold exclusive CPUs there. The object may be nil.
+// A granted pod that is not among pods has left the node. New sets Grants and InFlight of pods and keeps the slice.
+func New(object *corev1.Node, report *nodereport.Report, pods []Pod) Node {
+	n := reported(object, report)
+	if n.State == nodereport.Exact || n.State == nodereport.NoCPUManager {
+		n.apply(report, pods)
+	}
+	return n
+}
+
+// BestCase is the node if it had no pods in flight, and the granted pods in gone had left. Kubelet is set whenever the
+// report could be read.
+func BestCase(object *corev1.Node, report *nodereport.Report, gone []types.UID) Node {
+	n := reported(object, report)
+	if n.State != nodereport.Replaced && report.Node != nil {
+		kubelet := *report.Node
+		kubelet.Shared = report.Free(gone)
+		n.Kubelet = &kubelet
+		n.Gone = gone
+	}
+	return n
+}
+
+// reported is what the Node object and the report say without any pods.
+func reported(object *corev1.Node, report *nodereport.Report) Node {
+	n := Node{State: report.State, Why: report.Why}
+	if object == nil {
+		return n
+	}
+	n.Name = object.Name
+	n.Labelled = Labelled(object)
+	if report.Owner != "" && object.UID != "" && report.Owner != object.UID {
+		n.State = nodereport.Replaced
+		n.Why = "the report is of an earlier Node of that name"
+	}
+	return n
+}
+
+// apply sets what the report and the pods say together. A pod of which the report has only some containers is in
+// flight. What it has counts as free, since the kubelet is going to come to the same end as for the pod as a whole.
+func (n *Node) apply(r *nodereport.Report, pods []Pod) {
+	n.Kubelet = r.Node
+	n.Pods = pods
+	covered := 0
+	for i := range pods {
+		pod := &pods[i]
+		grants := r.Granted[pod.UID]
+		pod.Grants = nil
+		pod.InFlight = false
+		switch {
+		case pod.Asks == nil, Covers(r.Node, grants, pod.Asks):
+			pod.Grants = grants
+			pod.Doubtful = false
+			covered++
+		case r.Node.Exclusive(pod.Asks):
+			pod.InFlight = true
+		}
+	}
+	if covered < len(r.Granted) {
+		n.free(r)
+	}
+}
+
+// free adds the CPUs of pods that have left, and of those in flight, to the free ones.
+func (n *Node) free(r *nodereport.Report) {
+	known := make(map[types.UID]*Pod, len(n.Pods))
+	for i := range n.Pods {
+		known[n.Pods[i].UID] = &n.Pods[i]
+	}
+	for uid := range r.Granted {
+		pod := known[uid]
+		switch {
+		case pod == nil && nodereport.StaticPod(uid):
+			// A static pod holds its CPUs with or without a mirror pod in the API server.
+		case pod == nil:
+			n.Gone = append(n.Gone, uid)
+			n.Left = true
+		case len(pod.Grants) == 0:
+			n.Gone = append(n.Gone, uid)
+		}
+	}
+	kubelet := *r.Node
+	kubelet.Shared = r.Free(n.Gone)
+	n.Kubelet = &kubelet
+}
+
+// Without is the node after the pods at these places of Pods have gone, and their report has come.
+func (n *Node) Without(places ...int) Node {
+	after := *n
+	if n.Kubelet != nil {
+		kubelet := *n.Kubelet
+		after.Kubelet = &kubelet
+	}
+	after.Pods = nil
+	for i := range n.Pods {
+		if !slices.Contains(places, i) {
+			after.Pods = append(after.Pods, n.Pods[i])
+			continue
+		}
+		if after.Kubelet != nil {
+			after.Kubelet.Shared = after.Kubelet.Shared.Union(n.Pods[i].CPUs())
+		}
+		after.Amounts.Requested -= n.Pods[i].Millicores
+	}
+	return after
+}
+
+// Missing is how many millicores are too few for a demand, by kube-scheduler's count; 0 if the count is not known.
+func (n *Node) Missing(d *Demand) int64 {
+	if n.Amounts.Counting == NotCounted {
+		return 0
+	}
+	return max(0, d.Millicores()-(n.Amounts.Allocatable-n.Amounts.Requested))
+}
+
+// InFlight appends what the pods in flight ask for to pods.
+func (n *Node) InFlight(pods []*admission.Pod) []*admission.Pod {
+	for i := range n.Pods {
+		if n.Pods[i].InFlight {
+			pods = append(pods, n.Pods[i].Asks)
+		}
+	}
+	return pods
+}
+
+// open reports whether pods in flight may have been admitted before or after other pods left the node.
+func (n *Node) open() bool {
+	for i := range n.Pods {
+		if n.Pods[i].InFlight && (n.Left || n.Pods[i].Doubtful) {
+			return true
+		}
+	}
+	return false
+}
