@@ -10,6 +10,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // Reasons that are not a kubelet's.
@@ -38,7 +39,7 @@ type demand struct {
 func demandOf(pod *corev1.Pod) *demand {
 	spec := *pod
 	spec.Spec.NodeName = ""
-	return &demand{name: nameOf(pod), holder: holderName(pod), uid: uidOnNode(pod), pod: admission.PodOf(pod), spec: &spec,
+	return &demand{name: nameOf(pod), holder: holderName(pod), uid: verdict.UIDOnNode(pod), pod: admission.PodOf(pod), spec: &spec,
 		problems: append(launcher.Problems(pod), launcher.SupportProblems(pod)...)}
 }
 

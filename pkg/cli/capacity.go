@@ -12,6 +12,8 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // usualShapes are counted where none is given.
@@ -178,7 +180,7 @@ func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapac
 	n := nodeCapacity{Node: m.name}
 	if object := s.nodes[m.name]; object != nil {
 		n.Why = excluded(object, nil, shape.spec)
-		if !labelled(object) && n.Why == "" {
+		if !verdict.Labelled(object) && n.Why == "" {
 			n.Why = "has no label cpumanager=true"
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // explained is a pod and what the nodes say to it.
@@ -32,10 +33,7 @@ func (x *explained) placed() *string {
 
 // print writes the explanation for people.
 func (x *explained) print(out *printer) {
-	asks := explain.Case{Pod: admission.PodOf(x.pod)}
-	if !asks.Pod.PodLevelResources {
-		asks.Count = explain.NewCount(0, 0, x.pod)
-	}
+	asks := verdict.DemandOf(x.pod)
 	name := "pod " + nameOf(x.pod)
 	if who := podOrVM(x.pod); who != name {
 		name += " (" + who + ")"
@@ -44,7 +42,7 @@ func (x *explained) print(out *printer) {
 		out.printf("%s is on node %s: %s\n", name, *node, x.grants(*node))
 		return
 	}
-	out.printf("%s asks for %s.\n", name, asks.Asks())
+	out.printf("%s asks for %s.\n", name, explain.Asks(&asks))
 	for _, note := range x.notes {
 		out.printf("Note: %s.\n", note)
 	}

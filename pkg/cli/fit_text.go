@@ -9,6 +9,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodemap"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // maxRefusals is how many nodes' refusals of one pod are printed.
@@ -45,7 +47,8 @@ func (s *snapshot) printWhy(out *printer, t *trial, d *demand, indent string) {
 	if t.before == nil || t.decision.Verdict != admission.Refused || t.reason != t.decision.Reason {
 		return
 	}
-	why := explain.Of(&explain.Case{NodeName: t.machine.name, Node: t.before, Pod: d.pod, Neighbours: s.neighbours(t.machine, d)})
+	node := verdict.Node{Name: t.machine.name, State: nodereport.Exact, Kubelet: t.before, Pods: s.neighbours(t.machine, d)}
+	why := explain.Of(&node, &verdict.Demand{Pod: d.pod})
 	out.printf("%s%s\n", indent, why.Facts)
 	if why.Rule != "" {
 		out.printf("%s%s\n", indent, why.Rule)
@@ -59,15 +62,18 @@ func (s *snapshot) printWhy(out *printer, t *trial, d *demand, indent string) {
 }
 
 // neighbours are the pods that hold CPUs of a machine, without the one that is asked about.
-func (s *snapshot) neighbours(m *machine, d *demand) []explain.Neighbour {
-	var there []explain.Neighbour
+func (s *snapshot) neighbours(m *machine, d *demand) []verdict.Pod {
+	var there []verdict.Pod
+	add := func(name string, cpus cpuset.Set) {
+		there = append(there, verdict.Pod{Name: name, Grants: []admission.Grant{{CPUs: cpus}}})
+	}
 	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
 		if uid != d.uid {
-			there = append(there, explain.Neighbour{Name: s.nameOf(uid), CPUs: union(m.granted[uid])})
+			add(s.nameOf(uid), union(m.granted[uid]))
 		}
 	}
 	for _, h := range m.holders {
-		there = append(there, explain.Neighbour{Name: h.name, CPUs: h.cpus})
+		add(h.name, h.cpus)
 	}
 	return there
 }

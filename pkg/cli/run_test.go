@@ -107,7 +107,7 @@ func TestArrival(t *testing.T) {
 	whole := podAsking("whole", "", "2", "1")
 	whole.Labels, whole.Spec.NodeSelector = vm.Labels, vm.Spec.NodeSelector
 	mirror := podAsking("mirror", "n1", "2")
-	mirror.Annotations = map[string]string{mirrorAnnotation: "here"}
+	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "here"}
 	for name, test := range map[string]struct {
 		granted map[types.UID]map[string]cpuset.Set
 		pods    []corev1.Pod

@@ -17,6 +17,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/objects"
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
@@ -125,7 +126,7 @@ func newSnapshot() *snapshot {
 
 // name records whose UID is in a report.
 func (s *snapshot) name(pod *corev1.Pod) {
-	if uid := uidOnNode(pod); uid != "" {
+	if uid := verdict.UIDOnNode(pod); uid != "" {
 		s.names[uid] = holderName(pod)
 	}
 }

@@ -24,14 +24,11 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
-// mirrorAnnotation is on the API server's copy of a static pod. Its value is the UID that the pod has on its node
-// (pkg/kubelet/types/pod_update.go, v1.36.3).
-const mirrorAnnotation = "kubernetes.io/config.mirror"
-
 // The labels of nodes that run the CPU manager; KubeVirt's launcher pods select one of them.
-var managerLabels = []string{"cpumanager", "kubevirt.io/cpumanager"}
+var managerLabels = []string{verdict.LabelCPUManager, verdict.LabelKubeVirtCPUManager}
 
 // view is a snapshot as corepin-scheduler sees it: nobody is admitted in advance.
 type view struct {
@@ -107,60 +104,96 @@ func (s *view) launcherOf(vmi types.NamespacedName) *corev1.Pod {
 // explain asks every node about a pod, those that fit first and then the nearest.
 func (s *view) explain(pod *corev1.Pod) []explain.Explanation {
 	var all []explain.Explanation
+	ask := func(m *machine) {
+		n := s.nodeFor(m, pod)
+		d := s.demand(pod, s.nodes[m.name])
+		all = append(all, explain.Of(&n, &d))
+	}
 	for _, m := range s.machines {
-		c := s.caseOf(m, pod)
-		all = append(all, explain.Of(&c))
+		ask(m)
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
 		if s.byName[name] == nil {
-			c := s.caseOf(&machine{name: name}, pod)
-			all = append(all, explain.Of(&c))
+			ask(&machine{name: name})
 		}
 	}
 	return explain.Best(all, math.MaxInt)
 }
 
-// caseOf is a node and a pod as package explain wants them: as corepin-scheduler sees them.
-func (s *view) caseOf(m *machine, pod *corev1.Pod) explain.Case {
+// demand is what a pod asks of a node, as corepin-scheduler reads it. Without a Node object there is nothing to estimate by.
+func (s *view) demand(pod *corev1.Pod, node *corev1.Node) verdict.Demand {
 	l, _ := launcher.Of(pod)
-	c := explain.Case{NodeName: m.name, Pod: admission.PodOf(pod), Dedicated: s.vm.Dedicated, Guest: s.vm.Guest, Compute: l.Compute}
-	residents := s.residents(m.name, pod)
-	s.addNeighbours(&c, m, residents)
+	d := verdict.DemandOf(pod)
+	d.Dedicated = s.vm.Dedicated
+	d.NeedsLabel = s.vm.Dedicated && node != nil
+	d.Estimate = s.estimate && node != nil
+	d.Guest = s.vm.Guest
+	d.Compute = l.Compute
+	return d
+}
+
+// nodeFor is a node as corepin-scheduler sees it for a pod.
+func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	node := s.nodes[m.name]
-	if c.Unknown = m.unknown(node); c.Unknown != "" {
-		c.Node = nil
-	}
+	residents := s.residents(m.name, pod)
+	n := verdict.New(node, m.report(), s.holders(m, residents))
+	n.Name = m.name
 	if node == nil {
-		return c // and nothing to count by
+		return n
 	}
-	c.Unlabelled = !labelled(node)
-	c.Excluded = excluded(node, residents, pod)
-	if !c.Pod.PodLevelResources {
-		c.Count = explain.NewCount(node.Status.Allocatable.Cpu().MilliValue(), requested(residents...), pod)
-		c.Estimate = s.estimate
-	}
-	return c
+	n.Excluded = excluded(node, residents, pod)
+	n.Amounts = verdict.Amounts{Allocatable: node.Status.Allocatable.Cpu().MilliValue(), Requested: requested(residents...), Counting: verdict.CountedAlways}
+	return n
 }
 
-// labelled reports whether a node has a label that says that its CPU manager runs.
-func labelled(node *corev1.Node) bool {
-	return slices.ContainsFunc(managerLabels, func(label string) bool { return node.Labels[label] == "true" })
-}
-
-// unknown says why the kubelet of a node cannot be predicted for any pod; "" if it can be. The Node object may be
-// missing. A kubelet without CPU manager is predicted: it grants nothing.
-func (m *machine) unknown(node *corev1.Node) string {
+// report is what the machine was read from.
+func (m *machine) report() *nodereport.Report {
 	switch {
 	case m.node == nil && m.why == "":
-		return "has no CPU report (NodeCPU); does corepin-agent run there?"
+		return nodereport.Absent(nodereport.Missing)
 	case m.node == nil:
-		return "has a CPU report that can't be read: " + strings.TrimPrefix(m.why, "reading node report of "+m.name+": ")
-	case m.owner != "" && node != nil && node.UID != "" && m.owner != node.UID:
-		return "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?"
-	case m.inexact != "" && m.node.CPUManager.Policy == cpumanager.PolicyStatic:
-		return "cannot be predicted: " + m.inexact
+		return nodereport.Unusable(nodereport.Unreadable, errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": ")))
 	}
-	return ""
+	r := &nodereport.Report{Owner: m.owner, State: nodereport.Exact, Node: m.node, Granted: map[types.UID][]admission.Grant{}}
+	if m.inexact != "" {
+		r.State = nodereport.Inexact
+		r.Why = m.inexact
+	}
+	if m.node.CPUManager.Policy != cpumanager.PolicyStatic {
+		r.State = nodereport.NoCPUManager
+	}
+	for uid, held := range m.granted {
+		for _, name := range slices.Sorted(maps.Keys(held)) {
+			r.Granted[uid] = append(r.Granted[uid], admission.Grant{Container: name, CPUs: held[name]})
+		}
+	}
+	return r
+}
+
+// holders are the pods that may have exclusive CPUs: those of the input or the cluster, and those that only the report
+// knows. Where all pods are known, the latter have gone, except static pods: of those only the mirror pod is not there.
+func (s *view) holders(m *machine, residents []*corev1.Pod) []verdict.Pod {
+	var pods []verdict.Pod
+	known := map[types.UID]bool{}
+	for _, pod := range residents {
+		p := verdict.PodOf(pod)
+		p.Name = podOrVM(pod)
+		p.Millicores = requested(pod)
+		pods = append(pods, p)
+		known[p.UID] = true
+	}
+	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
+		static := nodereport.StaticPod(uid)
+		if known[uid] || s.live && !static {
+			continue
+		}
+		name := "pod " + string(uid)
+		if static {
+			name = "static " + name
+		}
+		pods = append(pods, verdict.Pod{UID: uid, Name: name})
+	}
+	return pods
 }
 
 // residents are the pods on a node that have not ended, without pod itself.
@@ -172,56 +205,6 @@ func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 		}
 	}
 	return there
-}
-
-// addNeighbours sets the case's node and the pods on it: granted, in flight, or gone. A pod of which the report has only
-// some containers is in flight, and what it has is free until it is admitted as a whole.
-func (s *view) addNeighbours(c *explain.Case, m *machine, residents []*corev1.Pod) {
-	if m.node == nil {
-		return
-	}
-	node := *m.node
-	granted := maps.Clone(m.granted)
-	for _, pod := range residents {
-		asks := admission.PodOf(pod)
-		uid := uidOnNode(pod)
-		neighbour := explain.Neighbour{Name: podOrVM(pod), Millicores: requested(pod)}
-		switch held := granted[uid]; {
-		case !m.node.Exclusive(&asks):
-			continue
-		case covers(held, m.node, &asks):
-			neighbour.CPUs = union(held)
-		default:
-			node.Shared = node.Shared.Union(union(held))
-			neighbour.InFlight = &asks
-		}
-		delete(granted, uid)
-		c.Neighbours = append(c.Neighbours, neighbour)
-	}
-	for _, uid := range slices.Sorted(maps.Keys(granted)) {
-		name := "pod " + string(uid)
-		switch {
-		case nodereport.StaticPod(uid):
-			name = "static " + name // what is not there is its mirror
-		case s.live:
-			node.Shared, c.Left = node.Shared.Union(union(granted[uid])), true
-			continue
-		}
-		c.Neighbours = append(c.Neighbours, explain.Neighbour{Name: name, CPUs: union(granted[uid])})
-	}
-	c.Node = &node
-}
-
-// uidOnNode is the UID that the pod has on its node, and so in the report.
-func uidOnNode(pod *corev1.Pod) types.UID {
-	return cmp.Or(types.UID(pod.Annotations[mirrorAnnotation]), pod.UID)
-}
-
-// covers reports whether a pod holds CPUs for each container that asks the kubelet of n for some.
-func covers(held map[string]cpuset.Set, n *admission.Node, pod *admission.Pod) bool {
-	return len(held) > 0 && !slices.ContainsFunc(asking(n, pod), func(c admission.Container) bool {
-		return c.CPUs > 0 && held[c.Name].IsEmpty()
-	})
 }
 
 // asking are the containers of a pod as the kubelet of n sees them: with the gate PodLevelResourceManagers those of a pod

@@ -20,41 +20,41 @@ type asked struct {
 // askedAt finds the first container with which the pod is refused, and the node as those before leave it.
 // Where the kubelet aligns the pod as a whole, that is the pod. The node's shared pool is what the pods in
 // flight leave of it in any case.
-func (c *Case) askedAt(d *admission.Decision) asked {
-	node := *c.Node
-	if len(c.inFlight()) > 0 {
+func (q *question) askedAt(d *admission.Decision) asked {
+	node := *q.node.Kubelet
+	if len(q.inFlight()) > 0 {
 		node.Shared = d.Shared
 	}
 	var own []admission.Container
-	for _, container := range c.Pod.Containers {
+	for _, container := range q.demand.Pod.Containers {
 		if container.CPUs > 0 {
 			own = append(own, container)
 		}
 	}
-	if len(own) < 2 || c.Pod.PodLevelResources {
-		return asked{"", c.Pod.PeakCPUs(), &node}
+	if len(own) < 2 || q.demand.Pod.PodLevelResources {
+		return asked{"", q.demand.Pod.PeakCPUs(), &node}
 	}
 	if node.TopologyManager.Scope == topologymanager.ScopePod && node.TopologyManager.Policy != topologymanager.PolicyNone {
 		var parts []string
 		for _, container := range own {
 			parts = append(parts, fmt.Sprintf("%s %d", container.Name, container.CPUs))
 		}
-		return asked{fmt.Sprintf("the pod as a whole (%s)", strings.Join(parts, ", ")), c.Pod.PeakCPUs(), &node}
+		return asked{fmt.Sprintf("the pod as a whole (%s)", strings.Join(parts, ", ")), q.demand.Pod.PeakCPUs(), &node}
 	}
 	before := node
-	for i, container := range c.Pod.Containers {
+	for i, container := range q.demand.Pod.Containers {
 		if container.CPUs == 0 {
 			continue
 		}
-		so := c.Pod
-		so.Containers = c.Pod.Containers[:i+1]
+		so := q.demand.Pod
+		so.Containers = q.demand.Pod.Containers[:i+1]
 		d := admission.AdmitAfter(&node, nil, &so)
 		if d.Verdict != admission.Admitted {
 			return asked{"container " + container.Name, container.CPUs, &before}
 		}
 		before = node.Granting(d.Grants)
 	}
-	return asked{"", c.Pod.PeakCPUs(), &node}
+	return asked{"", q.demand.Pod.PeakCPUs(), &node}
 }
 
 // needs tells what the kubelet wanted to find, in a clause: "needs 4 whole cores in one NUMA node".
@@ -70,8 +70,8 @@ func (a asked) needs(d *admission.Decision) string {
 		if rest := a.cpus % a.threads(); rest != 0 {
 			return fmt.Sprintf("%s, and gives whole cores of %d only", text, a.threads())
 		}
-		if beside := a.besideReserved(); !beside.IsEmpty() {
-			text += fmt.Sprintf(", and CPUs %s, on cores with a reserved CPU, do not count", beside)
+		if part := a.besideReserved(); !part.IsEmpty() {
+			text += fmt.Sprintf(", and CPUs %s, on cores with a reserved CPU, do not count", part)
 		}
 	case admission.ReasonUnexpected:
 	default:
@@ -176,8 +176,7 @@ func (a asked) missing(d *admission.Decision) int {
 // Missing is how many CPUs node n lacks for pod p, refused by decision d; at least 1. It looks at the pod as a
 // whole and is cheap enough to rank all nodes of a cluster by; Explanation.Missing is more exact.
 func Missing(n *admission.Node, p *admission.Pod, d *admission.Decision) int {
-	c := Case{Pod: *p}
-	return asked{"", c.Pod.PeakCPUs(), n}.missing(d)
+	return asked{"", p.PeakCPUs(), n}.missing(d)
 }
 
 // rule tells which rule of the kubelet stands against it, in a sentence for people who set up nodes.

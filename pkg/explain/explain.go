@@ -9,24 +9,25 @@ import (
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // Explanation is what there is to say of a pod on a node.
 type Explanation struct {
 	Node string `json:"node"`
-	// Fits tells that, as far as CPUs go, the pod can be there.
-	Fits     bool     `json:"fits"`
-	Obstacle Obstacle `json:"obstacle,omitempty"`
-	// Estimated tells that the kubelet cannot be asked, and the count alone decides; Facts says why.
+	// Fits reports whether the pod can be there, as far as CPUs go.
+	Fits     bool             `json:"fits"`
+	Obstacle verdict.Obstacle `json:"obstacle,omitempty"`
+	// Estimated reports that the kubelet cannot be asked and the count alone decides. Facts says why.
 	Estimated bool `json:"estimated,omitempty"`
 	// Reason is the kubelet's where it is the obstacle: TopologyAffinityError and the like.
 	Reason string `json:"reason,omitempty"`
 	// Grants are the CPUs that a pod which fits would get, by container; nil where that depends on pods in
 	// flight, or there are none.
 	Grants []admission.Grant `json:"-"`
-	// Facts tells what is free, and what is missing, in a clause with numbers.
+	// Facts says what is free and what is missing, in a clause with numbers.
 	Facts string `json:"facts,omitempty"`
-	// Rule tells which rule of the kubelet stands against it; "" where Facts says it all.
+	// Rule is the kubelet's rule that it breaks; "" where Facts says it all.
 	Rule string `json:"rule,omitempty"`
 	// Free is what is free; nil where that is not known.
 	Free []Free `json:"free,omitempty"`
@@ -37,108 +38,95 @@ type Explanation struct {
 	Hints []Hint `json:"hints,omitempty"`
 }
 
-// Of explains a case.
-func Of(c *Case) Explanation {
-	e := Outline(c)
-	if !e.Fits && e.Obstacle != InFlight && e.Obstacle != Excluded {
-		e.Hints = c.hints()
+// Of explains what becomes of a demand on a node.
+func Of(n *verdict.Node, d *verdict.Demand) Explanation {
+	q := &question{node: *n, demand: *d}
+	e := q.outline()
+	if !e.Fits && e.Obstacle != verdict.InFlight && e.Obstacle != verdict.Excluded {
+		e.Hints = q.hints()
 	}
 	return e
 }
 
-// Outline is Of without the hints, and as cheap as one prediction.
-func Outline(c *Case) Explanation {
-	o := c.outcome()
-	e := Explanation{Node: c.NodeName, Fits: o.obstacle == None, Obstacle: o.obstacle}
-	if c.Node != nil && c.Node.Topology != nil && c.Node.CPUManager.Policy == cpumanager.PolicyStatic {
-		e.Free = freeOf(c.Node.Topology, c.Node.Free())
+// Outline is Of without the hints, and as cheap as one verdict.
+func Outline(n *verdict.Node, d *verdict.Demand) Explanation {
+	return (&question{node: *n, demand: *d}).outline()
+}
+
+func (q *question) outline() Explanation {
+	v := q.verdict()
+	e := Explanation{Node: q.node.Name, Fits: v.Fits(), Obstacle: v.Obstacle, Estimated: v.Estimated()}
+	if kubelet := q.node.Kubelet; kubelet != nil && kubelet.Topology != nil && kubelet.CPUManager.Policy == cpumanager.PolicyStatic {
+		e.Free = freeOf(kubelet.Topology, kubelet.Free())
 	}
 	if e.Fits {
-		e.Grants, e.Estimated = o.decision.Grants, c.inexactly()
+		e.Grants = v.Decision.Grants
 		if e.Estimated {
-			e.Facts = "fits, " + c.estimate()
+			e.Facts = "fits, " + q.estimate(&v)
 		}
 		return e
 	}
-	e.Missing = math.MaxInt
-	switch o.obstacle {
-	case Label:
-		e.Facts = "has no label cpumanager=true"
-	case Excluded:
-		e.Facts = o.why
-	case Report:
-		e.Facts = cmp.Or(o.why, "is not known")
-	case Manager:
-		e.Facts = fmt.Sprintf("its kubelet gives no CPUs of their own to anyone: CPU manager policy %s", c.Node.CPUManager.Policy)
-	case Inexact:
-		e.Facts = "cannot be predicted: " + o.why
-	case InFlight:
-		e.Facts = fmt.Sprintf("%s in flight to it, its report will tell: %s", count(len(c.inFlight()), "pod"), o.why)
-	case Guest:
-		e.Facts = fmt.Sprintf("its kubelet would admit the pod, with CPUs that do not do for the VM (%s): %s", o.decision.Granted(), o.why)
-	case Counted:
-		e.Facts, e.Missing = c.countFacts(), int((c.missing()+999)/1000)
-		if c.Dedicated && c.inexactly() {
-			e.Estimated = c.Estimate
-			e.Facts += c.besides()
-		}
-	case Kubelet:
-		a := c.askedAt(&o.decision)
-		e.Reason, e.Free = o.decision.Reason, freeOf(a.node.Topology, a.node.Free())
-		e.Facts = freeText(e.Free, a.threads()) + "; " + a.needs(&o.decision)
-		e.Rule, e.Missing = a.rule(&o.decision), a.missing(&o.decision)
-		if !o.decision.Preemptible {
-			e.Rule = strings.TrimSpace(e.Rule + " It would not fit on the empty node either.")
-		}
-	}
+	q.obstacle(&e, &v)
 	return e
 }
 
-// inexactly tells whether a case that fits does so without the kubelet's word.
-func (c *Case) inexactly() bool {
-	return c.Node == nil || c.Node.CPUManager.Policy == cpumanager.PolicyStatic && c.inexact() != ""
-}
-
-func (c *Case) uncertain() string {
-	if c.Node == nil {
-		return cmp.Or(c.Unknown, "is not known")
+// obstacle says what keeps the pod off the node.
+func (q *question) obstacle(e *Explanation, v *verdict.Verdict) {
+	e.Missing = math.MaxInt
+	switch v.Obstacle {
+	case verdict.Label:
+		e.Facts = "has no label cpumanager=true"
+	case verdict.Excluded:
+		e.Facts = v.Why
+	case verdict.Report, verdict.Inexact:
+		e.Facts = uncertain(v, v.Why)
+	case verdict.Manager:
+		e.Facts = fmt.Sprintf("its kubelet grants no exclusive CPUs: its CPU manager policy is %s", q.node.Kubelet.CPUManager.Policy)
+	case verdict.InFlight:
+		e.Facts = fmt.Sprintf("%s in flight to it, the next report will show: %s", count(len(q.inFlight()), "pod"), v.Why)
+	case verdict.Guest:
+		e.Facts = fmt.Sprintf("its kubelet would admit the pod, but the granted CPUs (%s) do not satisfy the VM: %s", v.Decision.Granted(), v.Why)
+	case verdict.Counted:
+		e.Facts = q.counted()
+		e.Missing = int((v.Missing + 999) / 1000)
+		if why := uncertain(v, v.Why); q.demand.Dedicated && why != "" {
+			e.Estimated = q.demand.Estimate
+			e.Facts += alsoUncertain(e.Estimated, why)
+		}
+	case verdict.Kubelet:
+		q.refusal(e, &v.Decision)
 	}
-	return "cannot be predicted: " + c.inexact()
 }
 
-// estimate tells of a case that fits by count what was counted, and why that is all there is to go by.
-func (c *Case) estimate() string {
+// refusal says what the kubelet lacks.
+func (q *question) refusal(e *Explanation, d *admission.Decision) {
+	a := q.askedAt(d)
+	e.Reason = d.Reason
+	e.Free = freeOf(a.node.Topology, a.node.Free())
+	e.Facts = freeText(e.Free, a.threads()) + "; " + a.needs(d)
+	e.Rule = a.rule(d)
+	e.Missing = a.missing(d)
+	if !d.Preemptible {
+		e.Rule = strings.TrimSpace(e.Rule + " It would not fit on the empty node either.")
+	}
+}
+
+// estimate says of a pod that fits by count what was counted, and why nothing else could be asked.
+func (q *question) estimate(v *verdict.Verdict) string {
 	counted := ""
-	if c.Count != nil {
-		counted = fmt.Sprintf(" (%dm of %dm CPU left, %dm asked)", c.Count.left(), c.Count.Allocatable, c.asked())
+	if a := q.node.Amounts; a.Counting != verdict.NotCounted {
+		counted = fmt.Sprintf(" (%dm of %dm CPU left, %dm asked)", left(a), a.Allocatable, q.demand.Millicores())
 	}
-	return "estimated by counting" + counted + ", since the node " + c.uncertain()
+	return "estimated by counting" + counted + ", since the node " + uncertain(v, v.Why)
 }
 
-// besides tells of a VM for which too little is left by count that this was all there is to go by, or that more would not
+// alsoUncertain says of a VM for which too little is left by count that nothing else could be asked, or that more would not
 // help.
-func (c *Case) besides() string {
-	if c.Estimate {
-		return "; estimated by counting, since the node " + c.uncertain()
+func alsoUncertain(estimated bool, why string) string {
+	if estimated {
+		return "; estimated by counting, since the node " + why
 	}
-	return "; besides, the node " + c.uncertain()
-}
-
-// countFacts tells what is left by count: "3800m of 8000m CPU left by count, of 4200m asked".
-func (c *Case) countFacts() string {
-	return fmt.Sprintf("%dm of %dm CPU left by count, of %dm asked", c.Count.left(), c.Count.Allocatable, c.asked())
-}
-
-// Asks is what the pod asks for: "4 CPUs of its own + 200m in the shared pool".
-func (c *Case) Asks() string {
-	text := count(c.Pod.PeakCPUs(), "CPU") + " of its own"
-	if c.Count == nil {
-		return text
-	}
-	if fractions := c.asked() - 1000*int64(c.Pod.PeakCPUs()); fractions > 0 {
-		text += fmt.Sprintf(" + %dm in the shared pool", fractions)
-	}
-	return text
+	return "; besides, the node " + why
 }
 
 // String is the explanation in one line, with the first two hints.

@@ -5,21 +5,23 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
-// Every hint is true: after its change, made here in another way, all who decide say yes. And nothing that
-// is told to fit, or not to, is otherwise.
+// Every hint is true: after its change, made here in another way, each part that decides says yes. And each answer is right.
 func TestHintsAreTrue(t *testing.T) {
 	const cases = 10_000
 	given, refused, helpless := map[string]int{}, 0, 0
 	for seed := range uint64(cases) {
 		c := dice{rand.New(rand.NewPCG(seed, 8))}.world(t)
 		before := fmt.Sprintf("%+v", c)
-		e := Of(c)
+		e := Of(&c.node, &c.demand)
 		if after := fmt.Sprintf("%+v", c); after != before {
 			t.Fatalf("seed %d: the case was changed\n%s\n%s", seed, before, after)
 		}
-		if c.Node != nil && e.Obstacle != InFlight && (accepted(c) == nil) != e.Fits && (c.Dedicated || c.Node.Inexact(c.Pod) == "") {
+		if c.node.Kubelet != nil && e.Obstacle != verdict.InFlight && (accepted(c) == nil) != e.Fits && (c.demand.Dedicated || c.node.Kubelet.Inexact(c.demand.Pod) == "") {
 			t.Errorf("seed %d: fits %t, but: %v\n%s", seed, e.Fits, accepted(c), e)
 		}
 		if e.Fits {
@@ -36,7 +38,7 @@ func TestHintsAreTrue(t *testing.T) {
 			given[string(h.Kind)+" "+h.Setting]++
 			after := changed(t, c, h)
 			if err := accepted(&after); err != nil {
-				t.Errorf("seed %d: %q is not true: %v\n%s\n%s", seed, h.Text, err, c.Node, e)
+				t.Errorf("seed %d: %q is not true: %v\n%s\n%s", seed, h.Text, err, c.node.Kubelet, e)
 			}
 		}
 	}
@@ -49,22 +51,22 @@ func TestHintsAreTrue(t *testing.T) {
 	t.Logf("%d cases, %d refused, %d of them without a hint; hints: %v", cases, refused, helpless, given)
 }
 
-// Where one pod's leaving helps, that is told: nothing is overlooked on small nodes.
+// If it helps that one pod leaves, there is a hint for it: nothing is missed on small nodes.
 func TestMovesAreFound(t *testing.T) {
 	for seed := range uint64(2_000) {
 		c := dice{rand.New(rand.NewPCG(seed, 9))}.world(t)
-		e := Of(c)
-		if e.Fits || e.Obstacle == InFlight || c.Unlabelled || c.Node == nil {
+		e := Of(&c.node, &c.demand)
+		if e.Fits || e.Obstacle == verdict.InFlight || e.Obstacle == verdict.Label || c.node.Kubelet == nil {
 			continue
 		}
 		helps := ""
-		for _, neighbour := range c.Neighbours {
-			after := changed(t, c, Hint{Kind: Move, Pods: []string{neighbour.Name}})
-			if after.Left && len(after.inFlight()) > 0 || after.inexact() != "" {
+		for _, pod := range c.node.Pods {
+			after := changed(t, c, Hint{Kind: Move, Pods: []string{pod.Name}})
+			if v := after.verdict(); v.Obstacle == verdict.InFlight || v.State == nodereport.Inexact {
 				continue
 			}
 			if accepted(&after) == nil {
-				helps = neighbour.Name
+				helps = pod.Name
 			}
 		}
 		told := false
@@ -72,7 +74,7 @@ func TestMovesAreFound(t *testing.T) {
 			told = told || h.Kind == Move && len(h.Pods) == 1
 		}
 		if told != (helps != "") {
-			t.Errorf("seed %d: a move told: %t, one that helps: %q\n%s", seed, told, helps, strings.Join([]string{c.Node.String(), e.text(9)}, "\n"))
+			t.Errorf("seed %d: a move told: %t, one that helps: %q\n%s", seed, told, helps, strings.Join([]string{c.node.Kubelet.String(), e.text(9)}, "\n"))
 		}
 	}
 }

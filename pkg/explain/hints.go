@@ -10,6 +10,8 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // Kind is the kind of a change, in one word.
@@ -46,27 +48,25 @@ const (
 )
 
 // hints are the changes after which the case fits.
-func (c *Case) hints() []Hint {
+func (q *question) hints() []Hint {
 	var hints []Hint
-	if labelled := *c; c.Unlabelled {
-		labelled.Unlabelled = false
+	if q.demand.NeedsLabel && !q.node.Labelled {
+		labelled := *q
+		labelled.node.Labelled = true
 		return append(hints, labelled.try(Hint{Kind: AddLabel, Text: "the node has that label"})...)
 	}
-	if !c.Pod.PodLevelResources {
-		hints = append(hints, c.askingOtherwise()...)
-		hints = append(hints, c.trimming()...)
-		hints = append(hints, c.sharing()...)
+	if !q.demand.Pod.PodLevelResources {
+		hints = append(hints, q.askingOtherwise()...)
+		hints = append(hints, q.trimming()...)
+		hints = append(hints, q.sharing()...)
 	}
-	hints = append(hints, c.moving()...)
-	return append(hints, c.setting()...)
+	hints = append(hints, q.moving()...)
+	return append(hints, q.setting()...)
 }
 
-// fits tells whether the case fits, with the kubelet's word for it and not by count only.
-func (c *Case) fits() bool { return c.outcome().obstacle == None && !c.inexactly() }
-
 // try gives the hint if the case, which is with its change made, fits.
-func (c *Case) try(h Hint) []Hint {
-	if c.fits() {
+func (q *question) try(h Hint) []Hint {
+	if q.fits() {
 		return []Hint{h}
 	}
 	return nil
@@ -74,23 +74,23 @@ func (c *Case) try(h Hint) []Hint {
 
 // askingOtherwise are, for each container with CPUs of its own, the most CPUs below what it asks that fit, and
 // the fewest above up to a core more, or up to where another NUMA node is needed in any case.
-func (c *Case) askingOtherwise() []Hint {
-	if c.inexactly() {
+func (q *question) askingOtherwise() []Hint {
+	if v := q.verdict(); q.node.Kubelet == nil || v.State == nodereport.Inexact {
 		return nil
 	}
 	var hints []Hint
-	for i, container := range c.Pod.Containers {
+	for i, container := range q.demand.Pod.Containers {
 		if container.CPUs == 0 {
 			continue
 		}
-		for _, cpus := range c.below(container.CPUs) {
-			if h := c.askingFor(i, cpus); h != nil {
+		for _, cpus := range q.below(container.CPUs) {
+			if h := q.askingFor(i, cpus); h != nil {
 				hints = append(hints, h...)
 				break
 			}
 		}
-		for _, cpus := range c.above(container.CPUs) {
-			if h := c.askingFor(i, cpus); h != nil {
+		for _, cpus := range q.above(container.CPUs) {
+			if h := q.askingFor(i, cpus); h != nil {
 				hints = append(hints, h...)
 				break
 			}
@@ -101,15 +101,15 @@ func (c *Case) askingOtherwise() []Hint {
 
 // below are numbers of CPUs less than those asked, downwards: from the most that are free and left by count,
 // and from the most that are free on one NUMA node.
-func (c *Case) below(cpus int) []int {
-	free, widest := c.Node.Free(), 0
-	if c.Node.CPUManager.Policy != cpumanager.PolicyStatic {
-		free = c.Node.Topology.CPUs()
+func (q *question) below(cpus int) []int {
+	free, widest := q.node.Kubelet.Free(), 0
+	if q.node.Kubelet.CPUManager.Policy != cpumanager.PolicyStatic {
+		free = q.node.Kubelet.Topology.CPUs()
 	}
-	for _, numa := range c.Node.Topology.NUMANodes() {
+	for _, numa := range q.node.Kubelet.Topology.NUMANodes() {
 		widest = max(widest, numa.CPUs.Intersect(free).Len())
 	}
-	most := min(cpus-1, free.Len(), cpus-int((c.missing()+999)/1000))
+	most := min(cpus-1, free.Len(), cpus-int((q.node.Missing(&q.demand)+999)/1000))
 	var sizes []int
 	for size := most; size > max(0, most-mostSizes); size-- {
 		sizes = append(sizes, size)
@@ -123,14 +123,14 @@ func (c *Case) below(cpus int) []int {
 
 // above are numbers of CPUs, a few more than those asked, that a rule may like better: a whole core, or one
 // NUMA node and a core, for which a policy that wants few NUMA nodes takes two.
-func (c *Case) above(cpus int) []int {
-	threads := max(1, c.Node.Topology.ThreadsPerCore())
+func (q *question) above(cpus int) []int {
+	threads := max(1, q.node.Kubelet.Topology.ThreadsPerCore())
 	var more []int
 	if rest := cpus % threads; rest != 0 {
 		more = append(more, cpus+threads-rest)
 	}
-	if c.Node.TopologyManager.Policy == topologymanager.PolicyRestricted {
-		a := asked{cpus: cpus, node: c.Node}
+	if q.node.Kubelet.TopologyManager.Policy == topologymanager.PolicyRestricted {
+		a := asked{cpus: cpus, node: q.node.Kubelet}
 		if few, capacity := a.fewest(); few > 0 {
 			more = append(more, capacity+1, capacity+threads)
 		}
@@ -138,9 +138,9 @@ func (c *Case) above(cpus int) []int {
 	return more
 }
 
-func (c *Case) askingFor(place, cpus int) []Hint {
-	was := c.Pod.Containers[place]
-	after, ok := c.asking(place, cpus)
+func (q *question) askingFor(place, cpus int) []Hint {
+	was := q.demand.Pod.Containers[place]
+	after, ok := q.asking(place, cpus)
 	if !ok {
 		return nil
 	}
@@ -149,7 +149,7 @@ func (c *Case) askingFor(place, cpus int) []Hint {
 		change = count(cpus-was.CPUs, "CPU") + " more"
 	}
 	who := "the pod"
-	if c.several() {
+	if q.several() {
 		who = "container " + was.Name
 	}
 	return after.try(Hint{Kind: Ask, Container: was.Name, CPUs: cpus,
@@ -157,9 +157,9 @@ func (c *Case) askingFor(place, cpus int) []Hint {
 }
 
 // several tells whether more than one container asks for CPUs of its own.
-func (c *Case) several() bool {
+func (q *question) several() bool {
 	own := 0
-	for _, container := range c.Pod.Containers {
+	for _, container := range q.demand.Pod.Containers {
 		own += min(container.CPUs, 1)
 	}
 	return own > 1
@@ -167,20 +167,20 @@ func (c *Case) several() bool {
 
 // trimming asks for less in the shared pool, where that is what the count lacks. Each container must go on
 // asking for something.
-func (c *Case) trimming() []Hint {
-	missing := c.missing()
+func (q *question) trimming() []Hint {
+	missing := q.node.Missing(&q.demand)
 	if missing == 0 {
 		return nil
 	}
-	after, count, left := *c, *c.Count, missing
-	count.Fractions = slices.Clone(count.Fractions)
-	for i, fraction := range count.Fractions {
-		less := max(0, min(left, fraction-1))
-		count.Fractions[i] -= less
-		left -= less
-	}
-	after.Count = &count
-	if left > 0 {
+	rest := missing
+	after := q.withFractions(func(fractions []int64) {
+		for i, fraction := range fractions {
+			less := max(0, min(rest, fraction-1))
+			fractions[i] -= less
+			rest -= less
+		}
+	})
+	if rest > 0 {
 		return nil
 	}
 	return after.try(Hint{Kind: Trim, Millicores: missing,
@@ -188,25 +188,22 @@ func (c *Case) trimming() []Hint {
 }
 
 // sharing leaves one container beside the largest one in the shared pool.
-func (c *Case) sharing() []Hint {
-	if !c.several() {
+func (q *question) sharing() []Hint {
+	if !q.several() {
 		return nil
 	}
-	largest := slices.MaxFunc(c.Pod.Containers, func(a, b admission.Container) int { return cmp.Compare(a.CPUs, b.CPUs) })
+	largest := slices.MaxFunc(q.demand.Pod.Containers, func(a, b admission.Container) int { return cmp.Compare(a.CPUs, b.CPUs) })
 	var hints []Hint
-	for i, container := range c.Pod.Containers {
+	for i, container := range q.demand.Pod.Containers {
 		if container.CPUs == 0 || container.Name == largest.Name {
 			continue
 		}
-		after, ok := c.asking(i, 0)
+		after, ok := q.asking(i, 0)
 		if !ok {
 			continue
 		}
-		if c.Count != nil {
-			count := *c.Count
-			count.Fractions = slices.Clone(count.Fractions)
-			count.Fractions[i] = 1000*int64(container.CPUs) - 1
-			after.Count = &count
+		if len(after.demand.Fractions) > 0 {
+			after = after.withFractions(func(fractions []int64) { fractions[i] = 1000*int64(container.CPUs) - 1 })
 		}
 		hints = append(hints, after.try(Hint{Kind: Share, Container: container.Name,
 			Text: fmt.Sprintf("container %s asks for a fraction instead of %s, and so runs in the shared pool",
@@ -216,103 +213,102 @@ func (c *Case) sharing() []Hint {
 }
 
 // moving lets one of the neighbours go, the smallest first; if no one helps, two; or all.
-func (c *Case) moving() []Hint {
-	order := make([]int, len(c.Neighbours))
-	for i := range order {
-		order[i] = i
-	}
-	slices.SortStableFunc(order, func(i, j int) int {
-		return cmp.Or(cmp.Compare(c.Neighbours[i].size(), c.Neighbours[j].size()), strings.Compare(c.Neighbours[i].Name, c.Neighbours[j].Name))
+func (q *question) moving() []Hint {
+	all := q.holders()
+	slices.SortStableFunc(all, func(i, j int) int {
+		a := &q.node.Pods[i]
+		b := &q.node.Pods[j]
+		return cmp.Or(cmp.Compare(size(a), size(b)), strings.Compare(a.Name, b.Name))
 	})
-	order = order[:min(len(order), mostMoved)]
+	order := all[:min(len(all), mostMoved)]
 	var hints []Hint
 	for _, i := range order {
 		if len(hints) < mostTold {
-			hints = append(hints, c.movingAway(i)...)
+			hints = append(hints, q.movingAway(i)...)
 		}
 	}
 	few := order[:min(len(order), mostPairs)]
 	for j := range few {
 		for i := range j {
 			if len(hints) == 0 {
-				hints = c.movingAway(few[i], few[j])
+				hints = q.movingAway(few[i], few[j])
 			}
 		}
 	}
-	if len(hints) > 0 || len(c.Neighbours) < 3 {
+	if len(hints) > 0 || len(all) < 3 {
 		return hints
 	}
-	after := c.without(order...)
-	if len(order) < len(c.Neighbours) {
+	if len(order) < len(all) {
 		return nil
 	}
-	return after.try(Hint{Kind: Move, Pods: c.names(order),
+	after := q.without(order...)
+	return after.try(Hint{Kind: Move, Pods: q.names(order),
 		Text: fmt.Sprintf("all %d pods with CPUs of their own move", len(order))})
 }
 
-func (c *Case) movingAway(places ...int) []Hint {
-	after := c.without(places...)
+func (q *question) movingAway(places ...int) []Hint {
+	after := q.without(places...)
 	verb := " moves"
 	if len(places) > 1 {
 		verb = " move"
 	}
 	var parts []string
 	for _, i := range places {
-		n := &c.Neighbours[i]
-		what := count(n.size(), "CPU")
-		if n.InFlight != nil {
+		pod := &q.node.Pods[i]
+		what := count(size(pod), "CPU")
+		if pod.InFlight {
 			what = "in flight, " + what
 		}
-		parts = append(parts, fmt.Sprintf("%s (%s)", n.Name, what))
+		parts = append(parts, fmt.Sprintf("%s (%s)", pod.Name, what))
 	}
-	return after.try(Hint{Kind: Move, Pods: c.names(places), Text: enumerate(parts) + verb})
+	return after.try(Hint{Kind: Move, Pods: q.names(places), Text: enumerate(parts) + verb})
 }
 
-func (c *Case) names(places []int) []string {
+func (q *question) names(places []int) []string {
 	names := make([]string, 0, len(places))
 	for _, i := range places {
-		names = append(names, c.Neighbours[i].Name)
+		names = append(names, q.node.Pods[i].Name)
 	}
 	return names
 }
 
-// size is how many CPUs a neighbour has, or will have.
-func (n *Neighbour) size() int {
-	if n.InFlight == nil {
-		return n.CPUs.Len()
+// size is how many CPUs a pod has, or will have.
+func size(pod *verdict.Pod) int {
+	if !pod.InFlight {
+		return pod.CPUs().Len()
 	}
-	return n.InFlight.PeakCPUs()
+	return pod.Asks.PeakCPUs()
 }
 
 // setting changes one thing in the kubelet's configuration.
-func (c *Case) setting() []Hint {
-	if c.Node == nil || c.Node.Topology == nil {
+func (q *question) setting() []Hint {
+	if q.node.Kubelet == nil || q.node.Kubelet.Topology == nil {
 		return nil
 	}
-	if c.Node.CPUManager.Policy != cpumanager.PolicyStatic {
-		return c.runningStatic()
+	if q.node.Kubelet.CPUManager.Policy != cpumanager.PolicyStatic {
+		return q.runningStatic()
 	}
 	var hints []Hint
 	set := func(name, value, text string, change func(n *admission.Node)) {
-		after := c.on(change)
+		after := q.on(change)
 		hints = append(hints, after.try(Hint{Kind: Set, Setting: name, Value: value, Text: text})...)
 	}
-	for _, policy := range looser[c.Node.TopologyManager.Policy] {
+	for _, policy := range looser[q.node.Kubelet.TopologyManager.Policy] {
 		if len(hints) == 0 {
 			set("topologyManagerPolicy", policy, "its kubelet has topology manager policy "+policy,
 				func(n *admission.Node) { n.TopologyManager.Policy = policy })
 		}
 	}
-	if c.Node.TopologyManager.Policy != topologymanager.PolicyNone && c.Node.TopologyManager.Scope == topologymanager.ScopePod {
+	if q.node.Kubelet.TopologyManager.Policy != topologymanager.PolicyNone && q.node.Kubelet.TopologyManager.Scope == topologymanager.ScopePod {
 		set("topologyManagerScope", topologymanager.ScopeContainer, "its kubelet has topology manager scope container",
 			func(n *admission.Node) { n.TopologyManager.Scope = topologymanager.ScopeContainer })
 	}
-	if c.Node.CPUManager.Options.FullPCPUsOnly {
+	if q.node.Kubelet.CPUManager.Options.FullPCPUsOnly {
 		set("full-pcpus-only", "false", "its kubelet does not have option full-pcpus-only",
 			func(n *admission.Node) { n.CPUManager.Options.FullPCPUsOnly = false })
 	}
-	if reserved, ok := c.reservedOnWholeCores(); ok {
-		set("reservedSystemCPUs", reserved.String(), fmt.Sprintf("its reserved CPUs are %s, on whole cores, instead of %s", reserved, c.Node.Reserved),
+	if reserved, ok := q.reservedOnWholeCores(); ok {
+		set("reservedSystemCPUs", reserved.String(), fmt.Sprintf("its reserved CPUs are %s, on whole cores, instead of %s", reserved, q.node.Kubelet.Reserved),
 			func(n *admission.Node) {
 				if n.CPUManager.Options.StrictCPUReservation {
 					n.Shared = n.Shared.Union(n.Reserved).Minus(reserved)
@@ -331,23 +327,23 @@ var looser = map[string][]string{
 
 // reservedOnWholeCores is as many CPUs as are reserved, taken from the first cores that have one of them, if
 // the reserved CPUs leave parts of cores and all those CPUs are free to be reserved.
-func (c *Case) reservedOnWholeCores() (cpuset.Set, bool) {
+func (q *question) reservedOnWholeCores() (cpuset.Set, bool) {
 	var whole cpuset.Set
-	for _, core := range c.Node.Topology.Cores() {
-		if core.CPUs.Overlaps(c.Node.Reserved) && whole.Len()+core.CPUs.Len() <= c.Node.Reserved.Len() {
+	for _, core := range q.node.Kubelet.Topology.Cores() {
+		if core.CPUs.Overlaps(q.node.Kubelet.Reserved) && whole.Len()+core.CPUs.Len() <= q.node.Kubelet.Reserved.Len() {
 			whole = whole.Union(core.CPUs)
 		}
 	}
-	unused := c.Node.Shared.Union(c.Node.Reserved)
-	return whole, whole != c.Node.Reserved && whole.Len() == c.Node.Reserved.Len() && whole.SubsetOf(unused)
+	unused := q.node.Kubelet.Shared.Union(q.node.Kubelet.Reserved)
+	return whole, whole != q.node.Kubelet.Reserved && whole.Len() == q.node.Kubelet.Reserved.Len() && whole.SubsetOf(unused)
 }
 
 // runningStatic switches the static CPU manager on; the kubelet does not start with it where no CPU is reserved.
-func (c *Case) runningStatic() []Hint {
-	if c.Node.Reserved.IsEmpty() {
+func (q *question) runningStatic() []Hint {
+	if q.node.Kubelet.Reserved.IsEmpty() {
 		return nil
 	}
-	after := c.on(func(n *admission.Node) {
+	after := q.on(func(n *admission.Node) {
 		n.CPUManager.Policy = cpumanager.PolicyStatic
 		n.Shared = n.Empty().Shared
 	})

@@ -11,10 +11,12 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
-// dice makes up cases.
+// dice makes up questions.
 type dice struct{ *rand.Rand }
 
 func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
@@ -67,94 +69,106 @@ func (d dice) pod(name string, n *admission.Node) (admission.Pod, []int64) {
 	return p, fractions
 }
 
-// world is a case with all that it was made of.
-func (d dice) world(t *testing.T) *Case {
+// world is a question with all that it is made of.
+func (d dice) world(t *testing.T) *question {
 	n := d.node(t)
-	c := &Case{NodeName: "n", Node: n, Dedicated: d.IntN(5) > 0, Unlabelled: d.IntN(12) == 0, Left: d.IntN(10) == 0}
+	q := &question{node: verdict.Node{Name: "n", Kubelet: n, State: nodereport.Exact, Labelled: d.IntN(12) > 0, Left: d.IntN(10) == 0}}
+	if n.CPUManager.Policy != "static" {
+		q.node.State = nodereport.NoCPUManager
+	}
+	q.demand.Dedicated = d.IntN(5) > 0
+	q.demand.NeedsLabel = q.demand.Dedicated
 	for i := range d.IntN(9) {
 		p, _ := d.pod(fmt.Sprintf("held-%d", i), n)
 		decision := admission.Admit(n, &p)
 		if decision.Verdict != admission.Admitted || decision.Granted().IsEmpty() || n.Minor == 33 || !decision.NotFree.IsEmpty() {
 			continue
 		}
-		after := n.Granting(decision.Grants)
-		n.Shared = after.Shared
-		c.Neighbours = append(c.Neighbours, Neighbour{Name: p.Name, CPUs: decision.Granted(), Millicores: 1000 * int64(decision.Granted().Len())})
+		n.Shared = decision.Shared
+		q.node.Pods = append(q.node.Pods, verdict.Pod{Name: p.Name, Asks: &p, Grants: decision.Grants, Millicores: 1000 * int64(decision.Granted().Len())})
 	}
 	for i := range max(0, d.IntN(8)-5) {
 		p, _ := d.pod(fmt.Sprintf("coming-%d", i), n)
-		c.Neighbours = append(c.Neighbours, Neighbour{Name: p.Name, InFlight: &p, Millicores: 1000})
+		q.node.Pods = append(q.node.Pods, verdict.Pod{Name: p.Name, Asks: &p, InFlight: true, Millicores: 1000})
 	}
-	var fractions []int64
-	c.Pod, fractions = d.pod("new", n)
+	q.demand.Pod, q.demand.Fractions = d.pod("new", n)
 	if d.IntN(2) == 0 {
-		requested := int64(100)
-		for _, neighbour := range c.Neighbours {
-			requested += neighbour.Millicores
-		}
-		c.Count = &Count{Allocatable: 1000 * int64(n.Topology.CPUs().Len()-n.Reserved.Len()), Requested: requested,
-			Fractions: fractions, Overhead: pick(d, 0, int64(100))}
-		if d.IntN(4) == 0 { // a little too few
-			c.Count.Allocatable = requested + c.asked() - int64(1+d.IntN(300))
-		}
+		q.node.Amounts = d.amounts(q)
 	}
 	if d.IntN(25) == 0 {
-		c.Node, c.Unknown = nil, "has no CPU report"
+		q.node.Kubelet = nil
+		q.node.State = nodereport.Missing
 	}
 	if d.IntN(4) == 0 {
-		c.Compute = c.Pod.Containers[len(c.Pod.Containers)-1].Name
-		c.Guest = &placement.Guest{ThreadsPerCore: 1 + d.IntN(2), IsolateEmulator: d.IntN(4) == 0}
-		c.Guest.VCPUs = max(c.Guest.ThreadsPerCore, c.Pod.Containers[len(c.Pod.Containers)-1].CPUs/c.Guest.ThreadsPerCore*c.Guest.ThreadsPerCore)
-		if c.Guest.IsolateEmulator && c.Guest.VCPUs > c.Guest.ThreadsPerCore {
-			c.Guest.VCPUs -= c.Guest.ThreadsPerCore
-		}
+		d.addGuest(&q.demand)
 	}
-	return c
+	return q
+}
+
+func (d dice) amounts(q *question) verdict.Amounts {
+	a := verdict.Amounts{Requested: 100, Counting: verdict.CountedAlways}
+	for _, pod := range q.node.Pods {
+		a.Requested += pod.Millicores
+	}
+	q.demand.Overhead = pick(d, 0, int64(100))
+	a.Allocatable = 1000 * int64(q.node.Kubelet.Topology.CPUs().Len()-q.node.Kubelet.Reserved.Len())
+	if d.IntN(4) == 0 { // a little too few
+		a.Allocatable = a.Requested + q.demand.Millicores() - int64(1+d.IntN(300))
+	}
+	return a
+}
+
+func (d dice) addGuest(demand *verdict.Demand) {
+	last := demand.Pod.Containers[len(demand.Pod.Containers)-1]
+	demand.Compute = last.Name
+	g := &placement.Guest{ThreadsPerCore: 1 + d.IntN(2), IsolateEmulator: d.IntN(4) == 0}
+	g.VCPUs = max(g.ThreadsPerCore, last.CPUs/g.ThreadsPerCore*g.ThreadsPerCore)
+	if g.IsolateEmulator && g.VCPUs > g.ThreadsPerCore {
+		g.VCPUs -= g.ThreadsPerCore
+	}
+	demand.Guest = g
 }
 
 // changed makes the change of a hint by the words of Hint's documentation, in its own way.
-func changed(t *testing.T, c *Case, h Hint) Case {
+func changed(t *testing.T, q *question, h Hint) question {
 	t.Helper()
-	after := *c
-	if c.Node != nil {
-		node := *c.Node
-		after.Node = &node
+	after := *q
+	if q.node.Kubelet != nil {
+		node := *q.node.Kubelet
+		after.node.Kubelet = &node
 	}
-	if c.Count != nil {
-		count := *c.Count
-		count.Fractions = slices.Clone(count.Fractions)
-		after.Count = &count
-	}
-	after.Pod.Containers = slices.Clone(c.Pod.Containers)
-	at := slices.IndexFunc(after.Pod.Containers, func(k admission.Container) bool { return k.Name == h.Container })
+	containers := slices.Clone(q.demand.Pod.Containers)
+	after.demand.Pod.Containers = containers
+	at := slices.IndexFunc(containers, func(k admission.Container) bool { return k.Name == h.Container })
 	switch h.Kind {
 	case AddLabel:
-		after.Unlabelled = false
+		after.node.Labelled = true
 	case Ask:
-		if c.Guest != nil && h.Container == c.Compute {
-			guest := *c.Guest
-			guest.VCPUs += h.CPUs - c.Pod.Containers[at].CPUs
-			after.Guest = &guest
+		if q.demand.Guest != nil && h.Container == q.demand.Compute {
+			guest := *q.demand.Guest
+			guest.VCPUs += h.CPUs - containers[at].CPUs
+			after.demand.Guest = &guest
 		}
-		after.Pod.Containers[at].CPUs = h.CPUs
+		containers[at].CPUs = h.CPUs
 	case Share:
-		after.Pod.Containers[at].CPUs = 0
+		containers[at].CPUs = 0
 	case Trim:
-		after.Count.Overhead -= h.Millicores // anywhere: only the sum counts
+		after.demand.Overhead -= h.Millicores // anywhere: only the sum counts
 	case Move:
-		after.Neighbours = nil
-		for _, neighbour := range c.Neighbours {
-			if !slices.Contains(h.Pods, neighbour.Name) {
-				after.Neighbours = append(after.Neighbours, neighbour)
+		after.node.Pods = nil
+		for _, pod := range q.node.Pods {
+			if !slices.Contains(h.Pods, pod.Name) {
+				after.node.Pods = append(after.node.Pods, pod)
 				continue
 			}
-			after.Node.Shared = after.Node.Shared.Union(neighbour.CPUs)
-			if after.Count != nil {
-				after.Count.Requested -= neighbour.Millicores
-			}
+			after.node.Kubelet.Shared = after.node.Kubelet.Shared.Union(pod.CPUs())
+			after.node.Amounts.Requested -= pod.Millicores
 		}
 	case Set:
-		configure(t, after.Node, h)
+		configure(t, after.node.Kubelet, h)
+		if h.Setting == "cpuManagerPolicy" {
+			after.node.State = nodereport.Exact
+		}
 	default:
 		t.Fatalf("a hint of no kind: %+v", h)
 	}
@@ -187,47 +201,50 @@ func configure(t *testing.T, n *admission.Node, h Hint) {
 	}
 }
 
-// accepted asks those who decide, one by one: the label, the count, the kubelet, the VM.
-func accepted(c *Case) error {
-	if c.Dedicated && c.Unlabelled {
+// accepted asks each part that decides, one by one: the label, the count, the kubelet, the VM.
+func accepted(q *question) error {
+	if q.demand.Dedicated && !q.node.Labelled {
 		return fmt.Errorf("the label is missing")
 	}
-	if c.Count != nil {
-		apps, inits := c.Count.Overhead, int64(0)
-		for i, container := range c.Pod.Containers {
-			if request := int64(container.CPUs)*1000 + c.Count.Fractions[i]; container.Kind == admission.Init {
+	if q.node.Amounts.Counting != verdict.NotCounted {
+		apps := q.demand.Overhead
+		inits := int64(0)
+		for i, container := range q.demand.Pod.Containers {
+			if request := int64(container.CPUs)*1000 + q.demand.Fractions[i]; container.Kind == admission.Init {
 				inits = max(inits, apps+request)
 			} else {
 				apps += request
 			}
 		}
-		if max(apps, inits)+c.Count.Requested > c.Count.Allocatable {
-			return fmt.Errorf("%dm asked, %dm of %dm taken", max(apps, inits), c.Count.Requested, c.Count.Allocatable)
+		if max(apps, inits)+q.node.Amounts.Requested > q.node.Amounts.Allocatable {
+			return fmt.Errorf("%dm asked, %dm of %dm taken", max(apps, inits), q.node.Amounts.Requested, q.node.Amounts.Allocatable)
 		}
 	}
-	if c.Node.CPUManager.Policy == "none" && !c.Dedicated {
+	kubelet := q.node.Kubelet
+	if kubelet.CPUManager.Policy == "none" && !q.demand.Dedicated {
 		return nil
 	}
-	if why := c.Node.Inexact(c.Pod); why != "" || c.Node.CPUManager.Policy == "none" {
-		return fmt.Errorf("not predictable: %s, %s", why, c.Node.CPUManager.Policy)
+	if why := kubelet.Inexact(q.demand.Pod); why != "" || kubelet.CPUManager.Policy == "none" {
+		return fmt.Errorf("not predictable: %s, %s", why, kubelet.CPUManager.Policy)
 	}
 	var inFlight []*admission.Pod
-	for _, neighbour := range c.Neighbours {
-		if neighbour.InFlight != nil {
-			inFlight = append(inFlight, neighbour.InFlight)
+	for _, pod := range q.node.Pods {
+		if pod.InFlight {
+			inFlight = append(inFlight, pod.Asks)
 		}
 	}
-	d := admission.AdmitAfter(c.Node, inFlight, &c.Pod)
+	d := admission.AdmitAfter(kubelet, inFlight, &q.demand.Pod)
 	if d.Verdict != admission.Admitted {
 		return fmt.Errorf("%s", d)
 	}
-	if c.Guest != nil && c.Guest.VCPUs%c.Guest.ThreadsPerCore != 0 {
+	guest := q.demand.Guest
+	if guest != nil && guest.VCPUs%guest.ThreadsPerCore != 0 {
 		return fmt.Errorf("a guest core without one of its threads")
 	}
 	for _, grants := range append(d.Alternatives, d.Grants) {
 		for _, grant := range grants {
-			if c.Guest != nil && grant.Container == c.Compute {
-				if err := placement.Fit(*c.Guest, grant.CPUs, c.Node.Topology); err != nil {
+			if guest != nil && grant.Container == q.demand.Compute {
+				if err := placement.Fit(*guest, grant.CPUs, kubelet.Topology); err != nil {
 					return err
 				}
 			}

@@ -4,16 +4,14 @@ import (
 	"strings"
 	"testing"
 
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
-	resourcehelper "k8s.io/component-helpers/resource"
-
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...
@@ -36,77 +34,107 @@ func pod(cpus ...int) admission.Pod {
 	return p
 }
 
-// held puts pods onto the node of a case.
-func held(c Case, cpus map[string]cpuset.Set) Case {
-	for _, name := range []string{"VM vms/a", "VM vms/b", "VM vms/c"} {
-		if set, has := cpus[name]; has {
-			c.Node.Shared = c.Node.Shared.Minus(set)
-			c.Neighbours = append(c.Neighbours, Neighbour{Name: name, CPUs: set, Millicores: 1000*int64(set.Len()) + 200})
+// setup is a node and a demand, by what matters in a test.
+type setup struct {
+	kubelet *admission.Node
+	state   nodereport.State // of a node without kubelet
+	why     string
+	pods    []verdict.Pod
+	amounts verdict.Amounts
+
+	pod                             admission.Pod
+	dedicated, unlabelled, estimate bool
+	guest                           *placement.Guest
+}
+
+func (s *setup) question() question {
+	q := question{node: verdict.Node{Name: "n", Labelled: !s.unlabelled, Amounts: s.amounts, State: s.state, Why: s.why, Kubelet: s.kubelet, Pods: s.pods}}
+	if s.kubelet != nil {
+		q.node.State = nodereport.Exact
+		if s.kubelet.CPUManager.Policy != cpumanager.PolicyStatic {
+			q.node.State = nodereport.NoCPUManager
 		}
 	}
-	return c
+	q.demand = verdict.Demand{Pod: s.pod, Dedicated: s.dedicated, NeedsLabel: s.dedicated, Estimate: s.estimate, Guest: s.guest, Compute: "compute"}
+	if s.amounts.Counting != verdict.NotCounted {
+		q.demand.Fractions = make([]int64, len(s.pod.Containers))
+		q.demand.Overhead = 200
+	}
+	return q
+}
+
+// held puts pods on the node.
+func held(s setup, cpus map[string]cpuset.Set) setup {
+	for _, name := range []string{"VM vms/a", "VM vms/b", "VM vms/c"} {
+		if set, has := cpus[name]; has {
+			s.kubelet.Shared = s.kubelet.Shared.Minus(set)
+			s.pods = append(s.pods, verdict.Pod{Name: name, Grants: []admission.Grant{{Container: "compute", CPUs: set}}, Millicores: 1000*int64(set.Len()) + 200})
+		}
+	}
+	return s
 }
 
 func TestWords(t *testing.T) {
 	aligned := func() *admission.Node { return node(twoNUMA, "full-pcpus-only", "single-numa-node") }
-	counting := func(allocatable int64) *Count {
-		return &Count{Allocatable: allocatable, Requested: 5000, Fractions: []int64{0}, Overhead: 200}
+	counting := func(allocatable int64) verdict.Amounts {
+		return verdict.Amounts{Allocatable: allocatable, Requested: 5000, Counting: verdict.CountedAlways}
 	}
 	old := aligned()
 	old.Minor = 33
 	gpu := pod(2)
-	gpu.Name, gpu.Device = "g", "gpu"
+	gpu.Name = "g"
+	gpu.Device = "gpu"
 	for name, test := range map[string]struct {
-		c    Case
+		setup
 		want string
 	}{
 		"no NUMA node has room": {
-			held(Case{Node: aligned(), Pod: pod(8)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 8), "VM vms/b": cpuset.Of(4, 5, 12, 13)}),
+			held(setup{kubelet: aligned(), pod: pod(8)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 8), "VM vms/b": cpuset.Of(4, 5, 12, 13)}),
 			"n: 6 free CPUs in NUMA node 0 as 3 whole cores, 4 in NUMA node 1 as 2 whole cores; needs 4 whole cores in one NUMA node; " +
 				"fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/a (2 CPUs) moves"},
 		"half cores": {
-			held(Case{Node: node("1 sockets x 1 numa x 4 cores x 2 threads", "", "restricted"), Pod: pod(7)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1)}),
+			held(setup{kubelet: node("1 sockets x 1 numa x 4 cores x 2 threads", "", "restricted"), pod: pod(7)}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1)}),
 			"n: 6 free CPUs as 2 whole cores + 2 half cores; needs 7 CPUs; fits if the pod asks for 1 CPU fewer (6 instead of 7), or if VM vms/a (2 CPUs) moves"},
-		"larger than any NUMA node": {Case{Node: aligned(), Pod: pod(10)},
+		"larger than any NUMA node": {setup{kubelet: aligned(), pod: pod(10)},
 			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; needs 5 whole cores in one NUMA node, and the largest has 8 CPUs; " +
 				"fits if the pod asks for 2 CPUs fewer (8 instead of 10), or if its kubelet has topology manager policy restricted"},
-		"odd": {Case{Node: aligned(), Pod: pod(3)},
+		"odd": {setup{kubelet: aligned(), pod: pod(3)},
 			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; needs 3 CPUs, and gives whole cores of 2 only; " +
 				"fits if the pod asks for 1 CPU fewer (2 instead of 3), or if the pod asks for 1 CPU more (4 instead of 3)"},
-		"beside reserved CPUs": {Case{Node: node("1 sockets x 1 numa x 4 cores x 2 threads", "full-pcpus-only", "none", 0, 1), Pod: pod(6)},
+		"beside reserved CPUs": {setup{kubelet: node("1 sockets x 1 numa x 4 cores x 2 threads", "full-pcpus-only", "none", 0, 1), pod: pod(6)},
 			"n: 6 free CPUs as 2 whole cores + 2 half cores; needs 3 whole cores, and CPUs 4-5, on cores with a reserved CPU, do not count; " +
 				"fits if the pod asks for 2 CPUs fewer (4 instead of 6), or if its kubelet does not have option full-pcpus-only"},
 		"two VMs of 4 with sidecars on 8": {
-			held(Case{Node: node("1 sockets x 1 numa x 8 cores x 1 threads", "", "none"), Pod: pod(4),
-				Count: &Count{Allocatable: 8000, Requested: 4200, Fractions: []int64{0}, Overhead: 200}}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3)}),
+			held(setup{kubelet: node("1 sockets x 1 numa x 8 cores x 1 threads", "", "none"), pod: pod(4),
+				amounts: verdict.Amounts{Allocatable: 8000, Requested: 4200, Counting: verdict.CountedAlways}}, map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3)}),
 			"n: 3800m of 8000m CPU left by count, of 4200m asked; fits if the pod asks for 1 CPU fewer (3 instead of 4), or if VM vms/a (4 CPUs) moves"},
-		"the pod as a whole": {Case{Node: func() *admission.Node { n := aligned(); n.TopologyManager.Scope = "pod"; return n }(), Pod: pod(8, 2)},
+		"the pod as a whole": {setup{kubelet: func() *admission.Node { n := aligned(); n.TopologyManager.Scope = "pod"; return n }(), pod: pod(8, 2)},
 			"n: 8 free CPUs in NUMA node 0 as 4 whole cores, 8 in NUMA node 1 as 4 whole cores; the pod as a whole (compute 8, helper 2) needs 5 whole cores in one NUMA node, " +
 				"and the largest has 8 CPUs; fits if container compute asks for 2 CPUs fewer (6 instead of 8), or if container helper asks for a fraction instead of 2 CPUs, and so runs in the shared pool"},
-		"split threads": {held(Case{Node: node(twoNUMA, "", "none"), Pod: pod(4), Compute: "compute", Guest: &placement.Guest{VCPUs: 4, ThreadsPerCore: 2}},
+		"split threads": {held(setup{kubelet: node(twoNUMA, "", "none"), pod: pod(4), guest: &placement.Guest{VCPUs: 4, ThreadsPerCore: 2}},
 			map[string]cpuset.Set{"VM vms/a": cpuset.Of(0, 1, 2, 3, 4, 5), "VM vms/b": cpuset.Of(6, 7, 14, 15)}),
-			"n: its kubelet would admit the pod, with CPUs that do not do for the VM (8-9,12-13): a guest core would be split: CPUs 8-9,12-13 hold 0 whole cores of 2 threads, and the guest needs 2; " +
+			"n: its kubelet would admit the pod, but the granted CPUs (8-9,12-13) do not satisfy the VM: a guest core would be split: CPUs 8-9,12-13 hold 0 whole cores of 2 threads, and the guest needs 2; " +
 				"fits if VM vms/b (4 CPUs) moves, or if VM vms/a (6 CPUs) moves"},
-		"no label":  {Case{Node: aligned(), Pod: pod(2), Dedicated: true, Unlabelled: true}, "n: has no label cpumanager=true; fits if the node has that label"},
-		"no report": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true}, "n: has no CPU report"},
-		"estimated": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true}, "n: fits, estimated by counting, since the node has no CPU report"},
-		"estimated, with a count": {Case{Unknown: "cannot be predicted: x", Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(8000)},
+		"no label":  {setup{kubelet: aligned(), pod: pod(2), dedicated: true, unlabelled: true}, "n: has no label cpumanager=true; fits if the node has that label"},
+		"no report": {setup{state: nodereport.Missing, pod: pod(2), dedicated: true}, "n: has no CPU report (NodeCPU); does corepin-agent run there?"},
+		"estimated": {setup{state: nodereport.Missing, pod: pod(2), dedicated: true, estimate: true}, "n: fits, estimated by counting, since the node has no CPU report (NodeCPU); does corepin-agent run there?"},
+		"estimated, with a count": {setup{state: nodereport.Inexact, why: "x", pod: pod(2), dedicated: true, estimate: true, amounts: counting(8000)},
 			"n: fits, estimated by counting (3000m of 8000m CPU left, 2200m asked), since the node cannot be predicted: x"},
-		"estimated, too few": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
-			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node has no CPU report"},
-		"estimated of a report, too few": {Case{Node: old, Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
+		"estimated, too few": {setup{state: nodereport.Missing, pod: pod(2), dedicated: true, estimate: true, amounts: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node has no CPU report (NodeCPU); does corepin-agent run there?"},
+		"estimated of a report, too few": {setup{kubelet: old, pod: pod(2), dedicated: true, estimate: true, amounts: counting(6000)},
 			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: " + old.Inexact(pod(2))},
 		"estimated for a pod in flight, too few": {
-			Case{Node: aligned(), Neighbours: []Neighbour{{Name: "a pod of another namespace", InFlight: &gpu}}, Pod: pod(2), Dedicated: true, Estimate: true, Count: counting(6000)},
-			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: a pod of another namespace, in flight: the NUMA nodes of device gpu are not modelled"},
-		"too few, and not to be estimated": {Case{Unknown: "has no CPU report", Pod: pod(2), Dedicated: true, Count: counting(6000)},
-			"n: 1000m of 6000m CPU left by count, of 2200m asked; besides, the node has no CPU report"},
-		"too few for a pod that does not insist": {Case{Unknown: "has no CPU report", Pod: pod(2), Count: counting(6000)}, "n: 1000m of 6000m CPU left by count, of 2200m asked"},
-		"no CPU manager":                         {Case{Node: &admission.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: cpumanager.Config{Policy: "none"}}, Pod: pod(2), Dedicated: true}, "n: its kubelet gives no CPUs of their own to anyone: CPU manager policy none"},
-		"it fits":                                {Case{Node: aligned(), Pod: pod(2)}, "n: fits: compute 0,8"},
+			setup{kubelet: aligned(), pods: []verdict.Pod{{Name: "a pod of another namespace", Asks: &gpu, InFlight: true}}, pod: pod(2), dedicated: true, estimate: true, amounts: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: a pod of another namespace in flight: the NUMA nodes of device gpu are not modelled"},
+		"too few, and not to be estimated": {setup{state: nodereport.Missing, pod: pod(2), dedicated: true, amounts: counting(6000)},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; besides, the node has no CPU report (NodeCPU); does corepin-agent run there?"},
+		"too few for a pod that does not insist": {setup{state: nodereport.Missing, pod: pod(2), amounts: counting(6000)}, "n: 1000m of 6000m CPU left by count, of 2200m asked"},
+		"no CPU manager":                         {setup{kubelet: &admission.Node{Topology: cputopology.MustParse(twoNUMA), CPUManager: cpumanager.Config{Policy: "none"}}, pod: pod(2), dedicated: true}, "n: its kubelet grants no exclusive CPUs: its CPU manager policy is none"},
+		"it fits":                                {setup{kubelet: aligned(), pod: pod(2)}, "n: fits: compute 0,8"},
 	} {
-		test.c.NodeName = "n"
-		if e := Of(&test.c); e.String() != test.want {
+		q := test.question()
+		if e := Of(&q.node, &q.demand); e.String() != test.want {
 			t.Errorf("%s:\ngot  %s\nwant %s", name, e, test.want)
 		}
 	}
@@ -136,24 +164,6 @@ func TestSummaryIsNeverTooLong(t *testing.T) {
 		got := Summary("The pod asks for a lot:", three, limit)
 		if nodes, hints := strings.Count(got, " n: "), strings.Count(got, "if x"); len(got) > limit || nodes != want.nodes || hints != want.hints {
 			t.Errorf("limit %d: %d nodes and %d hints in %d bytes, want %+v", limit, nodes, hints, len(got), want)
-		}
-	}
-}
-
-// What is counted for a pod is what kube-scheduler counts.
-func TestCountIsKubeSchedulers(t *testing.T) {
-	always := corev1.ContainerRestartPolicyAlways
-	container := func(cpu string, restart *corev1.ContainerRestartPolicy) corev1.Container {
-		list := corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("1Gi")}
-		return corev1.Container{RestartPolicy: restart, Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}
-	}
-	for _, inits := range [][]corev1.Container{nil, {container("9", nil)}, {container("1500m", &always), container("7", nil), container("100m", nil)}} {
-		p := &corev1.Pod{Spec: corev1.PodSpec{InitContainers: inits, Containers: []corev1.Container{container("4", nil), container("200m", nil)},
-			Overhead: corev1.ResourceList{"cpu": resource.MustParse("50m")}}}
-		c := Case{Pod: admission.PodOf(p), Count: NewCount(8000, 0, p)}
-		requests := resourcehelper.PodRequests(p, resourcehelper.PodResourcesOptions{})
-		if want := requests.Cpu().MilliValue(); c.asked() != want {
-			t.Errorf("%d init containers: %dm counted, kube-scheduler counts %dm", len(inits), c.asked(), want)
 		}
 	}
 }

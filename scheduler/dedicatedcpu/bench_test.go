@@ -25,7 +25,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/config"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/nodes"
 )
 
 const (
@@ -89,7 +89,8 @@ func (f *fleet) publish(b *testing.B, i int) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	f.view.Set(nodeview.Decode(&unstructured.Unstructured{Object: content}))
+	decoded := nodes.Decode(&unstructured.Unstructured{Object: content})
+	f.view.Set(decoded.Name, decoded.Report)
 }
 
 // bind puts a pod on a node; its kubelet's report comes some binds later.
@@ -198,7 +199,7 @@ func BenchmarkReportChanged(b *testing.B) {
 			f.node(b, "n1")
 			for i := range 5000 {
 				pod := launcherPod(fmt.Sprint("vm-", i), fmt.Sprint(2+i%7*2))
-				f.pend(b, pod, podDemand(pod))
+				f.pend(b, pod, f.podDemand(pod))
 			}
 			for b.Loop() {
 				f.reportChanged("n1")

@@ -7,7 +7,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/wakeup"
 )
 
@@ -15,8 +17,11 @@ const stateKey fwk.StateKey = Name
 
 // cycle is the plugin's state of one scheduling cycle: PreFilter writes it, the other extension points read it.
 type cycle struct {
-	*demand
+	*verdict.Demand
 	*findings
+	query *nodes.Query
+	// warnings say what is wrong with a VM that runs nevertheless. They decide nothing.
+	warnings []string
 	// simulated is set if the cycle asks about nodes that are not as they are. Preemption and nominated pods get a copy
 	// of the state and of the node, and change the pods of the copy. The cycle of a pod group changes the snapshot itself
 	// without a new generation (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
@@ -58,8 +63,8 @@ type findings struct {
 
 // estimate is why an accepted node could not be predicted exactly.
 type estimate struct {
-	standing nodeview.Standing
-	why      string
+	state nodereport.State
+	why   string
 }
 
 func (f *findings) noteHeld(nodeName string, simulated bool) {
@@ -92,26 +97,26 @@ func (f *findings) estimateOf(nodeName string) (e estimate, ok bool) {
 }
 
 // predict asks the view about a node.
-func (pl *DedicatedCPU) predict(c *cycle, nodeInfo fwk.NodeInfo) *nodeview.Prediction {
+func (c *cycle) predict(nodeInfo fwk.NodeInfo) *nodes.Prediction {
 	if c.simulated {
-		return pl.view.Simulate(&c.Demand, nodeInfo)
+		return c.query.Simulate(nodeInfo)
 	}
-	return pl.view.Predict(&c.Demand, nodeInfo)
+	return c.query.Predict(nodeInfo)
 }
 
 // pendingDemand is the demand of a pod that waits, as package wakeup needs it.
 type pendingDemand struct {
-	*demand
-	pl     *DedicatedCPU
+	*verdict.Demand
+	view   *nodes.View
 	heldAt *sync.Map
 }
 
-func (pl *DedicatedCPU) pendingDemand(d *demand, f *findings) *pendingDemand {
-	return &pendingDemand{demand: d, pl: pl, heldAt: &f.heldAt}
+func (pl *DedicatedCPU) pendingDemand(d *verdict.Demand, f *findings) *pendingDemand {
+	return &pendingDemand{Demand: d, view: pl.view, heldAt: &f.heldAt}
 }
 
 // Class is called by package wakeup.
-func (d *pendingDemand) Class() string { return d.class() }
+func (d *pendingDemand) Class() string { return d.Key() }
 
 // HeldAt is called by package wakeup.
 func (d *pendingDemand) HeldAt(nodeName string) bool {
@@ -121,14 +126,10 @@ func (d *pendingDemand) HeldAt(nodeName string) bool {
 
 // Capacity is called by package wakeup when the report of a node has changed.
 func (d *pendingDemand) Capacity(node *corev1.Node, limit int) (pods int, exact bool) {
-	if d.dedicated && !d.pl.eligible(node) {
-		return wakeup.NoCapacity, true // the event of the label will wake the pod
+	if best := d.view.BestCase(node, d.Demand); !best.Fits() {
+		return wakeup.NoCapacity, true // if only the label is missing, its event will wake the pod
 	}
-	best := d.pl.view.AtBest(node, &d.Demand)
-	if d.pl.refusalOf(d.demand, best) != nil {
-		return wakeup.NoCapacity, true
-	}
-	pods, exact = d.pl.view.Room(node, &d.Demand, limit)
+	pods, exact = d.view.Capacity(node, d.Demand, limit)
 	if pods == 0 && !exact {
 		return wakeup.NoCapacity, false // too few CPUs are free, whatever becomes of the pods in flight
 	}

@@ -2,7 +2,7 @@
 // kubelet will admit it.
 //
 // The package has one file for each extension point, under its name. Around it are packages with one subject each:
-// scoring rates nodes, wakeup tries pending pods again, explaining writes events with numbers, nodeview predicts kubelets
+// scoring rates nodes, wakeup tries pending pods again, explaining writes events with numbers, nodes predicts kubelets
 // and vms knows the VMs.
 //
 // # A scheduling cycle
@@ -14,7 +14,7 @@
 // manifests/admission refuses the same VMs earlier, but not those that are older than the policy. Without a VMI the pod
 // is judged alone. Targets of migrations are not held to rules, since their VMs are running already.
 //
-// Filter asks package nodeview what the node's kubelet will decide. A refusal becomes one of a few constant reasons
+// Filter asks package nodes what the node's kubelet will decide. A refusal becomes one of a few constant reasons
 // (reasons.go). Its code is Unschedulable if an eviction could help and UnschedulableAndUnresolvable if not, so that
 // preemption evicts nobody in vain. Filter also checks three things for VMs:
 //
@@ -32,7 +32,7 @@
 // always, with sidecars.
 //
 // Reserve reserves nothing. The plugin keeps no ledger: a bound or assumed pod is in the NodeInfo from now on, and
-// nodeview counts it as in flight until the report has it. Reserve only notes the prediction, so that it can be compared
+// package nodes counts it as in flight until the report has it. Reserve only notes the prediction, so that it can be compared
 // with what the kubelet does (audit.go). The result is metric corepin_prediction_total. A mismatch is logged as a
 // scenario that the differential tests of package admission can replay.
 //

@@ -5,7 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 // reportsInTime is how long a pending VM evicts nobody while a node waits for its report, which comes within a second or
@@ -13,14 +13,14 @@ import (
 const reportsInTime = 30 * time.Second
 
 // evictionRefusal says why a node that would take a VM after an eviction is refused nevertheless; nil if it is not.
-func (pl *DedicatedCPU) evictionRefusal(c *cycle, pod *corev1.Pod, standing nodeview.Standing) *refusal {
+func (pl *DedicatedCPU) evictionRefusal(c *cycle, pod *corev1.Pod, state nodereport.State) *refusal {
 	switch {
 	case c.evictsInFlight:
 		return &refusedInFlight
-	case !c.evicts || !c.dedicated:
+	case !c.evicts || !c.Dedicated:
 		return nil
-	case standing != nodeview.Exact:
-		return refusedStanding[standing] // the kubelet may refuse the VM even then
+	case state != nodereport.Exact:
+		return refusedState[state] // the kubelet may refuse the VM even then
 	case !c.held.Load():
 		return nil
 	}

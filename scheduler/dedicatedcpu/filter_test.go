@@ -13,8 +13,10 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/config"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/nodes"
 )
 
 func unaligned(s *v1alpha1.NodeCPUStatus) {
@@ -123,29 +125,31 @@ func TestFilterWantsTheLabelOfVMsOnly(t *testing.T) {
 // insist on CPUs of its own as if corepin were not there.
 func TestJudgeOfWhatIsNotKnown(t *testing.T) {
 	pass := ""
-	for standing, want := range map[nodeview.Standing]struct{ refuse, estimate, plain string }{
-		nodeview.Missing:      {ReasonNoReport, pass, pass},
-		nodeview.Unlisted:     {ReasonUnlisted, pass, pass},
-		nodeview.Starting:     {ReasonStarting, ReasonStarting, ReasonStarting},
-		nodeview.Newer:        {ReasonNewerReport, pass, pass},
-		nodeview.Unreadable:   {ReasonUnreadableReport, pass, pass},
-		nodeview.NoCPUManager: {ReasonNoCPUManager, ReasonNoCPUManager, pass},
-		nodeview.Inexact:      {ReasonInexact, pass, pass},
+	for state, want := range map[nodereport.State]struct{ refuse, estimate, plain string }{
+		nodereport.Missing:      {ReasonNoReport, pass, pass},
+		nodereport.Unlisted:     {ReasonUnlisted, pass, pass},
+		nodereport.Starting:     {ReasonStarting, ReasonStarting, ReasonStarting},
+		nodereport.Newer:        {ReasonNewerReport, pass, pass},
+		nodereport.Unreadable:   {ReasonUnreadableReport, pass, pass},
+		nodereport.NoCPUManager: {ReasonNoCPUManager, ReasonNoCPUManager, pass},
+		nodereport.Inexact:      {ReasonInexact, pass, pass},
 	} {
-		refusal := func(policy config.UnknownNodePolicy, d *demand) string {
-			r := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: policy}).refusalOf(d, &nodeview.Prediction{Standing: standing})
+		refusal := func(policy config.UnknownNodePolicy, pod *corev1.Pod) string {
+			d := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: policy}).podDemand(pod)
+			n := verdict.Node{State: state, Labelled: true}
+			r := refusalOf(&nodes.Prediction{Verdict: verdict.Of(&n, d)}, d)
 			if r == nil {
 				return pass
 			}
 			return r.reason
 		}
 		for _, check := range []struct{ who, got, want string }{
-			{"a VM, Refuse", refusal(config.Refuse, podDemand(launcherPod("vm", "2"))), want.refuse},
-			{"a VM, Estimate", refusal(config.Estimate, podDemand(launcherPod("vm", "2"))), want.estimate},
-			{"a plain pod", refusal(config.Refuse, podDemand(guaranteedPod("plain", "2"))), want.plain},
+			{"a VM, Refuse", refusal(config.Refuse, launcherPod("vm", "2")), want.refuse},
+			{"a VM, Estimate", refusal(config.Estimate, launcherPod("vm", "2")), want.estimate},
+			{"a plain pod", refusal(config.Refuse, guaranteedPod("plain", "2")), want.plain},
 		} {
 			if check.got != check.want {
-				t.Errorf("%s, %s: %q, want %q", standing, check.who, check.got, check.want)
+				t.Errorf("%s, %s: %q, want %q", state, check.who, check.got, check.want)
 			}
 		}
 	}
@@ -187,7 +191,7 @@ func TestFilterOfSimulatedEvictions(t *testing.T) {
 		info, state := b.node(t, "n1", reported, inFlight), b.preFilter(t, pod)
 		simulated := info.Snapshot()
 		if test.victim == reported {
-			b.view.Predict(&readCycle(state).Demand, info)
+			readCycle(state).predict(info)
 			b.report(t, "n1", map[string]string{"reported": "0-3,8-11", "inFlight": "4-7,12-15"})
 		}
 		state = state.Clone()
@@ -239,7 +243,7 @@ func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 			if !test.estimated {
 				b.report(t, "n1", map[string]string{"victim": "0-3,8-11"})
 			}
-			b.pend(t, test.pod, podDemand(test.pod))
+			b.pend(t, test.pod, b.podDemand(test.pod))
 			clock.Step(test.pending)
 			info, state := b.node(t, "n1", victim), b.preFilter(t, test.pod)
 			if test.held {
@@ -287,7 +291,7 @@ func TestSimulationsLeaveNoTrace(t *testing.T) {
 			b.Filter(t.Context(), state.Clone(), pod, without)
 		}
 		ask("as it still is", state, info, "")
-		if at := b.view.AtBest(info.Node(), &readCycle(b.preFilter(t, large)).Demand); at.Decision.Verdict == admission.Admitted {
+		if at := b.view.BestCase(info.Node(), readCycle(b.preFilter(t, large)).Demand); at.Decision.Verdict == admission.Admitted {
 			t.Errorf("round %d: a pod is believed to be gone that was evicted in a simulation only", round)
 		}
 		info.SetNode(info.Node()) // another generation, as after any event

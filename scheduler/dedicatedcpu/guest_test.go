@@ -1,7 +1,6 @@
 package dedicatedcpu
 
 import (
-	"reflect"
 	"strconv"
 	"strings"
 	"testing"
@@ -20,7 +19,6 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
-	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/vms"
@@ -141,6 +139,9 @@ func TestFilterAsksWhetherTheGuestFits(t *testing.T) {
 				machine := cputopology.MustParse(test.machine)
 				nodereport.SetTopology(s, machine)
 				s.SharedCPUs = machine.CPUs().Minus(held).String()
+				if test.machine == noSMT {
+					s.ReservedCPUs = "0"
+				}
 			})
 			pod := launcherPod("p", "2", ofVMI)
 			got := b.Filter(t.Context(), b.preFilter(t, pod), pod, node)
@@ -149,43 +150,6 @@ func TestFilterAsksWhetherTheGuestFits(t *testing.T) {
 			}
 		})
 	}
-}
-
-// Guests with the same number of CPUs may need different ones, so each field of placement.Guest is in the key.
-func TestKeysTellGuestsApart(t *testing.T) {
-	var none *guest
-	seen := map[string]string{none.key(): "no guest"}
-	add := func(what string, g guest) {
-		t.Helper()
-		if other, known := seen[g.key()]; known {
-			t.Errorf("%s and %s have the key %q", what, other, g.key())
-		}
-		seen[g.key()] = what
-	}
-	add("a plain guest", guest{})
-	add("another container", guest{compute: "compute"})
-	fields := reflect.TypeFor[placement.Guest]()
-	for i := range fields.NumField() {
-		var g guest
-		switch field := reflect.ValueOf(&g.Guest).Elem().Field(i); field.Kind() {
-		case reflect.Int:
-			field.SetInt(2)
-		case reflect.Bool:
-			field.SetBool(true)
-		case reflect.Slice:
-			field.Set(reflect.MakeSlice(field.Type(), 2, 2))
-		case reflect.Pointer:
-			field.Set(reflect.ValueOf(&placement.NUMA{}))
-		default:
-			t.Fatalf("field %s has a new kind: check that the key has it", fields.Field(i).Name)
-		}
-		add(fields.Field(i).Name, g)
-	}
-	if got, want := reflect.TypeFor[placement.NUMA]().NumField(), 2; got != want {
-		t.Errorf("placement.NUMA has %d fields, want %d: check that the key has them", got, want)
-	}
-	add("NUMA with memory", guest{Guest: placement.Guest{NUMA: &placement.NUMA{Memory: 1}}})
-	add("NUMA with pages", guest{Guest: placement.Guest{NUMA: &placement.NUMA{PageSize: 1}}})
 }
 
 // Until the VMs are listed a launcher pod waits; the end of the listing, whatever it brought, wakes it.

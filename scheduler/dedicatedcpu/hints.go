@@ -8,9 +8,9 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/wakeup"
 )
 
@@ -42,7 +42,7 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 	if !ok {
 		return fwk.Queue, fmt.Errorf("judging a deleted pod: it is a %T", oldObj)
 	}
-	if gone.Spec.NodeName == "" || !nodeview.AsksCPUs(gone) {
+	if gone.Spec.NodeName == "" || !verdict.AsksCPUs(gone) {
 		logger.V(5).Info("the deleted pod had no exclusive CPUs", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
@@ -53,7 +53,7 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 		logger.V(5).Info("a pod in flight is deleted from a node that could not answer", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.Queue, nil // even if the node is full: preemption can look at it now
 	}
-	d := podDemand(pod)
+	d := pl.podDemand(pod)
 	if d != nil && !pl.couldFitWithout(gone, d) {
 		logger.V(5).Info("the node would still not take the pod", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
@@ -64,7 +64,7 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 
 // couldFitWithout reports whether the node that a pod has left could now take the demand. If not, and other pods leave
 // too, the hint for one of them or the next report wakes the pod.
-func (pl *DedicatedCPU) couldFitWithout(gone *corev1.Pod, d *demand) bool {
+func (pl *DedicatedCPU) couldFitWithout(gone *corev1.Pod, d *verdict.Demand) bool {
 	node, err := pl.nodes.Get(gone.Spec.NodeName)
 	if err != nil {
 		return false // the Node is deleted too; if it comes back, that is an event
@@ -73,9 +73,9 @@ func (pl *DedicatedCPU) couldFitWithout(gone *corev1.Pod, d *demand) bool {
 }
 
 // couldFit reports whether a node could take the demand if all pods in flight there, and those in gone, were deleted.
-func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *demand, gone ...*corev1.Pod) bool {
-	best := pl.view.AtBest(node, &d.Demand, gone...)
-	return best.Standing != nodeview.Exact || best.Decision.Verdict == admission.Admitted
+func (pl *DedicatedCPU) couldFit(node *corev1.Node, d *verdict.Demand, gone ...*corev1.Pod) bool {
+	best := pl.view.BestCase(node, d, gone...)
+	return best.Fits() || best.State == nodereport.Starting // its report may say yes
 }
 
 // afterPodUpdate reports whether the pending pod itself now asks for something else.
@@ -89,9 +89,9 @@ func afterPodUpdate(logger klog.Logger, pod *corev1.Pod, oldObj, newObj any) (fw
 		// Another pod that asks for less keeps its CPUs until its node's report says otherwise.
 		return fwk.QueueSkip, nil
 	}
-	was := podDemand(before)
-	is := podDemand(after)
-	if was != nil && is != nil && was.Key == is.Key && was.dedicated == is.dedicated {
+	was := readDemand(before)
+	is := readDemand(after)
+	if was != nil && is != nil && was.Key() == is.Key() {
 		logger.V(5).Info("the pod asks for the same CPUs as before", "pod", klog.KObj(pod))
 		return fwk.QueueSkip, nil
 	}
@@ -106,15 +106,15 @@ func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, old
 		return fwk.Queue, fmt.Errorf("judging a changed node: it is a %T", newObj)
 	}
 	before, existed := oldObj.(*corev1.Node)
-	d := podDemand(pod)
+	d := pl.podDemand(pod)
 	switch {
 	case len(launcher.Problems(pod)) > 0:
 		logger.V(5).Info("no node would take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case d != nil && d.dedicated && !pl.eligible(node):
+	case d != nil && d.NeedsLabel && !verdict.Labelled(node):
 		logger.V(5).Info("the node has no label cpumanager=true", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
-	case existed && before != nil && nodeview.Labelled(before) == nodeview.Labelled(node) && !pl.opened(logger, before, node, pod, d):
+	case existed && before != nil && verdict.Labelled(before) == verdict.Labelled(node) && !pl.opened(logger, before, node, pod, d):
 		logger.V(5).Info("the change of the node does not matter", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	}
@@ -124,6 +124,6 @@ func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, old
 
 // opened reports whether a Node lets in a pod that it kept out before, and could take it. A report did not wake such a
 // pod.
-func (pl *DedicatedCPU) opened(logger klog.Logger, before, node *corev1.Node, pod *corev1.Pod, d *demand) bool {
+func (pl *DedicatedCPU) opened(logger klog.Logger, before, node *corev1.Node, pod *corev1.Pod, d *verdict.Demand) bool {
 	return !wakeup.Reaches(logger, before, pod) && wakeup.Reaches(logger, node, pod) && (d == nil || pl.couldFit(node, d))
 }

@@ -100,7 +100,7 @@ func TestHintCountsAllThatLeft(t *testing.T) {
 	}
 	hint("one pod is deleted", first, fwk.QueueSkip)
 	hint("the other is deleted, and the hint for the first has been asked", second, fwk.QueueSkip)
-	b.podEvents(t.Context()).OnDelete(first)
+	b.podEvents().OnDelete(first)
 	hint("the other is deleted, and the view knows of the first", second, fwk.Queue)
 	hint("the first is asked about again", first, fwk.QueueSkip)
 }

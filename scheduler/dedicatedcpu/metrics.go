@@ -5,6 +5,8 @@ import (
 
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
+
+	"corepin.dev/corepin/scheduler/audit"
 )
 
 const (
@@ -17,9 +19,6 @@ const (
 	boundExact        = "exact"
 	boundEstimated    = "estimated"
 	boundNoCPUManager = "no_cpu_manager"
-
-	predictionMatch    = "match"
-	predictionMismatch = "mismatch"
 )
 
 // The metrics appear among kube-scheduler's own on /metrics. They have no label for pod, VM or node. Every label value
@@ -49,20 +48,14 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
-	predictions = metrics.NewCounterVec(&metrics.CounterOpts{
-		Namespace:      metricsNamespace,
-		Name:           "prediction_total",
-		Help:           "Pods bound on an exact prediction, by whether their kubelet did what was predicted: match or mismatch. Pods for which this is not known are not counted.",
-		StabilityLevel: metrics.ALPHA,
-	}, []string{"result"})
-
 	registerOnce sync.Once
 )
 
 // registerMetrics is called for each profile.
 func registerMetrics() {
 	registerOnce.Do(func() {
-		legacyregistry.MustRegister(refusals, bound, woken, predictions)
+		legacyregistry.MustRegister(refusals, bound, woken)
+		audit.RegisterMetrics()
 		zeroMetrics()
 	})
 }
@@ -75,8 +68,5 @@ func zeroMetrics() {
 	}
 	for _, label := range []string{boundExact, boundEstimated, boundNoCPUManager} {
 		bound.WithLabelValues(label)
-	}
-	for _, label := range []string{predictionMatch, predictionMismatch} {
-		predictions.WithLabelValues(label)
 	}
 }

@@ -17,7 +17,7 @@ import (
 
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/explaining"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/wakeup"
 )
 
@@ -60,7 +60,7 @@ func (pl *DedicatedCPU) Name() string { return Name }
 
 // View returns the reports that the plugin goes by. A user who runs the plugin without an API server, as
 // test/perf/packing does, sets them there.
-func (pl *DedicatedCPU) View() *nodeview.View { return pl.view }
+func (pl *DedicatedCPU) View() *nodes.View { return pl.view }
 
 // Factory returns the function that the framework calls once for each profile with the plugin. The plugins of one
 // scheduler have one informer factory, and share their state. Their watches end with the context of the first plugin.

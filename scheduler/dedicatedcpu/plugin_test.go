@@ -27,15 +27,20 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/audit"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/explaining"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/vms"
 	"corepin.dev/corepin/scheduler/wakeup"
 )
 
-// twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ...; nothing is reserved.
-const twoNUMA = "2 sockets x 1 numa x 4 cores x 2 threads"
+// twoNUMA has NUMA nodes 0-3,8-11 and 4-7,12-15, cores {0,8} {1,9} ... and a reserved core in each, 16-17 and 18-19.
+const (
+	twoNUMA  = "s0 n0 u0: 0,8 1,9 2,10 3,11 16,17; s1 n1 u1: 4,12 5,13 6,14 7,15 18,19"
+	reserved = "16-19"
+)
 
 func logger(t testing.TB) klog.Logger { return ktesting.NewLogger(t, ktesting.NewConfig()) }
 
@@ -67,8 +72,9 @@ func newFixture(args config.DedicatedCPUArgs) *fixture {
 		queue:      activated{},
 		known:      map[string]bool{},
 	}
+	view := nodes.New(clock.RealClock{})
 	b.DedicatedCPU = &DedicatedCPU{
-		sharedState: &sharedState{view: &nodeview.View{}, vms: &vms.View{}, client: fake.NewClientset(), podIndex: b.podLister},
+		sharedState: &sharedState{view: view, audit: audit.New(view, fake.NewClientset()), vms: &vms.View{}, podIndex: b.podLister},
 		args:        args,
 		argsKey:     argsKey(&args),
 		nodes:       corelisters.NewNodeLister(b.nodeLister),
@@ -86,7 +92,7 @@ func (b *fixture) newWaker(clock clock.WithDelayedExecution) {
 }
 
 // pend makes a pod pending, as its first Filter does.
-func (b *fixture) pend(t testing.TB, pod *corev1.Pod, d *demand, heldAt ...string) {
+func (b *fixture) pend(t testing.TB, pod *corev1.Pod, d *verdict.Demand, heldAt ...string) {
 	t.Helper()
 	if err := b.podLister.Add(pod); err != nil {
 		t.Fatal(err)
@@ -118,9 +124,10 @@ func (b *fixture) report(t testing.TB, name string, granted map[string]string, c
 		// The view has known the node before any pod was there.
 		b.known[name] = true
 		b.report(t, name, nil, changes...)
-		before, anything := framework.NewNodeInfo(), nodeview.DemandOf(guaranteedPod("any", "1"))
+		before := framework.NewNodeInfo()
 		before.SetNode(st.MakeNode().Name(name).Obj())
-		b.view.Predict(&anything, before)
+		anything := verdict.DemandOf(guaranteedPod("any", "1"))
+		b.view.Query(&anything, "").Predict(before)
 	}
 	topology := cputopology.MustParse(twoNUMA)
 	nc := &v1alpha1.NodeCPU{
@@ -131,6 +138,7 @@ func (b *fixture) report(t testing.TB, name string, granted map[string]string, c
 			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: map[string]string{"full-pcpus-only": "true"}},
 			TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "container"},
 			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
+			ReservedCPUs:    reserved,
 		},
 	}
 	nodereport.SetTopology(&nc.Status, topology)
@@ -152,7 +160,8 @@ func (b *fixture) report(t testing.TB, name string, granted map[string]string, c
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.view.Set(nodeview.Decode(&unstructured.Unstructured{Object: content}))
+	decoded := nodes.Decode(&unstructured.Unstructured{Object: content})
+	b.audit.Reported(name, b.view.Set(name, decoded.Report))
 }
 
 // listed lets the view list the reports of a cluster that has none.
@@ -163,8 +172,8 @@ func (b *fixture) listed(t testing.TB) {
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() {
-		done <- b.view.Run(ctx, client, nodeview.Events{
-			Changed: func(string) {}, Compared: func(string, nodeview.Comparison) {}, Settled: stop,
+		done <- b.view.Run(ctx, client, nodes.Events{
+			Reported: func(string, nodes.Change) {}, Changed: func(string) {}, Settled: stop,
 		})
 	}()
 	if err := <-done; err != nil || !b.view.Started() {

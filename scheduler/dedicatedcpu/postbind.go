@@ -8,7 +8,7 @@ import (
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 const (
@@ -38,28 +38,28 @@ func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod 
 	pl.waker.Remove(pod.UID)
 	e, estimated := c.estimateOf(nodeName)
 	if !estimated {
-		e.standing = nodeview.Exact
+		e.state = nodereport.Exact
 	}
-	bound.WithLabelValues(boundLabel(e.standing)).Inc()
+	bound.WithLabelValues(boundLabel(e.state)).Inc()
 	if len(c.warnings) > 0 {
 		pl.warn(pod, strings.Join(c.warnings, "; "))
 	}
 	logger := klog.FromContext(ctx)
-	if c.dedicated && estimated {
-		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "standing", e.standing, "why", e.why)
+	if c.Dedicated && estimated {
+		logger.Info("bound a VM to a node whose kubelet can't be predicted exactly", "pod", klog.KObj(pod), "node", nodeName, "state", e.state, "why", e.why)
 		pl.events.Eventf(pod, nil, corev1.EventTypeWarning, eventEstimated, "Binding",
 			"bound to node %s by a count of free CPUs only, so its kubelet may refuse the VM: %s", nodeName, e.why)
 		return
 	}
-	logger.V(2).Info("bound a pod with exclusive CPUs", "pod", klog.KObj(pod), "node", nodeName, "standing", e.standing)
+	logger.V(2).Info("bound a pod with exclusive CPUs", "pod", klog.KObj(pod), "node", nodeName, "state", e.state)
 }
 
 // boundLabel is the label of metric bound_pods_total.
-func boundLabel(standing nodeview.Standing) string {
-	switch standing {
-	case nodeview.Exact:
+func boundLabel(state nodereport.State) string {
+	switch state {
+	case nodereport.Exact:
 		return boundExact
-	case nodeview.NoCPUManager:
+	case nodereport.NoCPUManager:
 		return boundNoCPUManager
 	}
 	return boundEstimated

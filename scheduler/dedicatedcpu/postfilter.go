@@ -12,11 +12,9 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/explaining"
-	"corepin.dev/corepin/scheduler/nodeview"
 )
 
 // The stock plugin that counts, and its reason for a node where CPUs alone are too few
@@ -44,9 +42,9 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 	if refused == 0 {
 		return nil, nothing
 	}
-	q := explaining.Question{Pod: pod, Demand: c.Pod, Refused: refused}
+	q := explaining.Question{Pod: pod, Demand: c.Demand, Refused: refused}
 	for _, info := range nearest {
-		q.Cases = append(q.Cases, pl.caseOf(pod, c.demand, info))
+		q.Nodes = append(q.Nodes, pl.view.Node(info, func(other *corev1.Pod) string { return displayName(other, pod.Namespace) }))
 	}
 	pl.explainer.Ask(q)
 	return nil, nothing
@@ -88,26 +86,14 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 	case status.Plugin() != Name || status.Code() == fwk.Pending:
 		return 0, false
 	}
-	p := pl.predict(c, info)
-	if p.Standing != nodeview.Exact {
-		return math.MaxInt, true
+	p := c.predict(info)
+	switch p.Obstacle {
+	case verdict.Kubelet:
+		return explain.Missing(p.Node, &c.Pod, &p.Decision), true
+	case verdict.Guest:
+		return 1, true
 	}
-	if p.Decision.Verdict != admission.Refused {
-		return 1, true // the CPUs do not satisfy the VM
-	}
-	return explain.Missing(p.Node, &c.Pod, &p.Decision), true
-}
-
-// caseOf describes a node to package explain.
-func (pl *DedicatedCPU) caseOf(pod *corev1.Pod, d *demand, info fwk.NodeInfo) explain.Case {
-	c := pl.view.Case(pod, &d.Demand, info, func(neighbour *corev1.Pod) string { return displayName(neighbour, pod.Namespace) })
-	c.Dedicated = d.dedicated
-	c.Unlabelled = !pl.eligible(info.Node())
-	c.Estimate = pl.args.NodesWithoutExactReport == config.Estimate
-	if d.guest != nil {
-		c.Guest, c.Compute = &d.guest.Guest, d.guest.compute
-	}
-	return c
+	return math.MaxInt, true
 }
 
 // displayName is how an event in namespace reader names a pod. A reader of that namespace's events must not learn what

@@ -17,8 +17,8 @@ func (pl *DedicatedCPU) PreEnqueue(_ context.Context, pod *corev1.Pod) *fwk.Stat
 	if pl.started() {
 		return nil
 	}
-	d := podDemand(pod)
-	if d == nil || !d.dedicated {
+	d := pl.podDemand(pod)
+	if d == nil || !d.Dedicated {
 		return nil
 	}
 	// Added before the lists are checked again, so that wakeAll finds the pod if they come now. Its activation waits

@@ -14,14 +14,14 @@ import (
 // PreFilter is called at the beginning of a scheduling cycle. It skips pods that ask for no exclusive CPUs. It refuses
 // launcher pods whose VM is inconsistent, or that would not get what their VM asks for on any node.
 func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
-	d, problems := pl.vmDemand(pod)
+	d, vm := pl.vmDemand(pod)
 	if d == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}
 	// Whether the pod waits for a report is decided in this cycle.
 	pl.waker.Begin(pod.UID)
-	if d.dedicated {
-		message := launcher.MisfitOf(pod, problems).String()
+	if d.Dedicated {
+		message := launcher.MisfitOf(pod, vm.Problems).String()
 		if message != "" && pod.Spec.SchedulerName == corev1.DefaultSchedulerName {
 			// The VM does not name corepin's scheduler: this profile is in the place of the cluster's own, and KubeVirt
 			// runs the VM in the shared pool.
@@ -38,8 +38,13 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	if logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
 		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.pluggedCPUs(pod))
 	}
-	pl.view.Remember(&d.Demand, pl.argsKey+d.class())
-	state.Write(stateKey, &cycle{demand: d, findings: &findings{}, simulated: state.IsPodGroupSchedulingCycle()})
+	state.Write(stateKey, &cycle{
+		Demand:    d,
+		findings:  &findings{},
+		warnings:  vm.Warnings,
+		query:     pl.view.Query(d, pl.argsKey+d.Key()),
+		simulated: state.IsPodGroupSchedulingCycle(),
+	})
 	return nil, nil
 }
 

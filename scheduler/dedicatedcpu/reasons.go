@@ -1,13 +1,18 @@
 package dedicatedcpu
 
 import (
+	"cmp"
+	"errors"
 	"maps"
 	"slices"
 
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/nodes"
 )
 
 // refusal is why a node is refused. kube-scheduler counts equal reasons ("3 node(s) had ...") and cuts the sum at 1,024
@@ -57,16 +62,18 @@ const (
 )
 
 var (
-	refusedNoLabel = refusal{final, ReasonNoLabel, "no_label"}
+	refusedNoLabel  = refusal{final, ReasonNoLabel, "no_label"}
+	refusedNoReport = refusal{final, ReasonNoReport, "no_report"}
 
-	refusedStanding = map[nodeview.Standing]*refusal{
-		nodeview.Missing:      {final, ReasonNoReport, "no_report"},
-		nodeview.Unlisted:     {final, ReasonUnlisted, "unlisted"},
-		nodeview.Starting:     {fwk.Pending, ReasonStarting, "starting"},
-		nodeview.Newer:        {final, ReasonNewerReport, "newer_report"},
-		nodeview.Unreadable:   {final, ReasonUnreadableReport, "unreadable_report"},
-		nodeview.NoCPUManager: {final, ReasonNoCPUManager, "no_cpu_manager"},
-		nodeview.Inexact:      {final, ReasonInexact, "inexact"},
+	refusedState = map[nodereport.State]*refusal{
+		nodereport.Missing:      &refusedNoReport,
+		nodereport.Unlisted:     {final, ReasonUnlisted, "unlisted"},
+		nodereport.Starting:     {fwk.Pending, ReasonStarting, "starting"},
+		nodereport.Replaced:     &refusedNoReport,
+		nodereport.Newer:        {final, ReasonNewerReport, "newer_report"},
+		nodereport.Unreadable:   {final, ReasonUnreadableReport, "unreadable_report"},
+		nodereport.NoCPUManager: {final, ReasonNoCPUManager, "no_cpu_manager"},
+		nodereport.Inexact:      {final, ReasonInexact, "inexact"},
 	}
 
 	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, labelInFlight}
@@ -94,13 +101,14 @@ var (
 )
 
 // estimatedRefusals returns the refusals of nodes that can be estimated, each with the reason why they are.
-func estimatedRefusals(code fwk.Code, estimated string) map[nodeview.Standing]*refusal {
-	refusals := map[nodeview.Standing]*refusal{}
-	for standing, r := range refusedStanding {
-		if standing != nodeview.Starting && standing != nodeview.NoCPUManager {
-			refusals[standing] = &refusal{code, r.reason + estimated, "estimated_" + r.label}
+func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*refusal {
+	refusals := map[nodereport.State]*refusal{}
+	for state, r := range refusedState {
+		if state != nodereport.Starting && state != nodereport.NoCPUManager {
+			refusals[state] = &refusal{code, r.reason + estimated, "estimated_" + r.label}
 		}
 	}
+	refusals[nodereport.Replaced] = refusals[nodereport.Missing]
 	return refusals
 }
 
@@ -111,33 +119,62 @@ func allRefusals() []*refusal {
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
 	}
-	for _, byStanding := range []map[nodeview.Standing]*refusal{refusedStanding, estimatedFull, estimatedSmall} {
-		all = slices.AppendSeq(all, maps.Values(byStanding))
+	for _, byState := range []map[nodereport.State]*refusal{refusedState, estimatedFull, estimatedSmall} {
+		all = slices.AppendSeq(all, maps.Values(byState))
 	}
-	return all
+	slices.SortFunc(all, func(a, b *refusal) int {
+		return cmp.Or(cmp.Compare(a.label, b.label), cmp.Compare(a.reason, b.reason), cmp.Compare(a.code, b.code))
+	})
+	return slices.Compact(all) // two states have one refusal
 }
 
-// decisionRefusal is the refusal for a decision of the kubelet; nil for an admitted pod.
-func decisionRefusal(p *nodeview.Prediction, pod *admission.Pod) *refusal {
-	switch p.Decision.Verdict {
-	case admission.Admitted:
+// refusalOf is the refusal for a verdict; nil for a node that can take the pod.
+func refusalOf(p *nodes.Prediction, d *verdict.Demand) *refusal {
+	switch p.Obstacle {
+	case verdict.None:
 		return nil
-	case admission.Wait:
+	case verdict.Label:
+		return &refusedNoLabel
+	case verdict.Counted:
+		if p.Evictable {
+			return estimatedFull[p.State]
+		}
+		return estimatedSmall[p.State]
+	case verdict.InFlight:
 		return &refusedInFlight
+	case verdict.Kubelet:
+		return decisionRefusal(p, &d.Pod)
+	case verdict.Guest:
+		return guestRefusal(p.Guest, p.Evictable)
 	}
-	evictable := p.Decision.Preemptible
+	return refusedState[p.State]
+}
+
+// decisionRefusal is the refusal for a kubelet that would refuse the pod.
+func decisionRefusal(p *nodes.Prediction, pod *admission.Pod) *refusal {
 	switch p.Decision.Reason {
 	case admission.ReasonTopologyAffinity:
-		return either(evictable, &refusedNoAlignment, &refusedNeverAligned)
+		return either(p.Evictable, &refusedNoAlignment, &refusedNeverAligned)
 	case admission.ReasonSMTAlignment:
-		if !evictable && odd(p.Node, pod) {
+		if !p.Evictable && odd(p.Node, pod) {
 			return &refusedOddThreads
 		}
-		return either(evictable, &refusedNoCores, &refusedNeverCores)
+		return either(p.Evictable, &refusedNoCores, &refusedNeverCores)
 	case admission.ReasonUnexpected:
-		return either(evictable, &refusedNoRoom, &refusedTooSmall)
+		return either(p.Evictable, &refusedNoRoom, &refusedTooSmall)
 	}
-	return either(evictable, &refusedOther, &refusedOtherForever)
+	return either(p.Evictable, &refusedOther, &refusedOtherForever)
+}
+
+// guestRefusal is the refusal for CPUs that do not satisfy the guest: err is an error of placement.Fit.
+func guestRefusal(err error, evictable bool) *refusal {
+	switch {
+	case errors.Is(err, placement.ErrSplitsCore):
+		return either(evictable, &refusedSplitsThreads, &refusedAlwaysSplitsThreads)
+	case errors.Is(err, placement.ErrTooFew):
+		return &refusedNoThreadCPU
+	}
+	return either(evictable, &refusedGuestNUMA, &refusedNeverGuestNUMA)
 }
 
 func either(evictable bool, occupied, never *refusal) *refusal {

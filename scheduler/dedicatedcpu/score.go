@@ -7,14 +7,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/scoring"
 )
 
 // PreScore is called once in a cycle, when the nodes that fit are known. Only VMs are scored.
 func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, _ *corev1.Pod, _ []fwk.NodeInfo) *fwk.Status {
 	c := readCycle(state)
-	if c == nil || !c.dedicated {
+	if c == nil || !c.Dedicated {
 		return fwk.NewStatus(fwk.Skip)
 	}
 	return nil
@@ -28,26 +30,26 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 	if c == nil {
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
-	p := pl.predict(c, nodeInfo)
+	p := c.predict(nodeInfo)
 	// A report may have come since Filter, and the node may not take the VM any more.
-	if p.Standing != nodeview.Exact || !p.Labelled || pl.refusalOf(c.demand, p) != nil {
+	if p.State != nodereport.Exact || !p.Labelled || !p.Fits() {
 		return scoring.Unrated, nil
 	}
 	cached, ok := p.Rating.Load()
 	if !ok {
-		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.demand, p, nodeInfo))
+		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.Demand, p, nodeInfo))
 		p.Rating.Store(cached)
 	}
 	return cached, nil
 }
 
-func placementOf(d *demand, p *nodeview.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {
+func placementOf(d *verdict.Demand, p *nodes.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {
 	return &scoring.Placement{
 		Node:                p.Node,
 		FreeAfter:           p.Decision.Shared.Minus(p.Node.Reserved),
 		UnrequestedMilliCPU: nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU(),
 		ExclusiveCPUs:       d.Pod.PeakCPUs(),
-		SharedMilliCPU:      d.sharedMilliCPU,
+		SharedMilliCPU:      d.Shared(),
 	}
 }
 

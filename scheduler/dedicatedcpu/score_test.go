@@ -65,7 +65,7 @@ func (f *field) rate(t testing.TB, pod *corev1.Pod, name string) (rating int64, 
 	if !status.IsSuccess() {
 		t.Fatal(status.Message())
 	}
-	prediction := f.view.Predict(&readCycle(state).Demand, info)
+	prediction := readCycle(state).predict(info)
 	return rating, prediction.Decision.Granted(), true
 }
 
@@ -101,7 +101,7 @@ func (f *field) picture(t testing.TB, name string) string {
 	for _, numa := range cputopology.MustParse(twoNUMA).NUMANodes() {
 		var cores []string
 		for _, core := range cputopology.MustParse(twoNUMA).Cores() {
-			if core.NUMANode == numa.ID {
+			if core.NUMANode == numa.ID && core.ID < 16 { // the cores above are reserved
 				n := core.CPUs.Intersect(taken).Len()
 				cores = append(cores, strings.Repeat("#", n)+strings.Repeat(".", core.CPUs.Len()-n))
 			}
@@ -227,9 +227,8 @@ func TestRatingsAreThoseOfTheNodeAsItIs(t *testing.T) {
 		f.PreScore(t.Context(), state, pod, nil)
 		for range 2 {
 			got, _ := f.Score(t.Context(), state, pod, info)
-			d := readCycle(state).demand
-			prediction := f.view.Predict(&d.Demand, info)
-			if want := scoring.Rate(config.LeastFragmentation, placementOf(d, prediction, info)); got != want {
+			c := readCycle(state)
+			if want := scoring.Rate(config.LeastFragmentation, placementOf(c.Demand, c.predict(info), info)); got != want {
 				t.Fatalf("step %d: remembered %d, computed %d", step, got, want)
 			}
 		}
@@ -254,8 +253,8 @@ func BenchmarkRating(b *testing.B) {
 		s.SharedCPUs = machine.CPUs().String()
 	})
 	info, state := f.node(b, "n1"), f.preFilter(b, pod)
-	d := readCycle(state).demand
-	prediction := f.view.Predict(&d.Demand, info)
+	d := readCycle(state).Demand
+	prediction := readCycle(state).predict(info)
 	for b.Loop() {
 		scoring.Rate(config.LeastFragmentation, placementOf(d, prediction, info))
 	}

@@ -10,21 +10,22 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/utils/clock"
 
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/audit"
+	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/vms"
 )
 
 // sharedState is what all profiles of a scheduler share: one watch, one copy of each report, one prediction for pods
 // that ask for the same. A pod that one profile binds is expected by all.
 type sharedState struct {
-	view      *nodeview.View
+	view      *nodes.View
+	audit     *audit.Audit
 	vms       *vms.View
-	client    kubernetes.Interface
 	informers informers.SharedInformerFactory
 	podIndex  cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
 
@@ -38,10 +39,11 @@ func startWatching(ctx context.Context, handle fwk.Handle) (*sharedState, error)
 	if err != nil {
 		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
 	}
+	view := nodes.New(clock.RealClock{})
 	s := &sharedState{
-		view:      &nodeview.View{},
+		view:      view,
+		audit:     audit.New(view, handle.ClientSet()),
 		vms:       vms.New(client),
-		client:    handle.ClientSet(),
 		informers: handle.SharedInformerFactory(),
 	}
 	pods := s.informers.Core().V1().Pods().Informer()
@@ -49,16 +51,13 @@ func startWatching(ctx context.Context, handle fwk.Handle) (*sharedState, error)
 		return nil, fmt.Errorf("indexing pods by VMI: %w", err)
 	}
 	s.podIndex = pods.GetIndexer()
-	if _, err := pods.AddEventHandler(s.podEvents(ctx)); err != nil {
+	if _, err := pods.AddEventHandler(s.podEvents()); err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
 	}
 	logger := klog.FromContext(ctx)
+	go s.audit.Run(ctx)
 	go func() {
-		events := nodeview.Events{
-			Changed:  s.reportChanged,
-			Compared: func(node string, with nodeview.Comparison) { compared(logger, node, with) },
-			Settled:  s.wakeAll,
-		}
+		events := nodes.Events{Reported: s.audit.Reported, Changed: s.reportChanged, Settled: s.wakeAll}
 		if err := s.view.Run(ctx, client, events); err != nil {
 			logger.Error(err, "node reports are not read, no dedicated VM will be scheduled")
 		}
@@ -128,7 +127,7 @@ func (s *sharedState) first() *DedicatedCPU {
 
 // podEvents handles the events of kube-scheduler's pod watch. A pod that is bound, by this scheduler or another, or is
 // deleted is not pending any more. A pod that leaves its node frees CPUs.
-func (s *sharedState) podEvents(ctx context.Context) cache.ResourceEventHandler {
+func (s *sharedState) podEvents() cache.ResourceEventHandler {
 	notPending := func(pod *corev1.Pod) { s.each(func(pl *DedicatedCPU) { pl.waker.Remove(pod.UID) }) }
 	return cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(before, object any) {
@@ -147,7 +146,8 @@ func (s *sharedState) podEvents(ctx context.Context) cache.ResourceEventHandler 
 			}
 			if pod, ok := object.(*corev1.Pod); ok {
 				notPending(pod)
-				s.podLeft(ctx, pod)
+				s.view.Left(pod.Spec.NodeName, pod)
+				s.audit.Ended(pod)
 			}
 		},
 	}

@@ -38,7 +38,7 @@ func TestProfilesShareTheirState(t *testing.T) {
 			t.Errorf("the report woke %v, want %s", b.queue, pod.Name)
 		}
 	}
-	second.podEvents(t.Context()).OnDelete(pods[first])
+	second.podEvents().OnDelete(pods[first])
 	for b, want := range map[*fixture]int{first: 0, second: 1} {
 		if got := b.waker.Len(); got != want {
 			t.Errorf("%d pods are pending, want %d", got, want)
@@ -59,7 +59,7 @@ func TestABoundPodIsExpectedByAllProfiles(t *testing.T) {
 	}
 	first.Reserve(t.Context(), state, pod, "n1")
 	pod.Spec.NodeName = "n1"
-	if !second.view.Expects(pod) {
+	if !second.audit.Expects(pod.UID) {
 		t.Error("the other profile does not expect the pod")
 	}
 }

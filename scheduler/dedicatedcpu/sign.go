@@ -11,12 +11,12 @@ import (
 
 // SignPod is called to find pods that every node answers alike. kube-scheduler schedules such pods in a batch.
 func (pl *DedicatedCPU) SignPod(_ context.Context, pod *corev1.Pod) ([]fwk.SignFragment, *fwk.Status) {
-	d, problems := pl.vmDemand(pod)
+	d, vm := pl.vmDemand(pod)
 	if d == nil {
 		return nil, nil
 	}
-	if d.dedicated && launcher.MisfitOf(pod, problems).What != "" {
+	if d.Dedicated && launcher.MisfitOf(pod, vm.Problems).What != "" {
 		return nil, fwk.NewStatus(fwk.Unschedulable, "the VM's launcher pod is refused on every node")
 	}
-	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: d.class()}}, nil
+	return []fwk.SignFragment{{Key: "corepin.dev/" + Name, Value: d.Key()}}, nil
 }

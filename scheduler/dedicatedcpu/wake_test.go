@@ -112,7 +112,7 @@ func TestAReportOfANodeThatIsTooSmallWakesNobody(t *testing.T) {
 	b.refuse(t, launcherPod("large", "2", asking(corev1.ResourceMemory, "64Gi")), info, ReasonNoAlignment)
 	b.refuse(t, launcherPod("pages", "2", asking("hugepages-1Gi", "4Gi")), info, ReasonNoAlignment)
 	gpu := launcherPod("gpu", "2", asking("example.com/gpu", "1"))
-	b.pend(t, gpu, podDemand(gpu))
+	b.pend(t, gpu, b.podDemand(gpu))
 
 	set := func(memory, pages string) {
 		node := info.Node().DeepCopy()
@@ -137,8 +137,9 @@ func TestAReportWakesNoGuestThatItWouldSplit(t *testing.T) {
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"}, loose)
 	b.node(t, "n1", launcherPod("a", "16"))
 	pod := launcherPod("pair", "2")
-	d := podDemand(pod)
-	d.guest = &guest{Guest: placement.Guest{VCPUs: 2, ThreadsPerCore: 2}, compute: "compute"}
+	d := b.podDemand(pod)
+	d.Guest = &placement.Guest{VCPUs: 2, ThreadsPerCore: 2}
+	d.Compute = "compute"
 	b.pend(t, pod, d)
 	b.report(t, "n1", map[string]string{"a": "0-5,8-14"}, loose)
 	b.reportChanged("n1")
@@ -218,15 +219,15 @@ func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
 			b.report(t, "n1", map[string]string{"a": "0-3,8-11", "vm-00": "4-5,12-13", "vm-29": "6-7,14-15"})
 			b.reportChanged("n1")
 		}, nil},
-		"one is not bound in the end": {func(_ *testing.T, b *fixture) { b.view.Unexpect("n1", "vm-00") }, []string{"vms/vm-01"}},
+		"one is not bound in the end": {func(_ *testing.T, b *fixture) { b.view.Left("n1", launcherPod("vm-00", "4")) }, []string{"vms/vm-01"}},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			b := manyWait(t)
 			b.expectWoken(t, "two fit", "vms/vm-00", "vms/vm-29")
 			for _, name := range []string{"vm-00", "vm-29"} {
-				d := podDemand(launcherPod(name, "4"))
+				d := b.podDemand(launcherPod(name, "4"))
 				b.waker.Remove(types.UID(name))
-				b.view.Expect("n1", types.UID(name), &d.Demand)
+				b.view.Assumed("n1", types.UID(name), &d.Pod)
 			}
 			<-time.After(time.Minute)
 			synctest.Wait()
@@ -347,7 +348,7 @@ func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
 		b.node(t, node)
 	}
 	pod := launcherPod("new", "8")
-	d := podDemand(pod)
+	d := b.podDemand(pod)
 	b.pend(t, pod, d, "n1")
 	for node, want := range map[string]fwk.QueueingHint{"n1": fwk.Queue, "n2": fwk.QueueSkip} {
 		if got, err := b.afterPodDelete(logger(t), pod, onNode(guaranteedPod("gone", "2"), node), nil); got != want || err != nil {
@@ -366,7 +367,7 @@ func TestPodsStopWaiting(t *testing.T) {
 		b.refuse(t, pods[name], info, ReasonNeverAligned)
 	}
 	b.PostBind(t.Context(), b.preFilter(t, pods["bound"]), pods["bound"], "n1")
-	handler := b.podEvents(t.Context())
+	handler := b.podEvents()
 	handler.OnUpdate(pods["elsewhere"], onNode(pods["elsewhere"].DeepCopy())) // by the scheduler that leads
 	handler.OnUpdate(pods["stays"], pods["stays"].DeepCopy())
 	handler.OnDelete(pods["deleted"])
@@ -417,7 +418,7 @@ func TestAReportThatIsNotExactWakesFew(t *testing.T) {
 			b.node(t, "n1", launcherPod("a", fmt.Sprint(held.Len())))
 			for i := range 100 {
 				pod := launcherPod(fmt.Sprint("vm-", i), "2")
-				b.pend(t, pod, podDemand(pod))
+				b.pend(t, pod, b.podDemand(pod))
 			}
 			b.reportChanged("n1")
 			if got := len(b.queue); got != want {

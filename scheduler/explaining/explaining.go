@@ -22,7 +22,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // MaxNodes is the number of nodes that an event describes.
@@ -58,9 +58,9 @@ type Explainer struct {
 // Question is a pod that found no node, and the nodes that are nearest to taking it.
 type Question struct {
 	Pod    *corev1.Pod
-	Demand admission.Pod
-	// Cases are the nearest nodes. There is at least one.
-	Cases []explain.Case
+	Demand *verdict.Demand
+	// Nodes are the nearest nodes. There is at least one.
+	Nodes []verdict.Node
 	// Refused is the number of nodes that were refused for CPUs.
 	Refused int
 }
@@ -141,9 +141,9 @@ func (e *Explainer) Answer(q *Question) {
 // Text is the text of the event; "" if all nodes only wait for their reports.
 func (q *Question) Text() string {
 	var explanations []explain.Explanation
-	for i := range q.Cases {
-		e := explain.Of(&q.Cases[i])
-		if !e.Fits && e.Obstacle != explain.InFlight {
+	for i := range q.Nodes {
+		e := explain.Of(&q.Nodes[i], q.Demand)
+		if !e.Fits && e.Obstacle != verdict.InFlight {
 			explanations = append(explanations, e)
 		}
 	}
@@ -156,8 +156,7 @@ func (q *Question) Text() string {
 
 // head begins the text: "The pod asks for 4 CPUs of its own. 12 nodes lack CPUs for it, the nearest:".
 func (q *Question) head(explained int) string {
-	asks := explain.Case{Pod: q.Demand, Count: q.Cases[0].Count}
-	head := "The pod asks for " + asks.Asks()
+	head := "The pod asks for " + explain.Asks(q.Demand)
 	switch q.Refused {
 	case 1:
 		return head + ". One node lacks CPUs for it:"

@@ -28,6 +28,8 @@ var bans = []ban{
 	{below: "", path: ours + "hack", why: "tools stay out of the product"},
 	{below: "", except: []string{"test"}, path: ours + "manifests", why: "the product does not install itself"},
 	{below: "manifests", tests: true, path: ours, why: "the manifests say what to install; they depend on nothing they install"},
+	{below: "scheduler", except: []string{"scheduler/dedicatedcpu"}, tests: true, path: ours + "scheduler/audit", why: "decisions do not depend on what became of earlier predictions"},
+	{below: "pkg/verdict", path: "time", why: "a verdict is a pure function of a node and a demand"},
 	{below: "", except: []string{"agent/libvirt", "test"}, path: "github.com/digitalocean/go-libvirt", why: "libvirt is reached through agent/libvirt"},
 	{below: "pkg", except: []string{"pkg/kubectl-corepin"}, path: "os", why: "pkg does no I/O: pass the bytes in"},
 	{below: "pkg", path: "net", why: "pkg does no I/O: pass the bytes in"},

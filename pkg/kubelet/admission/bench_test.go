@@ -77,7 +77,7 @@ func BenchmarkAdmitLarge(b *testing.B) {
 }
 
 // What a scheduler of 5,000 nodes of 128 CPUs holds of them: at worst, with a machine for each, and as it is
-// (scheduler/nodeview/machines.go), with one for all that are alike.
+// (scheduler/nodes/machines.go), with one for all that are alike.
 func BenchmarkMemoryOf5000Nodes(b *testing.B) {
 	n, _ := benchmarkNode(b)
 	text := n.Topology.String()

@@ -35,7 +35,7 @@ import (
 
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
-	"corepin.dev/corepin/scheduler/nodeview"
+	"corepin.dev/corepin/scheduler/nodes"
 )
 
 const shipped = "base/scheduler/config.yaml"
@@ -71,7 +71,7 @@ type Scheduler struct {
 	snapshot  *internalcache.Snapshot
 	pods      cache.Indexer
 	// reports takes the nodes' reports; nil for a scheduler without the plugin.
-	reports *nodeview.View
+	reports *nodes.View
 }
 
 // New builds the scheduler of a configuration's first profile. It works until ctx ends.
@@ -132,7 +132,8 @@ func (s *Scheduler) Reads() bool { return s.reports != nil }
 // Report tells of a node's NodeCPU.
 func (s *Scheduler) Report(report *unstructured.Unstructured) {
 	if s.reports != nil {
-		s.reports.Set(nodeview.Decode(report))
+		decoded := nodes.Decode(report)
+		s.reports.Set(decoded.Name, decoded.Report)
 	}
 }
 

@@ -1,0 +1,96 @@
+package audit
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+)
+
+// maxCompared is how many pods may come with one report for a comparison. They are tried in every order.
+const maxCompared = 4
+
+// comparison is pods that came with a report, and what the kubelet granted them.
+type comparison struct {
+	before, after *nodereport.Report
+	pods          []*admission.Pod
+	grants        [][]admission.Grant
+}
+
+func covers(r *nodereport.Report, uid types.UID, asks *admission.Pod) bool {
+	return verdict.Covers(r.Node, r.Granted[uid], asks)
+}
+
+// mismatch is empty if the kubelet did what was predicted. A report shows the outcome, and not the order of what happened since
+// the one before. So every order counts as predicted. Else it is what happened, as a scenario.
+func (c *comparison) mismatch() string {
+	for _, shared := range c.pools() {
+		node := *c.before.Node
+		node.Shared = shared
+		if grantedInSomeOrder(&node, c.pods, c.grants) {
+			return ""
+		}
+	}
+	results := make([]string, len(c.grants))
+	for i := range c.grants {
+		results[i] = admission.Decision{Verdict: admission.Admitted, Grants: c.grants[i]}.String()
+	}
+	return scenario(c.before.Node, c.pods, results)
+}
+
+// pools are the shared pools from which the pods may have been served: before or after other pods went that the later report
+// has no longer. The earlier report may have been made between the two writes of a kubelet that grants CPUs (package
+// nodereport). Those CPUs were still in the shared pool.
+func (c *comparison) pools() []cpuset.Set {
+	node := c.before.Node
+	pools := []cpuset.Set{node.Shared}
+	empty := node.Empty()
+	between := empty.Shared.Minus(node.Shared)
+	var gone []types.UID
+	for uid, grants := range c.before.Granted {
+		for _, grant := range grants {
+			between = between.Minus(grant.CPUs)
+		}
+		if _, there := c.after.Granted[uid]; !there {
+			gone = append(gone, uid)
+		}
+	}
+	if !between.IsEmpty() {
+		pools = append(pools, node.Shared.Union(between))
+	}
+	if len(gone) > 0 {
+		free := c.before.Free(gone)
+		pools = append(pools, free, free.Union(between))
+	}
+	return pools
+}
+
+// grantedInSomeOrder reports whether the kubelet, admitting the pods in some order, would make these grants.
+func grantedInSomeOrder(node *admission.Node, pods []*admission.Pod, grants [][]admission.Grant) bool {
+	if len(pods) == 0 {
+		return true
+	}
+	for i, pod := range pods {
+		d := admission.Admit(node, pod)
+		if d.Verdict != admission.Admitted || !sameGrants(d.Grants, grants[i]) {
+			continue
+		}
+		next := *node
+		next.Shared = d.Shared
+		if grantedInSomeOrder(&next, without(pods, i), without(grants, i)) {
+			return true
+		}
+	}
+	return false
+}
+
+func without[T any](list []T, i int) []T { return slices.Delete(slices.Clone(list), i, i+1) }
+
+// sameGrants compares, whatever the order of the containers.
+func sameGrants(a, b []admission.Grant) bool {
+	return len(a) == len(b) && !slices.ContainsFunc(a, func(g admission.Grant) bool { return !slices.Contains(b, g) })
+}

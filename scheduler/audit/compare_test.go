@@ -1,0 +1,97 @@
+package audit
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/kubelet/admission"
+)
+
+// Free at first are 1-3,9-11 (NUMA node 0, which comes first while it has fewer) and 4-7,12-15.
+func TestCompared(t *testing.T) {
+	for name, test := range map[string]struct {
+		before   grants
+		expected []*corev1.Pod
+		after    grants
+		change   func(*v1alpha1.NodeCPU)
+		want     int
+		mismatch string
+	}{
+		"as predicted":        {expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("1,9")}, want: 1},
+		"nothing came":        {expected: []*corev1.Pod{vm("a", "2")}, after: grants{}},
+		"not as predicted":    {expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("2,10")}, want: 1, mismatch: "add a: compute 2, hook shared\n= admitted: compute 2,10\n"},
+		"in either order":     {expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")}, after: grants{"b": compute("1-2,9-10"), "a": compute("3,11")}, want: 2},
+		"in the other order":  {expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")}, after: grants{"a": compute("1,9"), "b": compute("2-3,10-11")}, want: 2},
+		"in no order":         {expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")}, after: grants{"a": compute("1,9"), "b": compute("4-5,12-13")}, want: 2, mismatch: "add b"},
+		"one of two has come": {expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")}, after: grants{"b": compute("1-2,9-10")}, want: 1},
+		"after another left":  {before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("1,9")}, want: 1},
+		"before another left": {before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("2,10")}, want: 1},
+		"beside one that is held": {
+			before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"x": compute("1,9"), "a": compute("3,11")},
+			want: 1, mismatch: "reserved 0,8\nadd held-1: compute 2\nadd a",
+		},
+		"granted by half in the report before": {
+			before: grants{"": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("1,9")}, want: 1,
+		},
+		"with a stranger": {expected: []*corev1.Pod{vm("a", "2")}, after: grants{"stranger": compute("1,9"), "a": compute("2,10")}},
+		"of a kubelet with other options": {
+			expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("2,10")},
+			change: func(nc *v1alpha1.NodeCPU) { nc.Status.TopologyManager.Policy = "restricted" },
+		},
+		"by a report that is not exact": {
+			expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("2,10")},
+			change: func(nc *v1alpha1.NodeCPU) { nc.Status.Conditions[0].Status = metav1.ConditionFalse },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, nil)
+			f.report(nodeCPU(test.before))
+			f.expect(test.expected...)
+			var changes []func(*v1alpha1.NodeCPU)
+			if test.change != nil {
+				changes = append(changes, test.change)
+			}
+			got := f.report(nodeCPU(test.after, changes...))
+			if got.pods != test.want || (got.scenario != "") != (test.mismatch != "") || !strings.Contains(got.scenario, test.mismatch) {
+				t.Errorf("compared %d pods, scenario:\n%s\nwant %d, %q", got.pods, got.scenario, test.want, test.mismatch)
+			}
+		})
+	}
+}
+
+// The steps lead, by the kubelet's rules, to the node as it was.
+func TestOccupy(t *testing.T) {
+	for _, test := range []struct{ shared, want string }{
+		{"0-15", ""},
+		{"0-2,4-10,12-15", "add held-1: compute 2\nadd held-2: compute 2\nadd held-3: compute 2\nremove held-1\nremove held-2\n"},
+		{"0-2,4-15", "# held before: 3\n"},
+	} {
+		node := *nodeCPU(nil).Node
+		node.Shared = cpuSet(test.shared)
+		got := occupy(&node)
+		if got != test.want {
+			t.Errorf("shared %s:\n%swant\n%s", test.shared, got, test.want)
+		}
+		if strings.HasPrefix(got, "#") {
+			continue
+		}
+		now, holds := node.Empty(), map[string]admission.Decision{}
+		for line := range strings.Lines(got) {
+			words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" :\n", r) })
+			if words[0] == "remove" {
+				now = now.Releasing(holds[words[1]].Grants)
+				continue
+			}
+			filler := admission.Pod{Name: words[1], Guaranteed: true, Containers: []admission.Container{{Name: "compute", CPUs: 2}}}
+			holds[words[1]] = admission.Admit(&now, &filler)
+			now.Shared = holds[words[1]].Shared
+		}
+		if now.Shared != node.Shared {
+			t.Errorf("the steps lead to shared pool %s, want %s", now.Shared, node.Shared)
+		}
+	}
+}

@@ -1,0 +1,71 @@
+package nodes
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+)
+
+// BestCase is the verdict about a demand if no pods were in flight on the node, and all pods had gone that were gone in the last
+// NodeInfo, or have left since, or are among left. It decides whether a new report is worth another try. What it refuses,
+// Predict would refuse too, unless more pods have gone since. For those kube-scheduler has an event of its own.
+func (v *View) BestCase(on *corev1.Node, demand *verdict.Demand, left ...*corev1.Pod) verdict.Verdict {
+	best, _ := v.bestCase(on, left)
+	return verdict.Of(&best, demand)
+}
+
+// Capacity is how many pods with a demand the node could take one after another, up to most: in the best case, but after the
+// pods in flight. exact is false where the kubelet cannot be predicted. Then it is how many the free CPUs of the report are
+// enough for, or one without a report that can be read.
+func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods int, exact bool) {
+	best, inFlight := v.bestCase(on, nil)
+	switch {
+	case best.Kubelet == nil:
+		return min(most, 1), false
+	case !exactFor(&best, demand):
+		return min(most, best.Kubelet.Free().Len()/max(1, demand.Pod.PeakCPUs())), false
+	}
+	node := *best.Kubelet
+	admit := func(pod *admission.Pod) bool {
+		d := admission.Admit(&node, pod)
+		if d.Verdict == admission.Admitted {
+			node.Shared = d.Shared
+		}
+		return d.Verdict == admission.Admitted
+	}
+	for _, pod := range inFlight {
+		admit(pod)
+	}
+	for pods < most && admit(&demand.Pod) {
+		pods++
+	}
+	return pods, true
+}
+
+func exactFor(n *verdict.Node, demand *verdict.Demand) bool {
+	return n.State == nodereport.Exact && n.Kubelet.Inexact(demand.Pod) == ""
+}
+
+// bestCase is the node in the best case, and what the pods in flight on it ask for.
+func (v *View) bestCase(on *corev1.Node, left []*corev1.Pod) (best verdict.Node, inFlight []*admission.Pod) {
+	n := v.node(on.Name)
+	if n == nil {
+		return verdict.BestCase(on, v.absent(), nil), nil
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.report == nil {
+		return verdict.BestCase(on, v.absent(), nil), nil
+	}
+	gone := n.gone
+	for _, pod := range left {
+		if uid := verdict.UIDOnNode(pod); n.reports(uid) && !slices.Contains(gone, uid) && !nodereport.StaticPod(uid) {
+			gone = append(slices.Clone(gone), uid)
+		}
+	}
+	return verdict.BestCase(on, n.report, gone), n.uncertainty.inFlight()
+}

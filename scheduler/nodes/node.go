@@ -1,0 +1,113 @@
+package nodes
+
+import (
+	"math/bits"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+)
+
+// node is one node's report, and the pods of its last NodeInfo applied to it.
+type node struct {
+	view *View
+
+	mu          sync.Mutex
+	report      *nodereport.Report // nil once it is deleted
+	uncertainty uncertainty
+	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
+	applied    verdict.Node
+	generation int64 // 0 if nothing is applied
+	// cached are the numbers of the kinds that may have a prediction for this generation.
+	cached [maxKinds / 64]uint64
+	// gone are granted pods that are no longer on the node, as of the last NodeInfo and since. A pod never comes back.
+	gone []types.UID
+}
+
+func (n *node) exact() bool { return n.report != nil && n.report.State == nodereport.Exact }
+
+// reports reports whether the report has a pod, in whole or in part.
+func (n *node) reports(uid types.UID) bool {
+	if n.report == nil {
+		return false
+	}
+	_, granted := n.report.Granted[uid]
+	return granted
+}
+
+// covers reports whether the report has all that a pod asks for.
+func (n *node) covers(uid types.UID, asks *admission.Pod) bool {
+	return n.report != nil && n.report.Node != nil && verdict.Covers(n.report.Node, n.report.Granted[uid], asks)
+}
+
+// apply makes the node what predictions for a NodeInfo are made from. The NodeInfo must be newer than the one before.
+func (n *node) apply(info fwk.NodeInfo) {
+	n.forget()
+	n.generation = info.GetGeneration()
+	n.applied = apply(n.report, &n.uncertainty, info)
+	if n.exact() {
+		n.gone = n.applied.Gone
+	}
+}
+
+// apply is the node as a NodeInfo has it: the report, the pods, and what is uncertain about them.
+func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo) verdict.Node {
+	var pods []cpuPod
+	var listed []verdict.Pod
+	if report.State == nodereport.Exact {
+		pods = u.read(info.GetPods())
+		listed = make([]verdict.Pod, len(pods))
+		for i := range pods {
+			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks}
+		}
+	}
+	applied := verdict.New(info.Node(), report, listed)
+	if applied.State == nodereport.Exact {
+		u.saw(pods, applied.Pods)
+	}
+	applied.Amounts = amounts(info)
+	return applied
+}
+
+// amounts are kube-scheduler's. Where the kubelet can be predicted plugin NodeResourcesFit compares them.
+func amounts(info fwk.NodeInfo) verdict.Amounts {
+	return verdict.Amounts{
+		Allocatable: info.GetAllocatable().GetMilliCPU(),
+		Requested:   info.GetRequested().GetMilliCPU(),
+		Counting:    verdict.CountedIfEstimated,
+	}
+}
+
+// forget takes back what was predicted: it does not hold any more.
+func (n *node) forget() {
+	for word := range n.cached {
+		for n.cached[word] != 0 {
+			bit := bits.TrailingZeros64(n.cached[word])
+			n.cached[word] &^= 1 << bit
+			n.view.cache.forget(64*word+bit, n.generation)
+		}
+	}
+	n.generation = 0
+}
+
+// predict makes a prediction for the NodeInfo that is applied.
+func predict(applied *verdict.Node, d *verdict.Demand, generation int64) *Prediction {
+	return &Prediction{generation: generation, Verdict: verdict.Of(applied, d), Node: applied.Kubelet}
+}
+
+// addGone notes a granted pod that has left the node. A static pod never leaves: what has gone is its mirror pod.
+func (n *node) addGone(uid types.UID) {
+	if !nodereport.StaticPod(uid) && !slices.Contains(n.gone, uid) {
+		n.gone = append(slices.Clone(n.gone), uid)
+	}
+}
+
+// keepGone drops the pods that the report does not have any more.
+func (n *node) keepGone() {
+	n.gone = slices.DeleteFunc(slices.Clone(n.gone), func(uid types.UID) bool { return !n.reports(uid) })
+}

@@ -1,0 +1,115 @@
+package nodes
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	resourcehelper "k8s.io/component-helpers/resource"
+	fwk "k8s.io/kube-scheduler/framework"
+
+	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
+)
+
+// Query asks nodes about one demand. It is for one scheduling cycle, and must not be kept: it refers to cached predictions.
+type Query struct {
+	view   *View
+	demand *verdict.Demand
+	kind   *kind // nil if its predictions are not cached
+}
+
+// Query begins to ask nodes about a demand. Predictions are shared by all demands of the same key. They, and their Rating,
+// must be the same on every node. Without a key, predictions are not cached.
+func (v *View) Query(demand *verdict.Demand, key string) *Query {
+	q := &Query{view: v, demand: demand}
+	if key != "" {
+		q.kind = v.cache.kind(key)
+	}
+	return q
+}
+
+// Predict predicts what becomes of the pod on a node, besides the pods in nodeInfo. The NodeInfo must be what the scheduler
+// takes for true, each newer than the one before: pods that are missing in the next one count as gone. Its generation must
+// change when its pods do, as it does in kube-scheduler.
+func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
+	generation := nodeInfo.GetGeneration()
+	if q.kind != nil {
+		if p := q.kind.load(generation); p != nil {
+			return p
+		}
+	}
+	n := q.view.node(nodeInfo.Node().Name)
+	if n == nil {
+		return q.absent(nodeInfo)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.report == nil {
+		return q.absent(nodeInfo)
+	}
+	if generation == 0 || n.generation != generation {
+		n.apply(nodeInfo)
+	}
+	if q.kind != nil {
+		if p := q.kind.load(generation); p != nil {
+			return p // another cycle of the same kind was first
+		}
+	}
+	p := predict(&n.applied, q.demand, generation)
+	if q.kind != nil {
+		n.cached[q.kind.number/64] |= 1 << (q.kind.number % 64)
+		q.view.cache.store(q.kind, p)
+	}
+	return p
+}
+
+// Simulate is Predict for a NodeInfo that is not true: a copy that preemption has taken victims out of, or to which nominated
+// pods were added. Nothing of it is kept. Pods in flight that were taken out count as gone unreported.
+func (q *Query) Simulate(nodeInfo fwk.NodeInfo) *Prediction {
+	applied := q.view.simulate(nodeInfo)
+	return predict(&applied, q.demand, nodeInfo.GetGeneration())
+}
+
+// absent predicts for a node without a report.
+func (q *Query) absent(nodeInfo fwk.NodeInfo) *Prediction {
+	applied := apply(q.view.absent(), nil, nodeInfo)
+	return predict(&applied, q.demand, nodeInfo.GetGeneration())
+}
+
+// simulate applies a NodeInfo without any trace.
+func (v *View) simulate(nodeInfo fwk.NodeInfo) verdict.Node {
+	report := v.absent()
+	var u uncertainty
+	if n := v.node(nodeInfo.Node().Name); n != nil {
+		n.mu.Lock()
+		if n.report != nil {
+			report = n.report
+			u = n.uncertainty.clone()
+		}
+		n.mu.Unlock()
+	}
+	return apply(report, &u, nodeInfo)
+}
+
+// Node is a node as Predict would look at it now, for an explanation: its pods have names, and kube-scheduler's count
+// decides everywhere. name is how to call a pod.
+func (v *View) Node(nodeInfo fwk.NodeInfo, name func(*corev1.Pod) string) verdict.Node {
+	n := v.simulate(nodeInfo)
+	n.Amounts.Counting = verdict.CountedAlways
+	if n.State != nodereport.Exact {
+		return n
+	}
+	places := make(map[string]int, len(n.Pods))
+	for i := range n.Pods {
+		places[string(n.Pods[i].UID)] = i
+	}
+	for _, info := range nodeInfo.GetPods() {
+		pod := info.GetPod()
+		i, listed := places[string(verdict.UIDOnNode(pod))]
+		if !listed {
+			continue
+		}
+		requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{UseStatusResources: true})
+		n.Pods[i].Name = name(pod)
+		n.Pods[i].Millicores = requests.Cpu().MilliValue()
+	}
+	return n
+}
