@@ -57,7 +57,7 @@ func (q *question) askedAt(d *admission.Decision) asked {
 	return asked{"", q.demand.Pod.PeakCPUs(), &node}
 }
 
-// needs tells what the kubelet wanted to find, in a clause: "needs 4 whole cores in one NUMA node".
+// needs says what the kubelet looked for, in a clause: "needs 4 whole cores in one NUMA node".
 func (a asked) needs(d *admission.Decision) string {
 	text := "needs " + a.amount()
 	if a.who != "" {
@@ -91,7 +91,7 @@ func (a asked) amount() string {
 
 func (a asked) threads() int { return max(1, a.node.Topology.ThreadsPerCore()) }
 
-// place tells on which NUMA nodes the topology manager insists, where there is a choice.
+// place says on which NUMA nodes the topology manager insists, where there is a choice.
 func (a asked) place() string {
 	if len(freeOf(a.node.Topology, cpuset.Set{})) < 2 {
 		return ""
@@ -179,7 +179,7 @@ func Missing(n *admission.Node, p *admission.Pod, d *admission.Decision) int {
 	return asked{"", p.PeakCPUs(), n}.missing(d)
 }
 
-// rule tells which rule of the kubelet stands against it, in a sentence for people who set up nodes.
+// rule says which rule of the kubelet the request breaks, in a sentence for people who set up nodes.
 func (a asked) rule(d *admission.Decision) string {
 	policy := "Topology manager policy " + a.node.TopologyManager.Policy
 	few, capacity := a.fewest()

@@ -42,10 +42,10 @@ func freeOf(machine *cputopology.Topology, free cpuset.Set) []Free {
 	return rooms
 }
 
-// mostRooms is how many NUMA nodes are told one by one; of the others, what the best of them has.
+// mostRooms is how many NUMA nodes are listed one by one. Of the others only the largest count is given.
 const mostRooms = 4
 
-// freeText tells what is free: "6 free CPUs in NUMA node 0 as 2 whole cores + 2 half cores, 0 in NUMA node 1".
+// freeText says what is free: "6 free CPUs in NUMA node 0 as 2 whole cores + 2 half cores, 0 in NUMA node 1".
 func freeText(rooms []Free, threads int) string {
 	told := slices.Clone(rooms)
 	slices.SortStableFunc(told, func(a, b Free) int { return cmp.Compare(b.CPUs, a.CPUs) })
@@ -67,7 +67,7 @@ func freeText(rooms []Free, threads int) string {
 	return strings.Join(parts, ", ")
 }
 
-// cores tells how the free CPUs make cores: " as 2 whole cores + 1 half core".
+// cores says how the free CPUs make cores: " as 2 whole cores + 1 half core".
 func (f Free) cores(threads int) string {
 	if threads == 1 || f.CPUs == 0 {
 		return ""

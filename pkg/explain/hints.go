@@ -43,7 +43,7 @@ type Hint struct {
 const (
 	mostMoved = 64 // neighbours that are tried
 	mostPairs = 12 // neighbours that are tried in pairs
-	mostTold  = 3  // alternatives of one kind that are told
+	mostTold  = 3  // alternatives of one kind that are listed
 	mostSizes = 64 // numbers of CPUs below what is asked
 )
 
@@ -156,7 +156,7 @@ func (q *question) askingFor(place, cpus int) []Hint {
 		Text: fmt.Sprintf("%s asks for %s (%d instead of %d)", who, change, cpus, was.CPUs)})
 }
 
-// several tells whether more than one container asks for CPUs of its own.
+// several reports whether more than one container asks for exclusive CPUs.
 func (q *question) several() bool {
 	own := 0
 	for _, container := range q.demand.Pod.Containers {
