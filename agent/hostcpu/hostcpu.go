@@ -1,16 +1,16 @@
 // Package hostcpu reads the machine's CPU topology from sysfs, as the kubelet sees it.
 //
-// The kubelet takes its topology from cadvisor's machine info, and cadvisor has rules of its own. What these two make of
-// sysfs is what counts here, not what the kernel means (github.com/google/cadvisor v0.56.2 utils/sysinfo/sysinfo.go, and
+// The kubelet takes its topology from cadvisor's machine info, and cadvisor has rules of its own. This package reads
+// sysfs by the rules of these two (github.com/google/cadvisor v0.56.2 utils/sysinfo/sysinfo.go, and
 // pkg/kubelet/cm/cpumanager/topology/topology.go, v1.36.3):
 //
 //   - Only online CPUs exist.
 //   - A core is the CPUs of one NUMA node with the same physical_package_id and core_id; the kubelet then
 //     names it by its lowest CPU. The lists of thread siblings are not consulted.
 //   - A CPU without core_id or physical_package_id is left out.
-//   - The uncore cache of a core is its first cache above level 2, unless that cache serves exactly as
-//     many CPUs as the NUMA node has: then it belongs to the node, and the socket's id stands in for it.
-//     Caches that cannot be read are no caches.
+//   - The uncore cache of a core is its first cache above level 2. A cache that serves exactly as many CPUs as
+//     the NUMA node has belongs to the node, and the socket's id is used in its place. Caches that cannot be
+//     read are ignored.
 //   - On a kernel without NUMA nodes, each socket is one.
 //   - NUMA nodes without CPUs exist.
 //

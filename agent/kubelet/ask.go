@@ -11,9 +11,9 @@ import (
 	"corepin.dev/corepin/agent/source"
 )
 
-// What a kubelet says of itself is fixed when it starts. So it is asked when one may have started, and until
-// it answers; beyond that rarely, as a net: each question about the configuration costs the API server two
-// requests, by which the kubelet finds out who asks and whether they may.
+// A kubelet's configuration is fixed when it starts. So it is asked when one may have started, until it
+// answers, and rarely besides. Each question about the configuration costs the API server two requests, by
+// which the kubelet authenticates and authorizes the agent.
 var (
 	// retries is the pause after each question that was not answered.
 	retries = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 12, Cap: askAgain}

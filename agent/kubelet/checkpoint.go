@@ -49,8 +49,7 @@ type checkpointDocument struct {
 // not know means a newer version, whose other fields may mean something else by now.
 //
 // Checksums are not verified. They are made from the Go representation of the kubelet's own types and
-// change with them; and the kubelet replaces the file by rename, so a file that is cut off by a crash
-// does not parse.
+// change with them. The kubelet replaces the file by rename, so a file truncated by a crash does not parse.
 func ParseCheckpoint(data []byte) (Checkpoint, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return Checkpoint{}, errors.New("the file is empty; stop the kubelet, remove the file and start the kubelet again")

@@ -12,7 +12,7 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 )
 
-// ConfigzOptions say where and as whom the kubelet is asked for its configuration.
+// ConfigzOptions are the address of the kubelet and the identity with which it is asked for its configuration.
 type ConfigzOptions struct {
 	// Address gives host:port of the node's kubelet and the names its certificate may be for; an error
 	// says why that is not known.

@@ -2,7 +2,7 @@
 //
 // It is asked, and its files are read:
 //
-//	cpu_manager_state     the CPU manager's own memory: the policy it runs with, the shared pool, the CPUs
+//	cpu_manager_state     the CPU manager's checkpoint: the policy it runs with, the shared pool, the CPUs
 //	                      granted to each container
 //	memory_manager_state  the memory manager's, which is reported and decides nothing
 //	/configz              what the kubelet runs with: the options of the policies, the reserved CPUs
@@ -10,19 +10,20 @@
 //	file                  it cannot be asked: flags and drop-in files stand above it
 //	podresources          which CPUs it may grant: so which it keeps, and whether the policy is static
 //
-// Each is a Reading of its own, and each may be missing: older kubelets do not let the agent read /configz, for
+// Each is a Reading of its own, and each may be missing. Older kubelets do not let the agent read /configz:
 // they ask for the right to run commands in pods, which the agent is not given.
 //
-// Which of them says what matters. The policy is taken from cpu_manager_state, because that is what
-// runs: the kubelet refuses to start where the two differ (restoreState, pkg/kubelet/cm/cpumanager/state/
-// state_checkpoint.go, v1.36.3), so a difference means that somebody edited the configuration and has
-// not restarted the kubelet yet. Used CPUs are the online CPUs without the shared pool, never the sum of
-// the entries: the kubelet writes twice for each admission, first the smaller shared pool and then the
-// entry, and between the two writes the CPUs stand in neither.
+// The policy is taken from cpu_manager_state, because that is what runs. The kubelet refuses to start where
+// the two differ (restoreState, pkg/kubelet/cm/cpumanager/state/state_checkpoint.go, v1.36.3). So a
+// difference means that somebody edited the configuration and has not restarted the kubelet yet.
 //
-// What a kubelet says of itself it says once, when it starts. So it is asked when one may have started (its
-// podresources socket is a new one, its policy or its configuration file has changed), and until it
-// answers; every ten minutes besides.
+// Used CPUs are the online CPUs without the shared pool, never the sum of the entries. The kubelet writes
+// twice for each admission, first the smaller shared pool and then the entry. Between the two writes the CPUs
+// are in neither.
+//
+// A kubelet's configuration is fixed when it starts. So it is asked when one may have started, until it
+// answers, and every ten minutes besides. Signs of a start are a new podresources socket, and a change of the
+// policy or of the configuration file.
 //
 // The agent's token goes to the kubelet's port, so who listens there has to prove that it is this node's
 // kubelet: see Trust.

@@ -25,10 +25,10 @@ type Trust struct {
 	Insecure bool
 }
 
-// ownCertificates are where a kubelet keeps the certificates it serves with, in its root directory: the one
-// it signed itself (kubelet.crt), and those that it had signed (serverTLSBootstrap; by their dates, since the
-// link to the current one leads over the host's root). InitializeTLS in cmd/kubelet/app/server.go and
-// pkg/kubelet/certificate/kubelet.go, v1.36.3.
+// ownCertificates are the kubelet's serving certificates in its root directory. kubelet.crt is the one that it
+// signed itself. The others were signed for it (serverTLSBootstrap). They are chosen by date, since the link
+// to the current one has a path of the host (InitializeTLS in cmd/kubelet/app/server.go and
+// pkg/kubelet/certificate/kubelet.go, v1.36.3).
 var ownCertificates = []string{"kubelet.crt", "kubelet-server-*.pem"}
 
 func (t Trust) tlsConfig(certFile string, names []string) *tls.Config {

@@ -39,7 +39,7 @@ func TestHeartbeatsGrowOld(t *testing.T) {
 	}
 }
 
-// Nothing tells that a heartbeat does not come any more, so the labels are looked at as time passes.
+// There is no event for a heartbeat that stops, so the labels are checked as time passes.
 func TestLabelsAreTakenOverWhenTheHeartbeatStops(t *testing.T) {
 	w := newWorld(t, nil)
 	fake := clocktesting.NewFakeClock(time.Now())

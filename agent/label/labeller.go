@@ -26,8 +26,8 @@ const (
 // fold is how long further changes are waited for after the first.
 const fold = 100 * time.Millisecond
 
-// recheck is the time between two looks that nothing has asked for: nothing tells that KubeVirt's heartbeat has
-// stopped. A look that finds nothing new costs the API server nothing.
+// recheck is the time between two checks without a change. There is no event for a heartbeat of KubeVirt that
+// stops. A check that finds nothing new costs the API server nothing.
 const recheck = time.Minute
 
 // Nodes is what a Labeller needs of the API server.

@@ -44,7 +44,7 @@ func TestPinAlone(t *testing.T) {
 }
 
 // BenchmarkFiftyGuests measures how long guests wait for their pins when many start at once: from when libvirt first
-// tells that a guest runs until after the agent has read its pins back. Every guest is a QEMU under a libvirtd of its
+// reports that a guest runs until after the agent has read its pins back. Every guest is a QEMU under a libvirtd of its
 // own.
 func BenchmarkFiftyGuests(b *testing.B) {
 	// The timer runs, although it tells nothing: stopped, it would ask for thousands of rounds of ten seconds.

@@ -98,7 +98,7 @@ func TestGuestIsFoundByName(t *testing.T) {
 	}
 }
 
-// A guest's configuration is read when libvirt tells that it changed, or the threads tell; else only the threads are.
+// A guest's configuration is read when libvirt or the threads show that it changed. Otherwise only the threads are read.
 func TestMostLooksReadTheThreadsOnly(t *testing.T) {
 	l := startLibvirtd(t, testDriver)
 	dom := l.create(t, testDomain("vms_db"))

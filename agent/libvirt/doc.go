@@ -25,8 +25,8 @@
 //     entered: a volume that does not answer would keep the agent's thread for ever, where not even SIGKILL reaches
 //     it. Connected to is the file that was opened, whatever has its name by then. The opening has a deadline too.
 //   - In mode process, paths are followed step by step within the process's root, into local file systems only. The
-//     host's own libvirt is never reached: not by a process with the host's mounts or root, such as a container's
-//     monitor, and not by a socket of the host that is mounted in the pod. There and in mode host a guest is known by
+//     host's own libvirt is never reached. A process with the host's mounts or root, such as a container's monitor, is
+//     left out, and so is a socket of the host that is mounted in the pod. There and in mode host a guest is known by
 //     its domain's name only.
 //   - An answer is checked before go-libvirt sees it. go-libvirt believes each length and count before it has read what
 //     follows, and twelve bytes would make it allocate gigabytes. It must be the answer to the one call that waits, no

@@ -198,8 +198,8 @@ func (l *libvirtd) create(t testing.TB, xml string) golibvirt.Domain {
 	return dom
 }
 
-// crowd starts a domain of nobody's beside the test driver's own, for a libvirtd that stands for those of many pods:
-// the only domain in a libvirt would be taken for the pod's, whatever its name.
+// crowd starts an unrelated domain beside the test driver's own. It is for a libvirtd that serves many pods: the only
+// domain in a libvirt would be taken for the pod's, whatever its name.
 func (l *libvirtd) crowd(t testing.TB) {
 	t.Helper()
 	l.create(t, testDomain("nobodys"))

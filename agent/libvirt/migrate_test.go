@@ -125,7 +125,7 @@ func TestMigratedIn(t *testing.T) {
 }
 
 // TestMigratedAway moves a thread of a guest that is on its way to another node. It is seen, and cannot be put back: libvirt
-// would have the call wait for the migration's end. Nobody is told that libvirt hangs.
+// would have the call wait for the migration's end. No event says that libvirt hangs.
 func TestMigratedAway(t *testing.T) {
 	_, err := exec.LookPath("virsh")
 	require(t, err == nil, "virsh is not installed (Debian: apt-get install libvirt-clients)")

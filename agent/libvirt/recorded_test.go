@@ -19,9 +19,9 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
-// recording is a conversation of this package with the libvirtd 9.0 of Debian 12 and QEMU 7.2 in it, taken down by
-// `COREPIN_RECORD=1 go test -run TestRecord`: a line for each frame, "> " what the agent sent and "< " what libvirtd
-// answered, in hexadecimal. With it the RPC edge is tested where there is no libvirt.
+// recording is a conversation of this package with the libvirtd 9.0 of Debian 12 and QEMU 7.2. It is written by
+// `COREPIN_RECORD=1 go test -run TestRecord`. Each frame is a line in hexadecimal: "> " is what the agent sent, "< "
+// what libvirtd answered. With it the RPC edge is tested where there is no libvirt.
 const recording = "testdata/qemu.conversation"
 
 // converse is what is recorded: connect, read the guest, pin each kind of thread, read it back.

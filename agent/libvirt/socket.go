@@ -38,9 +38,9 @@ func (h *Hypervisor) dial(ctx context.Context, place pinning.Place) (conn net.Co
 	}
 }
 
-// openInPod opens the socket in a pod's directory as a path, which does not connect to it. What is in the emptyDir is
-// the tenant's: no link is followed there and no other mount is entered, since a volume of the pod may be one that
-// does not answer, and a thread that waits for it cannot be killed.
+// openInPod opens the socket in a pod's directory as a path, which does not connect to it. The content of the emptyDir
+// is the tenant's. No link is followed there and no other mount is entered: a volume of the pod may never answer, and
+// a thread that waits for it cannot be killed.
 func openInPod(podDir string) (*os.File, error) {
 	dir, err := os.OpenFile(podDir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

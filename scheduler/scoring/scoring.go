@@ -49,8 +49,8 @@
 //	7           2,165  2,164  0             2
 //	40          2,167  2,170  25            17
 //
-// While VMs come and go and ask for 115 of 100 CPUs, a mean of 2,057 CPUs of the mixed trace is in use with range 5,
-// 2,060 with range 40 and 2,045 with range 2.
+// In the mixed trace, VMs come and go and ask for 115 of 100 CPUs. The mean number of CPUs in use is then 2,045 with
+// range 2, 2,057 with range 5 and 2,060 with range 40.
 package scoring
 
 import (

@@ -1,8 +1,8 @@
 // Package wakeup decides which pending pods a changed CPU report makes worth another try.
 //
 // A pod that found no node waits in kube-scheduler's queue until an event makes it worth another try. A changed report
-// is not an event of kube-scheduler (package dedicatedcpu says why), so the plugin keeps the pods that came as far as
-// Filter here (pending.go) and activates some of them when a report changes (rounds.go). Activation skips the queue's
+// is not an event of kube-scheduler (package dedicatedcpu says why). So the plugin keeps the pods that reached Filter
+// here (pending.go) and activates some of them when a report changes (rounds.go). Activation skips the queue's
 // backoff, so it has to be for a reason:
 //
 //   - A pod is not woken if the Node keeps it out: by labels, taints, memory or huge pages (reach.go).

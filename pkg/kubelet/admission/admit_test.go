@@ -196,8 +196,8 @@ func optionsOf(text string) map[string]string {
 	return options
 }
 
-// TestEndless is a node on which a kubelet's goroutine would spin for good, with its locks held: two of
-// four NUMA nodes have half cores, and the last six CPUs cannot come from those two in whole cores.
+// TestEndless is a node on which a kubelet's goroutine would never end, with its locks held. Two of four NUMA
+// nodes have half cores, and the last six CPUs cannot come from those two in whole cores.
 func TestEndless(t *testing.T) {
 	n := newNode(t, "4 sockets x 1 numa x 4 cores x 2 threads", "full-pcpus-only=true distribute-cpus-across-numa=true",
 		topologymanager.PolicyNone, "", "0,4")
