@@ -72,10 +72,12 @@ func validateConfigMap(path *field.Path, ref ConfigMapRef) field.ErrorList {
 
 func validatePinning(path *field.Path, p Pinning) field.ErrorList {
 	var errs field.ErrorList
-	if modes := []PinningMode{PinningEnforce, PinningRepair, PinningObserve}; !slices.Contains(modes, p.Mode) {
+	modes := []PinningMode{PinningEnforce, PinningRepair, PinningObserve}
+	if !slices.Contains(modes, p.Mode) {
 		errs = append(errs, field.NotSupported(path.Child("mode"), p.Mode, modes))
 	}
-	if places := []LibvirtFrom{FromPodDirectory, FromProcess, FromHost}; !slices.Contains(places, p.LibvirtFrom) {
+	places := []LibvirtFrom{FromPodDirectory, FromProcess, FromHost}
+	if !slices.Contains(places, p.LibvirtFrom) {
 		errs = append(errs, field.NotSupported(path.Child("libvirtFrom"), p.LibvirtFrom, places))
 	}
 	for i, socket := range p.LibvirtSockets {

@@ -75,7 +75,10 @@ func (w *Watcher) RefreshAnswers(ctx context.Context) (answered bool) {
 	source.Observe("configz", configErr)
 	source.Observe("podresources", cpusErr)
 	if !same(before.Configz, configz) || !same(before.Allocatable, allocatable) {
-		w.change(func(s *State) { s.Configz, s.Allocatable = configz, allocatable })
+		w.change(func(s *State) {
+			s.Configz = configz
+			s.Allocatable = allocatable
+		})
 		klog.FromContext(ctx).V(2).Info("asked the kubelet", "configz", errorText(configErr), "podresources", errorText(cpusErr))
 	}
 	return configErr == nil && cpusErr == nil

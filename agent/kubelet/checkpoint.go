@@ -73,7 +73,8 @@ func decodeStrictly(data []byte, into any) error {
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
 		// An unknown field is the only error of a file that is JSON and has the right types so far.
-		if lenient := json.Unmarshal(data, into); lenient == nil {
+		lenient := json.Unmarshal(data, into)
+		if lenient == nil {
 			return fmt.Errorf("%w (%w)", errUnknownCheckpoint, err)
 		}
 		return fmt.Errorf("the file is damaged or half written (%w); if this stays, stop the kubelet, remove the file and start the kubelet again", err)
@@ -126,7 +127,8 @@ func (c Checkpoint) validate() error {
 		for _, granted := range containers {
 			cpus = cpus.Union(granted)
 		}
-		if both := taken.Intersect(cpus); !both.IsEmpty() {
+		both := taken.Intersect(cpus)
+		if !both.IsEmpty() {
 			return fmt.Errorf("CPUs %s of pod %.40q are also in the shared pool or held by another pod; drain the node, stop the kubelet, remove the file and start the kubelet again", both, uid)
 		}
 		taken = taken.Union(cpus)

@@ -67,7 +67,8 @@ const alphaMinor = 36
 func gatesOf(set map[string]bool) map[string]bool {
 	var gates map[string]bool
 	for _, name := range gatesRead {
-		if on, is := set[name]; is {
+		on, is := set[name]
+		if is {
 			if gates == nil {
 				gates = map[string]bool{}
 			}
@@ -94,7 +95,8 @@ func (c Config) PodLevelResourceManagers(minor int) bool {
 
 // AlphaOptions reports whether the CPU manager's alpha options may be used.
 func (c Config) AlphaOptions() bool {
-	if on, set := c.Gates[gateAlphaOptions]; set {
+	on, set := c.Gates[gateAlphaOptions]
+	if set {
 		return on
 	}
 	return c.Gates[gateAllAlpha]

@@ -144,7 +144,8 @@ func (w *Watcher) concerns(name string) bool {
 // Refresh reads the files now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
 func (w *Watcher) Refresh(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	before, now := w.State(), w.options.Clock.Now()
+	before := w.State()
+	now := w.options.Clock.Now()
 	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now)
 	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), ParseMemory, now)
 	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
@@ -161,7 +162,11 @@ func (w *Watcher) Refresh(ctx context.Context) {
 		w.Ask() // the kubelet may have started with something else
 	}
 	w.change(func(s *State) {
-		s.Checkpoint, s.Memory, s.File, s.Modified, s.Started = checkpoint, memory, file, modified, started
+		s.Checkpoint = checkpoint
+		s.Memory = memory
+		s.File = file
+		s.Modified = modified
+		s.Started = started
 	})
 	if err := errors.Join(checkpoint.Err, file.Err); err != nil {
 		logger.Info("reading the kubelet's files failed, keeping what was read before", "err", err)

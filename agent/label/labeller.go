@@ -138,7 +138,8 @@ func (l *Labeller) say(ctx context.Context, node *corev1.Node, c *metav1.Conditi
 	if c == nil {
 		return
 	}
-	if before := l.condition.Swap(c); (before == nil || *before != *c) && l.options.Changed != nil {
+	before := l.condition.Swap(c)
+	if (before == nil || *before != *c) && l.options.Changed != nil {
 		l.options.Changed()
 	}
 	now := ""

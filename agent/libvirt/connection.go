@@ -148,7 +148,8 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 	go func() {
 		var r result
 		defer func() {
-			if p := recover(); p != nil {
+			p := recover()
+			if p != nil {
 				r.err = fmt.Errorf("decoding libvirt's answer: %v", p)
 			}
 			done <- r
@@ -157,7 +158,8 @@ func call[T any](ctx context.Context, c *connection, f func() (T, error)) (T, er
 	}()
 	select {
 	case r := <-done:
-		if cause := c.frames.cause(); r.err != nil && cause != nil {
+		cause := c.frames.cause()
+		if r.err != nil && cause != nil {
 			r.err = cause
 		}
 		return r.value, r.err

@@ -232,7 +232,8 @@ func (c *connection) vcpuAffinities(ctx context.Context, dom golibvirt.Domain, m
 		}
 		affinities := map[int]cpuset.Set{}
 		for i, info := range infos {
-			if end := (i + 1) * mapLength; end <= len(maps) {
+			end := (i + 1) * mapLength
+			if end <= len(maps) {
 				affinities[int(info.Number)] = fromMap(maps[end-mapLength : end])
 			}
 		}

@@ -73,7 +73,8 @@ func openIn(root *os.File, mounts, name string) (*os.File, error) {
 		}
 		switch {
 		case target != "":
-			if links++; links > maxLinks {
+			links++
+			if links > maxLinks {
 				return nil, &os.PathError{Op: "open", Path: name, Err: unix.ELOOP}
 			}
 			if strings.HasPrefix(target, "/") {

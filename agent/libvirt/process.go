@@ -153,7 +153,8 @@ func newProcesses(procDir string) *processes { return &processes{dir: procDir} }
 func (p *processes) of(pod types.UID) ([]int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if start := time.Now(); start.After(p.next) {
+	start := time.Now()
+	if start.After(p.next) {
 		entries, err := os.ReadDir(p.dir)
 		if err != nil {
 			return nil, fmt.Errorf("looking for the pod's processes: %w", err)

@@ -133,7 +133,8 @@ func dialFile(ctx context.Context, socket *os.File, err error) (net.Conn, uint32
 	}
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "unix", "/proc/self/fd/"+strconv.Itoa(int(socket.Fd())))
-	if failed := (*net.OpError)(nil); errors.As(err, &failed) {
+	failed := (*net.OpError)(nil)
+	if errors.As(err, &failed) {
 		err = failed.Err // without the descriptor's number, which makes each try another text, and so another event
 	}
 	if err != nil {

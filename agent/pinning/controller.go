@@ -159,7 +159,8 @@ func (c *Controller) sync(ctx context.Context) error {
 		c.workers[uid].wake()
 	}
 	for uid, w := range c.workers {
-		if _, still := wanted[uid]; !still {
+		_, still := wanted[uid]
+		if !still {
 			w.stop()
 			delete(c.workers, uid)
 		}

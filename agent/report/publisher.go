@@ -106,7 +106,8 @@ func New(options Options) *Publisher {
 // Observed takes the resource version of the report at the API server; "" means that there is none. The Publisher's
 // own writes change nothing.
 func (p *Publisher) Observed(resourceVersion string) {
-	if known := p.version.Load(); known != nil && *known == resourceVersion {
+	known := p.version.Load()
+	if known != nil && *known == resourceVersion {
 		return
 	}
 	p.outdated.Store(true)

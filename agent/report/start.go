@@ -38,7 +38,8 @@ import (
 // startProblem is why the kubelet does not start with its next configuration; "" where nothing is found.
 func startProblem(r *Resolved) string {
 	for _, check := range []func(*Resolved) string{configProblem, topologyProblem, cpuProblem, memoryProblem} {
-		if why := check(r); why != "" {
+		why := check(r)
+		if why != "" {
 			return why
 		}
 	}
@@ -156,14 +157,16 @@ func memoryProblem(r *Resolved) string {
 // reservationsDiffer compares what was reserved when memory_manager_state was written with what will be.
 func reservationsDiffer(state kubelet.Memory, reserved kubelet.Reserved) string {
 	for _, entry := range reserved.NUMANodes {
-		if _, known := state.NUMANodes[entry.NUMANode]; !known {
+		_, known := state.NUMANodes[entry.NUMANode]
+		if !known {
 			return fmt.Sprintf("reservedMemory names NUMA node %d, and memory_manager_state has none of that number", entry.NUMANode)
 		}
 	}
 	for _, node := range slices.Sorted(maps.Keys(state.NUMANodes)) {
 		resources := state.NUMANodes[node].Resources
 		for _, name := range slices.Sorted(maps.Keys(resources)) {
-			was, will := resources[name].SystemReserved, reserved.OnNUMANode(node, name)
+			was := resources[name].SystemReserved
+			will := reserved.OnNUMANode(node, name)
 			if was != will {
 				return fmt.Sprintf("of %s on NUMA node %d, %d bytes will be reserved, and memory_manager_state was written with %d", name, node, will, was)
 			}

@@ -187,7 +187,8 @@ func (s *snapshot) place(d *demand, boundTo string) *answer {
 
 // admitted is the trial that admitted the pod; nil if none did.
 func (a *answer) admitted() *trial {
-	if n := len(a.trials); n > 0 && a.trials[n-1].admitted {
+	n := len(a.trials)
+	if n > 0 && a.trials[n-1].admitted {
 		return &a.trials[n-1]
 	}
 	return nil

@@ -178,7 +178,8 @@ func (s *snapshot) count(shape *demand) *capacity {
 // countOn fills one node, and adds what stays free there.
 func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapacity {
 	n := nodeCapacity{Node: m.name}
-	if object := s.nodes[m.name]; object != nil {
+	object := s.nodes[m.name]
+	if object != nil {
 		n.Why = excluded(object, nil, shape.spec)
 		if !verdict.Labelled(object) && n.Why == "" {
 			n.Why = "has no label cpumanager=true"

@@ -58,7 +58,8 @@ func Run(ctx context.Context, host Host, args []string) int {
 	root.SetErr(host.Err)
 	err := root.ExecuteContext(ctx)
 	failed := c.out.err
-	if flushed := buffer.Flush(); failed == nil {
+	flushed := buffer.Flush()
+	if failed == nil {
 		failed = flushed
 	}
 	if failed != nil && err == nil {

@@ -27,8 +27,8 @@
 // # How it is built
 //
 // Everything outside (streams, files, the API server, kubectl's flags) is in Host, which the program
-// pkg/kubectl-corepin fills in. Below the commands everything is a function of values: snapshot.go, pod.go and
-// report.go make pods and nodes of objects, machine.go makes pods of virtual machines that do not exist yet
-// (pkg/launcherpod), admission.go tries pods on nodes, view.go looks as corepin-scheduler does, and the *_text.go
+// pkg/kubectl-corepin fills in. Below the commands everything is a function of values. snapshot.go, pod.go and
+// report.go make pods and nodes of objects. machine.go makes pods of virtual machines that do not exist yet
+// (pkg/launcherpod). admission.go tries pods on nodes, and view.go does so as corepin-scheduler does. The *_text.go
 // files write the answers.
 package cli

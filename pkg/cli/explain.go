@@ -163,7 +163,8 @@ func (s *view) find(kind, namespace, name string) (*corev1.Pod, error) {
 	if pod := s.launcherOf(id); pod != nil {
 		return pod, nil
 	}
-	if vm := s.vmNamed(id); vm != nil {
+	vm := s.vmNamed(id)
+	if vm != nil {
 		return vm.pod, nil
 	}
 	return nil, fmt.Errorf("there is no launcher pod of VMI %s in namespace %s of %s; name another namespace with -n, "+
@@ -205,7 +206,8 @@ func (c *call) vmi(ctx context.Context, s *view, l *launcher.Launcher) (map[stri
 	if err != nil {
 		return nil, err
 	}
-	if uid, _, _ := unstructured.NestedString(object, "metadata", "uid"); l.VMIUID != "" && uid != string(l.VMIUID) {
+	uid, _, _ := unstructured.NestedString(object, "metadata", "uid")
+	if l.VMIUID != "" && uid != string(l.VMIUID) {
 		return nil, errors.New("there is another VMI of that name now")
 	}
 	return object, nil

@@ -35,10 +35,12 @@ func (x *explained) placed() *string {
 func (x *explained) print(out *printer) {
 	asks := verdict.DemandOf(x.pod)
 	name := "pod " + nameOf(x.pod)
-	if who := podOrVM(x.pod); who != name {
+	who := podOrVM(x.pod)
+	if who != name {
 		name += " (" + who + ")"
 	}
-	if node := x.placed(); node != nil {
+	node := x.placed()
+	if node != nil {
 		out.printf("%s is on node %s: %s\n", name, *node, x.grants(*node))
 		return
 	}
@@ -101,9 +103,11 @@ func (x *explained) encode(out *printer) {
 	if x.misfit.What != "" {
 		all = []explain.Explanation{{Facts: x.misfit.What}}
 	}
-	if node := x.placed(); node != nil {
+	node := x.placed()
+	if node != nil {
 		placed := explain.Explanation{Node: *node, Fits: true, Facts: "it is there: " + x.grants(*node)}
-		if m := x.byName[*node]; m != nil {
+		m := x.byName[*node]
+		if m != nil {
 			placed.Grants, _ = m.heldBy(demandOf(x.pod))
 		}
 		all = []explain.Explanation{placed}

@@ -200,7 +200,8 @@ func (e *inputError) line() fitLine {
 
 func lineOf(a *answer) fitLine {
 	line := fitLine{Pod: a.demand.name, Node: a.node, CPUs: map[string]string{}}
-	if t := a.admitted(); t != nil {
+	t := a.admitted()
+	if t != nil {
 		line.Node = t.machine.name
 		line.Admitted = true
 		line.Message = t.message

@@ -18,7 +18,8 @@ const maxRefusals = 10
 
 // printAnswer writes what becomes of a pod for people.
 func (s *snapshot) printAnswer(out *printer, a *answer) {
-	if t := a.admitted(); t != nil {
+	t := a.admitted()
+	if t != nil {
 		out.printf("%s: %s\n", a.demand.name, t)
 		return
 	}
@@ -35,7 +36,8 @@ func (s *snapshot) printAnswer(out *printer, a *answer) {
 			out.printf("  %s\n", &a.trials[i])
 			s.printWhy(out, &a.trials[i], a.demand, "    ")
 		}
-		if more := len(a.trials) - maxRefusals; more > 0 {
+		more := len(a.trials) - maxRefusals
+		if more > 0 {
 			out.printf("  and refused by %d more\n", more)
 		}
 	}

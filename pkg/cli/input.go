@@ -34,7 +34,8 @@ func (f files) objects(host Host) ([]objects.Object, error) {
 	if len(f.names) == 0 {
 		return nil, errors.New("nothing to read: name files or folders with -f, or - for standard input")
 	}
-	if first := slices.Index(f.names, standardInput); first >= 0 && slices.Contains(f.names[first+1:], standardInput) {
+	first := slices.Index(f.names, standardInput)
+	if first >= 0 && slices.Contains(f.names[first+1:], standardInput) {
 		return nil, errors.New("standard input can be read once only; name - once")
 	}
 	var all []objects.Object

@@ -23,7 +23,7 @@ func told(t *testing.T, out string) string {
 	return strings.Join(parts, "\n")
 }
 
-// What cannot be used is told in its place, and does not take the others with it.
+// What cannot be used is reported in its place, and the rest is answered.
 func TestFitLeavesOut(t *testing.T) {
 	const odd = "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: c}\n---\n"
 	for name, test := range map[string]struct{ pods, want string }{

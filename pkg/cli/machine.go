@@ -67,7 +67,8 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("its sizes are in %s; give that too", missing[0])
 	}
-	if refused := vmi.Errors(conflicts); len(refused) > 0 {
+	refused := vmi.Errors(conflicts)
+	if len(refused) > 0 {
 		return nil, fmt.Errorf("KubeVirt would refuse it: %s", refused[0])
 	}
 	fields, err := o.Fields()

@@ -119,7 +119,10 @@ func (c *call) pinsOfInput(args []string, granted string) error {
 	}
 	var inputError error
 	for _, p := range vms {
-		p.node, p.granted, p.host, p.reserved = report.Name, cpus, host, reserved
+		p.node = report.Name
+		p.granted = cpus
+		p.host = host
+		p.reserved = reserved
 		switch {
 		case p.err != nil:
 			inputError = cmp.Or(inputError, fmt.Errorf("reading input: %w", p.err))
@@ -147,7 +150,8 @@ func (p *pinning) place() {
 	if guest, p.err = placement.GuestOf(machine); p.err != nil {
 		return
 	}
-	if p.pins, p.err = placement.Place(guest, p.granted, p.host); p.err != nil {
+	p.pins, p.err = placement.Place(guest, p.granted, p.host)
+	if p.err != nil {
 		return
 	}
 	for id := range p.pins.VCPUs {
@@ -177,7 +181,8 @@ func readPinsInput(input []objects.Object) (*v1alpha1.NodeCPU, []*pinning, error
 			p.err = fmt.Errorf("%s: this is %s %q, and only NodeCPU (%s) and virtual machines (kubevirt.io) can be used here",
 				o.Where(), o.APIVersion, o.Kind, reportKind.APIVersion)
 		default:
-			if p.machine, p.err = readMachine(o); p.err != nil {
+			p.machine, p.err = readMachine(o)
+			if p.err != nil {
 				p.err = o.Wrap(p.err)
 			}
 		}

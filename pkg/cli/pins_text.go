@@ -84,7 +84,8 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 // problem says what is wrong with reported pins.
 func (p *pinning) problem(report *v1alpha1.NodeCPU) error {
 	for i, cpus := range p.pins.VCPUs {
-		if outside := cpus.Minus(p.granted); !outside.IsEmpty() {
+		outside := cpus.Minus(p.granted)
+		if !outside.IsEmpty() {
 			return fmt.Errorf("vCPU %d may run on CPU %s, which is not granted (%s)", p.vcpus[i], outside, p.granted)
 		}
 	}
@@ -153,7 +154,8 @@ func (p *pinning) drawn(holders []nodemap.Holder, alone int) []nodemap.Holder {
 			drawn, taken = append(drawn, holder), taken.Union(holder.CPUs)
 		}
 	}
-	if spare := p.granted.Minus(taken); !spare.IsEmpty() {
+	spare := p.granted.Minus(taken)
+	if !spare.IsEmpty() {
 		drawn = append(drawn, nodemap.Holder{Name: "granted and not used", CPUs: spare})
 	}
 	return drawn
@@ -170,7 +172,8 @@ func (p *pinning) whereabouts(cpus cpuset.Set) string {
 		if !ok {
 			continue
 		}
-		if place := fmt.Sprintf("core %d, NUMA node %d", cpu.Core, cpu.NUMANode); !slices.Contains(places, place) {
+		place := fmt.Sprintf("core %d, NUMA node %d", cpu.Core, cpu.NUMANode)
+		if !slices.Contains(places, place) {
 			places = append(places, place)
 		}
 	}

@@ -52,7 +52,8 @@ func (s *snapshot) addReport(o *objects.Object) error {
 		m.why = cmp.Or(m.why, err.Error())
 		err = o.WrapAt(reportPath(report, err), fmt.Errorf("%s: %w", called(o), err))
 	}
-	if failed := s.addMachine(m); failed != nil {
+	failed := s.addMachine(m)
+	if failed != nil {
 		return o.Wrap(failed)
 	}
 	return err

@@ -126,7 +126,8 @@ func newSnapshot() *snapshot {
 
 // name records whose UID is in a report.
 func (s *snapshot) name(pod *corev1.Pod) {
-	if uid := verdict.UIDOnNode(pod); uid != "" {
+	uid := verdict.UIDOnNode(pod)
+	if uid != "" {
 		s.names[uid] = holderName(pod)
 	}
 }
@@ -181,7 +182,8 @@ func (s *snapshot) addPod(o *objects.Object) error {
 // joinNodes gives the machines their Node objects.
 func (s *snapshot) joinNodes() {
 	for _, m := range s.machines {
-		if node := s.nodes[m.name]; node != nil {
+		node := s.nodes[m.name]
+		if node != nil {
 			m.fit = fitOf(node)
 		}
 	}

@@ -61,7 +61,8 @@ func (c *call) view(ctx context.Context) (*view, error) {
 	s.live = true
 	c.namespace = cmp.Or(c.namespace, cluster.Namespace)
 	for i := range cluster.Pods {
-		if pod := &cluster.Pods[i]; s.pod(pod.Namespace, pod.Name) == nil {
+		pod := &cluster.Pods[i]
+		if s.pod(pod.Namespace, pod.Name) == nil {
 			s.pods = append(s.pods, pod)
 		}
 	}
@@ -261,7 +262,8 @@ func excluded(node *corev1.Node, residents []*corev1.Pod, pod *corev1.Pod) strin
 	}
 	unbound := *pod
 	unbound.Spec.NodeName = ""
-	if refusal := fit.Check(&unbound); refusal.Reason != "" {
+	refusal := fit.Check(&unbound)
+	if refusal.Reason != "" {
 		why := strings.TrimPrefix(refusal.Message, "Predicate "+refusal.Reason+" failed: ")
 		return fmt.Sprintf("would not take the pod whatever CPUs it had: %s: %s", refusal.Reason, strings.TrimPrefix(why, "node(s) "))
 	}
@@ -274,7 +276,8 @@ func ended(pod *corev1.Pod) bool {
 
 // podOrVM is the name of a pod: that of its VM where it has one.
 func podOrVM(pod *corev1.Pod) string {
-	if name := holderName(pod); name != nameOf(pod) {
+	name := holderName(pod)
+	if name != nameOf(pod) {
 		return name
 	}
 	return "pod " + nameOf(pod)

@@ -67,10 +67,12 @@ func (a asked) needs(d *admission.Decision) string {
 	case admission.ReasonTopologyAffinity:
 		text += a.place()
 	case admission.ReasonSMTAlignment:
-		if rest := a.cpus % a.threads(); rest != 0 {
+		rest := a.cpus % a.threads()
+		if rest != 0 {
 			return fmt.Sprintf("%s, and gives whole cores of %d only", text, a.threads())
 		}
-		if part := a.besideReserved(); !part.IsEmpty() {
+		part := a.besideReserved()
+		if !part.IsEmpty() {
 			text += fmt.Sprintf(", and CPUs %s, on cores with a reserved CPU, do not count", part)
 		}
 	case admission.ReasonUnexpected:
@@ -98,7 +100,8 @@ func (a asked) place() string {
 	}
 	few, capacity := a.fewest()
 	if a.node.TopologyManager.Policy == topologymanager.PolicySingleNUMANode {
-		few, capacity = 1, a.largest(1)
+		few = 1
+		capacity = a.largest(1)
 	}
 	socket := ""
 	if a.node.CPUManager.Options.AlignBySocket {

@@ -17,7 +17,8 @@ func (q *question) counted() string {
 // Asks is what a demand asks for: "4 CPUs of its own + 200m in the shared pool".
 func Asks(d *verdict.Demand) string {
 	text := count(d.Pod.PeakCPUs(), "CPU") + " of its own"
-	if shared := d.Shared(); shared > 0 && !d.Pod.PodLevelResources {
+	shared := d.Shared()
+	if shared > 0 && !d.Pod.PodLevelResources {
 		text += fmt.Sprintf(" + %dm in the shared pool", shared)
 	}
 	return text

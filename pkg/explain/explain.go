@@ -56,7 +56,8 @@ func Outline(n *verdict.Node, d *verdict.Demand) Explanation {
 func (q *question) outline() Explanation {
 	v := q.verdict()
 	e := Explanation{Node: q.node.Name, Fits: v.Fits(), Obstacle: v.Obstacle, Estimated: v.Estimated()}
-	if kubelet := q.node.Kubelet; kubelet != nil && kubelet.Topology != nil && kubelet.CPUManager.Policy == cpumanager.PolicyStatic {
+	kubelet := q.node.Kubelet
+	if kubelet != nil && kubelet.Topology != nil && kubelet.CPUManager.Policy == cpumanager.PolicyStatic {
 		e.Free = freeOf(kubelet.Topology, kubelet.Free())
 	}
 	if e.Fits {
@@ -89,7 +90,8 @@ func (q *question) obstacle(e *Explanation, v *verdict.Verdict) {
 	case verdict.Counted:
 		e.Facts = q.counted()
 		e.Missing = int((v.Missing + 999) / 1000)
-		if why := uncertain(v, v.Why); q.demand.Dedicated && why != "" {
+		why := uncertain(v, v.Why)
+		if q.demand.Dedicated && why != "" {
 			e.Estimated = q.demand.Estimate
 			e.Facts += alsoUncertain(e.Estimated, why)
 		}
@@ -114,7 +116,8 @@ func (q *question) refusal(e *Explanation, d *admission.Decision) {
 // estimate says of a pod that fits by count what was counted, and why nothing else could be asked.
 func (q *question) estimate(v *verdict.Verdict) string {
 	counted := ""
-	if a := q.node.Amounts; a.Counting != verdict.NotCounted {
+	a := q.node.Amounts
+	if a.Counting != verdict.NotCounted {
 		counted = fmt.Sprintf(" (%dm of %dm CPU left, %dm asked)", left(a), a.Allocatable, q.demand.Millicores())
 	}
 	return "estimated by counting" + counted + ", since the node " + uncertain(v, v.Why)

@@ -72,10 +72,12 @@ func (q *question) try(h Hint) []Hint {
 	return nil
 }
 
-// askingOtherwise are, for each container with CPUs of its own, the most CPUs below what it asks that fit, and
-// the fewest above up to a core more, or up to where another NUMA node is needed in any case.
+// askingOtherwise are hints to ask for another number of CPUs, for each container with exclusive CPUs: the
+// largest smaller number that fits, and the smallest larger one. Larger numbers are tried up to a core more,
+// or up to where another NUMA node is needed in any case.
 func (q *question) askingOtherwise() []Hint {
-	if v := q.verdict(); q.node.Kubelet == nil || v.State == nodereport.Inexact {
+	v := q.verdict()
+	if q.node.Kubelet == nil || v.State == nodereport.Inexact {
 		return nil
 	}
 	var hints []Hint
@@ -102,7 +104,8 @@ func (q *question) askingOtherwise() []Hint {
 // below are numbers of CPUs less than those asked, downwards: from the most that are free and left by count,
 // and from the most that are free on one NUMA node.
 func (q *question) below(cpus int) []int {
-	free, widest := q.node.Kubelet.Free(), 0
+	free := q.node.Kubelet.Free()
+	widest := 0
 	if q.node.Kubelet.CPUManager.Policy != cpumanager.PolicyStatic {
 		free = q.node.Kubelet.Topology.CPUs()
 	}
@@ -121,17 +124,19 @@ func (q *question) below(cpus int) []int {
 	return sizes
 }
 
-// above are numbers of CPUs, a few more than those asked, that a rule may like better: a whole core, or one
-// NUMA node and a core, for which a policy that wants few NUMA nodes takes two.
+// above are numbers of CPUs, a few more than those asked, that a rule may accept: a whole core, or one NUMA
+// node and a core. For the latter a policy that wants few NUMA nodes takes two.
 func (q *question) above(cpus int) []int {
 	threads := max(1, q.node.Kubelet.Topology.ThreadsPerCore())
 	var more []int
-	if rest := cpus % threads; rest != 0 {
+	rest := cpus % threads
+	if rest != 0 {
 		more = append(more, cpus+threads-rest)
 	}
 	if q.node.Kubelet.TopologyManager.Policy == topologymanager.PolicyRestricted {
 		a := asked{cpus: cpus, node: q.node.Kubelet}
-		if few, capacity := a.fewest(); few > 0 {
+		few, capacity := a.fewest()
+		if few > 0 {
 			more = append(more, capacity+1, capacity+threads)
 		}
 	}

@@ -107,7 +107,8 @@ func list[T any](ctx context.Context, resource dynamic.ResourceInterface) ([]T, 
 			}
 			all = append(all, object)
 		}
-		if options.Continue = page.GetContinue(); options.Continue == "" {
+		options.Continue = page.GetContinue()
+		if options.Continue == "" {
 			return all, nil
 		}
 	}

@@ -72,14 +72,16 @@ func Of(pod *corev1.Pod) (l Launcher, ok bool) {
 	l.VMIUID = types.UID(pod.Labels[createdByLabel])
 	for _, owner := range pod.OwnerReferences {
 		if owner.Kind == vmiKind && strings.HasPrefix(owner.APIVersion, vmiGroup) {
-			l.VMI.Name, l.VMIUID = owner.Name, owner.UID
+			l.VMI.Name = owner.Name
+			l.VMIUID = owner.UID
 			break
 		}
 	}
 	for _, label := range dedicatedSelectors {
 		l.Dedicated = l.Dedicated || pod.Spec.NodeSelector[label] == "true"
 	}
-	if compute := computeOf(pod); compute != nil {
+	compute := computeOf(pod)
+	if compute != nil {
 		l.Compute = compute.Name
 		l.CPUs, l.Others = exclusive(admission.PodOf(pod), compute.Name)
 	}

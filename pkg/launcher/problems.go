@@ -23,7 +23,8 @@ func Problems(pod *corev1.Pod) []string {
 	var problems []string
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
-			if problem := notGuaranteed(&containers[i]); problem != "" {
+			problem := notGuaranteed(&containers[i])
+			if problem != "" {
 				problems = append(problems, problem)
 			}
 		}
@@ -36,7 +37,8 @@ func Problems(pod *corev1.Pod) []string {
 		problems = append(problems, fmt.Sprintf("the API server gave the pod QoS class %s, and only Guaranteed pods get exclusive CPUs; "+
 			"delete the pod so that it is made again", pod.Status.QOSClass))
 	}
-	if cpu := compute.Resources.Requests[corev1.ResourceCPU]; cpu.Sign() > 0 && cpu.Value()*1000 != cpu.MilliValue() {
+	cpu := compute.Resources.Requests[corev1.ResourceCPU]
+	if cpu.Sign() > 0 && cpu.Value()*1000 != cpu.MilliValue() {
 		problems = append(problems, fmt.Sprintf("container %q asks for %s CPUs, and only whole CPUs can be exclusive; "+
 			"give the VMI a whole number of CPUs", compute.Name, cpu.String()))
 	}
@@ -47,7 +49,8 @@ func Problems(pod *corev1.Pod) []string {
 // not. Both resources need a limit, and a request equal to it.
 func notGuaranteed(c *corev1.Container) string {
 	for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
-		request, limit := c.Resources.Requests[name], c.Resources.Limits[name]
+		request := c.Resources.Requests[name]
+		limit := c.Resources.Limits[name]
 		what := ""
 		switch {
 		case limit.Sign() <= 0:

@@ -34,7 +34,8 @@ func computeResources(m *machine) corev1.ResourceRequirements {
 		// cpuAllocationRatio is 10 unless set: a tenth of a CPU for each vCPU.
 		r.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity(m.VCPUs()*100, resource.DecimalSI)
 	}
-	if pages := m.Spec.Domain.Memory.Hugepages; pages != nil {
+	pages := m.Spec.Domain.Memory.Hugepages
+	if pages != nil {
 		useHugepages(m, r, pages.PageSize)
 	} else {
 		addOverhead(m, r)
@@ -89,7 +90,8 @@ func emulatorCPUs(m *machine, cpus int64) int64 {
 func useHugepages(m *machine, r corev1.ResourceRequirements, pageSize string) {
 	requested := r.Requests[corev1.ResourceMemory]
 	pages := requested.DeepCopy()
-	if guest := m.Spec.Domain.Memory.Guest; guest != nil && guest.Cmp(pages) < 0 {
+	guest := m.Spec.Domain.Memory.Guest
+	if guest != nil && guest.Cmp(pages) < 0 {
 		pages = guest.DeepCopy()
 	}
 	name := corev1.ResourceName(corev1.ResourceHugePagesPrefix + pageSize)
@@ -131,10 +133,12 @@ func addOverhead(m *machine, r corev1.ResourceRequirements) {
 func overhead(m *machine) resource.Quantity {
 	total := (25 + 100 + 25 + 40 + 50) * mebi
 	total += m.VCPUs()*8*mebi + 8*mebi
-	if requested := m.Spec.Domain.Resources.Requests.Memory; requested != nil && requested.Sign() > 0 {
+	requested := m.Spec.Domain.Resources.Requests.Memory
+	if requested != nil && requested.Sign() > 0 {
 		total += requested.Value() / 512
 	}
-	if graphics := m.domain.Devices.AutoattachGraphicsDevice; graphics == nil || *graphics {
+	graphics := m.domain.Devices.AutoattachGraphicsDevice
+	if graphics == nil || *graphics {
 		total += 32 * mebi
 	}
 	if m.Spec.Architecture == "arm64" {

@@ -181,7 +181,8 @@ func nodeSelector(m *machine) map[string]string {
 	if machineType != "" {
 		selector["machine-type.node.kubevirt.io/"+machineType] = "true"
 	}
-	if model := m.Spec.Domain.CPU.Model; !ofHost(model) {
+	model := m.Spec.Domain.CPU.Model
+	if !ofHost(model) {
 		selector["cpu-model.node.kubevirt.io/"+model] = "true"
 	}
 	return selector
@@ -194,7 +195,8 @@ func ofHost(model string) bool {
 
 // affinity is the VMI's. A guest with the host's model keeps off nodes whose model is obsolete (template.go:640).
 func affinity(m *machine) *corev1.Affinity {
-	if model := m.Spec.Domain.CPU.Model; model != "" && model != "host-model" {
+	model := m.Spec.Domain.CPU.Model
+	if model != "" && model != "host-model" {
 		return m.pod.Affinity
 	}
 	affinity := m.pod.Affinity.DeepCopy()

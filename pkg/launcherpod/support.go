@@ -74,7 +74,8 @@ func addVolumes(m *machine, spec *corev1.PodSpec) {
 			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: v.Name, VolumeSource: source})
 		}
 	}
-	if kernel := m.domain.Firmware.KernelBoot.Container; kernel != nil {
+	kernel := m.domain.Firmware.KernelBoot.Container
+	if kernel != nil {
 		images["kernel-boot-volume"] = kernel
 		order = append(order, "kernel-boot-volume")
 	}

@@ -45,7 +45,8 @@ func Draw(machine *cputopology.Topology, reserved cpuset.Set, holders []Holder) 
 	}
 	for i, holder := range holders {
 		for id := range holder.CPUs.All() {
-			if _, taken := marks[id]; taken {
+			_, taken := marks[id]
+			if taken {
 				marks[id] = clashMark
 				continue
 			}

@@ -20,7 +20,8 @@ func SetGranted(s *v1alpha1.NodeCPUStatus, granted map[types.UID]map[string]cpus
 	for _, uid := range slices.Sorted(maps.Keys(granted)) {
 		pod := v1alpha1.PodGrant{PodUID: uid}
 		for _, name := range slices.Sorted(maps.Keys(granted[uid])) {
-			if cpus := granted[uid][name]; !cpus.IsEmpty() {
+			cpus := granted[uid][name]
+			if !cpus.IsEmpty() {
 				pod.Containers = append(pod.Containers, v1alpha1.ContainerGrant{Name: name, CPUs: cpus.String()})
 			}
 		}
@@ -58,14 +59,16 @@ func granted(s *v1alpha1.NodeCPUStatus, topology *cputopology.Topology) (map[typ
 	}
 	pods := make(map[types.UID]map[string]cpuset.Set, len(s.Granted))
 	for _, grant := range s.Granted {
-		if _, twice := pods[grant.PodUID]; twice || grant.PodUID == "" {
+		_, twice := pods[grant.PodUID]
+		if twice || grant.PodUID == "" {
 			return nil, fmt.Errorf("granted: pod UID %q is empty or is listed twice", grant.PodUID)
 		}
 		containers, cpus, err := grantedToPod(grant, topology)
 		if err != nil {
 			return nil, err
 		}
-		if both := cpus.Intersect(taken); !both.IsEmpty() {
+		both := cpus.Intersect(taken)
+		if !both.IsEmpty() {
 			return nil, fmt.Errorf("granted: CPUs %s of pod %s are also in the shared pool or held by another pod", both, grant.PodUID)
 		}
 		taken = taken.Union(cpus)
@@ -80,7 +83,8 @@ func grantedToPod(grant v1alpha1.PodGrant, topology *cputopology.Topology) (map[
 	containers := make(map[string]cpuset.Set, len(grant.Containers))
 	for _, container := range grant.Containers {
 		field := fmt.Sprintf("granted to container %q of pod %s", container.Name, grant.PodUID)
-		if _, twice := containers[container.Name]; twice || container.Name == "" {
+		_, twice := containers[container.Name]
+		if twice || container.Name == "" {
 			return nil, cpuset.Set{}, fmt.Errorf("%s: the name is empty or is listed twice", field)
 		}
 		cpus, err := onlineCPUs(field, container.CPUs, topology)
@@ -101,7 +105,8 @@ func Summarize(s *v1alpha1.NodeCPUStatus) {
 	for _, core := range s.Cores {
 		online = online.Union(lenient(core.CPUs))
 	}
-	reserved, shared := lenient(s.ReservedCPUs), lenient(s.SharedCPUs)
+	reserved := lenient(s.ReservedCPUs)
+	shared := lenient(s.SharedCPUs)
 	s.Summary = v1alpha1.Summary{
 		CPUs: int32(online.Len()), NUMANodes: int32(len(s.NUMANodes)), Reserved: int32(reserved.Len()),
 	}

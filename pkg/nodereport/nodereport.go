@@ -128,7 +128,8 @@ func onlineCPUs(field, list string, topology *cputopology.Topology) (cpuset.Set,
 	if err != nil {
 		return cpuset.Set{}, fmt.Errorf("%s: %w", field, err)
 	}
-	if unknown := cpus.Minus(topology.CPUs()); !unknown.IsEmpty() {
+	unknown := cpus.Minus(topology.CPUs())
+	if !unknown.IsEmpty() {
 		return cpuset.Set{}, fmt.Errorf("%s: CPUs %s are in no core of the report", field, unknown)
 	}
 	return cpus, nil

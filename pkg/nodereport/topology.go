@@ -10,7 +10,8 @@ import (
 
 // SetTopology writes the machine into a report; Topology reads it back.
 func SetTopology(s *v1alpha1.NodeCPUStatus, t *cputopology.Topology) {
-	s.NUMANodes, s.Cores = nil, nil
+	s.NUMANodes = nil
+	s.Cores = nil
 	for _, node := range t.NUMANodes() {
 		var distances []int32
 		for _, distance := range node.Distances {

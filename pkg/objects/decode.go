@@ -142,7 +142,8 @@ func mistakeIn(text []byte, want reflect.Type, path string) *FieldError {
 			return wrongType(path, text, wantList)
 		}
 		for i, m := range members(text) {
-			if mistake := mistakeIn(text[m.start:m.end], want.Elem(), fmt.Sprintf("%s[%d]", path, i)); mistake != nil {
+			mistake := mistakeIn(text[m.start:m.end], want.Elem(), fmt.Sprintf("%s[%d]", path, i))
+			if mistake != nil {
 				return mistake
 			}
 		}
@@ -161,12 +162,14 @@ func mistakeInFields(text []byte, want reflect.Type, path string) *FieldError {
 	for _, m := range members(text) {
 		field, known := fields[m.key]
 		if want.Kind() == reflect.Map {
-			field, known = want.Elem(), true
+			field = want.Elem()
+			known = true
 		}
 		if !known {
 			continue
 		}
-		if mistake := mistakeIn(text[m.start:m.end], field, strings.TrimPrefix(path+"."+m.key, ".")); mistake != nil {
+		mistake := mistakeIn(text[m.start:m.end], field, strings.TrimPrefix(path+"."+m.key, "."))
+		if mistake != nil {
 			return mistake
 		}
 	}

@@ -77,7 +77,8 @@ func (s Schema) find(name string) string {
 			}
 		}
 		if path == "" {
-			if further := s[field].find(name); further != "" {
+			further := s[field].find(name)
+			if further != "" {
 				path = field + "." + further
 			}
 		}

@@ -31,7 +31,8 @@ func split(file string, data []byte) []*source {
 	line := 1
 	for offset := 0; offset < len(data); line++ {
 		end := lineEnd(data, offset)
-		if rest, is := marker(data[offset:end]); is {
+		rest, is := marker(data[offset:end])
+		if is {
 			s.add(data[start:offset])
 			start = offset + rest
 			s.line = line
@@ -44,7 +45,8 @@ func split(file string, data []byte) []*source {
 
 // lineEnd is where the line after the one at offset begins.
 func lineEnd(data []byte, offset int) int {
-	if i := bytes.IndexByte(data[offset:], '\n'); i >= 0 {
+	i := bytes.IndexByte(data[offset:], '\n')
+	if i >= 0 {
 		return offset + i + 1
 	}
 	return len(data)
@@ -123,7 +125,8 @@ func opens(c byte) bool { return c == '{' || c == '[' }
 // nextValue is where, after something that is not JSON, the next JSON object seems to begin: at the first
 // line that begins with one. What is before may be YAML in its flow style, or is broken.
 func nextValue(text []byte) int {
-	if i := bytes.Index(text[1:], []byte("\n{")); i >= 0 {
+	i := bytes.Index(text[1:], []byte("\n{"))
+	if i >= 0 {
 		return i + 2
 	}
 	return len(text)

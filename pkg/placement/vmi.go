@@ -28,7 +28,8 @@ func GuestOf(v *vmi.VMI) (Guest, error) {
 		g.IOThreads = append(g.IOThreads, id+1)
 	}
 	// vcpu.go:529: a second CPU for the emulator where that makes the total even.
-	if _, parity := filled.Annotations[vmi.EvenParityAnnotation]; parity && g.IsolateEmulator && (vcpus+pooled)%2 == 0 {
+	_, parity := filled.Annotations[vmi.EvenParityAnnotation]
+	if parity && g.IsolateEmulator && (vcpus+pooled)%2 == 0 {
 		g.EmulatorCPUs = 2
 	}
 	if cpu.NUMA != nil && cpu.NUMA.GuestMappingPassthrough != nil {

@@ -79,7 +79,8 @@ func (d *Demand) Key() string {
 	}
 	key = strconv.AppendQuote(key, d.Pod.Device)
 	key = appendContainers(key, d.Pod.Containers)
-	if level := d.Pod.PodLevel; level != nil {
+	level := d.Pod.PodLevel
+	if level != nil {
 		key = append(key, " pod "...)
 		key = strconv.AppendInt(key, int64(level.CPUs), 10)
 		key = appendContainers(key, level.Containers)

@@ -49,7 +49,8 @@ const mirrorAnnotation = corev1.MirrorPodAnnotationKey
 
 // UIDOnNode returns the UID by which the pod's kubelet knows it.
 func UIDOnNode(pod *corev1.Pod) types.UID {
-	if uid := pod.Annotations[mirrorAnnotation]; uid != "" {
+	uid := pod.Annotations[mirrorAnnotation]
+	if uid != "" {
 		return types.UID(uid)
 	}
 	return pod.UID

@@ -69,7 +69,8 @@ func Of(n *Node, d *Demand) Verdict {
 		return v
 	}
 	if v.State == nodereport.Exact {
-		if why := n.inexact(d); why != "" {
+		why := n.inexact(d)
+		if why != "" {
 			v.State = nodereport.Inexact
 			v.Why = why
 		}

@@ -80,7 +80,8 @@ func (v *VMI) PodCPUs() int64 {
 	if v.PooledIOThreads() > 0 {
 		counted += pool // which KubeVirt counts a second time
 	}
-	if _, parity := v.Annotations[EvenParityAnnotation]; parity && counted%2 == 0 {
+	_, parity := v.Annotations[EvenParityAnnotation]
+	if parity && counted%2 == 0 {
 		return cpus + 2
 	}
 	return cpus + 1

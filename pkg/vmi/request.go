@@ -58,7 +58,8 @@ func newRequest(v *VMI, strictness Strictness) *request {
 		r.counted = v.vcpusOfKubeVirt()
 	}
 	// No blanks here: by KubeVirt's schema this is a plain text, which KubeVirt parses itself.
-	if pages := r.memory.Hugepages; pages != nil && pages.PageSize == strings.TrimSpace(pages.PageSize) {
+	pages := r.memory.Hugepages
+	if pages != nil && pages.PageSize == strings.TrimSpace(pages.PageSize) {
 		if page, err := ParseQuantity(pages.PageSize); err == nil {
 			r.pageSize = page.Count()
 		}

@@ -153,7 +153,8 @@ func (v *VMI) Compact() *VMI {
 	kept.Annotations = nil
 	kept.Spec.NodeSelector = nil
 	kept.Spec.SchedulerName = ""
-	if parity, asked := v.Annotations[EvenParityAnnotation]; asked {
+	parity, asked := v.Annotations[EvenParityAnnotation]
+	if asked {
 		kept.Annotations = map[string]string{EvenParityAnnotation: parity}
 	}
 	return &kept

@@ -125,7 +125,8 @@ func (a *Audit) Ended(pod *corev1.Pod) {
 		i.others = append(i.others, other)
 	}
 	a.enqueue(func(ctx context.Context) {
-		if scenario := i.ask(ctx, a.client); scenario != "" {
+		scenario := i.ask(ctx, a.client)
+		if scenario != "" {
 			a.count(klog.FromContext(ctx), nodeName, 1, scenario)
 		}
 	})
@@ -141,7 +142,8 @@ func (a *Audit) Reported(nodeName string, change nodes.Change) {
 	}
 	c, sure := e.arrivals(change)
 	for uid := range change.After.Granted {
-		if _, expected := e.pods[uid]; expected {
+		_, expected := e.pods[uid]
+		if expected {
 			delete(e.pods, uid)
 			delete(a.where, uid)
 		}

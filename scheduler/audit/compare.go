@@ -55,7 +55,8 @@ func (c *comparison) pools() []cpuset.Set {
 		for _, grant := range grants {
 			between = between.Minus(grant.CPUs)
 		}
-		if _, there := c.after.Granted[uid]; !there {
+		_, there := c.after.Granted[uid]
+		if !there {
 			gone = append(gone, uid)
 		}
 	}

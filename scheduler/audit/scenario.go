@@ -14,7 +14,8 @@ import (
 func scenario(node *admission.Node, pods []*admission.Pod, results []string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# kubelet 1.%d\nmachine %s\n", node.Minor, node.Topology)
-	if nodes := node.Topology.NUMANodes(); nodes[0].Distances != nil {
+	nodes := node.Topology.NUMANodes()
+	if nodes[0].Distances != nil {
 		rows := make([]string, len(nodes))
 		for i := range nodes {
 			rows[i] = strings.Trim(fmt.Sprint(nodes[i].Distances), "[]")

@@ -126,7 +126,8 @@ func (d *pendingDemand) HeldAt(nodeName string) bool {
 
 // Capacity is called by package wakeup when the report of a node has changed.
 func (d *pendingDemand) Capacity(node *corev1.Node, limit int) (pods int, exact bool) {
-	if best := d.view.BestCase(node, d.Demand); !best.Fits() {
+	best := d.view.BestCase(node, d.Demand)
+	if !best.Fits() {
 		return wakeup.NoCapacity, true // if only the label is missing, its event will wake the pod
 	}
 	pods, exact = d.view.Capacity(node, d.Demand, limit)

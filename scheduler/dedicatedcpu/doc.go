@@ -22,9 +22,9 @@
 //     cpuManagerNodes is Preferred.
 //   - A node whose kubelet cannot be predicted exactly is judged by counts, or refused, as the argument
 //     nodesWithoutExactReport says.
-//   - The CPUs that the kubelet would grant must satisfy the guest (guest.go): the threads of a guest core on one host
-//     core, a CPU for an isolated emulator and each pooled IO thread, and no more NUMA nodes than the guest has huge
-//     pages. They must do so in every order in which the kubelet may hear of the pods in flight. KubeVirt finds out after
+//   - The CPUs that the kubelet would grant must satisfy the guest (guest.go). The threads of a guest core need one host
+//     core. An isolated emulator and each pooled IO thread need a CPU. The CPUs may be on no more NUMA nodes than the
+//     guest has huge pages. All of this must hold in every order in which the kubelet may hear of the pods in flight. KubeVirt finds out after
 //     the pod is bound, or not at all.
 //
 // Score prefers one of the nodes that can take a VM, by the argument scoringStrategy. Package scoring documents the

@@ -33,7 +33,8 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 	if !c.simulated {
 		refusals.WithLabelValues(r.label).Inc()
 	}
-	if logger := klog.FromContext(ctx).V(4); logger.Enabled() {
+	logger := klog.FromContext(ctx).V(4)
+	if logger.Enabled() {
 		logger.Info("node refused", "pod", klog.KObj(pod), "node", klog.KObj(nodeInfo.Node()), "reason", r.reason,
 			"state", p.State, "why", p.Why, "decision", p.Decision.String())
 	}

@@ -75,10 +75,11 @@ func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk
 }
 
 // RemovePod is called when preemption takes a victim out of a copy of a node. Filter finds it gone. It has to know if the
-// victim is in flight: nobody can tell then which CPUs are free without it, and preemption would evict more than it has
+// victim is in flight. Then nobody knows which CPUs are free without it, and preemption would evict more than it has
 // to, since it puts back all pods that it can. Such a node has to wait for its report.
 func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, victim fwk.PodInfo, nodeInfo fwk.NodeInfo) *fwk.Status {
-	if c := readCycle(state); c != nil {
+	c := readCycle(state)
+	if c != nil {
 		c.evicts = true
 		c.evictsInFlight = c.evictsInFlight || pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod())
 	}

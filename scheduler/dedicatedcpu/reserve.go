@@ -15,7 +15,8 @@ func (pl *DedicatedCPU) Reserve(_ context.Context, state fwk.CycleState, pod *co
 		return nil
 	}
 	pl.view.Assumed(nodeName, pod.UID, &c.Pod)
-	if _, estimated := c.estimateOf(nodeName); !estimated {
+	_, estimated := c.estimateOf(nodeName)
+	if !estimated {
 		pl.audit.Expect(nodeName, pod.UID, &c.Pod)
 	}
 	return nil

@@ -109,7 +109,8 @@ func (s *sharedState) vmiChanged(logger klog.Logger, name types.NamespacedName) 
 		return
 	}
 	pods = slices.DeleteFunc(pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
-	if pl := s.first(); pl != nil && len(pods) > 0 {
+	pl := s.first()
+	if pl != nil && len(pods) > 0 {
 		pl.waker.Activate(klog.LoggerWithValues(logger, "changedVM", name.String()), pods)
 	}
 }

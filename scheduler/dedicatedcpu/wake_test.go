@@ -291,8 +291,8 @@ func TestANodeThatLetsAPodInWakesIt(t *testing.T) {
 	}
 }
 
-// A VM that is too young to evict others while a node has yet to report is tried again when it is old enough, whether a
-// report comes or not; and not if it has been bound since.
+// A VM may be too young to evict others while a node has yet to report. It is tried again when it is old enough, with or
+// without a report, unless it has been bound since.
 func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 	for name, bound := range map[string]bool{"still waits": false, "bound meanwhile": true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -339,8 +339,8 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 	}
 }
 
-// If the kubelet refuses a pod in flight, no report changes: the pods that the node held back because of it are
-// woken by its end, even if the node is full, since preemption can do its work there now.
+// If the kubelet refuses a pod in flight, no report changes. The pods that the node held back because of it are
+// woken by its end. That holds for a full node too, since preemption can look at it now.
 func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
 	for _, node := range []string{"n1", "n2"} {

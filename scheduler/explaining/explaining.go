@@ -133,7 +133,8 @@ func (e *Explainer) Ask(q Question) {
 
 // Answer answers a question at once.
 func (e *Explainer) Answer(q *Question) {
-	if text := q.Text(); text != "" {
+	text := q.Text()
+	if text != "" {
 		e.tell(q.Pod, text)
 	}
 }

@@ -60,7 +60,8 @@ type entry struct {
 func (c *predictionCache) kind(key string) *kind {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if at, known := c.byKey[key]; known {
+	at, known := c.byKey[key]
+	if known {
 		c.used.MoveToFront(at)
 		return at.Value.(*kind)
 	}
@@ -111,7 +112,8 @@ func (c *predictionCache) store(k *kind, p *Prediction) {
 
 // forget takes the prediction for a generation back.
 func (c *predictionCache) forget(number int, generation int64) {
-	if k := c.kinds[number].Load(); k != nil {
+	k := c.kinds[number].Load()
+	if k != nil {
 		c.bytes.Add(-k.forget(generation))
 	}
 }
@@ -133,7 +135,8 @@ func (k *kind) load(generation int64) *Prediction {
 		if at[i].generation.Load() != generation {
 			continue
 		}
-		if p := at[i].prediction.Load(); p != nil && p.generation == generation {
+		p := at[i].prediction.Load()
+		if p != nil && p.generation == generation {
 			return p
 		}
 	}
@@ -187,7 +190,8 @@ func (k *kind) grow() {
 	k.held = 0
 	for i := range before {
 		for j := range before[i] {
-			if p := before[i][j].prediction.Load(); p != nil {
+			p := before[i][j].prediction.Load()
+			if p != nil {
 				k.put(entryFor(table, p.generation), p)
 			}
 		}
@@ -201,7 +205,8 @@ func (k *kind) forget(generation int64) (bytes int64) {
 	defer k.mu.Unlock()
 	at := setFor(*k.table.Load(), generation)
 	for i := range at {
-		if p := at[i].prediction.Load(); p != nil && p.generation == generation {
+		p := at[i].prediction.Load()
+		if p != nil && p.generation == generation {
 			at[i].prediction.Store(nil)
 			k.held--
 			bytes += predictionBytes

@@ -10,8 +10,8 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 )
 
-// BestCase is the verdict about a demand if no pods were in flight on the node, and all pods had gone that were gone in the last
-// NodeInfo, or have left since, or are among left. It decides whether a new report is worth another try. What it refuses,
+// BestCase is the verdict about a demand without the pods in flight on the node. Pods that were gone in the last NodeInfo, have
+// left since, or are among left count as gone. It decides whether a new report is worth another try. What it refuses,
 // Predict would refuse too, unless more pods have gone since. For those kube-scheduler has an event of its own.
 func (v *View) BestCase(on *corev1.Node, demand *verdict.Demand, left ...*corev1.Pod) verdict.Verdict {
 	best, _ := v.bestCase(on, left)
@@ -63,7 +63,8 @@ func (v *View) bestCase(on *corev1.Node, left []*corev1.Pod) (best verdict.Node,
 	}
 	gone := n.gone
 	for _, pod := range left {
-		if uid := verdict.UIDOnNode(pod); n.reports(uid) && !slices.Contains(gone, uid) && !nodereport.StaticPod(uid) {
+		uid := verdict.UIDOnNode(pod)
+		if n.reports(uid) && !slices.Contains(gone, uid) && !nodereport.StaticPod(uid) {
 			gone = append(slices.Clone(gone), uid)
 		}
 	}

@@ -24,14 +24,16 @@ type Object struct {
 func Decode(object *unstructured.Unstructured) *Object {
 	decoded := &Object{ObjectMeta: metav1.ObjectMeta{Name: object.GetName(), ResourceVersion: object.GetResourceVersion()}}
 	decoded.Report = read(object)
-	if node := decoded.Report.Node; node != nil {
+	node := decoded.Report.Node
+	if node != nil {
 		node.Topology = shared.machine(node.Topology)
 	}
 	return decoded
 }
 
 func read(object *unstructured.Unstructured) *nodereport.Report {
-	if version := object.GetAPIVersion(); version != v1alpha1.GroupVersion.String() {
+	version := object.GetAPIVersion()
+	if version != v1alpha1.GroupVersion.String() {
 		return nodereport.Unusable(nodereport.Newer, fmt.Errorf("its version is %s, and this scheduler knows %s", version, v1alpha1.GroupVersion))
 	}
 	// Unknown fields of the metadata are those of a newer API server, and say nothing about CPUs.

@@ -4,9 +4,9 @@
 // # Where a prediction comes from
 //
 // A prediction is a verdict (package verdict) about four things: the report, the pods in the NodeInfo that kube-scheduler
-// passes to Filter, the uncertainty about pods that no report has shown, and the pod. No CPUs are booked anywhere. A scheduler
-// that restarts, a victim that preemption takes out of a copy of the NodeInfo, a nominated pod that is added to one, a pod
-// that another scheduler bound: each is only another set of pods.
+// passes to Filter, the uncertainty about pods that no report has shown, and the pod. There is no ledger of CPUs. Preemption
+// takes a victim out of a copy of the NodeInfo, a nominated pod is added to one, another scheduler binds a pod: each is only
+// another set of pods.
 //
 // The uncertainty is the one thing that is remembered (uncertainty.go). A pod may be bound, admitted and deleted before any
 // report has it, and the CPUs of a pod in flight beside it depend on it. Nothing that can be read later shows that. So after a

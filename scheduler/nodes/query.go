@@ -78,7 +78,8 @@ func (q *Query) absent(nodeInfo fwk.NodeInfo) *Prediction {
 func (v *View) simulate(nodeInfo fwk.NodeInfo) verdict.Node {
 	report := v.absent()
 	var u uncertainty
-	if n := v.node(nodeInfo.Node().Name); n != nil {
+	n := v.node(nodeInfo.Node().Name)
+	if n != nil {
 		n.mu.Lock()
 		if n.report != nil {
 			report = n.report

@@ -79,7 +79,8 @@ func (v *View) Delete(name string) (changed bool) {
 
 // Report returns the report of a node; one that says why where there is none.
 func (v *View) Report(name string) *nodereport.Report {
-	if n := v.node(name); n != nil {
+	n := v.node(name)
+	if n != nil {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		if n.report != nil {
@@ -139,7 +140,8 @@ func (v *View) node(name string) *node {
 
 // nodeFor is node, made where there is none.
 func (v *View) nodeFor(name string) *node {
-	if n := v.node(name); n != nil {
+	n := v.node(name)
+	if n != nil {
 		return n
 	}
 	v.mu.Lock()

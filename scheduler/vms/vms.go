@@ -114,7 +114,8 @@ func decode(object *unstructured.Unstructured) *entry {
 	e := &entry{ObjectMeta: metav1.ObjectMeta{
 		Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),
 	}}
-	if e.vmi, e.err = vmi.FromUnstructured(object.Object); e.err == nil {
+	e.vmi, e.err = vmi.FromUnstructured(object.Object)
+	if e.err == nil {
 		e.vmi = e.vmi.Compact()
 	}
 	return e

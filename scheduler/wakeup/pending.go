@@ -66,7 +66,8 @@ func (w *Waker) put(pod *corev1.Pod, demand Demand) {
 func (w *Waker) Begin(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p := w.pending[uid]; p != nil {
+	p := w.pending[uid]
+	if p != nil {
 		p.demand = nil
 	}
 }

@@ -87,7 +87,8 @@ const (
 func (w *Waker) ReportChanged(nodeName string) {
 	r := &wakeRounds{node: nodeName, tried: map[types.UID]bool{}}
 	w.mu.Lock()
-	if before := w.rounds[nodeName]; before != nil && before.timer != nil {
+	before := w.rounds[nodeName]
+	if before != nil && before.timer != nil {
 		before.timer.Stop()
 	}
 	w.rounds[nodeName] = r

@@ -30,13 +30,18 @@ var attempts = sync.Pool{New: func() any { return new(attempt) }}
 // newAttempt begins an attempt. The caller gives it back with end.
 func newAttempt(n *Node, p *Pod) *attempt {
 	a := attempts.Get().(*attempt)
-	a.node, a.containers, a.misaligned = n, len(p.Containers), n.misaligned(p)
+	a.node = n
+	a.containers = len(p.Containers)
+	a.misaligned = n.misaligned(p)
 	a.cpus.Start(n.Topology, &n.CPUManager.Options, n.Minor, n.Reserved, n.Shared)
 	return a
 }
 
 func (a *attempt) end() {
-	a.node, a.grants, a.misaligned, a.lost = nil, nil, nil, cpuset.Set{}
+	a.node = nil
+	a.grants = nil
+	a.misaligned = nil
+	a.lost = cpuset.Set{}
 	attempts.Put(a)
 }
 

@@ -78,7 +78,8 @@ func (n *Node) inexactTopologyManager() string {
 	if n.CPUManager.Options.AlignBySocket && len(n.Topology.Sockets()) > n.numaNodes().Len() {
 		return "a kubelet with align-by-socket does not start on a machine with more sockets than NUMA nodes"
 	}
-	if why := n.TopologyManager.Inexact(n.Topology); why != "" {
+	why := n.TopologyManager.Inexact(n.Topology)
+	if why != "" {
 		return why
 	}
 	if !n.CPUManager.Options.AlignBySocket {

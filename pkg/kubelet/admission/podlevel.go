@@ -48,7 +48,8 @@ func podLevelOf(pod *corev1.Pod, containers []Container) *PodLevel {
 }
 
 func limitedToRequest(r *corev1.ResourceRequirements, name corev1.ResourceName) bool {
-	request, limit := r.Requests[name], r.Limits[name]
+	request := r.Requests[name]
+	limit := r.Limits[name]
 	return !request.IsZero() && request.Cmp(limit) == 0
 }
 
@@ -58,7 +59,8 @@ func (n *Node) sees(p *Pod) *Pod {
 		return p
 	}
 	seen := *p
-	seen.PodLevelResources, seen.Containers = false, p.PodLevel.Containers
+	seen.PodLevelResources = false
+	seen.Containers = p.PodLevel.Containers
 	return &seen
 }
 

@@ -44,7 +44,8 @@ type amounts struct{ cpu, memory resource.Quantity }
 
 // add adds what list has of both, and reports whether it has some of each.
 func (a *amounts) add(list corev1.ResourceList) bool {
-	cpu, memory := list[corev1.ResourceCPU], list[corev1.ResourceMemory]
+	cpu := list[corev1.ResourceCPU]
+	memory := list[corev1.ResourceMemory]
 	if cpu.Sign() > 0 {
 		a.cpu.Add(cpu)
 	}

@@ -176,7 +176,8 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 			after, ok := s.giveRest(rest, slices.Clone(left), pick(givers, places))
 			b := s.deviation(after)
 			if ok && b < best {
-				best, bestPlaces = b, slices.Clone(places)
+				best = b
+				bestPlaces = slices.Clone(places)
 			}
 			return !s.endless
 		})

@@ -51,7 +51,8 @@ func (t *taking) pack(o *Options) error {
 		return err
 	}
 	var numaArray, socketArray [4]unit
-	outer, inner := t.numa(numaArray[:0]), t.sockets(socketArray[:0])
+	outer := t.numa(numaArray[:0])
+	inner := t.sockets(socketArray[:0])
 	numaFirst := len(inner) >= len(outer)
 	if !numaFirst {
 		outer, inner = inner, outer
@@ -194,7 +195,8 @@ func (t *taking) takeSpread(outer, inner []unit, numaFirst bool) {
 		return
 	}
 	var array [8]int
-	sockets, order := inner, t.nested(outer, inner, array[:0])
+	sockets := inner
+	order := t.nested(outer, inner, array[:0])
 	if !numaFirst {
 		sockets, order = outer, t.ordered(outer, array[:0])
 	}

@@ -51,7 +51,8 @@ func New(node *corev1.Node) *Node {
 func amountsOf(list corev1.ResourceList) amounts {
 	a := make(amounts, len(list))
 	for name, quantity := range list {
-		if a[name] = quantity.Value(); name == corev1.ResourceCPU {
+		a[name] = quantity.Value()
+		if name == corev1.ResourceCPU {
 			a[name] = quantity.MilliValue()
 		}
 	}
@@ -76,7 +77,8 @@ func (n *Node) Check(pod *corev1.Pod) Refusal {
 	if isShort && !critical(pod) {
 		return short
 	}
-	if misplaced, is := n.misplaced(pod); is {
+	misplaced, is := n.misplaced(pod)
+	if is {
 		return misplaced
 	}
 	if isShort {
@@ -101,7 +103,9 @@ func (n *Node) short(pod *corev1.Pod) (Refusal, bool) {
 	}
 	slices.Sort(others)
 	for _, name := range append(slices.Clone(inOrder), others...) {
-		asked, used, capacity := requests[name], n.requested[name], n.allocatable[name]
+		asked := requests[name]
+		used := n.requested[name]
+		capacity := n.allocatable[name]
 		if asked > 0 && asked > capacity-used {
 			return Refusal{"OutOf" + string(name), fmt.Sprintf(
 				"Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", name, asked, used, capacity)}, true

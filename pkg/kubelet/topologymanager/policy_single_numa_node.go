@@ -6,7 +6,8 @@ package topologymanager
 func (r *Request) singleNUMANode() (Mask, error) {
 	nodes := r.all()
 	for _, p := range r.Providers {
-		if least, _ := p.PreferredSizes(); least > 1 {
+		least, _ := p.PreferredSizes()
+		if least > 1 {
 			return 0, ErrAffinity
 		}
 		nodes &= p.Nodes()
