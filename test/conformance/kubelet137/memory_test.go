@@ -55,7 +55,9 @@ func startMemory(machine []difftest.MemoryNode) (difftest.MemoryOracle, error) {
 }
 
 // GetAffinity makes it a topologymanager.Store.
-func (m *memory) GetAffinity(logr.Logger, string, string) topologymanager.TopologyHint { return m.chosen }
+func (m *memory) GetAffinity(logr.Logger, string, string) topologymanager.TopologyHint {
+	return m.chosen
+}
 
 // Name is that of the policy; the store has one, too.
 func (m *memory) Name() string { return m.Policy.Name() }
