@@ -15,6 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/tools/clientcmd"
 
@@ -156,6 +157,7 @@ func controllerOf(ctx context.Context, bed *testbed.Testbed) dynamic.Interface {
 type oldVM struct {
 	name, shape, scheduler string
 	object                 *unstructured.Unstructured
+	instance               types.UID // of the VMI that was made last
 	states                 []string
 }
 
@@ -194,19 +196,25 @@ func (vm *oldVM) restart(ctx context.Context, bed *testbed.Testbed, kube dynamic
 	instance := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "spec": spec}}
 	instance.SetName(vm.name)
 	instance.SetOwnerReferences([]metav1.OwnerReference{*metav1.NewControllerRef(vm.object, virtualMachines.GroupVersion().WithKind("VirtualMachine"))})
-	_, err = kube.Resource(testbed.VMIs).Namespace(testbed.VMNamespace).Create(ctx, instance, metav1.CreateOptions{})
+	made, err := kube.Resource(testbed.VMIs).Namespace(testbed.VMNamespace).Create(ctx, instance, metav1.CreateOptions{})
 	gomega.Expect(err).NotTo(gomega.HaveOccurred(), "KubeVirt starts %s again", vm.name)
+	vm.instance = made.GetUID()
 }
 
 // settle is what has become of the VM: "runs", or "waits" for a node. It waits for what is wanted.
 func (vm *oldVM) settle(ctx context.Context, bed *testbed.Testbed, want string) string {
 	state := "has no pod"
-	_ = await.For(ctx, vm.name, 2*deadline, func(ctx context.Context) error {
-		pod, err := bed.PodOf(ctx, vm.name)
+	_ = await.For(ctx, vm.name, 5*deadline, func(ctx context.Context) error {
+		// The pod of this VMI: that of the one before it may still run.
+		selector := metav1.ListOptions{LabelSelector: "kubevirt.io/created-by=" + string(vm.instance)}
+		pods, err := bed.Client().CoreV1().Pods(testbed.VMNamespace).List(ctx, selector)
 		if err != nil {
 			return err
 		}
-		state = stateOf(pod)
+		if len(pods.Items) != 1 {
+			return fmt.Errorf("%d pods", len(pods.Items))
+		}
+		state = stateOf(&pods.Items[0])
 		if state != want {
 			return errors.New(state)
 		}
