@@ -59,9 +59,16 @@ type fakeLibvirt struct {
 	dialled   int // connections so far
 }
 
+// newFixture is serialFixture for a test that runs beside others.
 func newFixture(t *testing.T, mode config.PinningMode) *fixture {
 	t.Helper()
 	t.Parallel()
+	return serialFixture(t, mode)
+}
+
+// serialFixture has short deadlines. In a bubble of synctest its time is exact.
+func serialFixture(t *testing.T, mode config.PinningMode) *fixture {
+	t.Helper()
 	return newFixtureWith(t, config.Pinning{
 		Mode:         mode,
 		Deadline:     metav1.Duration{Duration: 300 * time.Millisecond},

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -45,7 +46,12 @@ func TestASlowLibvirtGetsThereInTheEnd(t *testing.T) {
 
 // While a libvirt takes its time, the kubelet may give the CPUs to somebody else.
 func TestNothingIsPinnedToWhatWasGrantedBefore(t *testing.T) {
-	b := newFixture(t, config.PinningEnforce)
+	synctest.Test(t, nothingIsPinnedToWhatWasGrantedBefore)
+}
+
+// In a bubble of synctest, since the guest's calls take a quarter of a deadline each.
+func nothingIsPinnedToWhatWasGrantedBefore(t *testing.T) {
+	b := serialFixture(t, config.PinningEnforce)
 	l := b.vm("db", "2,6", "!0-7 !0-7")
 	l.slow = b.controller.Config.Deadline.Duration / 4
 	b.run()
