@@ -49,10 +49,12 @@ func (l *life) schedule() {
 	l.serial++
 	pod := vm(fmt.Sprintf("p%d", l.serial), []string{"2", "4", "6", "8"}[l.random.IntN(4)])
 	info := nodeInfo(slices.Collect(mapsValues(l.known))...)
-	switch p := l.view.predict(demand(pod), info); {
+	d := demand(pod)
+	switch p := l.view.predict(d, info); {
 	case p.State != nodereport.Exact:
 	case p.Decision.Verdict == admission.Admitted:
 		l.binds++
+		l.view.Assumed("n1", pod.UID, &d.Pod) // as Reserve does
 		l.known[pod.Name], l.bound = pod, append(l.bound, pod)
 	case p.Decision.Verdict == admission.Wait:
 		l.waits++
