@@ -16,14 +16,13 @@ import (
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-// presence is what libvirt says of a guest that could not be read.
+// presence is what libvirt says of a guest that could not be read. It is 0 where there was no reason to ask, or
+// the guest was read.
 type presence uint8
 
 const (
-	// notAsked: there was no reason to ask, or the guest was read.
-	notAsked presence = iota
 	// gone: libvirt answers, and no guest runs.
-	gone
+	gone presence = iota + 1
 	// inTransit: it is being started, migrated or saved, and libvirt lets nobody touch it.
 	inTransit
 	// notReached: nothing answers at the socket.
