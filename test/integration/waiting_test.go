@@ -170,7 +170,7 @@ var _ = ginkgo.Describe("VMs that have to wait", ginkgo.Ordered, func() {
 		gomega.Expect(bed.Scheduler.Restart()).To(gomega.Succeed())
 		create(ctx, bed, launcherPod("ordinary", 1, func(pod *corev1.Pod) { pod.Labels, pod.Spec.NodeSelector = nil, nil }), launcherPod("guessed", 2, alone))
 		eventuallyRunning(ctx, bed, []string{"ordinary", "guessed"})
-		ginkgo.AddReportEntry("describe pod guessed", described(ctx, bed, "guessed", "estimated"))
+		ginkgo.AddReportEntry("describe pod guessed", described(ctx, bed, "guessed", "by a count of free CPUs only"))
 		crd.SetResourceVersion("")
 		crd.SetUID("")
 		_, err = crds.Create(ctx, crd, metav1.CreateOptions{})
