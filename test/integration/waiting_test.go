@@ -181,7 +181,7 @@ var _ = ginkgo.Describe("VMs that have to wait", ginkgo.Ordered, func() {
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
 			log, err := os.ReadFile(bed.Scheduler.LogFile())
 			g.Expect(err).NotTo(gomega.HaveOccurred())
-			g.Expect(string(log)).To(gomega.MatchRegexp(`bound a pod with exclusive CPUs.* pod="vms/exact" node="w1" standing="exact"`))
+			g.Expect(string(log)).To(gomega.MatchRegexp(`bound a pod with exclusive CPUs.* pod="vms/exact" node="w1" state="exact"`))
 		}).WithTimeout(deadline).Should(gomega.Succeed())
 	})
 })

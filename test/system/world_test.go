@@ -181,11 +181,11 @@ func (w *world) awaitReady(ctx context.Context, name string, after time.Time) er
 	})
 }
 
-// schedulable is virt-handler's part: the node's label, and the devices that launcher pods ask for. Their
+// schedulable is virt-handler's part: the node's labels, and the devices that launcher pods ask for. Their
 // plugin would tell the kubelet of no NUMA node, so that writing them down changes nothing else.
 func (w *world) schedulable(ctx context.Context, name string) error {
 	nodes := w.Client().CoreV1().Nodes()
-	label := `{"metadata":{"labels":{"kubevirt.io/schedulable":"true"}}}`
+	label := `{"metadata":{"labels":{"kubevirt.io/schedulable":"true","machine-type.node.kubevirt.io/q35":"true"}}}`
 	if _, err := nodes.Patch(ctx, name, types.StrategicMergePatchType, []byte(label), metav1.PatchOptions{}); err != nil {
 		return fmt.Errorf("labelling node %s: %w", name, err)
 	}
