@@ -6,7 +6,7 @@ export CGO_ENABLED := 0
 export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
 
 BINARIES := $(CURDIR)/bin
-TIMEOUT ?= 20m
+TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build demo up down test test-system verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale clean
