@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down test test-system verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale clean
+.PHONY: help setup build demo up down unit race fuzz presubmit test test-system verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -28,6 +28,20 @@ up: setup build ## Like demo, but the cluster stays up; prints its KUBECONFIG
 
 down: ## Stop what make up started
 	@bin/demo down
+
+# No root, no package of Debian's, no cluster. Tests that want libvirtd or recordings skip.
+UNIT := ./agent/... ./pkg/... ./scheduler/... ./test/policy
+
+unit: ## Run the tests that need nothing but Go; no root, no installed packages
+	@go test -vet=off -timeout=$(TIMEOUT) $(UNIT)
+
+race: ## Run the same tests under the race detector; needs a C compiler
+	@CGO_ENABLED=1 go test -race -vet=off -timeout=$(TIMEOUT) $(UNIT)
+
+fuzz: ## Run each fuzz target for half a minute
+	@hack/fuzz.sh 30s
+
+presubmit: verify unit ## What a change has to pass before it is sent; CI runs the rest
 
 # -vet=off: verify runs it; here it would go over all of Kubernetes a second time. -count=1: the suites run
 # the binaries, of which go test's cache knows nothing.
