@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"maps"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -10,6 +11,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
 )
 
@@ -51,52 +53,66 @@ type trial struct {
 	// reason and message are the kubelet's or ours. An admitted pod has no reason, and a message only if something
 	// about it is unusual.
 	reason, message string
-	// decision and before, the node before it, are set where it was the kubelet's to decide.
-	decision admission.Decision
-	before   *admission.Node
+	// node is the one that was asked, and verdict its answer. Both are empty for a pod that has its CPUs already.
+	node    verdict.Node
+	verdict verdict.Verdict
 }
 
 // try is what m would do with a pod; nothing is changed by it.
 func (m *machine) try(d *demand) trial {
 	t := trial{machine: m}
-	if m.node == nil {
-		t.reason = reasonUnreadable
-		t.message = m.why
-		return t
-	}
-	if grants, all := m.heldBy(d); all {
+	grants, all := m.held(d)
+	if all {
 		t.admitted = true
 		t.grants = grants
 		t.message = "it has them already"
 		return t
-	} else if len(grants) > 0 { // the kubelet is in the middle of it, and will come to the same end
-		before := m.node.Releasing(grants)
-		t.before = &before
-	} else {
-		before := *m.node
-		t.before = &before
 	}
-	if why := t.before.Inexact(d.pod); why != "" {
-		t.reason = reasonNotExact
-		t.message = why
+	t.node = m.without(d)
+	t.verdict = verdict.Of(&t.node, &verdict.Demand{Pod: d.pod})
+	t.reason, t.message = reasonOf(&t.verdict)
+	if t.reason != "" {
 		return t
 	}
-	t.decision = admission.AdmitAfter(t.before, nil, &d.pod)
-	t.admitted = t.decision.Verdict == admission.Admitted
-	t.grants = t.decision.Grants
-	t.reason = t.decision.Reason
-	t.message = t.decision.Message
-	if t.admitted && m.misfit(d, &t) {
+	t.admitted = true
+	t.grants = t.verdict.Decision.Grants
+	t.message = t.verdict.Decision.Message
+	if m.misfit(d, &t) {
 		return t
 	}
-	switch {
-	case !t.admitted:
-	case len(t.grants) == 0 && t.before.Exclusive(&d.pod):
-		t.message = "no CPUs of its own: the kubelet's CPU manager policy is " + m.node.CPUManager.Policy
-	default:
-		t.message = cmp.Or(strings.Join(d.problems, "; "), t.message)
+	if len(t.grants) == 0 && t.node.Kubelet.Exclusive(&d.pod) {
+		t.message = "no CPUs of its own: the kubelet's CPU manager policy is " + t.node.Kubelet.CPUManager.Policy
+		return t
 	}
+	t.message = cmp.Or(strings.Join(d.problems, "; "), t.message)
 	return t
+}
+
+// reasonOf is why a verdict is no, and its words. Both are empty where the kubelet admits the pod.
+func reasonOf(v *verdict.Verdict) (reason, message string) {
+	switch {
+	case v.State < nodereport.NoCPUManager:
+		return reasonUnreadable, v.Why
+	case v.State == nodereport.Inexact, v.Obstacle == verdict.InFlight:
+		return reasonNotExact, v.Why
+	case v.Obstacle != verdict.None:
+		return v.Decision.Reason, v.Decision.Message
+	}
+	return "", ""
+}
+
+// without is the node as it would be if the pod had none of its CPUs yet. A kubelet that has granted some of them
+// comes to the same end.
+func (m *machine) without(d *demand) verdict.Node {
+	var pods []verdict.Pod
+	for _, uid := range m.holders() {
+		if uid != d.uid {
+			pods = append(pods, verdict.Pod{UID: uid, Name: m.nameOf(uid)})
+		}
+	}
+	n := verdict.New(m.object, m.report, pods)
+	n.Name = m.name
+	return n
 }
 
 // misfit reports whether the kubelet refuses a pod although it has CPUs for it, and writes that into t. The check comes
@@ -119,21 +135,13 @@ func (m *machine) misfit(d *demand, t *trial) bool {
 	return true
 }
 
-// heldBy are the CPUs that the report says the pod has. all reports whether it has all that it asks for.
-func (m *machine) heldBy(d *demand) (grants []admission.Grant, all bool) {
-	held := m.granted[d.uid]
-	if d.uid == "" || len(held) == 0 {
+// held are the CPUs that the report says the pod has. all reports whether it has all that it asks for.
+func (m *machine) held(d *demand) (grants []admission.Grant, all bool) {
+	grants = m.report.Granted[d.uid]
+	if len(grants) == 0 {
 		return nil, false
 	}
-	all = m.node.Exclusive(&d.pod)
-	for _, c := range asking(m.node, &d.pod) {
-		if cpus, has := held[c.Name]; has {
-			grants = append(grants, admission.Grant{Container: c.Name, CPUs: cpus})
-		} else if c.CPUs > 0 {
-			all = false
-		}
-	}
-	return grants, all
+	return grants, verdict.Covers(m.report.Node, grants, &d.pod)
 }
 
 // admit tries, and if the pod is admitted takes its CPUs from what the next ones find free.
@@ -142,13 +150,26 @@ func (m *machine) admit(d *demand) trial {
 	if t.admitted && m.fit != nil {
 		m.add(d.spec)
 	}
-	if t.before != nil && t.admitted && len(t.grants) > 0 {
-		after := t.before.Granting(t.grants)
-		m.node = &after
-		delete(m.granted, d.uid) // what it had of them before is among them
-		m.holders = append(m.holders, holder{d.holder, t.decision.Granted()})
+	if t.admitted && t.node.Kubelet != nil && len(t.grants) > 0 {
+		m.grant(d, &t)
 	}
 	return t
+}
+
+// grant is the report that the node's agent would write after an admission.
+func (m *machine) grant(d *demand, t *trial) {
+	uid := d.uid
+	if uid == "" {
+		uid = types.UID("the input's " + d.name)
+	}
+	kubelet := t.node.Kubelet.Granting(t.grants)
+	after := *m.report
+	after.Node = &kubelet
+	after.Granted = maps.Clone(m.report.Granted)
+	after.Granted[uid] = t.grants
+	m.report = &after
+	m.admitted = append(m.admitted, uid)
+	m.names[uid] = d.holder
 }
 
 // answer is what becomes of a pod.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -185,9 +184,6 @@ func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapac
 			n.Why = "has no label cpumanager=true"
 		}
 	}
-	if m.inexact != "" && n.Why == "" {
-		n.Why = "cannot be predicted: " + m.inexact
-	}
 	filled := m.copied(s.nodes[m.name])
 	for n.Why == "" {
 		t := filled.admit(shape)
@@ -200,13 +196,14 @@ func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapac
 			n.Fit++
 		}
 	}
-	if filled.node == nil {
+	node := filled.report.Node
+	if node == nil {
 		return n
 	}
-	n.Free = filled.node.Free().Len()
+	n.Free = node.Free().Len()
 	total.Free += n.Free
-	for _, numa := range filled.node.Topology.NUMANodes() {
-		free := numa.CPUs.Intersect(filled.node.Free()).Len()
+	for _, numa := range node.Topology.NUMANodes() {
+		free := numa.CPUs.Intersect(node.Free()).Len()
 		total.LargestNUMANode = max(total.LargestNUMANode, free)
 		if free > 0 {
 			total.NUMANodes++
@@ -218,8 +215,7 @@ func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapac
 // copied is a machine that can be filled without changing m.
 func (m *machine) copied(object *corev1.Node) *machine {
 	after := *m
-	after.granted = maps.Clone(m.granted)
-	after.holders = slices.Clone(m.holders)
+	after.admitted = slices.Clone(m.admitted)
 	after.added = slices.Clone(m.added)
 	if object != nil {
 		after.fit = fitOf(object)

@@ -59,11 +59,11 @@ func (x *explained) print(out *printer) {
 // grants says which CPUs the pod has on its node.
 func (x *explained) grants(node string) string {
 	m := x.byName[node]
-	if m == nil || m.node == nil {
+	if m == nil || m.report.Node == nil {
 		return "there is no report of its CPUs"
 	}
 	d := demandOf(x.pod)
-	grants, all := m.heldBy(d)
+	grants, all := m.held(d)
 	if !all {
 		return "its kubelet has not granted it CPUs of its own"
 	}
@@ -108,7 +108,7 @@ func (x *explained) encode(out *printer) {
 		placed := explain.Explanation{Node: *node, Fits: true, Facts: "it is there: " + x.grants(*node)}
 		m := x.byName[*node]
 		if m != nil {
-			placed.Grants, _ = m.heldBy(demandOf(x.pod))
+			placed.Grants, _ = m.held(demandOf(x.pod))
 		}
 		all = []explain.Explanation{placed}
 	}

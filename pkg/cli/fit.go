@@ -75,7 +75,7 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
-	report := reporter{func(a *answer) { s.printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
+	report := reporter{func(a *answer) { printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
 	if asJSON {
 		report = reporter{func(a *answer) { c.out.encode(lineOf(a)) }, func(e *inputError) { c.out.encode(e.line()) }}
 	}

@@ -1,15 +1,11 @@
 package cli
 
 import (
-	"maps"
-	"slices"
-
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodemap"
-	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
 )
 
@@ -17,7 +13,7 @@ import (
 const maxRefusals = 10
 
 // printAnswer writes what becomes of a pod for people.
-func (s *snapshot) printAnswer(out *printer, a *answer) {
+func printAnswer(out *printer, a *answer) {
 	t := a.admitted()
 	if t != nil {
 		out.printf("%s: %s\n", a.demand.name, t)
@@ -29,12 +25,12 @@ func (s *snapshot) printAnswer(out *printer, a *answer) {
 		out.printf("%s: does not fit: %s: %s\n", a.demand.name, reason, message)
 	case 1:
 		out.printf("%s: %s\n", a.demand.name, &a.trials[0])
-		s.printWhy(out, &a.trials[0], a.demand, "  ")
+		printWhy(out, &a.trials[0], a.demand, "  ")
 	default:
 		out.printf("%s: fits on none of %d nodes\n", a.demand.name, len(a.trials))
 		for i := range a.trials[:min(len(a.trials), maxRefusals)] {
 			out.printf("  %s\n", &a.trials[i])
-			s.printWhy(out, &a.trials[i], a.demand, "    ")
+			printWhy(out, &a.trials[i], a.demand, "    ")
 		}
 		more := len(a.trials) - maxRefusals
 		if more > 0 {
@@ -45,12 +41,11 @@ func (s *snapshot) printAnswer(out *printer, a *answer) {
 
 // printWhy writes what the pod lacks on a node, and what would help. With the kubelet's other checks (pkg/kubelet/predicates), what
 // helps is left to the command explain, which makes those checks too.
-func (s *snapshot) printWhy(out *printer, t *trial, d *demand, indent string) {
-	if t.before == nil || t.decision.Verdict != admission.Refused || t.reason != t.decision.Reason {
+func printWhy(out *printer, t *trial, d *demand, indent string) {
+	if t.verdict.Obstacle != verdict.Kubelet {
 		return
 	}
-	node := verdict.Node{Name: t.machine.name, State: nodereport.Exact, Kubelet: t.before, Pods: s.neighbours(t.machine, d)}
-	why := explain.Of(&node, &verdict.Demand{Pod: d.pod})
+	why := explain.Of(&t.node, &verdict.Demand{Pod: d.pod})
 	out.printf("%s%s\n", indent, why.Facts)
 	if why.Rule != "" {
 		out.printf("%s%s\n", indent, why.Rule)
@@ -63,50 +58,31 @@ func (s *snapshot) printWhy(out *printer, t *trial, d *demand, indent string) {
 	}
 }
 
-// neighbours are the pods that hold CPUs of a machine, without the one that is asked about.
-func (s *snapshot) neighbours(m *machine, d *demand) []verdict.Pod {
-	var there []verdict.Pod
-	add := func(name string, cpus cpuset.Set) {
-		there = append(there, verdict.Pod{Name: name, Grants: []admission.Grant{{CPUs: cpus}}})
-	}
-	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
-		if uid != d.uid {
-			add(s.nameOf(uid), union(m.granted[uid]))
-		}
-	}
-	for _, h := range m.holders {
-		add(h.name, h.cpus)
-	}
-	return there
-}
-
 // printMaps draws the nodes that are wanted, as the pods leave them.
 func (s *snapshot) printMaps(out *printer, wanted map[string]bool) {
 	for _, m := range s.machines {
-		if wanted[m.name] && m.node != nil {
+		if wanted[m.name] && m.report.Node != nil {
 			out.printf("\n%s\n", m.name)
-			out.print(s.draw(m))
+			out.print(m.draw())
 		}
 	}
 }
 
 // draw is the map of a machine and who holds its CPUs. It can be printed as it is.
-func (s *snapshot) draw(m *machine) string {
+func (m *machine) draw() string {
+	node := m.report.Node
 	var holders []nodemap.Holder
-	used := m.node.Reserved.Union(m.node.Shared)
+	used := node.Reserved.Union(node.Shared)
 	hold := func(name string, cpus cpuset.Set) {
 		holders = append(holders, nodemap.Holder{Name: harmless(name), CPUs: cpus})
 		used = used.Union(cpus)
 	}
-	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
-		hold(s.nameOf(uid), union(m.granted[uid]))
+	for _, uid := range m.holders() {
+		hold(m.nameOf(uid), admission.Decision{Grants: m.report.Granted[uid]}.Granted())
 	}
-	for _, h := range m.holders {
-		hold(h.name, h.cpus)
-	}
-	missing := m.node.Topology.CPUs().Minus(used)
-	if m.node.CPUManager.Policy == cpumanager.PolicyStatic && !missing.IsEmpty() {
+	missing := node.Topology.CPUs().Minus(used)
+	if node.CPUManager.Policy == cpumanager.PolicyStatic && !missing.IsEmpty() {
 		hold("in use, the report does not say by whom", missing)
 	}
-	return nodemap.Draw(m.node.Topology, m.node.Reserved, holders)
+	return nodemap.Draw(node.Topology, node.Reserved, holders)
 }

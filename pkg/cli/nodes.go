@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
 func (c *call) nodesCommand() *cobra.Command {
@@ -37,18 +39,18 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 		if i > 0 {
 			c.out.print("\n")
 		}
-		if m.node == nil {
-			c.out.printf("%s\n%s\n", m.name, m.why)
+		if m.report.Node == nil {
+			c.out.printf("%s\n%s\n", m.name, m.report.Why)
 			continue
 		}
 		c.out.printf("%s\n", m.name)
-		for line := range strings.Lines(m.node.String()) {
+		for line := range strings.Lines(m.report.Node.String()) {
 			c.out.printf("%s\n", strings.TrimSuffix(line, "\n"))
 		}
-		if m.inexact != "" {
-			c.out.printf("inexact   %s\n", m.inexact)
+		if m.report.State == nodereport.Inexact {
+			c.out.printf("inexact   %s\n", m.report.Why)
 		}
-		c.out.print("\n" + s.draw(m))
+		c.out.print("\n" + m.draw())
 	}
 	return s.inputErrors()
 }

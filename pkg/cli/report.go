@@ -1,15 +1,12 @@
 package cli
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -48,8 +45,7 @@ func (s *snapshot) addReport(o *objects.Object) error {
 		err = m.complete(report)
 	}
 	if err != nil {
-		m.node = nil
-		m.why = cmp.Or(m.why, err.Error())
+		m.report = nodereport.Unusable(nodereport.Unreadable, err)
 		err = o.WrapAt(reportPath(report, err), fmt.Errorf("%s: %w", called(o), err))
 	}
 	failed := s.addMachine(m)
@@ -63,18 +59,19 @@ func (s *snapshot) addReport(o *objects.Object) error {
 // that is easily made by hand: no CPU would be free, and nobody would have them.
 func (m *machine) complete(report *v1alpha1.NodeCPU) error {
 	status := &report.Status
+	node := m.report.Node
 	switch {
-	case m.node == nil && len(status.Cores) == 0 && status.Format <= v1alpha1.FormatVersion:
+	case node == nil && len(status.Cores) == 0 && status.Format <= v1alpha1.FormatVersion:
 		return &objects.FieldError{Path: "status.cores", Problem: "status.cores is missing; kubectl corepin fit --help shows what a NodeCPU has to say"}
-	case m.node == nil:
-		return errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": "))
-	case m.node.CPUManager.Policy != cpumanager.PolicyStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
+	case node == nil:
+		return errors.New(m.report.Why)
+	case node.CPUManager.Policy != cpumanager.PolicyStatic || status.SharedCPUs != "" || len(status.Granted) > 0:
 		return nil
-	case m.node.Topology.CPUs().Minus(m.node.Reserved).IsEmpty():
+	case node.Topology.CPUs().Minus(node.Reserved).IsEmpty():
 		return nil
 	}
 	return &objects.FieldError{Path: "status.sharedCPUs", Problem: fmt.Sprintf("status.sharedCPUs is missing: the CPUs that no container has for its own, "+
-		"those reserved included; if they are all, %q", m.node.Topology.CPUs())}
+		"those reserved included; if they are all, %q", node.Topology.CPUs())}
 }
 
 // reportField is a field as the messages of nodereport name it.
@@ -104,26 +101,19 @@ func (s *snapshot) addMachine(m *machine) error {
 	if s.byName[m.name] != nil {
 		return fmt.Errorf("a second NodeCPU of node %s; leave one out", m.name)
 	}
+	m.names = s.names
 	s.machines = append(s.machines, m)
 	s.byName[m.name] = m
 	return nil
 }
 
-// machineOf reads a report. One that cannot be read makes a machine that says why.
+// machineOf reads a report. One that was written by hand has no conditions, and counts as exact.
 func machineOf(report *v1alpha1.NodeCPU) *machine {
-	m := &machine{name: report.Name, owner: nodereport.Owner(report)}
+	r := nodereport.Read(report)
 	exact := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExact)
-	if exact != nil && exact.Status != metav1.ConditionTrue {
-		m.inexact = cmp.Or(exact.Message, "its report says that it is not exact")
+	if exact == nil && r.State == nodereport.Inexact {
+		r.State = nodereport.Exact
+		r.Why = ""
 	}
-	node, err := nodereport.Node(report)
-	if err == nil {
-		m.granted, err = nodereport.Granted(report)
-	}
-	if err != nil {
-		m.why = err.Error()
-		return m
-	}
-	m.node = node
-	return m
+	return &machine{name: report.Name, report: r}
 }

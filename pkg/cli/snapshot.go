@@ -12,10 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/objects"
 	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/pkg/vmi"
@@ -45,25 +44,32 @@ type inputError struct {
 // machine is a node and who holds its CPUs.
 type machine struct {
 	name string
-	// node is as the pods admitted so far leave it; nil where the report cannot be read, and why says the reason.
-	node *admission.Node
-	why  string
-	// inexact is why the node's agent reports that the kubelet cannot be predicted; "" where it does not.
-	inexact string
-	// owner is the UID of the Node that the report is about; "" where it does not say.
-	owner types.UID
-	// fit is what the kubelet checks after the grant of CPUs; nil where there is no Node object.
-	fit     *predicates.Node
-	granted map[types.UID]map[string]cpuset.Set
-	holders []holder      // admitted here, in order
-	added   []*corev1.Pod // to fit
+	// report is as the pods admitted so far leave it.
+	report *nodereport.Report
+	// admitted are the pods admitted here, in order.
+	admitted []types.UID
+	// names are those of the snapshot.
+	names map[types.UID]string
+	// object is the Node, and fit what the kubelet checks after the grant of CPUs. Both are nil where there is no Node.
+	object *corev1.Node
+	fit    *predicates.Node
+	added  []*corev1.Pod // to fit
 }
 
-// holder is a pod with CPUs of its own.
-type holder struct {
-	name string
-	cpus cpuset.Set
+// holders are the pods with CPUs of their own: those of the report, and then those admitted here.
+func (m *machine) holders() []types.UID {
+	var all []types.UID
+	for uid := range m.report.Granted {
+		if !slices.Contains(m.admitted, uid) {
+			all = append(all, uid)
+		}
+	}
+	slices.Sort(all)
+	return append(all, m.admitted...)
 }
+
+// nameOf is the name of a pod with CPUs of its own.
+func (m *machine) nameOf(uid types.UID) string { return cmp.Or(m.names[uid], "pod "+string(uid)) }
 
 var (
 	podKind    = metav1.TypeMeta{APIVersion: "v1", Kind: "Pod"}
@@ -132,11 +138,6 @@ func (s *snapshot) name(pod *corev1.Pod) {
 	}
 }
 
-// nameOf is the name of the pod with a UID of a report.
-func (s *snapshot) nameOf(uid types.UID) string {
-	return cmp.Or(s.names[uid], "pod "+string(uid))
-}
-
 // holderName is the name of a pod that holds CPUs: that of its VM, where it has one.
 func holderName(pod *corev1.Pod) string {
 	l, is := launcher.Of(pod)
@@ -184,6 +185,7 @@ func (s *snapshot) joinNodes() {
 	for _, m := range s.machines {
 		node := s.nodes[m.name]
 		if node != nil {
+			m.object = node
 			m.fit = fitOf(node)
 		}
 	}

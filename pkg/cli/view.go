@@ -17,10 +17,7 @@ import (
 	resourcehelper "k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 
-	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
-	"corepin.dev/corepin/pkg/kubelet/admission"
-	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/nodereport"
@@ -115,7 +112,7 @@ func (s *view) explain(pod *corev1.Pod) []explain.Explanation {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
 		if s.byName[name] == nil {
-			ask(&machine{name: name})
+			ask(&machine{name: name, report: nodereport.Absent(nodereport.Missing)})
 		}
 	}
 	return explain.Best(all, math.MaxInt)
@@ -137,7 +134,7 @@ func (s *view) demand(pod *corev1.Pod, node *corev1.Node) verdict.Demand {
 func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	node := s.nodes[m.name]
 	residents := s.residents(m.name, pod)
-	n := verdict.New(node, m.report(), s.holders(m, residents))
+	n := verdict.New(node, m.report, s.holders(m, residents))
 	n.Name = m.name
 	if node == nil {
 		return n
@@ -145,30 +142,6 @@ func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	n.Excluded = excluded(node, residents, pod)
 	n.Amounts = verdict.Amounts{Allocatable: node.Status.Allocatable.Cpu().MilliValue(), Requested: requested(residents...), Counting: verdict.CountedAlways}
 	return n
-}
-
-// report is what the machine was read from.
-func (m *machine) report() *nodereport.Report {
-	switch {
-	case m.node == nil && m.why == "":
-		return nodereport.Absent(nodereport.Missing)
-	case m.node == nil:
-		return nodereport.Unusable(nodereport.Unreadable, errors.New(strings.TrimPrefix(m.why, "reading node report of "+m.name+": ")))
-	}
-	r := &nodereport.Report{Owner: m.owner, State: nodereport.Exact, Node: m.node, Granted: map[types.UID][]admission.Grant{}}
-	if m.inexact != "" {
-		r.State = nodereport.Inexact
-		r.Why = m.inexact
-	}
-	if m.node.CPUManager.Policy != cpumanager.PolicyStatic {
-		r.State = nodereport.NoCPUManager
-	}
-	for uid, held := range m.granted {
-		for _, name := range slices.Sorted(maps.Keys(held)) {
-			r.Granted[uid] = append(r.Granted[uid], admission.Grant{Container: name, CPUs: held[name]})
-		}
-	}
-	return r
 }
 
 // holders are the pods that may have exclusive CPUs: those of the input or the cluster, and those that only the report
@@ -183,7 +156,7 @@ func (s *view) holders(m *machine, residents []*corev1.Pod) []verdict.Pod {
 		pods = append(pods, p)
 		known[p.UID] = true
 	}
-	for _, uid := range slices.Sorted(maps.Keys(m.granted)) {
+	for _, uid := range slices.Sorted(maps.Keys(m.report.Granted)) {
 		static := nodereport.StaticPod(uid)
 		if known[uid] || s.live && !static {
 			continue
@@ -206,23 +179,6 @@ func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 		}
 	}
 	return there
-}
-
-// asking are the containers of a pod as the kubelet of n sees them: with the gate PodLevelResourceManagers those of a pod
-// with pod-level resources may ask too.
-func asking(n *admission.Node, pod *admission.Pod) []admission.Container {
-	if n.PodLevelResourceManagers && pod.PodLevel != nil {
-		return pod.PodLevel.Containers
-	}
-	return pod.Containers
-}
-
-func union(held map[string]cpuset.Set) cpuset.Set {
-	var all cpuset.Set
-	for _, cpus := range held {
-		all = all.Union(cpus)
-	}
-	return all
 }
 
 // requested is what kube-scheduler counts for pods, in millicores.
