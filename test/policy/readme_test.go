@@ -72,8 +72,8 @@ func makefile(files []*file) []string {
 		if f.path != "Makefile" {
 			continue
 		}
-		if f.lines() > 90 {
-			violations = append(violations, fmt.Sprintf("Makefile: %d lines, at most 90; move recipes into hack/", f.lines()))
+		if f.lines() > 110 {
+			violations = append(violations, fmt.Sprintf("Makefile: %d lines, at most 110; move recipes into hack/", f.lines()))
 		}
 		for line := range strings.Lines(f.text) {
 			if target.MatchString(line) && !strings.Contains(line, "## ") {
