@@ -10,7 +10,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -29,8 +28,8 @@ import (
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/kubelet"
-	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/test/harness/metrictable"
 )
 
 func TestCommandRefuses(t *testing.T) {
@@ -178,38 +177,25 @@ func TestInformersSeeOnlyTheirOwn(t *testing.T) {
 	}
 }
 
-// Every metric of ours stands in the package comment, and nothing else does.
-func TestMetricsAreDocumented(t *testing.T) {
-	doc, err := os.ReadFile("doc.go")
+// Users read the table. Every metric that it has is there from the start with every label value, and no other is.
+func TestMetricsAreThoseOfTheTable(t *testing.T) {
+	table, err := metrictable.Read("../../manifests/monitoring/metrics.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := newAgent(t.Context(), defaults(t), "n1", &rest.Config{Host: "https://127.0.0.1:1"}); err != nil {
 		t.Fatal(err)
 	}
-	source.Observe("topology", errors.New("x")) // a metric with labels shows only once it has one
-	r := httptest.NewRecorder()
-	legacyregistry.Handler().ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil))
-	documented := regexp.MustCompile(`(?m)^//\tcorepin_agent_[a-z_]+`).FindAllString(string(doc), -1)
-	for i, line := range documented {
-		documented[i] = strings.TrimPrefix(line, "//\t")
+	families, err := legacyregistry.DefaultGatherer.Gather()
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, line := range regexp.MustCompile(`(?m)^# HELP corepin_agent_[a-z_]+ .*$`).FindAllString(r.Body.String(), -1) {
-		name := strings.Fields(line)[2]
-		if !strings.Contains(line, "[ALPHA]") {
-			t.Errorf("%s has no stability level", name)
-		}
-		if !slices.Contains(documented, name) && !strings.Contains(name, "_pin") {
-			t.Errorf("%s is not in the package comment", name)
-		}
+	for _, difference := range table.Differences("corepin-agent", families) {
+		t.Error(difference)
 	}
-	registered := []string{"cpus", "exact", "sources_complete", "report_delay_seconds", "report_writes_total", "source_errors_total", "files_watched", "label_action", "label_conflicts"}
-	if len(documented) != len(registered) {
-		t.Errorf("%d metrics are documented, %d are known here: %q", len(documented), len(registered), documented)
-	}
-	for _, name := range registered {
-		if !slices.Contains(documented, "corepin_agent_"+name) {
-			t.Errorf("%s is not documented", name)
+	for _, family := range families {
+		if strings.HasPrefix(family.GetName(), "corepin_") && !strings.Contains(family.GetHelp(), "[ALPHA]") {
+			t.Errorf("%s has no stability level", family.GetName())
 		}
 	}
 }

@@ -62,19 +62,7 @@
 //
 // # Metrics
 //
-// At /metrics of serving.address, with those of Go, of the process and of client-go. All are ALPHA: names and
-// labels may change. No label has a value that grows with pods or with time.
-//
-//	corepin_agent_cpus{state}                  the node's CPUs: online, reserved, shared, granted, free
-//	corepin_agent_exact                        1 where the kubelet's decisions are predicted exactly
-//	corepin_agent_sources_complete             1 where every source is read
-//	corepin_agent_report_delay_seconds         from the agent's noticing a change to its report's being written
-//	corepin_agent_report_writes_total{result}  reports written, failed or refused
-//	corepin_agent_source_errors_total{source}  failed reads: checkpoint, config, memory, configz, podresources,
-//	                                           topology, cgroup
-//	corepin_agent_files_watched                1 where the kernel notifies of changes of the kubelet's files
-//	corepin_agent_label_action{action}         1 for what is done about the labels: set, giveUp or leave
-//	corepin_agent_label_conflicts              labels that somebody else gave another value
-//
-// Those of the pins are in package pinning.
+// At /metrics of serving.address, with those of Go, of the process and of client-go. manifests/monitoring/metrics.md has
+// every one with its labels and its meaning. All are ALPHA: names and labels may change. No label has a value
+// that grows with pods or with time.
 package app

@@ -28,6 +28,7 @@ import (
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/version"
 )
 
 // fieldManager is the agent's name at the API server.
@@ -67,6 +68,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	if err != nil {
 		return nil, err
 	}
+	version.RegisterMetrics()
 	source.RegisterMetrics()
 	a := &agent{
 		informers: informers,

@@ -165,7 +165,7 @@ func (r *Reader) find(podUID, id string) (dir string, found bool) {
 	if dir, found = r.among(podUID, id); !found && r.clock.Since(r.searched) >= searchPause {
 		r.trees, r.missing = search(r.root)
 		r.searched = r.clock.Now()
-		source.Observe("cgroup", r.missing)
+		source.Observe(source.Cgroup, r.missing)
 		dir, found = r.among(podUID, id)
 	}
 	if found {

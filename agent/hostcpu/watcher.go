@@ -77,7 +77,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	if err != nil {
 		err = fmt.Errorf("reading sysfs in %s: %w", w.options.SysfsDir, err)
 	}
-	source.Observe("topology", err)
+	source.Observe(source.Topology, err)
 	after := before.Next(topology, err, w.options.Clock.Now())
 	unchanged := before.Known == after.Known && (!after.Known || before.Value.Equal(after.Value))
 	if unchanged && before.SameError(after) {
@@ -96,7 +96,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 func (w *Watcher) refreshMemory(ctx context.Context) {
 	before := w.Memory()
 	memory, err := w.readMemory()
-	source.Observe("memory", err)
+	source.Observe(source.HostMemory, err)
 	after := before.Next(memory, err, w.options.Clock.Now())
 	if before.Known == after.Known && reflect.DeepEqual(before.Value, after.Value) && before.SameError(after) {
 		return

@@ -72,8 +72,8 @@ func (w *Watcher) RefreshAnswers(ctx context.Context) (answered bool) {
 	now := w.options.Clock.Now()
 	configz := before.Configz.Next(config, configErr, now)
 	allocatable := before.Allocatable.Next(cpus, cpusErr, now)
-	source.Observe("configz", configErr)
-	source.Observe("podresources", cpusErr)
+	source.Observe(source.Configz, configErr)
+	source.Observe(source.PodResources, cpusErr)
 	if !same(before.Configz, configz) || !same(before.Allocatable, allocatable) {
 		w.change(func(s *State) {
 			s.Configz = configz

@@ -151,9 +151,9 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
 	modified := modifiedAt(w.options.ConfigFile)
 	started := modifiedAt(filepath.Join(w.options.RootDir, podResourcesDir, podResourcesSocket))
-	source.Observe("checkpoint", checkpoint.Err)
-	source.Observe("memory", memory.Err)
-	source.Observe("config", file.Err)
+	source.Observe(source.Checkpoint, checkpoint.Err)
+	source.Observe(source.Memory, memory.Err)
+	source.Observe(source.Config, file.Err)
 	if same(before.Checkpoint, checkpoint) && same(before.Memory, memory) && same(before.File, file) &&
 		before.Modified.Equal(modified) && before.Started.Equal(started) {
 		return

@@ -22,13 +22,20 @@ var (
 	})
 )
 
-// registerMetrics makes this package's metrics visible. Only the first call does anything.
-var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(actions, conflicting) })
+// registerMetrics makes this package's metrics visible, with every label value. Only the first call does anything.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(actions, conflicting)
+	resetActions()
+})
 
-func observe(action Action, conflicts int) {
+func resetActions() {
 	for _, a := range []Action{Leave, Set, GiveUp} {
 		actions.WithLabelValues(string(a)).Set(0)
 	}
+}
+
+func observe(action Action, conflicts int) {
+	resetActions()
 	actions.WithLabelValues(string(action)).Set(1)
 	conflicting.Set(float64(conflicts))
 }

@@ -26,7 +26,7 @@ var (
 	driftSeen = metrics.NewCounter(&metrics.CounterOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
-		Name:           "drift_total",
+		Name:           "drifts_total",
 		Help:           "Times that a guest was found off the CPUs that it had been pinned to.",
 		StabilityLevel: metrics.ALPHA,
 	})
@@ -50,7 +50,7 @@ var (
 	repairSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
-		Name:           "repair_seconds",
+		Name:           "repair_duration_seconds",
 		Help:           "Seconds from first seeing a guest's threads off their pins to having read back all of its pins.",
 		Buckets:        metrics.ExponentialBuckets(0.005, 2, 13),
 		StabilityLevel: metrics.ALPHA,
@@ -59,14 +59,21 @@ var (
 	pinSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
-		Name:           "seconds",
+		Name:           "pin_duration_seconds",
 		Help:           "Seconds from first seeing a guest run to having read back all of its pins.",
 		Buckets:        metrics.ExponentialBuckets(0.005, 2, 13),
 		StabilityLevel: metrics.ALPHA,
 	})
 )
 
-// registerMetrics is called by New, once for the process whatever the number of controllers.
+// registerMetrics is called by New, once for the process whatever the number of controllers. Every label value exists
+// from then on, so that a rate or an alert sees the first increase.
 var registerMetrics = sync.OnceFunc(func() {
 	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, vmiErrors)
+	for _, kind := range []ThreadKind{VCPU, Emulator, IOThread} {
+		pinsApplied.WithLabelValues(string(kind))
+	}
+	for _, r := range reasons {
+		passErrors.WithLabelValues(string(r))
+	}
 })

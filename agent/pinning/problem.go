@@ -20,6 +20,12 @@ const (
 	reasonTopology     reason = "topology"     // CPUs are granted that are not online, as far as is known
 )
 
+// reasons are all of them.
+var reasons = []reason{
+	reasonNoGrant, reasonUnreachable, reasonTimeout, reasonUnreadable, reasonPlacement, reasonLibvirt, reasonNotVerified,
+	reasonCPUSet, reasonHousekeeping, reasonUnpinned, reasonNotOwned, reasonTopology,
+}
+
 // problem is why a look at a guest did not end with valid pins, in words for the operator.
 type problem struct {
 	reason reason

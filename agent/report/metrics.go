@@ -51,23 +51,43 @@ var (
 		Help:           "Whether every source that knows about the node's CPUs is read: 1 or 0.",
 		StabilityLevel: metrics.ALPHA,
 	})
+	// restartUnsafe is 1 where a restart of the kubelet would do harm.
+	restartUnsafe = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace: "corepin", Subsystem: "agent", Name: "restart_unsafe",
+		Help:           "Whether a restart of the kubelet would fail, or take CPUs from pods that run: 1, or 0 where it would not or that is not certain.",
+		StabilityLevel: metrics.ALPHA,
+	})
 )
 
-// registerMetrics makes this package's metrics visible. Only the first call does anything.
-var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(writes, delay, cpus, exactNode, sourcesComplete) })
+// registerMetrics makes this package's metrics visible, with every label value. Only the first call does anything.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(writes, delay, cpus, exactNode, sourcesComplete, restartUnsafe)
+	for _, result := range []string{resultWritten, resultFailed, resultRefused} {
+		writes.WithLabelValues(result)
+	}
+	observeCPUs(&v1alpha1.NodeCPUStatus{})
+})
 
-func observe(s *v1alpha1.NodeCPUStatus) {
+func observeCPUs(s *v1alpha1.NodeCPUStatus) {
 	shared := int32(lenientLen(s.SharedCPUs))
 	for state, n := range map[string]int32{
 		"online": s.Summary.CPUs, "reserved": s.Summary.Reserved, "shared": shared, "granted": s.Summary.Granted, "free": s.Summary.Free,
 	} {
 		cpus.WithLabelValues(state).Set(float64(n))
 	}
+}
+
+func observe(s *v1alpha1.NodeCPUStatus) {
+	observeCPUs(s)
 	for kind, gauge := range map[string]*metrics.Gauge{v1alpha1.ConditionExact: exactNode, v1alpha1.ConditionSourcesComplete: sourcesComplete} {
 		gauge.Set(0)
 		if meta.IsStatusConditionTrue(s.Conditions, kind) {
 			gauge.Set(1)
 		}
+	}
+	restartUnsafe.Set(0)
+	if meta.IsStatusConditionFalse(s.Conditions, v1alpha1.ConditionRestartSafe) {
+		restartUnsafe.Set(1)
 	}
 }
 

@@ -7,14 +7,37 @@ import (
 	"k8s.io/component-base/metrics/legacyregistry"
 )
 
-// readErrors counts reads that failed, by source: the kubelet's files checkpoint (cpu_manager_state), config and
-// memory (memory_manager_state), its answers configz and podresources, and the host's topology. It grows by
-// one for each failed read, so a steady rate is one that does not go away.
+// Name is a source of what the agent knows. It is a label of a metric, so the set is closed: those below.
+type Name struct{ label string }
+
+// names are all sources.
+var names []Name
+
+// The sources: the kubelet's files, its answers, and the host.
+var (
+	Checkpoint   = newName("checkpoint")   // cpu_manager_state
+	Memory       = newName("memory")       // memory_manager_state
+	Config       = newName("config")       // the kubelet's configuration file
+	Configz      = newName("configz")      // what the kubelet says of its configuration
+	PodResources = newName("podresources") // which CPUs the kubelet can grant
+	Topology     = newName("topology")     // CPUs and NUMA nodes in sysfs
+	HostMemory   = newName("host_memory")  // memory and huge pages of the NUMA nodes in sysfs
+	Cgroup       = newName("cgroup")       // the containers' cpusets
+)
+
+func newName(label string) Name {
+	name := Name{label}
+	names = append(names, name)
+	return name
+}
+
+// readErrors counts reads that failed, by source. It grows by one for each failed read, so a steady rate is an error
+// that does not go away.
 var readErrors = metrics.NewCounterVec(&metrics.CounterOpts{
 	Namespace:      "corepin",
 	Subsystem:      "agent",
 	Name:           "source_errors_total",
-	Help:           "Reads that failed, by source: checkpoint, config, memory (the kubelet's files), configz, podresources (the kubelet itself) or topology (sysfs).",
+	Help:           "Reads that failed, by source: checkpoint, config, memory (the kubelet's files), configz, podresources (the kubelet itself), topology, host_memory (sysfs) or cgroup.",
 	StabilityLevel: metrics.ALPHA,
 }, []string{"source"})
 
@@ -27,13 +50,18 @@ var watched = metrics.NewGauge(&metrics.GaugeOpts{
 	StabilityLevel: metrics.ALPHA,
 })
 
-// RegisterMetrics makes this package's metrics visible. Only the first call does anything.
-var RegisterMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(readErrors, watched) })
+// RegisterMetrics makes this package's metrics visible, with every label value. Only the first call does anything.
+var RegisterMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(readErrors, watched)
+	for _, name := range names {
+		readErrors.WithLabelValues(name.label)
+	}
+})
 
 // Observe counts a read of a source that failed; one that did not counts nothing.
-func Observe(source string, err error) {
+func Observe(source Name, err error) {
 	if err != nil {
-		readErrors.WithLabelValues(source).Inc()
+		readErrors.WithLabelValues(source.label).Inc()
 	}
 }
 

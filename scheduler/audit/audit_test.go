@@ -172,12 +172,12 @@ func TestMetrics(t *testing.T) {
 	count(logger, "n1", 3, "")
 	count(logger, "n1", 1, "machine x")
 	want := `
-# HELP corepin_prediction_total [ALPHA] Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. A pod is not counted where that cannot be compared.
-# TYPE corepin_prediction_total counter
-corepin_prediction_total{result="match"} 3
-corepin_prediction_total{result="mismatch"} 1
+# HELP corepin_scheduler_predictions_total [ALPHA] Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. A pod is not counted where that cannot be compared.
+# TYPE corepin_scheduler_predictions_total counter
+corepin_scheduler_predictions_total{result="match"} 3
+corepin_scheduler_predictions_total{result="mismatch"} 1
 `
-	if err := testutil.GatherAndCompare(legacyregistry.DefaultGatherer, strings.NewReader(want), "corepin_prediction_total"); err != nil {
+	if err := testutil.GatherAndCompare(legacyregistry.DefaultGatherer, strings.NewReader(want), "corepin_scheduler_predictions_total"); err != nil {
 		t.Error(err)
 	}
 	if text := logger.GetSink().(ktesting.Underlier).GetBuffer().String(); strings.Count(text, "machine x") != 1 {

@@ -13,7 +13,8 @@ const (
 
 var predictions = metrics.NewCounterVec(&metrics.CounterOpts{
 	Namespace:      "corepin",
-	Name:           "prediction_total",
+	Subsystem:      "scheduler",
+	Name:           "predictions_total",
 	Help:           "Pods bound on an exact prediction, by whether their kubelet then did what was predicted: match or mismatch. A pod is not counted where that cannot be compared.",
 	StabilityLevel: metrics.ALPHA,
 }, []string{"result"})

@@ -33,7 +33,7 @@
 //
 // Reserve reserves nothing. The plugin keeps no ledger: a bound or assumed pod is in the NodeInfo from now on, and
 // package nodes counts it as in flight until the report has it. Reserve only notes the prediction, so that it can be compared
-// with what the kubelet does (audit.go). The result is metric corepin_prediction_total. A mismatch is logged as a
+// with what the kubelet does (audit.go). The result is metric corepin_scheduler_predictions_total. A mismatch is logged as a
 // scenario that the differential tests of package admission can replay.
 //
 // PostBind counts what was known of the node. A VM that is bound by an estimate gets an event that says so.

@@ -6,6 +6,7 @@ import (
 	"k8s.io/component-base/metrics"
 	"k8s.io/component-base/metrics/legacyregistry"
 
+	"corepin.dev/corepin/pkg/version"
 	"corepin.dev/corepin/scheduler/audit"
 )
 
@@ -55,8 +56,9 @@ var (
 func registerMetrics() {
 	registerOnce.Do(func() {
 		legacyregistry.MustRegister(refusals, bound, woken)
-		audit.RegisterMetrics()
 		zeroMetrics()
+		audit.RegisterMetrics()
+		version.RegisterMetrics()
 	})
 }
 

@@ -169,7 +169,7 @@ func predictions(ctx context.Context, bed *testbed.Testbed, schedulers []*proces
 		if err != nil {
 			return nil, err
 		}
-		for _, match := range regexp.MustCompile(`(?m)^corepin_prediction_total\{result="(\w+)"\} (\d+)$`).FindAllStringSubmatch(metrics, -1) {
+		for _, match := range regexp.MustCompile(`(?m)^corepin_scheduler_predictions_total\{result="(\w+)"\} (\d+)$`).FindAllStringSubmatch(metrics, -1) {
 			count, err := strconv.Atoi(match[2])
 			if err != nil {
 				return nil, err

@@ -25,8 +25,13 @@ var (
 	})
 )
 
-// registerMetrics makes this package's metrics visible. Only the first call does anything.
-var registerMetrics = sync.OnceFunc(func() { legacyregistry.MustRegister(guests, conflicting) })
+// registerMetrics makes this package's metrics visible, with every label value. Only the first call does anything.
+var registerMetrics = sync.OnceFunc(func() {
+	legacyregistry.MustRegister(guests, conflicting)
+	for _, s := range states {
+		guests.WithLabelValues(string(s))
+	}
+})
 
 // count sets the gauges. It is called with the lock held.
 func (l *Ledger) count() {
