@@ -28,10 +28,15 @@ progress() {
 	done
 }
 
-ldflags=$(hack/ldflags.sh 2>"$log") || { cat "$log" >&2; exit 1; }
+shipped=$(hack/ldflags.sh 2>"$log") || { cat "$log" >&2; exit 1; }
+tool=$(hack/ldflags.sh kubernetes)
 progress "${names[*]}" >&2 &
 for name in "${names[@]}"; do
-	# -buildvcs=false: else every commit would link every binary again.
+	# -buildvcs=false and "tool": else every commit would link the tools again too.
+	case $name in
+	corepin-*|kubectl-corepin) ldflags=$shipped ;;
+	*) ldflags=$tool ;;
+	esac
 	if ! go build -v -buildvcs=false -ldflags "$ldflags" -o "bin/$name" "${sources[$name]}" 2>>"$log"; then
 		grep -vE '^[^ #]+$|^go: downloading' "$log" >&2 || true
 		echo "building $name failed" >&2

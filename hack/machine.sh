@@ -108,7 +108,7 @@ idle='{"Entrypoint":["/bin/busybox","sh","-c","trap exit TERM; /bin/busybox slee
 binaries() {
 	local dir=$1 flags kubelet137=test/conformance/kubelet137 minor
 	mkdir -p "$dir/bin"
-	flags=$(hack/ldflags.sh)
+	flags=$(hack/ldflags.sh kubernetes)
 	go build -buildvcs=false -ldflags "$flags" -o "$dir/bin/kubelet-1.36" ./hack/kubelet
 	minor=$(go -C $kubelet137 list -m -f '{{.Version}}' k8s.io/kubernetes)
 	go -C $kubelet137 build -buildvcs=false -o "$dir/bin/kubelet-1.37" \
@@ -122,7 +122,7 @@ binaries() {
 # since emulated CPUs would take minutes over it.
 store() {
 	local dir=$1 containerd=$out/payload/bin address=$work/containerd.sock pid archive
-	go run ./hack/images -out "$work/images" -platforms linux/amd64 -components corepin-agent
+	go run ./hack/images -out "$work/images" -tag dev -platforms linux/amd64 -components corepin-agent
 	mkdir -p "$work/busybox/bin"
 	cp "$cache/busybox" "$work/busybox/bin/busybox"
 	image corepin.dev/busybox:1 "$work/busybox" "$idle" "$work/images/busybox.tar"

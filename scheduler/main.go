@@ -11,10 +11,12 @@ import (
 	_ "k8s.io/component-base/metrics/prometheus/version"
 	"k8s.io/kubernetes/cmd/kube-scheduler/app"
 
+	"corepin.dev/corepin/pkg/version"
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
 )
 
 func main() {
 	command := app.NewSchedulerCommand(app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.Factory()))
+	version.ShowFor(command)
 	os.Exit(cli.Run(command))
 }

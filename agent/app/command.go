@@ -17,6 +17,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/pkg/version"
 )
 
 // options are the flags: what differs from one agent to the next. All else is in the configuration file.
@@ -39,7 +40,6 @@ on the CPUs that the kubelet granted.`,
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			verflag.PrintAndExitIfRequested()
 			cliflag.PrintFlags(cmd.Flags())
 			return o.run(cmd.Context())
 		},
@@ -56,6 +56,7 @@ on the CPUs that the kubelet granted.`,
 	}
 	const columns = 100
 	cliflag.SetUsageAndHelpFunc(cmd, sets, columns)
+	version.ShowFor(cmd)
 	return cmd
 }
 
@@ -83,7 +84,7 @@ func (o *options) run(ctx context.Context) error {
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	logger := klog.FromContext(ctx).WithValues("node", o.nodeName)
-	logger.Info("starting", "config", c.String())
+	logger.Info("starting", "version", version.Get().String(), "config", c.String())
 	a, err := newAgent(ctx, c, o.nodeName, client)
 	if err != nil {
 		return err

@@ -23,7 +23,7 @@ import (
 var epoch = time.Unix(0, 0).UTC()
 
 // assemble makes the image of one component on one platform out of its binary.
-func assemble(c component, platform v1.Platform, version, binary string) (v1.Image, error) {
+func assemble(c component, platform v1.Platform, from source, binary string) (v1.Image, error) {
 	layer, err := binaryLayer(c.Name, binary)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,9 @@ func assemble(c component, platform v1.Platform, version, binary string) (v1.Ima
 		WorkingDir: "/",
 		Labels: map[string]string{
 			"org.opencontainers.image.title":    c.Title,
-			"org.opencontainers.image.version":  version,
+			"org.opencontainers.image.version":  from.version,
+			"org.opencontainers.image.revision": from.commit,
+			"org.opencontainers.image.created":  from.date,
 			"org.opencontainers.image.licenses": "Apache-2.0",
 		},
 	}

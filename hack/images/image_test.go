@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -15,6 +16,8 @@ import (
 )
 
 const program = "package main\n\nfunc main() { println(\"hello\") }\n"
+
+var tested = source{version: "v1", commit: "abc", date: "2026-01-02T03:04:05Z"}
 
 // build compiles a small program for platforms and writes its archive, the way run does.
 func build(t *testing.T, platforms ...string) (archive string) {
@@ -33,7 +36,7 @@ func build(t *testing.T, platforms ...string) (archive string) {
 		if err := compile(source, *platform, "-s -w", binary); err != nil {
 			t.Fatal(err)
 		}
-		image, err := assemble(components[0], *platform, "v1", binary)
+		image, err := assemble(components[0], *platform, tested, binary)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -142,8 +145,10 @@ func checkConfig(t *testing.T, image v1.Image, platform string) {
 	if got := config.Config.User; got != "65532:65532" {
 		t.Errorf("%s: user is %q, want 65532:65532", platform, got)
 	}
-	if got := config.Config.Labels["org.opencontainers.image.version"]; got != "v1" {
-		t.Errorf("%s: version label is %q, want v1", platform, got)
+	for label, want := range map[string]string{"version": tested.version, "revision": tested.commit, "created": tested.date} {
+		if got := config.Config.Labels["org.opencontainers.image."+label]; got != want {
+			t.Errorf("%s: label %s is %q, want %s", platform, label, got, want)
+		}
 	}
 }
 
@@ -204,7 +209,7 @@ func TestFailuresLeaveNoArchive(t *testing.T) {
 	if err := run(t.TempDir(), "v1", []string{"linux/amd64"}, components); err == nil {
 		t.Error("run outside the root of the repository succeeded")
 	}
-	if _, err := assemble(components[0], v1.Platform{OS: "linux", Architecture: "amd64"}, "v1", "no-such-file"); err == nil {
+	if _, err := assemble(components[0], v1.Platform{OS: "linux", Architecture: "amd64"}, tested, "no-such-file"); err == nil {
 		t.Error("an image of no binary was made")
 	}
 	if _, err := choose("corepin-agent,no-such-component"); err == nil {
@@ -217,5 +222,29 @@ func TestFailuresLeaveNoArchive(t *testing.T) {
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("a failed build left %v (err %v)", left, err)
+	}
+}
+
+func TestTag(t *testing.T) {
+	for version, want := range map[string]string{
+		"v0.1.0": "v0.1.0", "v1.2.3-rc.1": "v1.2.3-rc.1", "v0.1.0-dirty": "dev", "v0.1.0-5-g1234567890ab": "dev", "v0.0.0-unknown": "dev",
+	} {
+		if got := (source{version: version}).tag(); got != want {
+			t.Errorf("version %s is tagged %s, want %s", version, got, want)
+		}
+	}
+}
+
+// What the scripts say of this tree.
+func TestReadSource(t *testing.T) {
+	t.Chdir("../..")
+	from, err := readSource()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"version": from.version, "commit": from.commit, "date": from.date} {
+		if flag := "-X corepin.dev/corepin/pkg/version." + name + "=" + value; !strings.Contains(from.ldflags, flag) {
+			t.Errorf("the linker's flags %q do not have %q", from.ldflags, flag)
+		}
 	}
 }

@@ -5,7 +5,10 @@
 // An image is one static binary and nothing else: no shell, no package to patch, no base to fetch. The
 // same commit gives the same bytes: paths are trimmed and every time is the epoch.
 //
-//	go run ./hack/images -out bin/images -version dev -platforms linux/amd64,linux/arm64 -components corepin-agent
+// The images have the version of the tree as a label. Their tag is that version at a release, and dev, as
+// manifests/base names it, otherwise.
+//
+//	go run ./hack/images -out bin/images -tag dev -platforms linux/amd64,linux/arm64 -components corepin-agent
 package main
 
 import (
@@ -14,6 +17,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -39,13 +43,13 @@ const repository = "corepin.dev"
 
 func main() {
 	out := flag.String("out", "bin/images", "directory to write the archives to")
-	version := flag.String("version", "dev", "tag of the images and their version label")
+	tag := flag.String("tag", "", "tag of the images; empty means the version of a release, and dev for any other commit")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for, comma separated")
 	only := flag.String("components", "", "components to build, comma separated; empty means all")
 	flag.Parse()
 	chosen, err := choose(*only)
 	if err == nil {
-		err = run(*out, *version, strings.Split(*platforms, ","), chosen)
+		err = run(*out, *tag, strings.Split(*platforms, ","), chosen)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "images:", err)
@@ -69,11 +73,47 @@ func choose(names string) ([]component, error) {
 	return chosen, nil
 }
 
-// run builds the components for every platform and writes one archive each into directory out.
-func run(out, version string, platforms []string, components []component) error {
+// source is what the images are built from.
+type source struct {
+	version, commit, date string
+	ldflags               string
+}
+
+// readSource asks the scripts that every build asks.
+func readSource() (source, error) {
 	ldflags, err := exec.Command("hack/ldflags.sh").Output()
 	if err != nil {
-		return fmt.Errorf("running hack/ldflags.sh (start this in the root of the repository): %w", err)
+		return source{}, fmt.Errorf("running hack/ldflags.sh (start this in the root of the repository): %w", err)
+	}
+	words, err := exec.Command("hack/version.sh").Output()
+	if err != nil {
+		return source{}, fmt.Errorf("running hack/version.sh: %w", err)
+	}
+	fields := strings.Fields(string(words))
+	if len(fields) != 3 {
+		return source{}, fmt.Errorf("hack/version.sh prints %q, and not a version, a commit and a date", words)
+	}
+	return source{version: fields[0], commit: fields[1], date: fields[2], ldflags: strings.TrimSpace(string(ldflags))}, nil
+}
+
+var release = regexp.MustCompile(`^v[0-9]+\.[0-9]+\.[0-9]+(-(alpha|beta|rc)\.[0-9]+)?$`)
+
+// tag is the tag of images that nobody has named: the version of a release, and what manifests/base names otherwise.
+func (s source) tag() string {
+	if release.MatchString(s.version) {
+		return s.version
+	}
+	return "dev"
+}
+
+// run builds the components for every platform and writes one archive each into directory out.
+func run(out, tag string, platforms []string, components []component) error {
+	from, err := readSource()
+	if err != nil {
+		return err
+	}
+	if tag == "" {
+		tag = from.tag()
 	}
 	binaries, err := os.MkdirTemp("", "corepin-images-")
 	if err != nil {
@@ -89,27 +129,27 @@ func run(out, version string, platforms []string, components []component) error 
 			}
 			fmt.Printf("building %s for %s\n", c.Name, platform)
 			binary := filepath.Join(binaries, strings.ReplaceAll(name, "/", "-"), c.Name)
-			if err := compile(c.Package, *platform, strings.TrimSpace(string(ldflags)), binary); err != nil {
+			if err := compile(c.Package, *platform, from.ldflags, binary); err != nil {
 				return err
 			}
-			image, err := assemble(c, *platform, version, binary)
+			image, err := assemble(c, *platform, from, binary)
 			if err != nil {
 				return err
 			}
 			images = append(images, image)
 		}
 		path := filepath.Join(out, c.Name+".tar")
-		if err := writeArchive(path, reference(c, version), images); err != nil {
+		if err := writeArchive(path, reference(c, tag), images); err != nil {
 			return err
 		}
-		fmt.Printf("wrote %s: %s\n", path, reference(c, version))
+		fmt.Printf("wrote %s: %s\n", path, reference(c, tag))
 	}
 	return nil
 }
 
 // reference is the name under which a component's image is imported.
-func reference(c component, version string) string {
-	return repository + "/" + c.Name + ":" + version
+func reference(c component, tag string) string {
+	return repository + "/" + c.Name + ":" + tag
 }
 
 // compile builds pkg as a static binary for platform. Its output depends on the sources alone.

@@ -100,7 +100,7 @@ func (c *call) rootCommand() *cobra.Command {
 	if c.host.Connection != nil {
 		flags.AddFlagSet(c.host.Connection)
 	}
-	root.AddCommand(c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.nodesCommand(), c.pinsCommand())
+	root.AddCommand(c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.nodesCommand(), c.pinsCommand(), c.versionCommand())
 	return root
 }
 

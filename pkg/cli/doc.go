@@ -7,6 +7,7 @@
 //	capacity how many more virtual machines of a size fit, by the kubelets' decisions
 //	nodes    which CPUs a node has, and who holds them
 //	pins     where the threads of virtual machines are pinned, or would be on given CPUs
+//	version  which commit of corepin and which Kubernetes this program was built from
 //
 // The commands read files and write text for people or, with -o json, an object a line for scripts. They have no rules
 // of their own about CPUs or virtual machines. The rules are in the packages that the scheduler uses too, so
