@@ -3,11 +3,14 @@
 #
 # kube-apiserver, etcd, kubectl and corepin itself come from this repository and the Go module cache;
 # what is wanted from Debian is a real libvirt and a real QEMU.
+#
+# usage: hack/setup.sh [verify]   verify: for the whole of make verify, which has Prometheus' tool test the alerts
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Daemons live in sbin, which "su" leaves out of the PATH; dpkg wants it too.
 export PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
+checks=${1:-}
 fail() { printf 'setup: %s\n' "$@" >&2; exit 1; }
 
 # check_go fails unless the Go that is installed can build this module.
@@ -37,6 +40,9 @@ missing_packages() {
 	[ -e "${drivers[0]}" ] || echo libvirt-daemon-driver-qemu
 	command -v virsh >/dev/null || echo libvirt-clients
 	command -v "$emulator" >/dev/null || echo "$package"
+	if [ "$checks" = verify ]; then
+		command -v promtool >/dev/null || echo prometheus
+	fi
 }
 
 # install installs packages without asking and without starting the services in them: the demo starts

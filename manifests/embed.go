@@ -1,7 +1,7 @@
 // Package manifests holds the YAML that installs corepin, and renders it.
 //
 // It is a kustomize tree: base is everything, overlays show how to change it, examples are virtual
-// machines to try. The files are embedded, so that the tests and the demo apply, byte for byte, what
+// machines to try, and monitoring is for Prometheus and Grafana. The files are embedded, so that the tests and the demo apply, byte for byte, what
 // `kubectl apply -k` applies; there is no second copy that could say something else.
 package manifests
 
@@ -16,7 +16,7 @@ import (
 
 // FS is the tree, with the paths it has in this folder.
 //
-//go:embed admission base examples overlays
+//go:embed admission base examples monitoring overlays
 var FS embed.FS
 
 // Build gives what `kubectl kustomize` prints for the kustomization in dir of tree, for example "base"
