@@ -17,7 +17,7 @@ var capabilities = map[string][]corev1.Capability{
 }
 
 func TestManifestsKeepContainersConfined(t *testing.T) {
-	for _, dir := range []string{"base", "overlays/example"} {
+	for _, dir := range []string{"base", "overlays/example", "overlays/openshift"} {
 		found := 0
 		for name, pod := range podTemplates(build(t, dir)) {
 			found++

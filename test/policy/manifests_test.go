@@ -52,7 +52,7 @@ func build(t *testing.T, dir string) []runtime.Object {
 // decode reads a stream of documents strictly: a kind or a field that its API does not have is an error.
 func decode(stream []byte) ([]runtime.Object, error) {
 	kinds := runtime.NewScheme()
-	if err := errors.Join(scheme.AddToScheme(kinds), apiextensionsv1.AddToScheme(kinds), addOperatorTypes(kinds)); err != nil {
+	if err := errors.Join(scheme.AddToScheme(kinds), apiextensionsv1.AddToScheme(kinds), addOperatorTypes(kinds), addOpenShiftTypes(kinds)); err != nil {
 		return nil, err
 	}
 	decoder := serializer.NewCodecFactory(kinds, serializer.EnableStrict).UniversalDeserializer()
