@@ -57,6 +57,11 @@ on the CPUs that the kubelet granted.`,
 	const columns = 100
 	cliflag.SetUsageAndHelpFunc(cmd, sets, columns)
 	version.ShowFor(cmd)
+	remove := takeBackCommand()
+	var removeSets cliflag.NamedFlagSets
+	removeSets.FlagSet("take-back-labels").AddFlagSet(remove.Flags())
+	cliflag.SetUsageAndHelpFunc(remove, removeSets, columns)
+	cmd.AddCommand(remove)
 	return cmd
 }
 
