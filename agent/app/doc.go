@@ -21,7 +21,8 @@
 //	nodes            patch                the labels, by server-side apply without force; create is not
 //	                                      needed, and must not be given: the apply names the UID
 //	pods             list, watch          the pods of its node, by field selector spec.nodeName: which
-//	                                      launcher pods to pin
+//	                                      launcher pods to pin, and whether the kubelet would admit
+//	                                      each again
 //	configmaps       list, watch          the one with the feature gates, by field selector metadata.name,
 //	                                      so resourceNames can be given (kubevirt-config). A ClusterRole
 //	                                      spares the need for the namespace to exist

@@ -1,6 +1,8 @@
 package app
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,14 +48,26 @@ func slim(object any) (any, error) {
 	}
 	pod.ManagedFields = nil
 	pod.Spec.Volumes = nil
-	pod.Spec.Tolerations = nil
-	pod.Spec.Affinity = nil
+	pod.Spec.Tolerations = slices.DeleteFunc(pod.Spec.Tolerations, func(t corev1.Toleration) bool {
+		return t.Effect != "" && t.Effect != corev1.TaintEffectNoExecute
+	})
+	pod.Spec.Affinity = requiredOfNode(pod.Spec.Affinity)
 	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range containers {
 			containers[i] = corev1.Container{Name: containers[i].Name, Resources: containers[i].Resources, RestartPolicy: containers[i].RestartPolicy}
 		}
 	}
 	return pod, nil
+}
+
+// requiredOfNode leaves of an affinity what a kubelet reads again when it starts.
+func requiredOfNode(affinity *corev1.Affinity) *corev1.Affinity {
+	if affinity == nil || affinity.NodeAffinity == nil || affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return nil
+	}
+	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
+	}}
 }
 
 func (i *informers) all() map[string]cache.SharedIndexInformer {

@@ -19,7 +19,9 @@
 //     when, and what follows.
 //   - RestartSafe: False where the kubelet, with the configuration of its next start, would not start or would fail
 //     running pods. An event is written when a change of the configuration causes that. Unknown, with the reason, where
-//     that is not certain. What a kubelet checks when it starts, and what of it is checked here, is listed in start.go.
+//     that is not certain. A kubelet that starts reads the pods' node selectors and required affinities and the Node's labels
+//     and taints again, so a label that was taken away counts. What a kubelet checks when it starts, and what of it is
+//     checked here, is listed in start.go.
 //   - Labelled and Drifted: as packages label and pinning say.
 //
 // A Publisher writes only when the meaning of the report has changed: once for each burst of changes, since a kubelet

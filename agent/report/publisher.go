@@ -229,7 +229,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 }
 
 func (p *Publisher) facts(node *corev1.Node) Facts {
-	f := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion}
+	f := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion, Node: node}
 	if p.options.Memory != nil {
 		f.Memory = p.options.Memory()
 	}

@@ -25,6 +25,9 @@ type Facts struct {
 	Memory source.Reading[map[int32]hostcpu.NodeMemory]
 	// KubeletVersion is the Node's; empty where the Node does not have it yet.
 	KubeletVersion string
+	// Node is the agent's Node. Its labels and taints decide whether a kubelet that starts admits the pods that run; nil is a
+	// Node without any.
+	Node *corev1.Node
 	// Pods are the node's pods at the API server. Their requests decide what a restart of the kubelet does to them.
 	// PodsUnlisted reports whether they are not listed yet.
 	Pods         []*corev1.Pod

@@ -53,11 +53,14 @@ func restartSafe(s *v1alpha1.NodeCPUStatus, r *Resolved) (c metav1.Condition, kn
 	}
 	p := restartProblem(s, r)
 	if p == nil {
-		// The pods that hold CPUs may not be among those that are known.
-		return c, !r.PodsUnlisted || len(r.Kubelet.Checkpoint.Value.Granted) == 0
+		// Every pod is admitted again, and who they are is not known.
+		return c, !r.PodsUnlisted
 	}
 	c.Status = metav1.ConditionFalse
 	c.Reason = p.reason
+	if p.reason == ReasonNotCertain {
+		c.Status = metav1.ConditionUnknown
+	}
 	c.Message = "started again, the kubelet " + p.message
 	if r.ConfigChanged {
 		c.Message = changedConfig + ", and started again with it, the kubelet " + p.message
@@ -77,30 +80,42 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 	if why := startProblem(r); why != "" {
 		return &problem{ReasonWouldNotStart, "will not start: " + why}
 	}
-	if checkpoint.Policy != cpumanager.PolicyStatic {
-		return nil
+	var node *admission.Node
+	if checkpoint.Policy == cpumanager.PolicyStatic {
+		var problem *problem
+		if node, problem = takesItsState(s, r); problem != nil {
+			return problem
+		}
 	}
+	again := readmitted(node, r)
+	switch {
+	case len(again.refused) > 0:
+		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(again.refused), shortened(again.refused))}
+	case len(again.moved) > 0:
+		return &problem{ReasonWouldMovePods, fmt.Sprintf("will give %d pods other CPUs than they have: %s", len(again.moved), shortened(again.moved))}
+	case len(again.unsure) > 0:
+		return &problem{ReasonNotCertain, fmt.Sprintf("may fail %d pods that run: %s", len(again.unsure), shortened(again.unsure))}
+	}
+	return nil
+}
+
+// takesItsState is the node with its next configuration, or why its CPU manager would not start with the state that it has.
+func takesItsState(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, *problem) {
 	node, err := nodeAfterRestart(s, r)
 	if err != nil {
-		return &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
+		return nil, &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
 	}
+	checkpoint := r.Kubelet.Checkpoint.Value
 	var all []admission.Grant
 	for _, uid := range slices.Sorted(maps.Keys(checkpoint.Granted)) {
 		all = append(all, grantsOf(checkpoint, uid)...)
 	}
 	why := node.Restarts(all)
 	if why != "" {
-		return &problem{ReasonWouldNotStart, fmt.Sprintf(
+		return nil, &problem{ReasonWouldNotStart, fmt.Sprintf(
 			"will not start: %s; drain the node and remove cpu_manager_state first, or change the configuration back", why)}
 	}
-	refused, moved := readmitted(node, r.Pods, checkpoint)
-	if len(refused) > 0 {
-		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(refused), shortened(refused))}
-	}
-	if len(moved) > 0 {
-		return &problem{ReasonWouldMovePods, fmt.Sprintf("will give %d pods other CPUs than they have: %s", len(moved), shortened(moved))}
-	}
-	return nil
+	return node, nil
 }
 
 // nodeAfterRestart is the node with its next configuration and its present state.
@@ -129,28 +144,53 @@ func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []admission.Grant {
 	return grants
 }
 
-// readmitted are the pods that the kubelet would fail, each with its reason, and those that it would give other CPUs.
-// The latter are pods that hold CPUs as a whole. Both are in order of age, the oldest first.
-func readmitted(node *admission.Node, pods []*corev1.Pod, checkpoint kubelet.Checkpoint) (refused, moved []string) {
-	pods = slices.Clone(pods)
+// again is what becomes of the pods that run when the kubelet admits them once more. It fails the refused, each with its
+// reason. The moved hold CPUs as a whole, and get others. Of the unsure it is not certain. Each list is in order of age,
+// the oldest first.
+type again struct{ refused, moved, unsure []string }
+
+// readmitted asks about every pod; node is nil where the CPU manager's policy grants no CPUs.
+func readmitted(node *admission.Node, r *Resolved) again {
+	pods := slices.Clone(r.Pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
 	})
+	var all again
 	for _, pod := range pods {
-		held := grantsOf(checkpoint, pod.UID)
-		if len(held) == 0 || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
+		if pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded {
 			continue
 		}
-		demand := admission.PodOf(pod)
-		d := admission.Readmit(node, &demand, held)
+		name := pod.Namespace + "/" + pod.Name
+		why, moved := refusedCPUs(node, pod, r.Kubelet.Checkpoint.Value)
+		certain := true
+		if why == "" {
+			why, certain = refusedByNode(pod, r.Node)
+		}
 		switch {
-		case d.Verdict == admission.Refused:
-			refused = append(refused, fmt.Sprintf("%s/%s (%s)", pod.Namespace, pod.Name, d.Reason))
-		case d.Granted() != (admission.Decision{Grants: held}).Granted():
-			moved = append(moved, pod.Namespace+"/"+pod.Name)
+		case why != "" && certain:
+			all.refused = append(all.refused, fmt.Sprintf("%s (%s)", name, why))
+		case why != "":
+			all.unsure = append(all.unsure, fmt.Sprintf("%s (%s)", name, why))
+		case moved:
+			all.moved = append(all.moved, name)
 		}
 	}
-	return refused, moved
+	return all
+}
+
+// refusedCPUs is why the kubelet would not admit a pod again with the CPUs that it holds; "" where it would. It then
+// reports whether the pod gets other CPUs.
+func refusedCPUs(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Checkpoint) (why string, moved bool) {
+	held := grantsOf(checkpoint, pod.UID)
+	if node == nil || len(held) == 0 {
+		return "", false
+	}
+	demand := admission.PodOf(pod)
+	d := admission.Readmit(node, &demand, held)
+	if d.Verdict == admission.Refused {
+		return d.Reason, false
+	}
+	return "", d.Granted() != (admission.Decision{Grants: held}).Granted()
 }
 
 func shortened(names []string) string {

@@ -33,7 +33,11 @@ import (
 //	memorymanager Start
 //	  policy of the state file                 here
 //	  the state against the machine            here: total and reserved, by NUMA node and kind of memory
-//	admission of the pods that run             restart.go, admission.Readmit
+//	admission of the pods that run (pkg/kubelet/lifecycle/predicate.go)
+//	  CPUs, by the topology manager            restart.go, admission.Readmit
+//	  node selector, required node affinity    node.go: labels that the kubelet itself writes are not certain
+//	  taints with effect NoExecute             node.go
+//	  amounts, node name, ports, OS            not looked at; they are as they were when the pod was admitted
 
 // startProblem is why the kubelet does not start with its next configuration; "" where nothing is found.
 func startProblem(r *Resolved) string {
