@@ -229,7 +229,7 @@ func TestEachAnswerThatIsNoneSaysWhatToDo(t *testing.T) {
 		want   string
 	}{
 		"not authenticated": {http.StatusUnauthorized, "", "authentication.webhook.enabled"},
-		"an older kubelet":  {http.StatusForbidden, "", "before 1.36"},
+		"an older kubelet":  {http.StatusForbidden, "", "before 1.36 with feature gate KubeletFineGrainedAuthz off"},
 		"switched off":      {http.StatusNotFound, "", "enableDebuggingHandlers"},
 		"busy":              {http.StatusServiceUnavailable, "", "503"},
 		"sent elsewhere":    {http.StatusFound, "", "302"},

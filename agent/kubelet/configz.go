@@ -73,7 +73,7 @@ func refusal(response *http.Response) string {
 	case http.StatusUnauthorized:
 		return "401: the kubelet does not take service-account tokens; set authentication.webhook.enabled in its configuration"
 	case http.StatusForbidden:
-		return "403: the kubelet does not let this agent read its configuration; kubelets before 1.36 ask for more than nodes/configz, which is not given"
+		return "403: the kubelet does not let this agent read its configuration; one before 1.36 with feature gate KubeletFineGrainedAuthz off asks for more than nodes/configz, which is not given"
 	case http.StatusNotFound:
 		return "404: the kubelet does not serve its configuration; set enableDebuggingHandlers in its configuration"
 	default:

@@ -10,8 +10,8 @@
 //	file                  it cannot be asked: flags and drop-in files stand above it
 //	podresources          which CPUs it may grant: so which it keeps, and whether the policy is static
 //
-// Each is a Reading of its own, and each may be missing. Older kubelets do not let the agent read /configz:
-// they ask for the right to run commands in pods, which the agent is not given.
+// Each is a Reading of its own, and each may be missing. A kubelet before 1.36 with feature gate KubeletFineGrainedAuthz
+// off does not let the agent read /configz. It asks for the right to run commands in pods, which the agent is not given.
 //
 // The policy is taken from cpu_manager_state, because that is what runs. The kubelet refuses to start where
 // the two differ (restoreState, pkg/kubelet/cm/cpumanager/state/state_checkpoint.go, v1.36.3). So a

@@ -100,6 +100,40 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 		gomega.Expect(err).To(forbidden("owned by the Node of its name"))
 	})
 
+	ginkgo.It("changes nothing of its report but the status and the owner", func(ctx context.Context) {
+		reports := untyped.Resource(v1alpha1.Resource)
+		const rest, owned = "nothing of a NodeCPU but its status and its owner", "owned by the Node of its name"
+		owner := func(more string) string {
+			return `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"n1","uid":"1"` + more + `}]}}`
+		}
+		for body, why := range map[string]string{
+			`{"metadata":{"finalizers":["a.example/b"]}}`:                                                     rest,
+			`{"metadata":{"labels":{"a":"b"}}}`:                                                               rest,
+			`{"metadata":{"annotations":{"a":"b"}}}`:                                                          rest,
+			`{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"n1","uid":"1"}]}}`: owned,
+			owner(`,"blockOwnerDeletion":true`):                                                               owned,
+			owner(`,"controller":true`):                                                                       owned,
+		} {
+			_, err := reports.Patch(ctx, "n1", types.MergePatchType, []byte(body), metav1.PatchOptions{FieldManager: "thief"})
+			gomega.Expect(err).To(forbidden(why), body)
+		}
+		_, err := reports.Patch(ctx, "n1", types.MergePatchType, []byte(owner("")), metav1.PatchOptions{FieldManager: "thief"})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+
+		// What others wrote on it keeps nobody from reporting, and stays.
+		foreign := `{"metadata":{"labels":{"team":"a"},"finalizers":["a.example/b"],"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"c","uid":"2"}]}}`
+		_, err = bed.Dynamic().Resource(v1alpha1.Resource).Patch(ctx, "n1", types.MergePatchType, []byte(foreign), metav1.PatchOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.Apply(ctx, "n1", reportOf("n1", "n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.ApplyStatus(ctx, "n1", statusOf("n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.Patch(ctx, "n1", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		gomega.Expect(err).To(forbidden(rest))
+		_, err = bed.Dynamic().Resource(v1alpha1.Resource).Patch(ctx, "n1", types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`), metav1.PatchOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	})
+
 	ginkgo.It("sets the two labels of its own Node to true, and nothing else", func(ctx context.Context) {
 		const head = "apiVersion: v1\nkind: Node\nmetadata:\n  labels: "
 		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "true", kubevirt.io/cpumanager: "true"}`)).To(gomega.Succeed())
@@ -136,6 +170,7 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 			_, err = typed.CoreV1().Events(metav1.NamespaceDefault).Create(ctx, eventOf("n1", about), metav1.CreateOptions{})
 			gomega.Expect(err).NotTo(gomega.HaveOccurred(), kind)
 		}
+		const meta = "no labels, annotations, finalizers or owners"
 		const name, about = "in its own name and that of its own node only", "about its own Node, pods and virtual machine instances only"
 		for why, spoil := range map[string]func(*corev1.Event){
 			name + " (source.host)":         func(e *corev1.Event) { e.Source.Host = "n2" },
@@ -145,6 +180,12 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 			name + " (reportingController)": func(e *corev1.Event) { e.ReportingController = "kubelet" },
 			about + " (another Node)":       func(e *corev1.Event) { e.InvolvedObject.Name = "n2" },
 			about + " (another kind)":       func(e *corev1.Event) { e.InvolvedObject.Kind = "Secret" },
+			meta + " (labels)":              func(e *corev1.Event) { e.Labels = map[string]string{"a": "b"} },
+			meta + " (annotations)":         func(e *corev1.Event) { e.Annotations = map[string]string{"a": "b"} },
+			meta + " (finalizers)":          func(e *corev1.Event) { e.Finalizers = []string{"a.example/b"} },
+			meta + " (owners)": func(e *corev1.Event) {
+				e.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: "n1", UID: "1"}}
+			},
 		} {
 			event := eventOf("n1", node)
 			spoil(event)
