@@ -231,3 +231,23 @@ func TestGuestNUMANodesAreKept(t *testing.T) {
 		}
 	}
 }
+
+// A guest that owns its libvirt may say that its threads are on anybody's CPUs. It counts only within its own cpuset.
+func TestAGuestAccusesNobody(t *testing.T) {
+	says := &Guest{VCPUs: []GuestThread{{0, mustParse("2"), mustParse("2")}, {1, mustParse("0-63"), mustParse("0-63")}}}
+	for name, tc := range map[string]struct {
+		guest     *Guest
+		container string
+		want      string
+	}{
+		"beyond its cpuset":         {says, "2,6", "2,6"},
+		"the kernel lets it wander": {says, "2,6,9", "2,6,9"},
+		"the cpuset is not known":   {says, "", "2,6"},
+		"the guest is not known":    {nil, "2,6", "2,6"},
+	} {
+		o := &observation{granted: mustParse("2,6"), guest: tc.guest, container: mustParse(tc.container)}
+		if got := o.claims(); got != mustParse(tc.want) {
+			t.Errorf("%s: claims %s, want %s", name, got, tc.want)
+		}
+	}
+}
