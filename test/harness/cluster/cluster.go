@@ -46,6 +46,9 @@ type Options struct {
 	Dir    string    // takes data, keys, kubeconfigs and logs; must not hold another cluster's
 	Binary string    // clusterd
 	Log    io.Writer // one line per step; nil = none
+	// Front gives the address, host:port, under which everybody but the admin and the controllers is to reach the API server,
+	// which listens at server: a proxy, such as one that cuts connections. nil is the server itself.
+	Front func(server string) (string, error)
 	// Controllers are started beside the ones that every cluster gets, by their names in
 	// kube-controller-manager: where kubelets run, "daemonset-controller" has something to do.
 	Controllers []string
@@ -57,6 +60,7 @@ type Cluster struct {
 	started time.Time
 	ca      *authority
 	address string // of the API server, host:port
+	front   string // under which others than the admin reach it
 
 	admin  *rest.Config
 	client kubernetes.Interface
@@ -96,6 +100,12 @@ func (c *Cluster) start(ctx context.Context) error {
 	addresses, err := FreeAddresses(3)
 	if err != nil {
 		return err
+	}
+	c.front = addresses[0]
+	if c.options.Front != nil {
+		if c.front, err = c.options.Front(addresses[0]); err != nil {
+			return fmt.Errorf("putting something before the API server: %w", err)
+		}
 	}
 	if err := c.writeKeys(addresses[0]); err != nil {
 		return err

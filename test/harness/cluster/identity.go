@@ -40,7 +40,7 @@ func (c *Cluster) tokenKubeconfig(ctx context.Context, namespace, account, file 
 		return "", fmt.Errorf("requesting a token for service account %s/%s: %w", namespace, account, err)
 	}
 	path := c.path(file + ".kubeconfig")
-	return path, c.writeKubeconfig(path, clientcmdapi.AuthInfo{Token: answer.Status.Token})
+	return path, c.writeKubeconfig(path, c.front, clientcmdapi.AuthInfo{Token: answer.Status.Token})
 }
 
 // Kubectl runs the kubectl of the cluster's own version as the admin and returns its standard

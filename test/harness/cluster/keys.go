@@ -70,7 +70,7 @@ func (c *Cluster) writeKeys(address string) error {
 	}
 	for _, name := range []string{"admin", "controller-manager"} {
 		user := clientcmdapi.AuthInfo{ClientCertificate: c.path("pki", name+".crt"), ClientKey: c.path("pki", name+".key")}
-		if err := c.writeKubeconfig(c.path(name+".kubeconfig"), user); err != nil {
+		if err := c.writeKubeconfig(c.path(name+".kubeconfig"), c.address, user); err != nil {
 			return err
 		}
 	}
@@ -160,11 +160,12 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	return nil
 }
 
-// writeKubeconfig writes a kubeconfig with one cluster, user and context; only its owner may read it.
-func (c *Cluster) writeKubeconfig(path string, user clientcmdapi.AuthInfo) error {
+// writeKubeconfig writes a kubeconfig with one cluster, user and context; only its owner may read it. server is the API
+// server's address.
+func (c *Cluster) writeKubeconfig(path, server string, user clientcmdapi.AuthInfo) error {
 	const name = "corepin-test"
 	config := clientcmdapi.NewConfig()
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: "https://" + c.address, CertificateAuthorityData: c.ca.pem}
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: "https://" + server, CertificateAuthorityData: c.ca.pem}
 	config.AuthInfos[name] = &user
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	config.CurrentContext = name

@@ -17,5 +17,5 @@ func (c *Cluster) NodeKubeconfig(node string) (string, error) {
 		return "", err
 	}
 	path := c.path("node-" + node + ".kubeconfig")
-	return path, c.writeKubeconfig(path, clientcmdapi.AuthInfo{ClientCertificate: files + ".crt", ClientKey: files + ".key"})
+	return path, c.writeKubeconfig(path, c.front, clientcmdapi.AuthInfo{ClientCertificate: files + ".crt", ClientKey: files + ".key"})
 }

@@ -154,6 +154,16 @@ func (p *Process) Kill() error {
 	return nil
 }
 
+// Signal sends a signal to the process, such as SIGSTOP. One that is gone gets none.
+func (p *Process) Signal(signal syscall.Signal) error {
+	life := p.life()
+	err := life.signal(signal)
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("sending %v to %s (pid %d): %w", signal, p.command.Name, life.pid, err)
+	}
+	return nil
+}
+
 // Stop asks the process to end with SIGTERM, and kills it when it has not within the grace period:
 // that is an error, since a program of ours must stop when asked. Stopping one that is gone does
 // nothing.

@@ -57,6 +57,8 @@ type Options struct {
 	Machines []Machine
 	// Controllers are controllers beside the ones that every test cluster gets; see test/harness/cluster.
 	Controllers []string
+	// Front is put before the API server; see test/harness/cluster. nil is nothing.
+	Front func(server string) (string, error)
 	// Log gets a line for each start; nil discards them.
 	Log io.Writer
 }
@@ -84,6 +86,7 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 		Log:    options.Log,
 
 		Controllers: options.Controllers,
+		Front:       options.Front,
 	})
 	if err != nil {
 		return nil, err
