@@ -148,7 +148,7 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 	report, err := world.bed.Report(ctx, name)
 	if err == nil && meta.IsStatusConditionFalse(report.Status.Conditions, v1alpha1.ConditionRestartSafe) {
 		w.mu.Lock()
-		w.unsafe[name] = time.Now()
+		w.unsafe[name] = unsafe{time.Now(), meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe).Message}
 		w.mu.Unlock()
 	}
 	w.mu.Lock()
@@ -180,7 +180,7 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	seen.node = pod.Spec.NodeName
 	seen.ran = seen.ran || pod.Status.Phase == corev1.PodRunning
 	first := pod.Status.Phase == corev1.PodFailed && !seen.over
-	unsafe := time.Since(w.unsafe[seen.node]) < labelLimit
+	restart := w.unsafe[seen.node]
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	w.mu.Unlock()
 	if !first {
@@ -200,10 +200,10 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.count("guests that did not start on a full disk, or were hostile", nil)
 	case !refused:
 		w.violated("guests run", "%s (%s)", said, terminations(pod))
-	case seen.ran && unsafe:
+	case seen.ran && restart.announced(pod.Name):
 		w.count("pods lost at a kubelet's restart, as RestartSafe announced", nil)
 	case seen.ran:
-		w.violated("no pod is lost at a kubelet's restart", "%s", said)
+		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said last, at %s: %s", said, restart.at.Format(time.TimeOnly), restart.message)
 	case estimated:
 		w.count("pods refused that were judged by counting", nil)
 	default:

@@ -102,8 +102,10 @@ func quiet(verbose bool) error {
 	}
 	flags := flag.NewFlagSet("klog", flag.ContinueOnError)
 	klog.InitFlags(flags)
-	if err := flags.Set("logtostderr", "false"); err != nil {
-		return fmt.Errorf("silencing the kubelets: %w", err)
+	for name, value := range map[string]string{"logtostderr": "false", "stderrthreshold": "FATAL"} {
+		if err := flags.Set(name, value); err != nil {
+			return fmt.Errorf("silencing the kubelets: %w", err)
+		}
 	}
 	klog.SetOutput(io.Discard)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -21,8 +22,7 @@ type watch struct {
 	full       map[string]time.Time // when a node's disk was last full
 	pods       map[string]*seenPod  // by UID
 	label      map[string]time.Time // since when a node's label is wrong; zero where it is right
-	unsafe     map[string]time.Time // when a node's report last said that a restart is not safe
-	restarted  map[string]time.Time
+	unsafe     map[string]unsafe    // what a node's report last said of a restart that is not safe
 }
 
 // seenPod is a launcher pod as the observer has seen it.
@@ -32,10 +32,21 @@ type seenPod struct {
 	over       bool // it has been judged
 }
 
+// unsafe is what RestartSafe said when it was False.
+type unsafe struct {
+	at      time.Time
+	message string
+}
+
+// announced reports whether it said lately that this pod would be lost. It names five, and counts the others.
+func (u unsafe) announced(pod string) bool {
+	return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.HasSuffix(u.message, " others"))
+}
+
 func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
-		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string]time.Time{}, restarted: map[string]time.Time{},
+		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string]unsafe{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}

@@ -202,7 +202,7 @@ func (w *world) endure(ctx context.Context) {
 	w.comings.Wait()
 }
 
-// recover ends whatever faults have left: kubelets run, the network is fast.
+// recover ends whatever faults have left, and restarts every kubelet once more.
 func (w *world) recover(ctx context.Context) {
 	w.front.slow(0)
 	for _, node := range w.names {
