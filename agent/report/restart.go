@@ -127,7 +127,12 @@ func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, 
 	if r.ReservedByNext != nil {
 		status.ReservedCPUs = r.ReservedByNext.String()
 	}
-	return nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
+	node, err := nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
+	if err == nil { // What becomes of memory and devices is not asked.
+		node.Memory = nil
+		node.Devices = nil
+	}
+	return node, err
 }
 
 // grantsOf are the CPUs that a pod holds: those of the pod as a whole, where it has any, and those of its containers.
@@ -186,7 +191,7 @@ func refusedCPUs(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Check
 		return "", false
 	}
 	demand := admission.PodOf(pod)
-	d := admission.Readmit(node, &demand, held)
+	d := admission.Readmit(node, &demand, held, &admission.Held{})
 	if d.Verdict == admission.Refused {
 		return d.Reason, false
 	}

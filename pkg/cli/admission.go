@@ -137,11 +137,10 @@ func (m *machine) misfit(d *demand, t *trial) bool {
 
 // held are the CPUs that the report says the pod has. all reports whether it has all that it asks for.
 func (m *machine) held(d *demand) (grants []admission.Grant, all bool) {
-	grants = m.report.Granted[d.uid]
-	if len(grants) == 0 {
+	if !m.report.Has(d.uid) {
 		return nil, false
 	}
-	return grants, verdict.Covers(m.report.Node, grants, &d.pod)
+	return m.report.Granted[d.uid], verdict.Covers(m.report, d.uid, &d.pod)
 }
 
 // admit tries, and if the pod is admitted takes its CPUs from what the next ones find free.
@@ -150,7 +149,8 @@ func (m *machine) admit(d *demand) trial {
 	if t.admitted && m.fit != nil {
 		m.add(d.spec)
 	}
-	if t.admitted && t.node.Kubelet != nil && len(t.grants) > 0 {
+	decision := &t.verdict.Decision
+	if t.admitted && t.node.Kubelet != nil && (len(decision.Grants) > 0 || !decision.Held.IsEmpty()) {
 		m.grant(d, &t)
 	}
 	return t
@@ -162,11 +162,18 @@ func (m *machine) grant(d *demand, t *trial) {
 	if uid == "" {
 		uid = types.UID("the input's " + d.name)
 	}
-	kubelet := t.node.Kubelet.Granting(t.grants)
+	_, kubelet := t.node.Kubelet.Admitting(&d.pod)
 	after := *m.report
 	after.Node = &kubelet
 	after.Granted = maps.Clone(m.report.Granted)
 	after.Granted[uid] = t.grants
+	after.Held = maps.Clone(m.report.Held)
+	if !t.verdict.Decision.Held.IsEmpty() {
+		if after.Held == nil {
+			after.Held = map[types.UID]admission.Held{}
+		}
+		after.Held[uid] = t.verdict.Decision.Held
+	}
 	m.report = &after
 	m.admitted = append(m.admitted, uid)
 	m.names[uid] = d.holder

@@ -59,7 +59,7 @@ type machine struct {
 // holders are the pods with CPUs of their own: those of the report, and then those admitted here.
 func (m *machine) holders() []types.UID {
 	var all []types.UID
-	for uid := range m.report.Granted {
+	for uid := range m.report.Pods() {
 		if !slices.Contains(m.admitted, uid) {
 			all = append(all, uid)
 		}

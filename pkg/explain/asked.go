@@ -48,11 +48,11 @@ func (q *question) askedAt(d *admission.Decision) asked {
 		}
 		so := q.demand.Pod
 		so.Containers = q.demand.Pod.Containers[:i+1]
-		d := admission.AdmitAfter(&node, nil, &so)
-		if d.Verdict != admission.Admitted {
+		d, after := node.Admitting(&so)
+		if d.Verdict != admission.Admitted || !d.NotFree.IsEmpty() {
 			return asked{"container " + container.Name, container.CPUs, &before}
 		}
-		before = node.Granting(d.Grants)
+		before = after
 	}
 	return asked{"", q.demand.Pod.PeakCPUs(), &node}
 }

@@ -8,6 +8,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/placement"
@@ -83,7 +84,7 @@ func TestWords(t *testing.T) {
 	old.Minor = 33
 	gpu := pod(2)
 	gpu.Name = "g"
-	gpu.Device = "gpu"
+	gpu.Containers[0].Devices = []devicemanager.Request{{Resource: "example.com/gpu", Count: 1}}
 	for name, test := range map[string]struct {
 		setup
 		want string
@@ -126,7 +127,7 @@ func TestWords(t *testing.T) {
 			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: " + old.Inexact(pod(2))},
 		"estimated for a pod in flight, too few": {
 			setup{kubelet: aligned(), pods: []verdict.Pod{{Name: "a pod of another namespace", Asks: &gpu, InFlight: true}}, pod: pod(2), dedicated: true, estimate: true, amounts: counting(6000)},
-			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: a pod of another namespace in flight: the NUMA nodes of device gpu are not modelled"},
+			"n: 1000m of 6000m CPU left by count, of 2200m asked; estimated by counting, since the node cannot be predicted: a pod of another namespace in flight: the NUMA nodes of device example.com/gpu are not known"},
 		"too few, and not to be estimated": {setup{state: nodereport.Missing, pod: pod(2), dedicated: true, amounts: counting(6000)},
 			"n: 1000m of 6000m CPU left by count, of 2200m asked; besides, the node has no CPU report (NodeCPU); does corepin-agent run there?"},
 		"too few for a pod that does not insist": {setup{state: nodereport.Missing, pod: pod(2), amounts: counting(6000)}, "n: 1000m of 6000m CPU left by count, of 2200m asked"},

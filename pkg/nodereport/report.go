@@ -3,6 +3,7 @@ package nodereport
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
 	"reflect"
 	"slices"
@@ -55,8 +56,10 @@ type Report struct {
 	Why string
 	// Node is the node with the report's own shared pool; nil where the report could not be read.
 	Node *admission.Node
-	// Granted is what each container holds, sorted by name, by pod UID.
+	// Granted are the exclusive CPUs of each container, sorted by name, by pod UID.
 	Granted map[types.UID][]admission.Grant
+	// Held is what else pods hold. A pod may be here and not in Granted.
+	Held map[types.UID]admission.Held
 }
 
 // Absent is the report of a node that has none.
@@ -106,13 +109,37 @@ func stateOf(nc *v1alpha1.NodeCPU, node *admission.Node) (State, string) {
 	return Exact, ""
 }
 
-// Same reports whether both reports say the same about CPUs. The words of Why do not count.
+// Has reports whether the report says that a pod holds anything.
+func (r *Report) Has(uid types.UID) bool {
+	_, granted := r.Granted[uid]
+	_, held := r.Held[uid]
+	return granted || held
+}
+
+// Pods are the pods that hold anything, in no order.
+func (r *Report) Pods() iter.Seq[types.UID] {
+	return func(yield func(types.UID) bool) {
+		for uid := range r.Granted {
+			if !yield(uid) {
+				return
+			}
+		}
+		for uid := range r.Held {
+			if _, granted := r.Granted[uid]; !granted && !yield(uid) {
+				return
+			}
+		}
+	}
+}
+
+// Same reports whether both reports say the same of the kubelet and its pods. The words of Why do not count.
 func (r *Report) Same(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
 	return r.Owner == s.Owner && r.State == s.State && sameNode(r.Node, s.Node) &&
-		maps.EqualFunc(r.Granted, s.Granted, slices.Equal[[]admission.Grant])
+		maps.EqualFunc(r.Granted, s.Granted, slices.Equal[[]admission.Grant]) &&
+		maps.EqualFunc(r.Held, s.Held, func(a, b admission.Held) bool { return a.Equal(&b) })
 }
 
 // SameKubelet reports whether both reports are of one kubelet with one configuration, whatever it has granted.
@@ -120,10 +147,8 @@ func (r *Report) SameKubelet(s *Report) bool {
 	if r.Node == nil || s.Node == nil || r.Owner != s.Owner {
 		return false
 	}
-	a := *r.Node
-	b := *s.Node
-	a.Shared = cpuset.Set{}
-	b.Shared = cpuset.Set{}
+	a := r.Node.Empty()
+	b := s.Node.Empty()
 	return sameNode(&a, &b)
 }
 
@@ -147,4 +172,16 @@ func (r *Report) Free(gone []types.UID) cpuset.Set {
 		}
 	}
 	return free
+}
+
+// Without is the node if the pods in gone were gone.
+func (r *Report) Without(gone []types.UID) *admission.Node {
+	var held admission.Held
+	for _, uid := range gone {
+		held.Memory = append(held.Memory, r.Held[uid].Memory...)
+		held.Devices = append(held.Devices, r.Held[uid].Devices...)
+	}
+	node := r.Node.Releasing(nil, &held)
+	node.Shared = r.Free(gone)
+	return &node
 }

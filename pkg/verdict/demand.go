@@ -77,7 +77,9 @@ func (d *Demand) Key() string {
 	for _, flag := range []bool{d.Dedicated, d.NeedsLabel, d.Estimate, d.Pod.Guaranteed, d.Pod.PodLevelResources} {
 		key = strconv.AppendBool(key, flag)
 	}
-	key = strconv.AppendQuote(key, d.Pod.Device)
+	if d.Pod.OddMemory != "" {
+		key = strconv.AppendQuote(append(key, " odd "...), d.Pod.OddMemory)
+	}
 	key = appendContainers(key, d.Pod.Containers)
 	level := d.Pod.PodLevel
 	if level != nil {
@@ -97,15 +99,24 @@ func (d *Demand) Key() string {
 	return string(key)
 }
 
-// appendContainers writes the containers that ask for exclusive CPUs, and those that would share a pod's own CPUs.
+// appendContainers writes what each container asks for, and the names of those that get something of their own.
 func appendContainers(key []byte, containers []admission.Container) []byte {
 	for _, c := range containers {
 		key = append(key, ' ')
 		key = append(key, c.Kind.String()...)
-		if c.CPUs > 0 {
+		if c.CPUs > 0 || len(c.Memory)+len(c.Devices) > 0 {
 			key = strconv.AppendQuote(key, c.Name)
 		}
 		key = strconv.AppendInt(key, int64(c.CPUs), 10)
+		for _, q := range c.Memory {
+			key = strconv.AppendQuote(key, q.Type)
+			key = strconv.AppendUint(key, q.Bytes, 10)
+		}
+		for _, r := range c.Devices {
+			key = strconv.AppendQuote(key, r.Resource)
+			key = strconv.AppendInt(key, int64(r.Count), 10)
+			key = strconv.AppendBool(key, r.DRA)
+		}
 	}
 	return key
 }

@@ -11,13 +11,19 @@ import (
 	"k8s.io/utils/ptr"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/placement"
 )
 
 func fullDemand() *Demand {
 	d := DemandOf(vm("a", "4"))
 	d.Dedicated = true
-	d.Pod.PodLevel = &admission.PodLevel{CPUs: 4, Containers: []admission.Container{{Name: "compute", CPUs: 4}}}
+	full := admission.Container{Name: "compute", CPUs: 4,
+		Memory:  []memorymanager.Quantity{{Type: "memory", Bytes: 1 << 30}},
+		Devices: []devicemanager.Request{{Resource: "example.com/nic", Count: 1}}}
+	d.Pod.PodLevel = &admission.PodLevel{CPUs: 4, Containers: []admission.Container{full}}
+	d.Pod.Containers[0] = full
 	d.Guest = &placement.Guest{VCPUs: 4, IOThreads: []int{1}, Near: [][]int{{0}}, NUMA: &placement.NUMA{Memory: 1, PageSize: 2}}
 	d.Compute = "compute"
 	d.Pod.Allocated = []int{4, 0}
@@ -74,7 +80,7 @@ func change(t *testing.T, path string, v reflect.Value) {
 		v.SetString(v.String() + "x")
 	case reflect.Int, reflect.Int64:
 		v.SetInt(v.Int() + 1)
-	case reflect.Uint8:
+	case reflect.Uint8, reflect.Uint64:
 		v.SetUint(v.Uint() + 1)
 	default:
 		t.Fatalf("%s is a %s; say here how to change it", path, v.Kind())

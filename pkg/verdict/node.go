@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -83,9 +84,7 @@ func New(object *corev1.Node, report *nodereport.Report, pods []Pod) Node {
 func BestCase(object *corev1.Node, report *nodereport.Report, gone []types.UID) Node {
 	n := reported(object, report)
 	if n.State != nodereport.Replaced && report.Node != nil {
-		kubelet := *report.Node
-		kubelet.Shared = report.Free(gone)
-		n.Kubelet = &kubelet
+		n.Kubelet = report.Without(gone)
 		n.Gone = gone
 	}
 	return n
@@ -106,38 +105,60 @@ func reported(object *corev1.Node, report *nodereport.Report) Node {
 	return n
 }
 
-// apply sets what the report and the pods say together. A pod of which the report has only some containers is in
-// flight. What it has counts as free, since the kubelet is going to come to the same end as for the pod as a whole.
+// apply sets what the report and the pods say together. A pod of which the report has only a part is in flight. What it
+// has counts as free, since the kubelet is going to come to the same end as for the pod as a whole.
 func (n *Node) apply(r *nodereport.Report, pods []Pod) {
 	n.Kubelet = r.Node
 	n.Pods = pods
 	covered := 0
 	for i := range pods {
 		pod := &pods[i]
-		grants := r.Granted[pod.UID]
 		pod.Grants = nil
+		pod.Held = admission.Held{}
 		pod.InFlight = false
 		switch {
-		case pod.Asks == nil, Covers(r.Node, grants, pod.Asks):
-			pod.Grants = grants
+		case pod.Asks == nil, Covers(r, pod.UID, pod.Asks):
+			pod.Grants = r.Granted[pod.UID]
+			pod.Held = r.Held[pod.UID]
 			pod.Doubtful = false
 			covered++
-		case r.Node.Exclusive(pod.Asks):
+		case r.Node.Decides(pod.Asks):
 			pod.InFlight = true
 		}
 	}
-	if covered < len(r.Granted) {
+	if covered < max(len(r.Granted), len(r.Held)) || len(r.Held) > 0 {
 		n.free(r)
+	}
+	n.findEnding()
+}
+
+// findEnding finds the memory that init containers are about to give back.
+func (n *Node) findEnding() {
+	var ending [][]memorymanager.Held
+	for i := range n.Pods {
+		pod := &n.Pods[i]
+		if pod.Asks == nil || len(pod.Held.Memory) == 0 {
+			continue
+		}
+		ends := admission.EndingOf(pod.Asks, pod.Held.Memory)
+		if len(ends) > 0 {
+			ending = append(ending, ends)
+		}
+	}
+	if len(ending) > 0 {
+		kubelet := *n.Kubelet
+		kubelet.Ending = ending
+		n.Kubelet = &kubelet
 	}
 }
 
-// free adds the CPUs of pods that have left, and of those in flight, to the free ones.
+// free adds what pods have that have left, and those in flight, to what is free.
 func (n *Node) free(r *nodereport.Report) {
 	known := make(map[types.UID]*Pod, len(n.Pods))
 	for i := range n.Pods {
 		known[n.Pods[i].UID] = &n.Pods[i]
 	}
-	for uid := range r.Granted {
+	for uid := range r.Pods() {
 		pod := known[uid]
 		switch {
 		case pod == nil && nodereport.StaticPod(uid):
@@ -145,13 +166,13 @@ func (n *Node) free(r *nodereport.Report) {
 		case pod == nil:
 			n.Gone = append(n.Gone, uid)
 			n.Left = true
-		case len(pod.Grants) == 0:
+		case !pod.Covered() && (pod.InFlight || len(r.Granted[uid]) > 0):
 			n.Gone = append(n.Gone, uid)
 		}
 	}
-	kubelet := *r.Node
-	kubelet.Shared = r.Free(n.Gone)
-	n.Kubelet = &kubelet
+	if len(n.Gone) > 0 {
+		n.Kubelet = r.Without(n.Gone)
+	}
 }
 
 // Without is the node after the pods at these places of Pods have gone, and their report has come.
@@ -168,7 +189,7 @@ func (n *Node) Without(places ...int) Node {
 			continue
 		}
 		if after.Kubelet != nil {
-			after.Kubelet.Shared = after.Kubelet.Shared.Union(n.Pods[i].CPUs())
+			*after.Kubelet = after.Kubelet.Releasing(n.Pods[i].Grants, &n.Pods[i].Held)
 		}
 		after.Amounts.Requested -= n.Pods[i].Millicores
 	}

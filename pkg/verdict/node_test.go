@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -168,7 +169,7 @@ func TestCovers(t *testing.T) {
 		}
 		return grants
 	}
-	n := &admission.Node{}
+	n := &admission.Node{CPUManager: cpumanager.Config{Policy: cpumanager.PolicyStatic}}
 	for _, test := range []struct {
 		grants []admission.Grant
 		want   bool
@@ -179,7 +180,7 @@ func TestCovers(t *testing.T) {
 		{grant("second", "compute", "other"), true},
 		{[]admission.Grant{{Container: "compute"}, {Container: "second"}}, false},
 	} {
-		if got := Covers(n, test.grants, &d.Pod); got != test.want {
+		if got := Covers(&nodereport.Report{Node: n, Granted: map[types.UID][]admission.Grant{"a": test.grants}}, "a", &d.Pod); got != test.want {
 			t.Errorf("%v covers compute and second: %t", test.grants, got)
 		}
 	}

@@ -8,9 +8,11 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/nodereport"
 )
 
-// Pod is a pod on a node that has exclusive CPUs, or may get some.
+// Pod is a pod on a node that has exclusive CPUs, memory or devices of its own, or may get some.
 type Pod struct {
 	// UID is the one that the pod has on its node, and so in the node's report.
 	UID types.UID
@@ -20,9 +22,12 @@ type Pod struct {
 	// admitted and deleted before it, without any report of that.
 	Doubtful bool
 
-	// Grants is what the report says the pod has, if that covers all it asks for. New sets it.
+	// Grants are the exclusive CPUs that the report says the pod has, and Held what else, if that covers all it asks for.
+	// New sets both.
 	Grants []admission.Grant
-	// InFlight reports that the pod asks for exclusive CPUs and is not covered by the report. New sets it.
+	Held   admission.Held
+	// InFlight reports that the kubelet decides about the pod (admission.Node.Decides) and the report does not cover it. New
+	// sets it.
 	InFlight bool
 
 	// Name and Millicores are for explanations: how to call the pod, and what it requests in all.
@@ -39,8 +44,11 @@ func PodOf(pod *corev1.Pod) Pod {
 // CPUs returns the CPUs that the pod holds.
 func (p *Pod) CPUs() cpuset.Set { return admission.Decision{Grants: p.Grants}.Granted() }
 
-// Holds reports whether the pod has exclusive CPUs, or is about to get some.
-func (p *Pod) Holds() bool { return p.InFlight || len(p.Grants) > 0 }
+// Covered reports whether the report has all that the pod asks for.
+func (p *Pod) Covered() bool { return len(p.Grants) > 0 || !p.Held.IsEmpty() }
+
+// Holds reports whether the pod has something of its own, or is about to get it.
+func (p *Pod) Holds() bool { return p.InFlight || p.Covered() }
 
 // mirrorAnnotation is on the API server's copy of a static pod. Its value is the UID that the pod has on its
 // node, and so in the kubelet's state. The copy's own UID is another
@@ -56,9 +64,11 @@ func UIDOnNode(pod *corev1.Pod) types.UID {
 	return pod.UID
 }
 
-// MayHold reports whether a pod could hold exclusive CPUs now. It is cheap, and never false for one that does.
+// MayHold reports whether a pod could hold exclusive CPUs, memory or devices of its own now. It is cheap, and never false
+// for one that does.
 func MayHold(pod *corev1.Pod) bool {
-	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed && mayAsk(pod)
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed &&
+		(mayAsk(pod) || asksForDevices(pod.Spec.Containers) || asksForDevices(pod.Spec.InitContainers))
 }
 
 // AsksCPUs reports whether a pod asks for exclusive CPUs on some node, in its containers or as a whole.
@@ -74,19 +84,35 @@ func mayAsk(pod *corev1.Pod) bool {
 	return pod.Status.QOSClass == "" || pod.Status.QOSClass == corev1.PodQOSGuaranteed
 }
 
-// Covers reports whether grants has CPUs for each container of a pod that asks the kubelet of n for some.
-// A report can be written while the kubelet is between two containers.
-func Covers(n *admission.Node, grants []admission.Grant, pod *admission.Pod) bool {
-	if len(grants) == 0 {
+// asksForDevices reports whether a container limits a resource that a device plugin may serve.
+func asksForDevices(containers []corev1.Container) bool {
+	for i := range containers {
+		for name := range containers[i].Resources.Limits {
+			if admission.IsExtended(name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Covers reports whether a report has all that a pod asks the kubelet for: CPUs for each container that asks for some, and
+// memory and devices as well. A report can be written while the kubelet is between two containers. Memory of an init
+// container may have been given back already.
+func Covers(r *nodereport.Report, uid types.UID, pod *admission.Pod) bool {
+	grants := r.Granted[uid]
+	held := r.Held[uid]
+	if len(grants) == 0 && held.IsEmpty() {
 		return false
 	}
+	n := r.Node
 	containers := pod.Containers
 	if n.PodLevelResourceManagers && pod.PodLevel != nil {
 		containers = pod.PodLevel.Containers
 	}
 	return !slices.ContainsFunc(containers, func(c admission.Container) bool {
-		return c.CPUs > 0 && !slices.ContainsFunc(grants, func(g admission.Grant) bool {
+		return c.CPUs > 0 && n.CPUManager.Policy == cpumanager.PolicyStatic && !slices.ContainsFunc(grants, func(g admission.Grant) bool {
 			return g.Container == c.Name && !g.CPUs.IsEmpty()
 		})
-	})
+	}) && n.CoversBesides(pod, &held)
 }

@@ -144,6 +144,13 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 	var array [8]*admission.Pod
 	v.Decision = admission.AdmitAfter(n.Kubelet, n.InFlight(array[:0]), &d.Pod)
 	decision := &v.Decision
+	if decision.Reason == admission.ReasonUndetermined {
+		v.State = nodereport.Inexact
+		v.Why = decision.Message
+		v.Decision = admission.Decision{}
+		v.Obstacle = unknown(d, v.State)
+		return
+	}
 	if n.open() && (decision.Verdict == admission.Admitted || decision.Preemptible) {
 		*decision = admission.Decision{Verdict: admission.Wait, Shared: decision.Shared,
 			Message: "the pods in flight may have been admitted before or after other pods left the node"}

@@ -22,7 +22,7 @@ type comparison struct {
 }
 
 func covers(r *nodereport.Report, uid types.UID, asks *admission.Pod) bool {
-	return verdict.Covers(r.Node, r.Granted[uid], asks)
+	return verdict.Covers(r, uid, asks)
 }
 
 // mismatch is empty if the kubelet did what was predicted. A report shows the outcome, and not the order of what happened since
@@ -76,12 +76,10 @@ func grantedInSomeOrder(node *admission.Node, pods []*admission.Pod, grants [][]
 		return true
 	}
 	for i, pod := range pods {
-		d := admission.Admit(node, pod)
+		d, next := node.Admitting(pod)
 		if d.Verdict != admission.Admitted || !sameGrants(d.Grants, grants[i]) {
 			continue
 		}
-		next := *node
-		next.Shared = d.Shared
 		if grantedInSomeOrder(&next, without(pods, i), without(grants, i)) {
 			return true
 		}

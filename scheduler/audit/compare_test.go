@@ -83,7 +83,7 @@ func TestOccupy(t *testing.T) {
 		for line := range strings.Lines(got) {
 			words := strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" :\n", r) })
 			if words[0] == "remove" {
-				now = now.Releasing(holds[words[1]].Grants)
+				now = now.Releasing(holds[words[1]].Grants, &admission.Held{})
 				continue
 			}
 			filler := admission.Pod{Name: words[1], Guaranteed: true, Containers: []admission.Container{{Name: "compute", CPUs: 2}}}

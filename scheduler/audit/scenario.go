@@ -46,6 +46,7 @@ func scenario(node *admission.Node, pods []*admission.Pod, results []string) str
 // of those CPUs is held. Those that hold others are removed again. If that does not lead there, a comment says what is held.
 func occupy(node *admission.Node) string {
 	now := node.Empty()
+	now.Memory = nil // The small pods ask for CPUs only.
 	held := now.Shared.Minus(node.Shared)
 	size := 1
 	if now.CPUManager.Options.FullPCPUsOnly {

@@ -31,9 +31,9 @@ func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods
 	}
 	node := *best.Kubelet
 	admit := func(pod *admission.Pod) bool {
-		d := admission.Admit(&node, pod)
+		d, after := node.Admitting(pod)
 		if d.Verdict == admission.Admitted {
-			node.Shared = d.Shared
+			node = after
 		}
 		return d.Verdict == admission.Admitted
 	}

@@ -36,13 +36,12 @@ func (n *node) reports(uid types.UID) bool {
 	if n.report == nil {
 		return false
 	}
-	_, granted := n.report.Granted[uid]
-	return granted
+	return n.report.Has(uid)
 }
 
 // covers reports whether the report has all that a pod asks for.
 func (n *node) covers(uid types.UID, asks *admission.Pod) bool {
-	return n.report != nil && n.report.Node != nil && verdict.Covers(n.report.Node, n.report.Granted[uid], asks)
+	return n.report != nil && n.report.Node != nil && verdict.Covers(n.report, uid, asks)
 }
 
 // apply makes the node what predictions for a NodeInfo are made from. The NodeInfo must be newer than the one before.

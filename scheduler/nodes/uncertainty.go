@@ -105,7 +105,7 @@ func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod) {
 	for i := range pods {
 		pod := &pods[i]
 		pod.inFlight = applied[i].InFlight
-		if len(applied[i].Grants) > 0 {
+		if applied[i].Covered() {
 			pod.reported = true
 			pod.patience = 0
 			continue

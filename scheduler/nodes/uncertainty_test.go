@@ -96,7 +96,7 @@ func (s *story) event(what string, names []string) {
 			s.report.Granted[types.UID(name)] = []admission.Grant{{Container: "compute", CPUs: cpuSet(string(rune('1' + i)))}}
 		}
 		s.unseen = s.u.reported(s.clock.Now(), func(uid types.UID, asks *admission.Pod) bool {
-			return verdict.Covers(s.report.Node, s.report.Granted[uid], asks)
+			return verdict.Covers(s.report, uid, asks)
 		})
 	case "wait":
 		pause, err := time.ParseDuration(names[0])

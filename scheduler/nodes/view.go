@@ -117,7 +117,7 @@ func (v *View) Left(nodeName string, pod *corev1.Pod) {
 	}
 }
 
-// InFlight reports whether a pod of a node asks for exclusive CPUs that the node's exact report does not show.
+// InFlight reports whether a node's kubelet decides about a pod (admission.Node.Decides) that its exact report does not show.
 func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
 	n := v.node(nodeName)
 	if n == nil || !verdict.MayHold(pod) {
@@ -126,7 +126,7 @@ func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
 	asks := admission.PodOf(pod)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.exact() && n.report.Node.Exclusive(&asks) && !n.covers(verdict.UIDOnNode(pod), &asks)
+	return n.exact() && n.report.Node.Decides(&asks) && !n.covers(verdict.UIDOnNode(pod), &asks)
 }
 
 // Started reports whether the reports have been listed, or cannot be.

@@ -45,6 +45,9 @@ const (
 	ReasonEndless = cpumanager.ReasonEndless
 	// ReasonPanic: the kubelet would panic, again at every start.
 	ReasonPanic = topologymanager.ReasonPanic
+	// ReasonUndetermined: only the kubelet, or a device plugin, knows which devices an earlier container gets, and the
+	// answer for a later one depends on it.
+	ReasonUndetermined = "Undetermined"
 )
 
 // Grant is the exclusive CPUs of one container.
@@ -64,6 +67,8 @@ type Decision struct {
 	// Alternatives replace Grants where the CPUs of an admitted pod depend on the pods in flight. They are all the
 	// Grants that are possible, each once. Only AdmitAfter sets them.
 	Alternatives [][]Grant
+	// Held is what else an admitted pod holds.
+	Held Held
 	// Shared is the shared pool afterwards.
 	Shared cpuset.Set
 	// NotFree are CPUs of Grants that another container holds, or that are reserved: see ReasonNotFree.

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -15,9 +15,9 @@ const (
 )
 
 // Inexact is "" where Admit of p is what the kubelet will do. Otherwise it says why that cannot be promised, for a
-// person to read, and a prediction must not be taken for a fit. Not modelled are the memory manager, devices with a
-// NUMA node, and options and kubelets newer than this package. Neither are nodes whose kubelet would not have started
-// with what is reported of them.
+// person to read, and a prediction must not be taken for a fit. Unknown to this package are options and kubelets newer
+// than it, and what the report does not tell: memory or devices. Neither does it predict nodes whose kubelet would not have
+// started with what is reported of them.
 func (n *Node) Inexact(p Pod) string {
 	if n.Topology == nil || n.Topology.CPUs().IsEmpty() {
 		return "the node's CPU topology is not known"
@@ -25,28 +25,77 @@ func (n *Node) Inexact(p Pod) string {
 	if n.Minor < oldestMinor || n.Minor > newestMinor {
 		return fmt.Sprintf("the rules of kubelet 1.%d are not known, only those of 1.%d to 1.%d", n.Minor, oldestMinor, newestMinor)
 	}
-	if n.MemoryManager != "" && n.MemoryManager != "None" && p.Guaranteed {
-		return fmt.Sprintf("memory manager policy %s is not modelled", n.MemoryManager)
+	why := n.inexactMemory(&p)
+	if why == "" {
+		why = n.inexactDevices(&p)
 	}
-	if p.Device != "" && n.TopologyManager.Policy != topologymanager.PolicyNone {
-		return fmt.Sprintf("the NUMA nodes of device %s are not modelled", p.Device)
+	if why != "" {
+		return why
 	}
-	if n.CPUManager.Policy != cpumanager.PolicyStatic {
-		return ""
-	}
-	if !n.Exclusive(&p) {
-		return ""
-	}
-	if n.CPUManager.Options.Unknown != "" {
+	asks := n.interestsOf(&p)
+	if asks.cpus && n.CPUManager.Options.Unknown != "" {
 		return "CPU manager option " + n.CPUManager.Options.Unknown + " is not known"
 	}
-	if why := n.inexactPools(); why != "" {
-		return why
+	if asks.cpus {
+		why = n.inexactPools()
 	}
-	if why := n.inexactTopologyManager(); why != "" {
-		return why
+	if why == "" && asks.decisive() {
+		why = n.inexactTopologyManager(asks)
 	}
-	return n.tooLong(&p)
+	if why == "" && asks.decisive() {
+		why = n.tooLong(&p)
+	}
+	return why
+}
+
+// inexactMemory is Inexact of the memory manager.
+func (n *Node) inexactMemory(p *Pod) string {
+	policy := n.MemoryManager
+	if policy == "" || policy == memorymanager.PolicyNone || !p.Guaranteed {
+		return ""
+	}
+	switch {
+	case policy != memorymanager.PolicyStatic:
+		return fmt.Sprintf("memory manager policy %s is not modelled", policy)
+	case p.PodLevelResources && n.PodLevelResourceManagers:
+		return "pod-level resources under memory manager policy Static are not modelled"
+	case p.PodLevelResources:
+		return ""
+	case n.Memory == nil:
+		return "the state of the memory manager is not known"
+	case p.OddMemory != "":
+		return fmt.Sprintf("the memory request of container %s is no whole number of bytes", p.OddMemory)
+	case len(n.Memory.NUMANodes) > topologymanager.MaxHintNodes:
+		return fmt.Sprintf("%d NUMA nodes under memory manager policy Static are more than the %d that are modelled",
+			len(n.Memory.NUMANodes), topologymanager.MaxHintNodes)
+	}
+	return ""
+}
+
+// inexactDevices is Inexact of the device manager.
+func (n *Node) inexactDevices(p *Pod) string {
+	if n.Devices == nil {
+		device := p.unknownDevice()
+		if device != "" && n.TopologyManager.Policy != topologymanager.PolicyNone {
+			return fmt.Sprintf("the NUMA nodes of device %s are not known", device)
+		}
+		return ""
+	}
+	for i := range p.Containers {
+		for _, request := range p.Containers[i].Devices {
+			r := n.Devices.Resource(request.Resource)
+			switch {
+			case r == nil:
+			case r.Unknown != "":
+				return fmt.Sprintf("device %s: %s", r.Name, r.Unknown)
+			case request.DRA:
+				return fmt.Sprintf("device %s is served by both a device plugin and dynamic resource allocation", r.Name)
+			case n.asOne(p) && r.Aligned():
+				return fmt.Sprintf("device %s of a pod with pod-level resources is not modelled", r.Name)
+			}
+		}
+	}
+	return ""
 }
 
 // inexactPools checks the reserved CPUs and the shared pool as the kubelet does when it starts
@@ -74,22 +123,23 @@ func (n *Node) inexactPools() string {
 	return ""
 }
 
-func (n *Node) inexactTopologyManager() string {
+func (n *Node) inexactTopologyManager(asks interests) string {
 	if n.CPUManager.Options.AlignBySocket && len(n.Topology.Sockets()) > n.numaNodes().Len() {
 		return "a kubelet with align-by-socket does not start on a machine with more sockets than NUMA nodes"
 	}
 	why := n.TopologyManager.Inexact(n.Topology)
-	if why != "" {
-		return why
-	}
-	if !n.CPUManager.Options.AlignBySocket {
-		return ""
-	}
 	policy := n.TopologyManager.Policy
+	gaps := policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0
 	switch {
+	case why != "":
+		return why
+	case gaps && (asks.memory || asks.aligned):
+		return "a kubelet with prefer-closest-numa-nodes may panic over memory and devices where the numbers of NUMA nodes have gaps"
+	case !n.CPUManager.Options.AlignBySocket:
+		return ""
 	case policy == topologymanager.PolicySingleNUMANode:
 		return "a kubelet does not start with both align-by-socket and single-numa-node"
-	case policy != topologymanager.PolicyNone && n.TopologyManager.PreferClosestNUMANodes && topologymanager.Gaps(n.Topology) != 0:
+	case gaps:
 		return "a kubelet with prefer-closest-numa-nodes and align-by-socket may panic where the numbers of NUMA nodes have gaps"
 	}
 	return ""

@@ -10,6 +10,7 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -25,14 +26,16 @@ func TestInexact(t *testing.T) {
 		{"too old", func(n *Node, _ *Pod) { n.Minor = 33 }, "1.33 are not known"},
 		{"too new", func(n *Node, _ *Pod) { n.Minor = 38 }, "1.38 are not known"},
 		{"no topology", func(n *Node, _ *Pod) { n.Topology = nil }, "not known"},
-		{"memory manager", func(n *Node, _ *Pod) { n.MemoryManager = "Static" }, "memory manager policy Static"},
+		{"memory manager", func(n *Node, _ *Pod) { n.MemoryManager = "Static" }, "the state of the memory manager is not known"},
 		{"memory manager, burstable pod", func(n *Node, p *Pod) { n.MemoryManager, p.Guaranteed, p.Containers[0].CPUs = "Static", false, 0 }, ""},
 		{"memory manager None", func(n *Node, _ *Pod) { n.MemoryManager = "None" }, ""},
 		{"a device", func(n *Node, p *Pod) {
-			n.TopologyManager.Policy, p.Device = topologymanager.PolicyRestricted, "example.com/gpu"
+			n.TopologyManager.Policy = topologymanager.PolicyRestricted
+			p.Containers[0].Devices = []devicemanager.Request{{Resource: "example.com/gpu", Count: 1}}
 		}, "device example.com/gpu"},
 		{"a device, no topology manager", func(n *Node, p *Pod) {
-			n.TopologyManager.Policy, p.Device = topologymanager.PolicyNone, "example.com/gpu"
+			n.TopologyManager.Policy = topologymanager.PolicyNone
+			p.Containers[0].Devices = []devicemanager.Request{{Resource: "example.com/gpu", Count: 1}}
 		}, ""},
 		{"pod-level, gate on", func(n *Node, p *Pod) { n.PodLevelResourceManagers, p.PodLevelResources = true, true }, ""},
 		{"pod-level, gate off", func(_ *Node, p *Pod) { p.PodLevelResources = true }, ""},
@@ -104,7 +107,8 @@ func TestInexactDistances(t *testing.T) {
 	}
 }
 
-func TestDevicesAreNotModelled(t *testing.T) {
+// Where the devices of a node are not known, only those are excused that KubeVirt serves on every node alike.
+func TestUnknownDevices(t *testing.T) {
 	for resource, want := range map[corev1.ResourceName]string{
 		"example.com/gpu":                 "example.com/gpu",
 		"devices.kubevirt.io/kvm":         "",
@@ -121,7 +125,8 @@ func TestDevicesAreNotModelled(t *testing.T) {
 		pod.Spec.Containers = []corev1.Container{{Resources: corev1.ResourceRequirements{
 			Limits: corev1.ResourceList{resource: k8sresource.MustParse("1")},
 		}}}
-		if got := PodOf(pod).Device; got != want {
+		p := PodOf(pod)
+		if got := p.unknownDevice(); got != want {
 			t.Errorf("a pod with %s: device %q, want %q", resource, got, want)
 		}
 	}

@@ -2,16 +2,19 @@ package admission
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// Node is everything that a kubelet's decision about exclusive CPUs depends on. Admit only reads it, so one Node may
-// serve many goroutines at once.
+// Node is everything that a kubelet's decision about exclusive CPUs, memory and devices depends on. Admit only reads it,
+// so one Node may serve many goroutines at once.
 type Node struct {
 	Topology *cputopology.Topology
 	// Minor is the kubelet's version: 36 stands for 1.36.
@@ -20,6 +23,11 @@ type Node struct {
 	TopologyManager topologymanager.Config
 	// MemoryManager is the memory manager's policy as in the kubelet's configuration; "" is "None".
 	MemoryManager string
+	// Memory is the state of the memory manager with the policy Static. It is nil where it is not known, and it is ignored
+	// under any other policy.
+	Memory *memorymanager.State
+	// Devices are those of the device plugins. It is nil where they are not known, and empty where there is no plugin.
+	Devices *devicemanager.State
 	// PodLevelResourceManagers is the feature gate of that name, new in 1.36: see podlevel.go. It is off by default
 	// in every known kubelet, and a pod with pod-level resources then gets no exclusive CPUs.
 	PodLevelResourceManagers bool
@@ -28,33 +36,68 @@ type Node struct {
 	// Shared is the kubelet's shared pool, defaultCpuSet in its cpu_manager_state. It includes the reserved CPUs,
 	// unless strict-cpu-reservation is on.
 	Shared cpuset.Set
+	// Ending is memory of init containers, by pod. The kubelet gives it back when the next container of the pod starts,
+	// which may be at any moment.
+	Ending [][]memorymanager.Held
 }
 
 // Free are the CPUs that the kubelet can still grant.
 func (n *Node) Free() cpuset.Set { return n.Shared.Minus(n.Reserved) }
 
-// Empty is the same node with no CPU granted to anyone.
+// Empty is the same node with nothing granted to anyone.
 func (n *Node) Empty() Node {
 	empty := *n
 	empty.Shared = n.Topology.CPUs()
 	if n.CPUManager.Options.StrictCPUReservation {
 		empty.Shared = empty.Shared.Minus(n.Reserved)
 	}
+	if n.Memory != nil {
+		memory := n.Memory.Empty()
+		empty.Memory = &memory
+	}
+	if n.Devices != nil {
+		empty.Devices = n.Devices.Empty()
+	}
+	empty.Ending = nil
 	return empty
 }
 
-// Granting is the same node after grants, for example those of an admitted pod.
+// Granting is the same node after grants of CPUs, for example those of an admitted pod. See Admitting for the rest of what
+// a pod takes.
 func (n *Node) Granting(grants []Grant) Node {
 	after := *n
 	after.Shared = n.Shared.Minus(granted(grants))
 	return after
 }
 
-// Releasing is the same node after the pod that holds grants has gone.
-func (n *Node) Releasing(grants []Grant) Node {
+// Releasing is the same node after the pod that holds grants and held has gone.
+func (n *Node) Releasing(grants []Grant, held *Held) Node {
 	after := *n
 	after.Shared = n.Shared.Union(granted(grants))
+	if len(held.Memory) > 0 && n.Memory != nil {
+		memory := n.Memory.Clone()
+		memory.Release(held.Memory)
+		after.Memory = &memory
+	}
+	if len(held.Devices) > 0 && n.Devices != nil {
+		after.Devices = n.Devices.Releasing(held.Devices)
+	}
 	return after
+}
+
+// Held is what a pod holds besides exclusive CPUs.
+type Held struct {
+	// Memory is under the memory manager's policy Static only.
+	Memory  []memorymanager.Held
+	Devices []devicemanager.Held
+}
+
+// IsEmpty reports whether the pod holds nothing.
+func (h *Held) IsEmpty() bool { return len(h.Memory) == 0 && len(h.Devices) == 0 }
+
+// Equal reports whether both are the same.
+func (h *Held) Equal(other *Held) bool {
+	return slices.Equal(h.Memory, other.Memory) && slices.Equal(h.Devices, other.Devices)
 }
 
 // numaNodes are the NUMA nodes with CPUs.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
 // maxInFlight is how many pods in flight AdmitAfter tries in every order. With more it says Wait.
@@ -15,40 +16,83 @@ const maxInFlight = 3
 // matters: the first pod may take room that only the other one needs. So:
 //
 //   - Admitted: in every order p is admitted, and so is every pod in flight that would be without p. Grants are p's
-//     CPUs if every order gives the same. Otherwise Grants is nil and Alternatives are all that p may get. Shared are
-//     the CPUs that are in the shared pool after every order.
+//     CPUs if every order gives the same. Otherwise Grants is nil and Alternatives are all that p may get. Held is what else
+//     it holds, if every order gives the same. Shared are the CPUs that are in the shared pool after every order.
 //   - Refused: p is refused in every order, or admitting it would leave the kubelet in a bad state (ReasonNotFree,
 //     ReasonLastShared).
-//   - Wait: it depends on the order, or more than three pods are in flight. Once the kubelet has acknowledged them
-//     there is an answer.
+//   - Wait: it depends on the order, or on which devices another pod gets, or on when an init container ends, or more than
+//     three pods are in flight. Once the kubelet has acknowledged them there is an answer.
 //
-// Pods in flight that ask for no exclusive CPUs change nothing and do not count.
+// Pods in flight that have nothing to do with p, by themselves or by others, change nothing and do not count.
 func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
-	pods := make([]*Pod, 0, maxInFlight+1)
-	for _, pod := range inFlight {
-		if !n.Exclusive(pod) {
-			continue
-		}
-		if len(pods) == maxInFlight {
-			return Decision{Verdict: Wait, Shared: n.Shared,
-				Message: fmt.Sprintf("more than %d pods with exclusive CPUs are in flight to the node", maxInFlight)}
-		}
-		pods = append(pods, pod)
-	}
-	if len(pods) == 0 {
-		return n.sound(Admit(n, p), cpuset.Set{})
-	}
-	if !n.Exclusive(p) {
+	asks := n.interestsOf(p)
+	if !asks.decisive() {
 		return Admit(n, p)
 	}
-	pods = append(pods, p)
-	if n.ordersTooLong(pods) {
-		return Decision{Verdict: Wait, Shared: n.Shared,
-			Message: fmt.Sprintf("predicting %d pods in flight to a node with %d NUMA nodes takes too long", len(pods)-1, n.numaNodes().Len())}
+	wait := n.uncertain(p, asks)
+	var pods []*Pod
+	if wait == "" {
+		pods = n.concerned(inFlight, p)
+		ends := n.ends(p)
+		switch {
+		case len(pods) == 1 && !ends:
+			return n.sound(Admit(n, p), cpuset.Set{})
+		case len(pods) > maxInFlight+1:
+			wait = fmt.Sprintf("more than %d pods with exclusive CPUs, memory or devices are in flight to the node", maxInFlight)
+		case ends && len(n.Ending) > maxEnding:
+			wait = fmt.Sprintf("init containers of more than %d pods are about to give memory back", maxEnding)
+		case n.ordersTooLong(pods):
+			wait = fmt.Sprintf("predicting %d pods in flight to a node with %d NUMA nodes takes too long", len(pods)-1, n.numaNodes().Len())
+		}
+	}
+	if wait != "" {
+		return Decision{Verdict: Wait, Shared: n.Shared, Message: wait}
 	}
 	o := orders{node: n, pods: pods}
-	o.try(&outcome{with: n.Shared, without: n.Shared})
+	o.begin()
 	return o.decision()
+}
+
+// uncertain says what of the node's contents that matter to p is not certain, or "".
+func (n *Node) uncertain(p *Pod, asks interests) string {
+	if asks.memory && n.Memory.Torn {
+		return "the kubelet is changing the memory manager's state"
+	}
+	if !asks.aligned || n.TopologyManager.Policy == topologymanager.PolicyNone { // Then only the sum of devices counts.
+		return ""
+	}
+	for i := range n.Devices.Resources {
+		r := &n.Devices.Resources[i]
+		if r.Unsure && p.mentions(r.Name) {
+			return "only the kubelet knows which devices of " + r.Name + " are free until the next report"
+		}
+	}
+	return ""
+}
+
+// concerned are the pods in flight that are related to p, or to one that is, in their order, and p at the end.
+func (n *Node) concerned(inFlight []*Pod, p *Pod) []*Pod {
+	if len(inFlight) == 0 {
+		return []*Pod{p}
+	}
+	is := make([]bool, len(inFlight))
+	found := make([]*Pod, 0, maxInFlight+2)
+	found = append(found, p)
+	for i := 0; i < len(found); i++ {
+		for k, other := range inFlight {
+			if !is[k] && n.related(found[i], other) {
+				is[k] = true
+				found = append(found, other)
+			}
+		}
+	}
+	found = found[:0]
+	for k, other := range inFlight {
+		if is[k] {
+			found = append(found, other)
+		}
+	}
+	return append(found, p)
 }
 
 // sound turns an admission after which the kubelet is in a bad state into a refusal. held are CPUs in the shared pool
@@ -83,14 +127,17 @@ type orders struct {
 	admitted, refused int        // orders with this outcome for the new pod
 	refusal           Decision   // its first refusal
 	grants            [][]Grant  // what the orders that admit it grant it, each once
+	held              Held       // what else the first of them gives it
+	heldDiffers       bool       // another one gives it something else
 	harmed            *Pod       // a pod in flight that would be admitted only without the new one
+	undetermined      string     // why nobody can tell, in some order
 	shared            cpuset.Set // in the shared pool after every order
 }
 
 // outcome is the node after some of the pods.
 type outcome struct {
-	done          uint       // the pods admitted or refused so far, by index
-	with, without cpuset.Set // the shared pool, and what it would be without the new pod
+	done          uint     // the pods admitted or refused so far, by index
+	with, without contents // the node, and what it would be without the new pod
 	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
 	held cpuset.Set
 }
@@ -106,28 +153,32 @@ func (o *orders) try(so *outcome) {
 		if so.done>>i&1 != 0 || i < last && o.alike(i, so.done) {
 			continue
 		}
-		d := o.admit(so.with, pod)
-		next := outcome{done: so.done | 1<<i, with: d.Shared, without: so.without, held: so.held.Union(d.Shared.Minus(so.with))}
-		switch {
-		case i == last:
+		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without}
+		d := o.admit(&next.with, pod)
+		next.held = so.held.Union(d.Shared.Minus(so.with.shared))
+		if i == last {
 			o.newest = o.node.sound(d, so.held)
-		case so.done>>last&1 == 0:
-			next.without = d.Shared
-		default:
-			alone := o.admit(so.without, pod)
-			next.without = alone.Shared
-			if alone.Verdict == Admitted && d.Verdict != Admitted {
-				o.harmed = pod
-			}
+			o.try(&next)
+			continue
 		}
-		o.try(&next)
+		alone := d
+		if so.done>>last&1 == 0 {
+			next.without = next.with
+		} else {
+			alone = o.admit(&next.without, pod)
+		}
+		if alone.Verdict == Admitted && d.Verdict != Admitted {
+			o.harmed = pod
+		}
+		o.end(pod, &d, &alone, &next)
 	}
 }
 
 // alike reports whether a pod in flight before pod i asks for the same and is not done either.
 func (o *orders) alike(i int, done uint) bool {
 	for j := range i {
-		same := slices.Equal(o.pods[j].Containers, o.pods[i].Containers) && o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil
+		same := sameContainers(o.pods[j], o.pods[i]) && o.pods[j].Guaranteed == o.pods[i].Guaranteed &&
+			o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil
 		if same && done>>j&1 == 0 {
 			return true
 		}
@@ -135,18 +186,26 @@ func (o *orders) alike(i int, done uint) bool {
 	return false
 }
 
-func (o *orders) admit(shared cpuset.Set, p *Pod) Decision {
-	node := *o.node
-	node.Shared = shared
-	return admit(&node, p)
+// admit admits a pod to a node with contents c, and changes c.
+func (o *orders) admit(c *contents, p *Pod) Decision {
+	node := o.node.with(c)
+	why := node.uncertain(p, node.interestsOf(p))
+	d := admit(&node, p, c)
+	if d.Reason == ReasonUndetermined {
+		why = d.Message
+	}
+	if why != "" {
+		o.undetermined = why
+	}
+	return d
 }
 
 // count adds the outcome of one order.
 func (o *orders) count(so *outcome) {
 	if o.admitted+o.refused == 0 {
-		o.shared = so.with
+		o.shared = so.with.shared
 	}
-	o.shared = o.shared.Intersect(so.with)
+	o.shared = o.shared.Intersect(so.with.shared)
 	if o.newest.Verdict != Admitted {
 		if o.refused == 0 {
 			o.refusal = o.newest
@@ -157,15 +216,21 @@ func (o *orders) count(so *outcome) {
 	if !slices.ContainsFunc(o.grants, func(known []Grant) bool { return slices.Equal(known, o.newest.Grants) }) {
 		o.grants = append(o.grants, o.newest.Grants)
 	}
+	if o.admitted == 0 {
+		o.held = o.newest.Held
+	}
+	o.heldDiffers = o.heldDiffers || !o.held.Equal(&o.newest.Held)
 	o.admitted++
 }
 
 func (o *orders) decision() Decision {
 	switch {
+	case o.undetermined != "":
+		return Decision{Verdict: Wait, Shared: o.shared, Message: o.undetermined}
 	case o.admitted == 0:
 		d := o.refusal
 		empty := o.node.Empty()
-		alone := empty.sound(admit(&empty, o.pods[len(o.pods)-1]), cpuset.Set{})
+		alone := empty.sound(admit(&empty, o.pods[len(o.pods)-1], nil), cpuset.Set{})
 		d.Preemptible = alone.Verdict == Admitted
 		d.Shared = o.shared
 		return d
@@ -176,8 +241,15 @@ func (o *orders) decision() Decision {
 	case o.harmed != nil:
 		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
 			"in some order of admission the kubelet would refuse pod %s, which is in flight, because of this one", o.harmed.Name)}
-	case len(o.grants) > 1:
-		return Decision{Verdict: Admitted, Alternatives: o.grants, Shared: o.shared}
 	}
-	return Decision{Verdict: Admitted, Grants: o.grants[0], Shared: o.shared}
+	d := Decision{Verdict: Admitted, Held: o.held, Shared: o.shared}
+	if o.heldDiffers {
+		d.Held = Held{}
+	}
+	if len(o.grants) > 1 {
+		d.Alternatives = o.grants
+	} else {
+		d.Grants = o.grants[0]
+	}
+	return d
 }

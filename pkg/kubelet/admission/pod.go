@@ -6,9 +6,12 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 )
 
-// Pod is what the CPU manager sees of a pod.
+// Pod is what the kubelet's managers see of a pod.
 type Pod struct {
 	Name string
 	// Guaranteed is set for a pod of that QoS class.
@@ -21,20 +24,35 @@ type Pod struct {
 	// Allocated are the exclusive CPUs of each container in the eyes of a kubelet 1.34 that starts again. It is nil where
 	// they are those of Containers: see allocatedOf.
 	Allocated []int
-	// Device is a resource that a device plugin may serve with a NUMA node. The topology manager would then align the
-	// CPUs with it. It is "" where the pod asks for none.
-	Device string
+	// OddMemory is a container of a Guaranteed pod that requests memory in no whole number of bytes; "" where there is none.
+	OddMemory string
 	// Containers are the init containers and then the app containers, each in the order of the spec. The kubelet
 	// grants CPUs in this order. Ephemeral containers never get any.
 	Containers []Container
 }
 
-// Container is what the CPU manager sees of a container.
+// Container is what the kubelet's managers see of a container.
 type Container struct {
 	Name string
 	Kind Kind
 	// CPUs is the number of exclusive CPUs that it asks for. 0 means that it runs in the shared pool.
 	CPUs int
+	// Memory is what it requests of memory and of huge pages, sorted by type. It is nil in a pod that is not Guaranteed: the
+	// memory manager does not look at such a pod.
+	Memory []memorymanager.Quantity
+	// Devices are its limits of extended resources, sorted by name, those of 0 included. Most nodes serve only some of them.
+	Devices []devicemanager.Request
+}
+
+// Equal reports whether both ask for the same, under the same name.
+func (c *Container) Equal(other *Container) bool {
+	return c.Name == other.Name && c.Kind == other.Kind && c.CPUs == other.CPUs &&
+		slices.Equal(c.Memory, other.Memory) && slices.Equal(c.Devices, other.Devices)
+}
+
+// sameContainers reports whether two pods ask for the same, container by container.
+func sameContainers(p, q *Pod) bool {
+	return slices.EqualFunc(p.Containers, q.Containers, func(a, b Container) bool { return a.Equal(&b) })
 }
 
 // Kind is how long a container holds its CPUs.
@@ -49,23 +67,17 @@ const (
 // String gives the kind in one word.
 func (k Kind) String() string { return [...]string{"app", "init", "sidecar"}[k] }
 
-// PodOf reads from a pod what the CPU manager reads (guaranteedCPUs in pkg/kubelet/cm/cpumanager/policy_static.go,
-// v1.36.3). A container of a Guaranteed pod that requests a whole number of CPUs asks for that many exclusive ones,
-// unless the pod has pod-level resources. Pod overhead does not count. For a container that
-// runs, what is allocated to it counts: see requestsOf.
+// PodOf reads from a pod what the kubelet's managers read (guaranteedCPUs in pkg/kubelet/cm/cpumanager/policy_static.go,
+// getContainerRequestedResources in pkg/kubelet/cm/memorymanager/policy_static.go and getContainerDeviceRequest in
+// pkg/kubelet/cm/devicemanager/topology_hints.go, v1.36.3). A container of a Guaranteed pod that requests a whole number of
+// CPUs asks for that many exclusive ones, unless the pod has pod-level resources. Pod overhead does not count. For a
+// container that runs, what is allocated to it counts: see requestsOf.
 func PodOf(pod *corev1.Pod) Pod {
 	p := Pod{
 		Name:              pod.Name,
 		Guaranteed:        qosClass(pod) == corev1.PodQOSGuaranteed,
 		PodLevelResources: hasPodLevelResources(pod),
-		Device:            deviceOf(pod),
 		Containers:        make([]Container, 0, len(pod.Spec.InitContainers)+len(pod.Spec.Containers)),
-	}
-	exclusive := func(c *corev1.Container, statuses []corev1.ContainerStatus) int {
-		if !p.Guaranteed || p.PodLevelResources {
-			return 0
-		}
-		return wholeCPUs(requestsOf(c, statuses))
 	}
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
@@ -73,11 +85,10 @@ func PodOf(pod *corev1.Pod) Pod {
 		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
 			kind = Sidecar
 		}
-		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: kind, CPUs: exclusive(c, pod.Status.InitContainerStatuses)})
+		p.add(pod, c, kind, pod.Status.InitContainerStatuses)
 	}
 	for i := range pod.Spec.Containers {
-		c := &pod.Spec.Containers[i]
-		p.Containers = append(p.Containers, Container{Name: c.Name, Kind: App, CPUs: exclusive(c, pod.Status.ContainerStatuses)})
+		p.add(pod, &pod.Spec.Containers[i], App, pod.Status.ContainerStatuses)
 	}
 	if p.Guaranteed && p.PodLevelResources {
 		p.PodLevel = podLevelOf(pod, p.Containers)
@@ -85,6 +96,23 @@ func PodOf(pod *corev1.Pod) Pod {
 		p.Allocated = allocatedOf(pod, p.Containers)
 	}
 	return p
+}
+
+// add adds a container of pod.
+func (p *Pod) add(pod *corev1.Pod, c *corev1.Container, kind Kind, statuses []corev1.ContainerStatus) {
+	asks := Container{Name: c.Name, Kind: kind, Devices: devicesOf(pod, c)}
+	if p.Guaranteed {
+		requests := requestsOf(c, statuses)
+		if !p.PodLevelResources {
+			asks.CPUs = wholeCPUs(requests)
+		}
+		var err error
+		asks.Memory, err = memorymanager.RequestOf(requests)
+		if err != nil {
+			p.OddMemory = c.Name
+		}
+	}
+	p.Containers = append(p.Containers, asks)
 }
 
 // requestsOf returns what the kubelet takes for a container's requests. For a container that it has admitted these are the
@@ -135,6 +163,49 @@ func (p *Pod) Peak(amount func(i int) int64) int64 {
 		lasting += amount(i)
 	}
 	return max(starting, lasting)
+}
+
+// peakMemory appends the memory that the pod requests at once, for scope pod.
+func (p *Pod) peakMemory(total *memorymanager.PodRequest, list []memorymanager.Quantity) []memorymanager.Quantity {
+	total.Reset()
+	for i := range p.Containers {
+		c := &p.Containers[i]
+		switch c.Kind {
+		case Init:
+			total.AddInit(c.Memory)
+		case Sidecar:
+			total.AddSidecar(c.Memory)
+		default:
+			total.AddApp(c.Memory)
+		}
+	}
+	return total.Append(list)
+}
+
+// peakDevices appends the devices that the pod asks for at once, for scope pod (getPodDeviceRequest in
+// pkg/kubelet/cm/devicemanager/topology_hints.go, v1.36.3).
+func (p *Pod) peakDevices(list []devicemanager.Request) []devicemanager.Request {
+	for i := range p.Containers {
+		for k := range p.Containers[i].Devices {
+			name := p.Containers[i].Devices[k].Resource
+			if slices.ContainsFunc(list, func(r devicemanager.Request) bool { return r.Resource == name }) {
+				continue
+			}
+			count := p.Peak(func(i int) int64 { return int64(p.Containers[i].devices(name)) })
+			list = append(list, devicemanager.Request{Resource: name, Count: int(count)})
+		}
+	}
+	return list
+}
+
+// devices is how many devices of a resource the container asks for.
+func (c *Container) devices(resource string) int {
+	for i := range c.Devices {
+		if c.Devices[i].Resource == resource {
+			return c.Devices[i].Count
+		}
+	}
+	return 0
 }
 
 // String gives the pod in one line: "vm: init a 2, compute 8, side shared".

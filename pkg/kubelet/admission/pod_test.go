@@ -96,7 +96,7 @@ func TestPodLevelGate(t *testing.T) {
 		if got := Admit(&next, p).String(); got != tc.after {
 			t.Errorf("gate %v, scope %s, the next one: %s, want %s", tc.on, tc.scope, got, tc.after)
 		}
-		if after := next.Releasing(d.Grants); after.Shared != n.Shared || d.Shared != next.Shared {
+		if after := next.Releasing(d.Grants, &Held{}); after.Shared != n.Shared || d.Shared != next.Shared {
 			t.Errorf("gate %v, scope %s: shared pool %s after it has gone, want %s", tc.on, tc.scope, after.Shared, n.Shared)
 		}
 		if got := AdmitAfter(n, []*Pod{p}, p); got.Verdict != Admitted || got.Grants != nil {

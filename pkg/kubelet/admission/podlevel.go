@@ -117,11 +117,14 @@ func (a *attempt) podLevel(p *Pod, held []Grant) error {
 			parts = parts.Union(grant.CPUs)
 		}
 	}
-	affinity, err := a.stillAligned(p.PodLevel.CPUs, parts, allHold(p, held))
+	a.providers = a.providers[:0]
+	a.hintCPUsAgain(p.PodLevel.CPUs, parts, allHold(p, held))
+	affinity, err := a.align()
 	if err != nil {
 		return err
 	}
-	cpus, err := a.cpus.Allocate(p.PodLevel.CPUs, affinity)
+	a.cpus.Reusable = cpuset.Set{}
+	cpus, err := a.cpus.Allocate(p.PodLevel.CPUs, affinity.NUMANodes)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -42,18 +43,40 @@ func (n *Node) Restarts(grants []Grant) string {
 }
 
 // Readmit is what a kubelet that has started again does with a pod that was there before. p holds held, an entry for
-// each of its containers with exclusive CPUs. Admitted, it keeps them. Refused, it fails although it runs. Up to 1.36
-// that happens with full-pcpus-only wherever the node has fewer free CPUs than a container holds. The check comes
+// each of its containers with exclusive CPUs, and besides. Admitted, it keeps them. Refused, it fails although it runs. Up
+// to 1.36 that happens with full-pcpus-only wherever the node has fewer free CPUs than a container holds. The check comes
 // before the kubelet looks at what the container has (Allocate in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3).
-func Readmit(n *Node, p *Pod, held []Grant) Decision {
+//
+// An init container whose memory was given back gets memory once more, although it will not run again.
+func Readmit(n *Node, p *Pod, held []Grant, besides *Held) Decision {
+	d, _ := n.Readmitting(p, held, besides)
+	return d
+}
+
+// Readmitting is Readmit, and the node afterwards.
+func (n *Node) Readmitting(p *Pod, held []Grant, besides *Held) (Decision, Node) {
 	p = n.seesAgain(p)
-	if n.CPUManager.Policy != cpumanager.PolicyStatic || !n.Exclusive(p) {
-		return Decision{Verdict: Admitted, Grants: held, Shared: n.Shared}
+	after := n.contents()
+	asks := n.interestsOf(p)
+	if !asks.any() {
+		return Decision{Verdict: Admitted, Grants: held, Held: *besides, Shared: n.Shared}, *n
 	}
-	a := newAttempt(n, p)
+	a := newAttempt(n, p, asks)
 	defer a.end()
 	a.grants = held
-	return a.decision(a.again(n.sees(p), held))
+	err := a.again(n.sees(p), held, besides)
+	if err != nil && asks.memory {
+		a.memory.KeepRest(besides.Memory)
+	}
+	d := a.decision(err)
+	a.leave(&after, err)
+	after.shared = d.Shared
+	if err == nil {
+		d.Held.Devices = besides.Devices
+	} else if asks.devices {
+		after.devices = n.Devices.Releasing(besides.Devices)
+	}
+	return d, n.with(&after)
 }
 
 // seesAgain is p as the kubelet of n sees it when it has started again. Kubelet 1.34 reads the status: see allocatedOf.
@@ -101,46 +124,156 @@ func allocatedOf(pod *corev1.Pod, containers []Container) []int {
 	return allocated
 }
 
-func (a *attempt) again(p *Pod, held []Grant) error {
+func (a *attempt) again(p *Pod, held []Grant, besides *Held) error {
 	if a.node.asOne(p) {
 		return a.podLevel(p, held)
 	}
 	aligned := a.node.TopologyManager.Policy != topologymanager.PolicyNone
 	asPod := aligned && a.node.TopologyManager.Scope == topologymanager.ScopePod
+	var affinity topologymanager.Affinity
+	var err error
 	if asPod {
-		if _, err := a.stillAligned(p.PeakCPUs(), granted(held), allAsked(p, held)); err != nil {
+		affinity, err = a.alignPodAgain(p, held, besides)
+	}
+	for i := range p.Containers {
+		if err != nil {
 			return err
 		}
-	}
-	return a.each(p, func(c *Container) error {
+		c := &p.Containers[i]
 		if aligned && !asPod {
-			cpus := heldBy(c, held)
-			if _, err := a.stillAligned(c.CPUs, cpus, cpus.Len() == c.CPUs); err != nil {
-				return err
-			}
+			affinity, err = a.alignContainerAgain(c, held, besides)
 		}
-		if a.node.Minor < 37 {
-			return a.cpus.CheckSMT(c.CPUs)
+		if err == nil {
+			err = a.grantAgain(c, affinity, besides)
 		}
-		return nil
-	})
+	}
+	return err
 }
 
-// stillAligned asks the topology manager's policy once more. Hints must include all NUMA nodes of what is held. A
-// container that holds another number of CPUs than it asks for (asked is false) has no hint.
-func (a *attempt) stillAligned(need int, held cpuset.Set, asked bool) (topologymanager.Mask, error) {
-	switch {
-	case asked:
-	case a.node.TopologyManager.Policy == topologymanager.PolicyBestEffort:
-		return a.node.numaNodes(), nil
-	default:
-		return 0, a.misaligned
+// alignContainerAgain asks the topology manager's policy once more. Hints must include all NUMA nodes of what is held.
+func (a *attempt) alignContainerAgain(c *Container, held []Grant, besides *Held) (topologymanager.Affinity, error) {
+	a.providers = a.providers[:0]
+	if a.asks.devices {
+		a.providers = a.devices.HintsAgain(a.providers, c.Devices, besides.Devices, c.Name)
 	}
-	a.cpus.Reusable = held
-	affinity, err := a.align(need)
+	cpus := heldBy(c, held)
+	a.hintCPUsAgain(c.CPUs, cpus, cpus.Len() == c.CPUs)
+	err := a.hintMemoryAgain(c.Memory, memoryOf(besides.Memory, c.Name))
+	if err != nil {
+		return topologymanager.Affinity{}, err
+	}
+	affinity, err := a.align()
 	a.cpus.Reusable = cpuset.Set{}
 	return affinity, err
 }
+
+// alignPodAgain is alignContainerAgain for the pod as a whole. The memory manager compares what the first container with
+// memory holds with what the pod requests, and has no hint where that differs (GetPodTopologyHints and regenerateHints in
+// pkg/kubelet/cm/memorymanager/policy_static.go, v1.36.3).
+func (a *attempt) alignPodAgain(p *Pod, held []Grant, besides *Held) (topologymanager.Affinity, error) {
+	a.providers = a.providers[:0]
+	if a.asks.devices {
+		a.deviceRequest = p.peakDevices(a.deviceRequest[:0])
+		a.providers = a.devices.HintsAgain(a.providers, a.deviceRequest, besides.Devices, "")
+	}
+	a.hintCPUsAgain(p.PeakCPUs(), granted(held), allAsked(p, held))
+	if a.asks.memory {
+		a.request = p.peakMemory(&a.podMemory, a.request[:0])
+		var first []memorymanager.Held
+		for i := 0; i < len(p.Containers) && len(first) == 0; i++ {
+			first = memoryOf(besides.Memory, p.Containers[i].Name)
+		}
+		err := a.hintMemoryAgain(a.request, first)
+		if err != nil {
+			return topologymanager.Affinity{}, err
+		}
+	}
+	affinity, err := a.align()
+	a.cpus.Reusable = cpuset.Set{}
+	return affinity, err
+}
+
+// hintCPUsAgain adds the CPU manager's hints, with held for reusable. A container that holds another number of CPUs than it
+// asks for (asked is false) has none that is possible.
+func (a *attempt) hintCPUsAgain(need int, held cpuset.Set, asked bool) {
+	switch {
+	case !a.asks.cpus || need == 0:
+	case asked:
+		a.cpus.Reusable = held
+		a.hintCPUs(need)
+	default:
+		a.providers = append(a.providers, impossible(a.node.numaNodes()))
+	}
+}
+
+func (a *attempt) hintMemoryAgain(request []memorymanager.Quantity, held []memorymanager.Held) error {
+	if !a.asks.memory || len(held) == 0 {
+		return a.hintMemory(request)
+	}
+	for i := range memorymanager.Regenerated(request, held) {
+		a.providers = append(a.providers, only(held[i].NUMANodes))
+	}
+	return nil
+}
+
+// grantAgain checks what the managers check of a container that holds what it asks for.
+func (a *attempt) grantAgain(c *Container, affinity topologymanager.Affinity, besides *Held) error {
+	if a.asks.devices {
+		err := a.devices.AllocateAgain(c.Kind == Init, c.Devices)
+		if err != nil {
+			return err
+		}
+	}
+	if a.asks.cpus && c.CPUs > 0 && a.node.Minor < 37 {
+		err := a.cpus.CheckSMT(c.CPUs)
+		if err != nil {
+			return err
+		}
+	}
+	if !a.asks.memory {
+		return nil
+	}
+	held := memoryOf(besides.Memory, c.Name)
+	if len(held) > 0 {
+		a.memory.Keep(c.Kind == Init, held)
+		return nil
+	}
+	return a.memory.Allocate(c.Name, c.Kind == Init, c.Memory, affinity.NUMANodes, affinity.Preferred)
+}
+
+// memoryOf is what a container holds. held is by container.
+func memoryOf(held []memorymanager.Held, container string) []memorymanager.Held {
+	of := func(h memorymanager.Held) bool { return h.Container == container }
+	first := slices.IndexFunc(held, of)
+	if first < 0 {
+		return nil
+	}
+	rest := held[first:]
+	end := slices.IndexFunc(rest, func(h memorymanager.Held) bool { return !of(h) })
+	if end < 0 {
+		return rest
+	}
+	return rest[:end]
+}
+
+// only is a hint provider with one hint, which is preferred.
+type only topologymanager.Mask
+
+func (o only) Nodes() topologymanager.Mask           { return topologymanager.Mask(o) }
+func (o only) Possible(m topologymanager.Mask) bool  { return m == topologymanager.Mask(o) }
+func (o only) Preferred(m topologymanager.Mask) bool { return m == topologymanager.Mask(o) }
+func (o only) PreferredSizes() (least, most int) {
+	size := topologymanager.Mask(o).Len()
+	return size, size
+}
+
+// impossible is a hint provider without any hint, over some NUMA nodes.
+type impossible topologymanager.Mask
+
+func (i impossible) Nodes() topologymanager.Mask         { return topologymanager.Mask(i) }
+func (i impossible) Possible(topologymanager.Mask) bool  { return false }
+func (i impossible) Preferred(topologymanager.Mask) bool { return false }
+func (i impossible) PreferredSizes() (least, most int)   { return 1, 1 }
 
 func heldBy(c *Container, held []Grant) cpuset.Set {
 	for i := range held {

@@ -30,16 +30,16 @@ func full(minor int, policy string) (n *Node, p *Pod, held []Grant) {
 func TestReadmit(t *testing.T) {
 	for _, policy := range []string{topologymanager.PolicyNone, topologymanager.PolicyBestEffort, topologymanager.PolicyRestricted, topologymanager.PolicySingleNUMANode} {
 		n, p, held := full(36, policy)
-		if d := Readmit(n, p, held); d.Verdict != Refused || d.Reason != ReasonSMTAlignment || d.Shared != n.Topology.CPUs() {
+		if d := Readmit(n, p, held, &Held{}); d.Verdict != Refused || d.Reason != ReasonSMTAlignment || d.Shared != n.Topology.CPUs() {
 			t.Errorf("1.36, %s: %s", policy, d)
 		}
 		n.Minor = 37
-		if d := Readmit(n, p, held); d.Verdict != Admitted || d.Shared != n.Shared || d.Granted() != held[0].CPUs {
+		if d := Readmit(n, p, held, &Held{}); d.Verdict != Admitted || d.Shared != n.Shared || d.Granted() != held[0].CPUs {
 			t.Errorf("1.37, %s: %s", policy, d)
 		}
 		held[0].CPUs.Remove(held[0].CPUs.First())
 		aligned := policy == topologymanager.PolicyRestricted || policy == topologymanager.PolicySingleNUMANode
-		if d := Readmit(n, p, held); (d.Reason == ReasonTopologyAffinity) != aligned {
+		if d := Readmit(n, p, held, &Held{}); (d.Reason == ReasonTopologyAffinity) != aligned {
 			t.Errorf("%s, one CPU fewer than asked for: %s", policy, d)
 		}
 	}
@@ -101,7 +101,7 @@ func TestReadmitWhileInitializing(t *testing.T) {
 		p := PodOf(initializing(tc.initCPU, tc.appCPU))
 		for minor, want := range map[int]string{34: tc.want34, 35: tc.want35, 36: tc.want35} {
 			n.Minor = minor
-			if d := Readmit(n, &p, tc.held); d.Reason != want || (d.Verdict == Admitted) != (want == "") {
+			if d := Readmit(n, &p, tc.held, &Held{}); d.Reason != want || (d.Verdict == Admitted) != (want == "") {
 				t.Errorf("1.%d, %s/%s: %s, want reason %q", minor, tc.policy, tc.scope, d, want)
 			}
 		}

@@ -3,6 +3,7 @@ package admission
 import (
 	"fmt"
 
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -12,23 +13,49 @@ const maxSteps = 3_000_000
 
 // steps bounds what it costs to admit p once. It is no more than a little above maxSteps.
 func (n *Node) steps(p *Pod) int {
+	asks := n.interestsOf(p)
 	numaNodes := n.numaNodes().Len()
-	hints := 0
-	if n.TopologyManager.Policy != topologymanager.PolicyNone {
-		hints = 1 << min(numaNodes, 30) // sets of NUMA nodes
-	}
 	total := 0
-	add := func(need int) {
-		if need > 0 && total <= maxSteps {
-			total += min(maxSteps, hints+n.CPUManager.Options.Steps(n.Topology, numaNodes, need))
+	add := func(c *Container) {
+		if total > maxSteps {
+			return
+		}
+		if asks.cpus && c.CPUs > 0 {
+			total += n.sets(numaNodes) + min(maxSteps, n.CPUManager.Options.Steps(n.Topology, numaNodes, c.CPUs))
+		}
+		if asks.memory { // The default hint is looked for without the topology manager, too.
+			total += (1 + len(c.Memory)) * len(c.Memory) << min(len(n.Memory.NUMANodes), 20)
+		}
+		if asks.devices {
+			total += n.deviceSteps(c)
 		}
 	}
 	if n.asOne(p) {
-		add(p.PodLevel.CPUs)
+		add(&Container{CPUs: p.PodLevel.CPUs})
 	}
 	containers := n.sees(p).Containers
 	for i := range containers {
-		add(containers[i].CPUs)
+		add(&containers[i])
+	}
+	return total
+}
+
+// sets is how many sets of so many NUMA nodes hints are made of.
+func (n *Node) sets(numaNodes int) int {
+	if n.TopologyManager.Policy == topologymanager.PolicyNone {
+		return 0
+	}
+	return 1 << min(numaNodes, 20)
+}
+
+// deviceSteps bounds what the devices of a container cost.
+func (n *Node) deviceSteps(c *Container) int {
+	total := 0
+	for _, request := range c.Devices {
+		r := n.Devices.Resource(request.Resource)
+		if r != nil && r.Aligned() {
+			total += (1 + len(r.Groups)) * n.sets(devicemanager.HintNodes(r, n.Minor, len(n.Topology.NUMANodes())).Len())
+		}
 	}
 	return total
 }
@@ -55,5 +82,24 @@ func (n *Node) ordersTooLong(pods []*Pod) bool {
 		beginnings *= len(pods) - k
 		admissions += 2 * beginnings
 	}
+	for _, p := range pods[:len(pods)-1] { // And again for each end of its init containers: see orders.end.
+		if n.interestsOf(p).memory {
+			admissions *= 1 + p.inits()
+		}
+	}
+	if n.ends(pods[len(pods)-1]) {
+		admissions <<= len(n.Ending)
+	}
 	return total/len(pods)*admissions > maxSteps
+}
+
+// inits is the number of init containers that are no sidecars.
+func (p *Pod) inits() int {
+	inits := 0
+	for i := range p.Containers {
+		if p.Containers[i].Kind == Init {
+			inits++
+		}
+	}
+	return inits
 }

@@ -1,53 +1,54 @@
 package memorymanager
 
-import (
-	"slices"
-
-	"corepin.dev/corepin/pkg/kubelet/topologymanager"
-)
+import "corepin.dev/corepin/pkg/kubelet/topologymanager"
 
 // Hints is what the memory manager says of the NUMA nodes for one request (calculateHints). It is a
 // topologymanager.HintProvider, and counts as many times as the request has types: the kubelet makes the same list for
-// each of them.
+// each of them. It is valid until the state changes, or the policy makes other hints.
 type Hints struct {
 	state    *State
 	request  []Quantity
+	types    []int // of request, as places in State.Types
 	reusable []Block
 	fewest   int // NUMA nodes that the request needs on an empty machine
 }
 
-// Hints are the hints for a request. ok is false where there are none, which the topology manager takes for no
-// preference.
-func (s *Static) Hints(request []Quantity) (h Hints, ok bool) {
-	h = Hints{state: &s.State, request: request, reusable: s.reusable, fewest: len(s.State.NUMANodes)}
+// Hints are the hints for a request of known types (State.Knows). ok is false where there are none, which the topology
+// manager takes for no preference.
+func (s *Static) Hints(request []Quantity) (h *Hints, ok bool) {
+	h = &s.hints
+	*h = Hints{state: &s.State, request: request, types: h.types[:0], reusable: s.reusable, fewest: len(s.State.NUMANodes)}
 	if len(request) == 0 {
 		return h, false
 	}
-	for size := h.fewest - 1; size >= 1; size-- {
-		if h.some(size, h.allocatable) {
+	for i := range request {
+		h.types = append(h.types, s.State.index(request[i].Type))
+	}
+	for size := 1; size < h.fewest; size++ {
+		if h.someAllocatable(size) {
 			h.fewest = size
 		}
 	}
-	return h, h.first(func(topologymanager.Mask) bool { return true }) != 0
+	return h, h.first(0) != 0
 }
 
-// some reports whether f is true for a set of size NUMA nodes.
-func (h *Hints) some(size int, f func(topologymanager.Mask) bool) bool {
+// someAllocatable reports whether any set of size NUMA nodes would have enough if nothing were allocated.
+func (h *Hints) someAllocatable(size int) bool {
 	found := false
 	h.state.all().OfSize(size, func(mask topologymanager.Mask) bool {
-		found = f(mask)
+		found = h.allocatable(mask)
 		return !found
 	})
 	return found
 }
 
-// first is the possible mask for which f is true with the fewest NUMA nodes, then the lowest numbered, or 0. Where
-// there is a preferred one, it is that (findBestHint).
-func (h *Hints) first(f func(topologymanager.Mask) bool) topologymanager.Mask {
+// first is the possible mask that includes another one and has the fewest NUMA nodes, then the lowest numbered, or 0.
+// Where there is a preferred one, it is that (findBestHint).
+func (h *Hints) first(with topologymanager.Mask) topologymanager.Mask {
 	var best topologymanager.Mask
-	for size := 1; size <= len(h.state.NUMANodes) && best == 0; size++ {
+	for size := max(1, with.Len()); size <= len(h.state.NUMANodes) && best == 0; size++ {
 		h.state.all().OfSize(size, func(mask topologymanager.Mask) bool {
-			if h.Possible(mask) && f(mask) {
+			if mask&with == with && h.Possible(mask) {
 				best = mask
 			}
 			return best == 0
@@ -61,18 +62,10 @@ func (h *Hints) Nodes() topologymanager.Mask { return h.state.all() }
 
 // Possible reports whether the NUMA nodes of mask can serve the request.
 func (h *Hints) Possible(mask topologymanager.Mask) bool {
-	if !h.allocatable(mask) || h.state.violates(mask) {
-		return false
-	}
 	if mask.Len() == 1 && h.state.NUMANodes[mask.First()].Group.Len() > 1 {
 		return false
 	}
-	for _, q := range h.request {
-		if h.state.free(mask, q.Type)+reusableOn(h.reusable, mask, q.Type) < q.Bytes {
-			return false
-		}
-	}
-	return true
+	return h.allocatable(mask) && !h.state.violates(mask) && h.enough(mask, h.reusable)
 }
 
 // PreferredSizes is the number of NUMA nodes that an empty machine needs.
@@ -83,27 +76,31 @@ func (h *Hints) Preferred(mask topologymanager.Mask) bool { return mask.Len() ==
 
 // allocatable reports whether the NUMA nodes of mask would have enough if nothing were allocated.
 func (h *Hints) allocatable(mask topologymanager.Mask) bool {
-	for _, q := range h.request {
-		at := slices.Index(h.state.Types, q.Type)
+	for i, at := range h.types {
 		var sum uint64
 		for rest := mask; rest != 0; rest = rest.Rest() {
 			sum += h.state.NUMANodes[rest.First()].Memory[at].Allocatable
 		}
-		if sum < q.Bytes {
+		if sum < h.request[i].Bytes {
 			return false
 		}
 	}
 	return true
 }
 
-// free is how much of a type is free on the NUMA nodes of mask.
-func (s *State) free(mask topologymanager.Mask, name string) uint64 {
-	at := slices.Index(s.Types, name)
-	var sum uint64
-	for ; mask != 0; mask = mask.Rest() {
-		sum += s.NUMANodes[mask.First()].Memory[at].Free
+// enough reports whether the NUMA nodes of mask have enough free memory, or memory that the pod may reuse.
+func (h *Hints) enough(mask topologymanager.Mask, reusable []Block) bool {
+	for i, at := range h.types {
+		q := &h.request[i]
+		var sum uint64
+		for rest := mask; rest != 0; rest = rest.Rest() {
+			sum += h.state.NUMANodes[rest.First()].Memory[at].Free
+		}
+		if sum < q.Bytes && sum+reusableOn(reusable, mask, q.Type) < q.Bytes {
+			return false
+		}
 	}
-	return sum
+	return true
 }
 
 // violates reports whether an allocation on several NUMA nodes would mix with single ones, or with another group

@@ -2,72 +2,91 @@ package memorymanager
 
 import (
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 )
 
-var errNotWhole = errors.New("[memorymanager] failed to represent quantity as int64")
+// ErrNotWhole is an amount that is no whole number of bytes. The memory manager then has no hints, and Allocate fails the
+// pod.
+var ErrNotWhole = errors.New("[memorymanager] failed to represent quantity as int64")
 
-// RequestOf is the memory in a container's requests, sorted by type. It returns the kubelet's error for an amount that is
-// no whole number of bytes (getContainerRequestedResources).
+// RequestOf is the memory in a container's requests, sorted by type. It returns ErrNotWhole, the kubelet's error, for an
+// amount that is no whole number of bytes (getContainerRequestedResources).
 func RequestOf(requests corev1.ResourceList) ([]Quantity, error) {
 	var request []Quantity
-	for _, name := range slices.Sorted(maps.Keys(requests)) {
+	for name, quantity := range requests {
 		if name != corev1.ResourceMemory && !strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix) {
 			continue
 		}
-		quantity := requests[name]
 		bytes, ok := quantity.AsInt64()
 		if !ok {
-			return nil, errNotWhole
+			return nil, ErrNotWhole
 		}
 		request = append(request, Quantity{Type: string(name), Bytes: uint64(bytes)})
 	}
+	slices.SortFunc(request, func(a, b Quantity) int { return strings.Compare(a.Type, b.Type) })
 	return request, nil
 }
 
-// PodRequest is what a pod requests at once, for scope pod: its app containers and sidecars, or an init container and
+// PodRequest adds up what a pod requests at once, for scope pod: its app containers and sidecars, or an init container and
 // the sidecars before it. A type that only init containers request is forgotten, as in the kubelet up to 1.37
-// (getPodRequestedResources).
-func PodRequest(inits []InitRequest, apps [][]Quantity) []Quantity {
-	var sidecars, starting, lasting []Quantity
-	for _, c := range inits {
-		for _, q := range c.Request {
-			if c.Sidecar {
-				*of(&sidecars, q.Type) += q.Bytes
-				continue
-			}
-			most := of(&starting, q.Type)
-			*most = max(*most, *of(&sidecars, q.Type)+q.Bytes)
-		}
-	}
-	for _, request := range apps {
-		for _, q := range request {
-			*of(&lasting, q.Type) += q.Bytes
-		}
-	}
-	for i := range lasting {
-		q := &lasting[i]
-		q.Bytes = max(q.Bytes+*of(&sidecars, q.Type), *of(&starting, q.Type))
-	}
-	return lasting
+// (getPodRequestedResources). Containers are added in the order of the pod, init containers first.
+type PodRequest struct{ types []podQuantity }
+
+// podQuantity is what the containers of a pod request of one type.
+type podQuantity struct {
+	name     string
+	sidecars uint64
+	starting uint64 // the most while the pod starts
+	apps     uint64
+	lasting  bool // an app container requests it
 }
 
-// InitRequest is the request of an init container or a sidecar.
-type InitRequest struct {
-	Sidecar bool
-	Request []Quantity
+// Reset forgets the containers.
+func (r *PodRequest) Reset() { r.types = r.types[:0] }
+
+// AddInit adds an init container.
+func (r *PodRequest) AddInit(request []Quantity) {
+	for i := range request {
+		q := r.of(request[i].Type)
+		q.starting = max(q.starting, q.sidecars+request[i].Bytes)
+	}
 }
 
-// of is the amount of a type in a list, which is added if it is missing.
-func of(list *[]Quantity, name string) *uint64 {
-	at := slices.IndexFunc(*list, func(q Quantity) bool { return q.Type == name })
+// AddSidecar adds a restartable init container.
+func (r *PodRequest) AddSidecar(request []Quantity) {
+	for i := range request {
+		r.of(request[i].Type).sidecars += request[i].Bytes
+	}
+}
+
+// AddApp adds an app container.
+func (r *PodRequest) AddApp(request []Quantity) {
+	for i := range request {
+		q := r.of(request[i].Type)
+		q.apps += request[i].Bytes
+		q.lasting = true
+	}
+}
+
+// Append appends the request of the pod to a list.
+func (r *PodRequest) Append(list []Quantity) []Quantity {
+	for i := range r.types {
+		q := &r.types[i]
+		if q.lasting {
+			list = append(list, Quantity{Type: q.name, Bytes: max(q.apps+q.sidecars, q.starting)})
+		}
+	}
+	return list
+}
+
+func (r *PodRequest) of(name string) *podQuantity {
+	at := slices.IndexFunc(r.types, func(q podQuantity) bool { return q.name == name })
 	if at < 0 {
-		at = len(*list)
-		*list = append(*list, Quantity{Type: name})
+		at = len(r.types)
+		r.types = append(r.types, podQuantity{name: name})
 	}
-	return &(*list)[at].Bytes
+	return &r.types[at]
 }

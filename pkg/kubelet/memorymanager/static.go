@@ -30,21 +30,66 @@ var ErrPanic = &topologymanager.Refusal{Reason: topologymanager.ReasonPanic,
 type Static struct {
 	// State is the memory that remains.
 	State State
-	// Blocks are what the pod's containers hold so far, in the order of their admission.
-	Blocks []ContainerBlocks
+	// Held is what the pod's containers hold so far, in the order of their admission.
+	Held []Held
 
 	reusable []Block // of init containers, one for each set of NUMA nodes and type
-}
-
-// ContainerBlocks are the blocks of one container.
-type ContainerBlocks struct {
-	Container string
-	Init      bool // an init container, but no sidecar
-	Blocks    []Block
+	hints    Hints
 }
 
 // NewStatic is the policy before it admits a pod. It changes a copy of the state.
-func NewStatic(s *State) *Static { return &Static{State: s.Clone()} }
+func NewStatic(s *State) *Static {
+	static := &Static{}
+	static.Start(s)
+	return static
+}
+
+// Start makes the policy ready to admit the next pod, over a copy of the state.
+func (s *Static) Start(from *State) {
+	s.State.set(from)
+	s.Held = s.Held[:0]
+	s.reusable = s.reusable[:0]
+}
+
+// Undo gives back what the containers of a pod hold, as the kubelet does after a refusal.
+func (s *Static) Undo() {
+	s.State.Release(s.Held)
+	s.Held = s.Held[:0]
+}
+
+// Regenerated is what a container holds, where a kubelet that has started again makes its hints of that: the blocks are what
+// is requested. Otherwise there are no hints, which the topology manager takes for no preference (regenerateHints).
+func Regenerated(request []Quantity, held []Held) []Held {
+	if len(request) != len(held) {
+		return nil
+	}
+	for i := range held {
+		if !slices.Contains(request, held[i].Quantity) {
+			return nil
+		}
+	}
+	return held
+}
+
+// Keep lets a container keep what it holds, in a kubelet that has started again.
+func (s *Static) Keep(isInit bool, held []Held) {
+	before := len(s.Held)
+	s.Held = append(s.Held, held...)
+	for i := range s.Held[before:] {
+		s.Held[before+i].Init = isInit
+	}
+	s.reuse(isInit, s.Held[before:])
+}
+
+// KeepRest adds what the containers hold that have not been asked about, so that Undo gives it back, too.
+func (s *Static) KeepRest(held []Held) {
+	kept := s.Held
+	for i := range held {
+		if !slices.ContainsFunc(kept, func(h Held) bool { return h.Container == held[i].Container }) {
+			s.Held = append(s.Held, held[i])
+		}
+	}
+}
 
 // Knows reports whether every type of a request is known. If not, the kubelet panics: see ErrPanic.
 func (s *State) Knows(request []Quantity) bool {
@@ -61,19 +106,19 @@ func (s *Static) Allocate(container string, isInit bool, request []Quantity, aff
 	if err != nil {
 		return err
 	}
-	held := ContainerBlocks{Container: container, Init: isInit}
+	before := len(s.Held)
 	for _, q := range request {
 		b := Block{NUMANodes: mask, Quantity: q}
 		s.State.take(b, reusableOn(s.reusable, mask, q.Type))
-		held.Blocks = append(held.Blocks, b)
+		s.Held = append(s.Held, Held{Container: container, Init: isInit, Block: b})
 	}
-	s.reuse(isInit, held.Blocks)
-	s.shrinkInit(held.Blocks)
-	s.Blocks = append(s.Blocks, held)
+	s.reuse(isInit, s.Held[before:])
+	s.shrinkInit(s.Held[:before], s.Held[before:])
 	return nil
 }
 
-// choose gives the NUMA nodes for a request: the affinity, or a set that includes it and has enough.
+// choose gives the NUMA nodes for a request: the affinity, or a set that includes it and has enough. Reusable memory
+// counts in hints, but not where the kubelet asks whether an affinity has enough (isAffinitySatisfyRequest).
 func (s *Static) choose(request []Quantity, affinity topologymanager.Mask, preferred bool) (topologymanager.Mask, error) {
 	hints, some := s.Hints(request)
 	best := affinity
@@ -81,14 +126,14 @@ func (s *Static) choose(request []Quantity, affinity topologymanager.Mask, prefe
 		if !some {
 			return 0, errNoDefault
 		}
-		best = hints.first(func(topologymanager.Mask) bool { return true })
+		best = hints.first(0)
 		if preferred && !hints.Preferred(best) {
 			return 0, errDefault
 		}
 		preferred = hints.Preferred(best)
 	}
-	if !s.State.satisfies(best, request) {
-		extended := hints.first(func(mask topologymanager.Mask) bool { return mask&best == best })
+	if !hints.enough(best, nil) {
+		extended := hints.first(best)
 		if extended == 0 {
 			return 0, errNoExtended
 		}
@@ -103,12 +148,6 @@ func (s *Static) choose(request []Quantity, affinity topologymanager.Mask, prefe
 	return best, nil
 }
 
-// satisfies reports whether the NUMA nodes of mask have enough free memory. Reusable memory does not count
-// (isAffinitySatisfyRequest).
-func (s *State) satisfies(mask topologymanager.Mask, request []Quantity) bool {
-	return !slices.ContainsFunc(request, func(q Quantity) bool { return s.free(mask, q.Type) < q.Bytes })
-}
-
 // reusableOn is how much of a type the pod may reuse on exactly these NUMA nodes.
 func reusableOn(reusable []Block, mask topologymanager.Mask, name string) uint64 {
 	for _, b := range reusable {
@@ -121,12 +160,13 @@ func reusableOn(reusable []Block, mask topologymanager.Mask, name string) uint64
 
 // reuse notes what later containers may reuse after blocks were allocated: the largest block of an init container, and
 // less after any other container (updatePodReusableMemory).
-func (s *Static) reuse(isInit bool, blocks []Block) {
-	for _, b := range blocks {
+func (s *Static) reuse(isInit bool, blocks []Held) {
+	for i := range blocks {
+		b := &blocks[i].Block
 		at := slices.IndexFunc(s.reusable, func(r Block) bool { return r.NUMANodes == b.NUMANodes && r.Type == b.Type })
 		switch {
 		case isInit && at < 0:
-			s.reusable = append(s.reusable, b)
+			s.reusable = append(s.reusable, *b)
 		case isInit:
 			s.reusable[at].Bytes = max(s.reusable[at].Bytes, b.Bytes)
 		case at >= 0:
@@ -137,21 +177,18 @@ func (s *Static) reuse(isInit bool, blocks []Block) {
 
 // shrinkInit takes what new blocks reuse off the blocks of init containers, so that it is released only once
 // (updateInitContainersMemoryBlocks).
-func (s *Static) shrinkInit(blocks []Block) {
-	for _, b := range blocks {
+func (s *Static) shrinkInit(before, blocks []Held) {
+	for i := range blocks {
+		b := &blocks[i]
 		missing := b.Bytes
-		for i := range s.Blocks {
-			if !s.Blocks[i].Init {
+		for k := range before {
+			held := &before[k]
+			if !held.Init || held.Type != b.Type || held.NUMANodes != b.NUMANodes {
 				continue
 			}
-			for k := range s.Blocks[i].Blocks {
-				held := &s.Blocks[i].Blocks[k]
-				if held.Type == b.Type && held.NUMANodes == b.NUMANodes {
-					taken := min(held.Bytes, missing)
-					held.Bytes -= taken
-					missing -= taken
-				}
-			}
+			taken := min(held.Bytes, missing)
+			held.Bytes -= taken
+			missing -= taken
 		}
 	}
 }

@@ -25,9 +25,9 @@ const (
 // max-allowable-numa-nodes can only raise it (topology_manager.go and policy_options.go, v1.36.3).
 const defaultMaxNUMANodes = 8
 
-// maxHintNodes bounds the search over all sets of NUMA nodes with CPUs, which grows as two to their number. The CPU
-// manager makes no hints with other NUMA nodes, of which a machine with GPUs can have many.
-const maxHintNodes = 16
+// MaxHintNodes bounds the search over all sets of NUMA nodes that hints are made of, which grows as two to their number. The
+// CPU manager makes no hints with NUMA nodes without CPUs, of which a machine with GPUs can have many.
+const MaxHintNodes = 16
 
 // Config is the topology manager's part of a kubelet's configuration.
 type Config struct {
@@ -120,8 +120,8 @@ func (c *Config) Inexact(t *cputopology.Topology) string {
 		return "topology manager option " + c.Unknown + " is not known"
 	case len(nodes) > max(c.MaxAllowableNUMANodes, defaultMaxNUMANodes):
 		return fmt.Sprintf("a kubelet with topology manager policy %s does not start on a machine with %d NUMA nodes", c.Policy, len(nodes))
-	case withCPUs > maxHintNodes:
-		return fmt.Sprintf("%d NUMA nodes with CPUs are more than the %d that are modelled", withCPUs, maxHintNodes)
+	case withCPUs > MaxHintNodes:
+		return fmt.Sprintf("%d NUMA nodes with CPUs are more than the %d that are modelled", withCPUs, MaxHintNodes)
 	case highest > 63:
 		return fmt.Sprintf("NUMA node id %d is above 63, the kubelet's highest", highest)
 	case !c.PreferClosestNUMANodes:

@@ -26,29 +26,35 @@ type Request struct {
 	panics     bool
 }
 
-// Affinity is the choice of the policy, which is not PolicyNone: NUMA nodes, 0 for none in particular, or
-// ErrAffinity, or a Refusal with ReasonPanic.
-func (r *Request) Affinity() (Mask, error) {
+// Affinity is the NUMA nodes that a policy has chosen, 0 for none in particular.
+type Affinity struct {
+	NUMANodes Mask
+	// Preferred is set where every provider prefers them.
+	Preferred bool
+}
+
+// Affinity is the choice of the policy, which is not PolicyNone, or ErrAffinity, or a Refusal with ReasonPanic.
+func (r *Request) Affinity() (Affinity, error) {
 	switch {
 	case r.Config.Policy == PolicySingleNUMANode:
 		return r.singleNUMANode()
 	case len(r.Providers) == 0:
-		return r.all(), nil
+		return Affinity{r.all(), true}, nil
 	}
 	if r.Config.PreferClosestNUMANodes {
 		r.outOfRange = Gaps(r.Topology)
 	}
-	var mask Mask
+	var affinity Affinity
 	var err error
 	if r.Config.Policy == PolicyRestricted {
-		mask, err = r.restricted()
+		affinity, err = r.restricted()
 	} else {
-		mask, err = r.bestEffort()
+		affinity = r.bestEffort()
 	}
 	if r.panics {
-		return 0, errPanic
+		return Affinity{}, errPanic
 	}
-	return mask, err
+	return affinity, err
 }
 
 // all are the machine's NUMA nodes.

@@ -3,17 +3,17 @@ package topologymanager
 // singleNUMANode is the policy single-numa-node: the lowest numbered NUMA node that is possible and preferred for every
 // provider (policy_single_numa_node.go, v1.36.3). On a machine with one NUMA node it names none: the managers then say
 // otherwise that they have too little.
-func (r *Request) singleNUMANode() (Mask, error) {
+func (r *Request) singleNUMANode() (Affinity, error) {
 	nodes := r.all()
 	for _, p := range r.Providers {
 		least, _ := p.PreferredSizes()
 		if least > 1 {
-			return 0, ErrAffinity
+			return Affinity{}, ErrAffinity
 		}
 		nodes &= p.Nodes()
 	}
 	if len(r.Providers) == 0 {
-		return 0, nil
+		return Affinity{0, true}, nil
 	}
 	for rest := nodes; rest != 0; rest = rest.Rest() {
 		mask := rest & -rest
@@ -21,9 +21,9 @@ func (r *Request) singleNUMANode() (Mask, error) {
 			continue
 		}
 		if mask == r.all() {
-			return 0, nil
+			return Affinity{0, true}, nil
 		}
-		return mask, nil
+		return Affinity{mask, true}, nil
 	}
-	return 0, ErrAffinity
+	return Affinity{}, ErrAffinity
 }

@@ -65,7 +65,7 @@ func (m *memory) State() ours.State {
 		node := ours.NUMANode{Assignments: machine[id].NumberOfAssignments, Group: maskOf(machine[id].Cells)}
 		for _, name := range s.Types {
 			table := machine[id].MemoryMap[corev1.ResourceName(name)]
-			node.Memory = append(node.Memory, ours.Amount{Allocatable: table.Allocatable, Reserved: table.Reserved, Free: table.Free})
+			node.Memory = append(node.Memory, ours.Amount{Total: table.TotalMemSize, SystemReserved: table.SystemReserved, Allocatable: table.Allocatable, Reserved: table.Reserved, Free: table.Free})
 		}
 		s.NUMANodes = append(s.NUMANodes, node)
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // merge is a difftest.Merge.
-func merge(m *cputopology.Topology, c ours.Config, hints []map[string][]difftest.Hint) (numaNodes []int, admit bool) {
+func merge(m *cputopology.Topology, c ours.Config, hints []map[string][]difftest.Hint) (hint difftest.Hint, admit bool) {
 	options := topologymanager.PolicyOptions{PreferClosestNUMA: c.PreferClosestNUMANodes}
 	info, err := topologymanager.NewNUMAInfo(machineInfo(m).Topology, options)
 	if err != nil {
@@ -43,8 +43,9 @@ func merge(m *cputopology.Topology, c ours.Config, hints []map[string][]difftest
 		theirs = append(theirs, provider)
 	}
 	best, admit := policy.Merge(logr.Discard(), theirs)
-	if best.NUMANodeAffinity == nil {
-		return nil, admit
+	hint.Preferred = best.Preferred
+	if best.NUMANodeAffinity != nil {
+		hint.NUMANodes = best.NUMANodeAffinity.GetBits()
 	}
-	return best.NUMANodeAffinity.GetBits(), admit
+	return hint, admit
 }

@@ -64,7 +64,7 @@ func (k Kubelet) TestMemory(t *testing.T) {
 			w.same("the state", w.kubelet.State(), w.state)
 		}
 	}
-	for _, row := range []string{"granted", "granted on several", "reused", "released early", "no hints", "the pod has hints",
+	for _, row := range []string{"granted", "granted on several", "reused", "released early", "torn", "no hints", "the pod has hints",
 		"[memorymanager] failed to get the default NUMA affinity, no NUMA nodes with enough memory is available",
 		"[memorymanager] failed to find the default preferred hint",
 		"[memorymanager] failed to find NUMA nodes to extend the current topology hint",
@@ -89,8 +89,8 @@ type memoryWalk struct {
 
 // memoryHolder is a pod with what we say that it holds.
 type memoryHolder struct {
-	pod    *corev1.Pod
-	blocks []memorymanager.ContainerBlocks
+	pod  *corev1.Pod
+	held []memorymanager.Held
 }
 
 func (w *memoryWalk) same(what string, theirs, ours any) {
@@ -116,10 +116,10 @@ func (w *memoryWalk) add(pod *corev1.Pod) {
 		}
 	}
 	w.state = static.State
-	for _, held := range static.Blocks {
-		w.same("blocks of "+held.Container, w.kubelet.Blocks(pod, held.Container), held.Blocks)
+	for _, container := range containersOf(static.Held) {
+		w.same("blocks of "+container, w.kubelet.Blocks(pod, container), blocksOf(static.Held, container))
 	}
-	w.pods = append(w.pods, memoryHolder{pod, static.Blocks})
+	w.pods = append(w.pods, memoryHolder{pod, static.Held})
 	if w.dice.oneIn(2) {
 		w.startApps(len(w.pods) - 1)
 	}
@@ -129,11 +129,11 @@ func (w *memoryWalk) add(pod *corev1.Pod) {
 func (w *memoryWalk) allocate(static *memorymanager.Static, pod *corev1.Pod, c *corev1.Container, isInit bool) bool {
 	request := w.request(c)
 	hints, some := static.Hints(request)
-	w.same("hints of "+c.Name, w.kubelet.Hints(pod, c), listOf(&hints, some, request))
+	w.same("hints of "+c.Name, w.kubelet.Hints(pod, c), listOf(hints, some, request))
 	if !some {
 		w.seen["no hints"]++
 	}
-	affinity, preferred := w.choose(&hints, some)
+	affinity, preferred := w.choose(hints, some)
 	before := static.State.Clone()
 	err := static.Allocate(c.Name, isInit, request, affinity, preferred)
 	theirs := w.kubelet.Allocate(pod, c, Hint{idsOf(affinity), preferred})
@@ -145,19 +145,20 @@ func (w *memoryWalk) allocate(static *memorymanager.Static, pod *corev1.Pod, c *
 		return true
 	}
 	w.seen[err.Error()]++
-	w.state = static.State
-	for _, held := range static.Blocks {
-		w.kubelet.Remove(pod, held.Container)
-		w.state.Release(held.Blocks)
+	for _, container := range containersOf(static.Held) {
+		w.kubelet.Remove(pod, container)
 	}
+	static.Undo()
+	w.state = static.State
+	w.settle()
 	return false
 }
 
 // granted counts what a grant was.
 func (w *memoryWalk) granted(before *memorymanager.State, static *memorymanager.Static) {
 	w.seen["granted"]++
-	blocks := static.Blocks[len(static.Blocks)-1].Blocks
-	if blocks[0].NUMANodes.Len() > 1 {
+	last := static.Held[len(static.Held)-1]
+	if last.NUMANodes.Len() > 1 {
 		w.seen["granted on several"]++
 	}
 	free := func(s *memorymanager.State) (sum uint64) {
@@ -169,7 +170,7 @@ func (w *memoryWalk) granted(before *memorymanager.State, static *memorymanager.
 		return sum
 	}
 	var taken uint64
-	for _, b := range blocks {
+	for _, b := range blocksOf(static.Held, last.Container) {
 		taken += b.Bytes
 	}
 	if free(before)-free(&static.State) < taken {
@@ -198,18 +199,21 @@ func (w *memoryWalk) choose(h *memorymanager.Hints, some bool) (affinity topolog
 
 // podHints compares the hints of the pod as a whole.
 func (w *memoryWalk) podHints(static *memorymanager.Static, pod *corev1.Pod) {
-	var inits []memorymanager.InitRequest
+	var total memorymanager.PodRequest
 	for i := range pod.Spec.InitContainers {
 		c := &pod.Spec.InitContainers[i]
-		inits = append(inits, memorymanager.InitRequest{Sidecar: c.RestartPolicy != nil, Request: w.request(c)})
+		if c.RestartPolicy != nil {
+			total.AddSidecar(w.request(c))
+		} else {
+			total.AddInit(w.request(c))
+		}
 	}
-	var apps [][]memorymanager.Quantity
 	for i := range pod.Spec.Containers {
-		apps = append(apps, w.request(&pod.Spec.Containers[i]))
+		total.AddApp(w.request(&pod.Spec.Containers[i]))
 	}
-	request := memorymanager.PodRequest(inits, apps)
+	request := total.Append(nil)
 	hints, some := static.Hints(request)
-	w.same("hints of the pod", w.kubelet.Hints(pod, nil), listOf(&hints, some, request))
+	w.same("hints of the pod", w.kubelet.Hints(pod, nil), listOf(hints, some, request))
 	if some {
 		w.seen["the pod has hints"]++
 	}
@@ -225,23 +229,58 @@ func (w *memoryWalk) request(c *corev1.Container) []memorymanager.Quantity {
 
 // startApps releases the memory of init containers, as the kubelet does when the next container starts.
 func (w *memoryWalk) startApps(at int) {
-	held := w.pods[at].blocks
-	for i := range held {
-		if held[i].Init {
-			w.kubelet.Remove(w.pods[at].pod, held[i].Container)
-			w.state.Release(held[i].Blocks)
-			w.seen["released early"]++
-		}
+	p := &w.pods[at]
+	started := slices.Clone(p.held)
+	started = slices.DeleteFunc(started, func(h memorymanager.Held) bool { return !h.Init })
+	p.held = slices.DeleteFunc(p.held, func(h memorymanager.Held) bool { return h.Init })
+	if w.release(p.pod, started) {
+		w.seen["released early"]++
 	}
-	w.pods[at].blocks = slices.DeleteFunc(held, func(c memorymanager.ContainerBlocks) bool { return c.Init })
 }
 
 func (w *memoryWalk) remove(at int) {
-	for _, held := range w.pods[at].blocks {
-		w.kubelet.Remove(w.pods[at].pod, held.Container)
-		w.state.Release(held.Blocks)
-	}
+	p := w.pods[at]
 	w.pods = slices.Delete(w.pods, at, at+1)
+	w.release(p.pod, p.held)
+}
+
+// release removes containers on both sides, one after the other, and reports whether there are any.
+func (w *memoryWalk) release(pod *corev1.Pod, held []memorymanager.Held) bool {
+	containers := containersOf(held)
+	for _, container := range containers {
+		w.kubelet.Remove(pod, container)
+	}
+	w.state.Release(held)
+	w.settle()
+	return len(containers) > 0
+}
+
+// settle goes on where ours is torn. Nobody knows in which order a kubelet removes containers, but here both sides do so in
+// the same one.
+func (w *memoryWalk) settle() {
+	if w.state.Torn {
+		w.seen["torn"]++
+		w.state.Torn = false
+	}
+}
+
+// containersOf are the containers that hold memory, each once.
+func containersOf(held []memorymanager.Held) (names []string) {
+	for i := range held {
+		if !slices.Contains(names, held[i].Container) {
+			names = append(names, held[i].Container)
+		}
+	}
+	return names
+}
+
+func blocksOf(held []memorymanager.Held, container string) (blocks []memorymanager.Block) {
+	for i := range held {
+		if held[i].Container == container {
+			blocks = append(blocks, held[i].Block)
+		}
+	}
+	return blocks
 }
 
 // listOf writes our hints as the kubelet's are.

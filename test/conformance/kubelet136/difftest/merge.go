@@ -17,7 +17,7 @@ type Hint struct {
 }
 
 // Merge is a kubelet's topology manager policy.
-type Merge func(m *cputopology.Topology, c topologymanager.Config, hints []map[string][]Hint) (numaNodes []int, admit bool)
+type Merge func(m *cputopology.Topology, c topologymanager.Config, hints []map[string][]Hint) (hint Hint, admit bool)
 
 // listed is a hint provider that has a list of hints.
 type listed struct {
@@ -42,11 +42,12 @@ func (k Kubelet) TestMerge(t *testing.T) {
 		c := topologymanager.Config{PreferClosestNUMANodes: d.oneIn(3),
 			Policy: pickOne(d, topologymanager.PolicyBestEffort, topologymanager.PolicyRestricted, topologymanager.PolicySingleNUMANode)}
 		theirs, ours := d.hints(machine)
-		numaNodes, admit := k.Merge(machine, c, theirs)
+		hint, admit := k.Merge(machine, c, theirs)
 		r := topologymanager.Request{Config: &c, Topology: machine, Providers: ours}
-		mask, err := r.Affinity()
-		if (err == nil) != admit || admit && !slices.Equal(idsOf(mask), numaNodes) {
-			t.Fatalf("%s %s, hints %v: the kubelet says %v, admit %v; we say %v, %v", machine, c, theirs, numaNodes, admit, idsOf(mask), err)
+		affinity, err := r.Affinity()
+		same := slices.Equal(idsOf(affinity.NUMANodes), hint.NUMANodes) && affinity.Preferred == hint.Preferred
+		if (err == nil) != admit || admit && !same {
+			t.Fatalf("%s %s, hints %v: the kubelet says %v, admit %v; we say %v, %v", machine, c, theirs, hint, admit, affinity, err)
 		}
 		seen[fmt.Sprintf("%s of %d: %v", c.Policy, min(len(ours), 2), admit)]++
 	}

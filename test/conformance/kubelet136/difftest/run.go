@@ -121,7 +121,7 @@ type walk struct {
 func (w *walk) remove(name string) {
 	if pod := w.pods[name]; pod != nil {
 		w.kubelet.Remove(pod)
-		*w.node = w.node.Releasing(w.grants[name])
+		*w.node = w.node.Releasing(w.grants[name], &admission.Held{})
 		w.forget(name)
 	}
 }
@@ -150,7 +150,7 @@ func (w *walk) restart(s step) string {
 	}
 	for _, name := range slices.Clone(w.order) {
 		p := admission.PodOf(w.pods[name])
-		d := admission.Readmit(w.node, &p, w.grants[name])
+		d := admission.Readmit(w.node, &p, w.grants[name], &admission.Held{})
 		w.seen(w.scenario, p, d, true)
 		if d.Reason == admission.ReasonPanic {
 			return w.panics(w.pods[name])
