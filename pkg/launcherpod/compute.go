@@ -7,8 +7,6 @@ import (
 	"corepin.dev/corepin/pkg/vmi"
 )
 
-const mebi = int64(1) << 20
-
 // computeResources is what container compute asks for, in KubeVirt's order: memory request, CPUs,
 // memory of the guest or its huge pages, devices (template.go, renderresources.go).
 func computeResources(m *machine) corev1.ResourceRequirements {
@@ -31,8 +29,8 @@ func computeResources(m *machine) corev1.ResourceRequirements {
 	if m.Dedicated() {
 		dedicateCPUs(m, r)
 	} else if _, ok := r.Requests[corev1.ResourceCPU]; !ok {
-		// cpuAllocationRatio is 10 unless set: a tenth of a CPU for each vCPU.
-		r.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity(m.VCPUs()*100, resource.DecimalSI)
+		// cpuAllocationRatio is 10 unless set: a tenth of a CPU for each vCPU and IO thread.
+		r.Requests[corev1.ResourceCPU] = *resource.NewMilliQuantity((m.VCPUs()+m.ioThreads())*100, resource.DecimalSI)
 	}
 	pages := m.Spec.Domain.Memory.Hugepages
 	if pages != nil {
@@ -40,9 +38,9 @@ func computeResources(m *machine) corev1.ResourceRequirements {
 	} else {
 		addOverhead(m, r)
 	}
-	for _, device := range []corev1.ResourceName{"devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net"} {
-		r.Limits[device] = *resource.NewQuantity(1, resource.DecimalSI)
-		r.Requests[device] = *resource.NewQuantity(1, resource.DecimalSI)
+	for device, count := range m.devices() {
+		r.Limits[device] = *resource.NewQuantity(count, resource.DecimalSI)
+		r.Requests[device] = *resource.NewQuantity(count, resource.DecimalSI)
 	}
 	return r
 }
@@ -85,8 +83,8 @@ func emulatorCPUs(m *machine, cpus int64) int64 {
 	return 1
 }
 
-// useHugepages asks for the guest's memory as huge pages; ordinary memory is left for the overhead
-// and for what was requested beyond the guest's size.
+// useHugepages asks for the guest's memory as huge pages. Ordinary memory is left for the overhead
+// and for what was given beyond the guest's size (WithHugePages, renderresources.go).
 func useHugepages(m *machine, r corev1.ResourceRequirements, pageSize string) {
 	requested := r.Requests[corev1.ResourceMemory]
 	pages := requested.DeepCopy()
@@ -97,14 +95,22 @@ func useHugepages(m *machine, r corev1.ResourceRequirements, pageSize string) {
 	name := corev1.ResourceName(corev1.ResourceHugePagesPrefix + pageSize)
 	r.Requests[name] = pages
 	r.Limits[name] = pages
-
-	rest := requested.DeepCopy()
-	rest.Sub(pages)
-	rest.Add(overhead(m))
-	r.Requests[corev1.ResourceMemory] = rest
-	if _, ok := r.Limits[corev1.ResourceMemory]; ok {
-		r.Limits[corev1.ResourceMemory] = rest
+	r.Requests[corev1.ResourceMemory] = beyondGuest(m, requested)
+	limit, ok := r.Limits[corev1.ResourceMemory]
+	if ok {
+		r.Limits[corev1.ResourceMemory] = beyondGuest(m, limit)
 	}
+}
+
+// beyondGuest is the overhead, and what an amount has more than the guest.
+func beyondGuest(m *machine, amount resource.Quantity) resource.Quantity {
+	rest := overhead(m)
+	guest := m.Spec.Domain.Memory.Guest
+	if guest != nil && amount.Cmp(guest.Quantity) > 0 {
+		rest.Add(amount)
+		rest.Sub(guest.Quantity)
+	}
+	return rest
 }
 
 // addOverhead adds what the launcher needs beside the guest: always to a limit, to the request
@@ -125,27 +131,4 @@ func addOverhead(m *machine, r corev1.ResourceRequirements) {
 			list[corev1.ResourceMemory] = sum
 		}
 	}
-}
-
-// overhead is the memory beside the guest's own (pkg/hypervisor/kvm/hypervisorbackend.go:69): page
-// tables for what is requested, the five programs of a launcher pod, buffers per vCPU, for IO and
-// for graphics.
-func overhead(m *machine) resource.Quantity {
-	total := (25 + 100 + 25 + 40 + 50) * mebi
-	total += m.VCPUs()*8*mebi + 8*mebi
-	requested := m.Spec.Domain.Resources.Requests.Memory
-	if requested != nil && requested.Sign() > 0 {
-		total += requested.Value() / 512
-	}
-	graphics := m.domain.Devices.AutoattachGraphicsDevice
-	if graphics == nil || *graphics {
-		total += 32 * mebi
-	}
-	if m.Spec.Architecture == "arm64" {
-		total += 128 * mebi
-	}
-	if m.fixed() {
-		total += 100 * mebi
-	}
-	return *resource.NewQuantity(total, resource.BinarySI)
 }

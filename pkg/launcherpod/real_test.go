@@ -8,21 +8,17 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-)
+	"k8s.io/apimachinery/pkg/types"
 
-// realKnown are the objects of a running KubeVirt whose pods differ, with the reason. One that does not differ any more fails.
-var realKnown = map[string]string{
-	"c31-tpm-efi": "the memory of a TPM is not added",
-}
+	"corepin.dev/corepin/test/harness/poddiff"
+)
 
 // TestRealPods compares Render with pods of a KubeVirt that ran, from the VMIs as they were stored then. That cluster emulated
 // CPUs, and its pods ask for no KVM; what a scheduler and a kubelet wrote into a pod since is not looked at.
 func TestRealPods(t *testing.T) {
-	dir := os.Getenv("COREPIN_KUBEVIRT_REAL")
-	if dir == "" {
-		dir = "../../../shared/testdata/kubevirt-real"
-	}
+	dir := realFolder()
 	files, err := filepath.Glob(filepath.Join(dir, "[cd]*.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -43,15 +39,13 @@ func TestRealPods(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		differences := compareReal(rendered, pod)
-		reason, known := realKnown[name]
-		switch {
-		case known && len(differences) == 0:
-			t.Errorf("%s: nothing differs; take it off the list (%s)", name, reason)
-		case known:
-			t.Logf("%s is known to differ: %s:\n%s", name, reason, strings.Join(differences, "\n"))
-		case len(differences) > 0:
-			t.Errorf("%s:\n%s", name, strings.Join(differences, "\n"))
+		emulate(rendered)
+		differences, err := poddiff.Between(rendered, pod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, difference := range differences {
+			t.Errorf("%s: %s", name, difference)
 		}
 	}
 	t.Logf("%d pods compared", compared)
@@ -87,34 +81,79 @@ func realObjects(t *testing.T, file string) (vmi *unstructured.Unstructured, pod
 	return vmi, pod
 }
 
-// compareReal is compare without what depends on the cluster: devices of KVM, and interfaces, which Render does not know.
-func compareReal(got, want *corev1.Pod) []string {
-	for _, pod := range []*corev1.Pod{got, want} {
-		defaultRequests(pod)
-		for _, list := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-			for i := range list {
-				for _, resources := range []corev1.ResourceList{list[i].Resources.Limits, list[i].Resources.Requests} {
-					for name := range resources {
-						if strings.HasPrefix(string(name), "devices.kubevirt.io/") {
-							delete(resources, name)
-						}
-					}
-				}
+// emulate makes of a launcher pod what KubeVirt makes where it emulates CPUs, as the recorded cluster did: no KVM, no virtio in
+// the kernel, and the launcher is told.
+func emulate(pod *corev1.Pod) {
+	compute := &pod.Spec.Containers[0]
+	compute.Args = append(compute.Args, "--allow-emulation")
+	for _, device := range []corev1.ResourceName{KVMDevice, VhostDevice} {
+		delete(compute.Resources.Limits, device)
+		delete(compute.Resources.Requests, device)
+	}
+}
+
+// TestRealAttachment compares RenderAttachment with the pods that held hot-plugged volumes.
+func TestRealAttachment(t *testing.T) {
+	objects := recordedObjects(t, "hotvol-pods.json")
+	launchers := map[string]*corev1.Pod{}
+	for i := range objects {
+		if objects[i].Labels["kubevirt.io"] == "virt-launcher" {
+			launchers[objects[i].Name] = &objects[i]
+		}
+	}
+	compared := 0
+	for i := range objects {
+		pod := &objects[i]
+		if pod.Labels["kubevirt.io"] != "hotplug-disk" {
+			continue
+		}
+		owner := launchers[pod.OwnerReferences[0].Name]
+		if owner == nil {
+			t.Fatalf("%s: the recording has no pod %s", pod.Name, pod.OwnerReferences[0].Name)
+		}
+		var claims [][2]string
+		for _, volume := range pod.Spec.Volumes {
+			if volume.PersistentVolumeClaim != nil {
+				claims = append(claims, [2]string{volume.Name, volume.PersistentVolumeClaim.ClaimName})
 			}
 		}
-	}
-	var differences []string
-	for what, pair := range map[string][2]any{
-		"node selector":   {got.Spec.NodeSelector, want.Spec.NodeSelector},
-		"affinity":        {got.Spec.Affinity, want.Spec.Affinity},
-		"scheduler":       {orDefault(got.Spec.SchedulerName), orDefault(want.Spec.SchedulerName)},
-		"readiness gates": {got.Spec.ReadinessGates, want.Spec.ReadinessGates},
-		"init containers": {containers(got.Spec.InitContainers), containers(want.Spec.InitContainers)},
-		"containers":      {containers(got.Spec.Containers), containers(want.Spec.Containers)},
-	} {
-		if g, w := encoded(pair[0]), encoded(pair[1]); g != w {
-			differences = append(differences, what+": got\n"+g+"KubeVirt made\n"+w)
+		vmi := metav1.GetControllerOf(owner)
+		rendered := RenderAttachment(types.NamespacedName{Namespace: owner.Namespace, Name: vmi.Name}, vmi.UID, owner, claims...)
+		rendered.Spec.Containers[0].Image = pod.Spec.Containers[0].Image
+		differences, err := poddiff.Between(rendered, pod)
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, difference := range differences {
+			t.Errorf("%s: %s", pod.Name, difference)
+		}
+		compared++
 	}
-	return differences
+	if compared == 0 {
+		t.Error("the recording has no attachment pod")
+	}
+	t.Logf("%d attachment pods compared", compared)
+}
+
+// recordedObjects are the pods in a file of the recordings.
+func recordedObjects(t *testing.T, name string) []corev1.Pod {
+	t.Helper()
+	file := filepath.Join(realFolder(), name)
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Skipf("no objects of a real KubeVirt: set COREPIN_KUBEVIRT_REAL to the folder that has them: %v", err)
+	}
+	var stored struct{ Objects []corev1.Pod }
+	if err := json.Unmarshal(data, &stored); err != nil {
+		t.Fatalf("reading %s: %v", file, err)
+	}
+	return stored.Objects
+}
+
+func realFolder() string {
+	dir := os.Getenv("COREPIN_KUBEVIRT_REAL")
+	if dir == "" {
+		dir = "../../../shared/testdata/kubevirt-real"
+	}
+	return dir
 }

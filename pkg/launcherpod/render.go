@@ -1,8 +1,8 @@
 package launcherpod
 
 import (
+	"crypto/sha1"
 	"fmt"
-	"hash/crc32"
 	"maps"
 	"strconv"
 	"strings"
@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	// NodeLabel has the name of its node on a launcher pod that is bound, and on the VMI; virt-controller writes it.
+	NodeLabel = "kubevirt.io/nodeName"
 	// CreatedByLabel has the UID of the VMI on its launcher pod.
 	CreatedByLabel = "kubevirt.io/created-by"
 	// UnpausedGate is a readiness gate of every launcher pod, which virt-controller itself satisfies.
@@ -24,8 +26,17 @@ const (
 	// launcherUser runs the launcher and its guest (gate Root is off).
 	launcherUser = int64(107)
 
-	// launcherGrace is added to the VMI's grace period, which is 30 s unless set.
-	launcherGrace = int64(30)
+	// featureLabel and the name of a CPU's feature is a label of nodes that have it, from KubeVirt's node labeller.
+	featureLabel = "cpu-feature.node.kubevirt.io/"
+	// privateDir is the launcher's own directory in its pod.
+	privateDir = "/var/run/kubevirt-private"
+	// podBridge is the bridge that virt-handler makes in the pod's network namespace.
+	podBridge = "k6t-eth0"
+
+	// defaultGrace is the grace period of a VMI that states none, in seconds.
+	defaultGrace = int64(30)
+	// gracePadding is added to it twice: the launcher has that much to end the guest, and the kubelet to end the launcher.
+	gracePadding = int64(15)
 )
 
 // droppedAnnotations are prefixes of the annotations that are not copied (template.go:1572).
@@ -52,16 +63,13 @@ func RenderSized(object *unstructured.Unstructured, request *vmi.VMI) (*corev1.P
 		return nil, fmt.Errorf("rendering the launcher pod: %w", err)
 	}
 	spec := podSpec(m)
-	spec.Containers = []corev1.Container{computeContainer(m, len(sidecars))}
-	if m.Spec.Domain.Memory.Hugepages != nil {
-		huge := scratchVolume("hugepages")
-		huge.EmptyDir.Medium = corev1.StorageMediumHugePages
-		spec.Volumes = append(spec.Volumes, huge, scratchVolume("hugetblfs-dir"))
-	}
-	addConsoleLog(m, &spec)
-	addVolumes(m, &spec)
+	disks := disksOf(m, len(sidecars) > 0)
+	spec.Volumes = append(spec.Volumes, disks.volumes...)
+	spec.Containers = []corev1.Container{computeContainer(m, disks.mounts, len(sidecars))}
 	addFilesystems(m, &spec)
 	addHookSidecars(m, &spec, sidecars)
+	addConsoleLog(m, &spec)
+	addContainerDisks(m, &spec)
 	return &corev1.Pod{ObjectMeta: podMeta(m), Spec: spec}, nil
 }
 
@@ -95,6 +103,10 @@ func podMeta(m *machine) metav1.ObjectMeta {
 		"post.hook.backup.velero.io/command":                 freezer(m, "--unfreeze"),
 		"descheduler.alpha.kubernetes.io/request-evict-only": "",
 	})
+	if m.masquerades() {
+		annotations["traffic.sidecar.istio.io/kubevirtInterfaces"] = podBridge
+		annotations["istio.io/reroute-virtual-interfaces"] = podBridge
+	}
 	return metav1.ObjectMeta{
 		GenerateName: "virt-launcher-" + m.Name + "-",
 		Namespace:    m.Namespace,
@@ -121,12 +133,14 @@ func dropped(annotation string) bool {
 	return false
 }
 
-// labelOf makes a name fit a label's value, which has at most 63 characters.
+// labelOf makes a name fit a label's value, which has at most 63 characters (CalculateVirtualMachineInstanceID,
+// pkg/apimachinery/identity.go).
 func labelOf(name string) string {
 	if len(name) <= 63 {
 		return name
 	}
-	return fmt.Sprintf("%s-%08x", strings.TrimRight(name[:54], "-."), crc32.ChecksumIEEE([]byte(name)))
+	sum := sha1.Sum([]byte(name))
+	return fmt.Sprintf("%s-%x", name[:54], sum[:4])
 }
 
 // podSpec is the pod without its containers and the VMI's own volumes.
@@ -134,14 +148,14 @@ func podSpec(m *machine) corev1.PodSpec {
 	no := false
 	user := launcherUser
 	yes := true
-	grace := launcherGrace + 30
-	if m.pod.TerminationGracePeriodSeconds != nil {
-		grace = launcherGrace + *m.pod.TerminationGracePeriodSeconds
-	}
+	grace := m.grace() + 2*gracePadding
 	spec := corev1.PodSpec{
 		SchedulerName:                 m.Spec.SchedulerName,
 		NodeSelector:                  nodeSelector(m),
 		Hostname:                      m.hostname(),
+		Subdomain:                     m.pod.Subdomain,
+		DNSPolicy:                     m.pod.DNSPolicy,
+		DNSConfig:                     m.pod.DNSConfig,
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		TerminationGracePeriodSeconds: &grace,
 		EnableServiceLinks:            &no,
@@ -153,7 +167,7 @@ func podSpec(m *machine) corev1.PodSpec {
 		PriorityClassName:             m.pod.PriorityClassName,
 		SecurityContext:               &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &user, RunAsNonRoot: &yes},
 	}
-	for _, name := range []string{"private", "public", "sockets", "virt-bin-share-dir", "libvirt-runtime", "ephemeral-disks", "hotplug-disks"} {
+	for _, name := range []string{"private", "public", "sockets", "virt-bin-share-dir", "libvirt-runtime", "ephemeral-disks"} {
 		spec.Volumes = append(spec.Volumes, scratchVolume(name))
 	}
 	return spec
@@ -174,7 +188,10 @@ func nodeSelector(m *machine) map[string]string {
 	if m.Spec.Domain.CPU.Realtime != nil {
 		selector["kubevirt.io/realtime"] = "true"
 	}
-	machineType := m.domain.Machine.Type
+	machineType := m.machine
+	if machineType == "" {
+		machineType = m.domain.Machine.Type
+	}
 	if machineType == "" {
 		machineType = machineTypes[m.Spec.Architecture]
 	}
@@ -185,6 +202,11 @@ func nodeSelector(m *machine) map[string]string {
 	if !ofHost(model) {
 		selector["cpu-model.node.kubevirt.io/"+model] = "true"
 	}
+	for _, feature := range m.Spec.Domain.CPU.Features {
+		if feature.Policy == "" || feature.Policy == "require" {
+			selector[featureLabel+feature.Name] = "true"
+		}
+	}
 	return selector
 }
 
@@ -193,58 +215,86 @@ func ofHost(model string) bool {
 	return model == "" || model == "host-model" || model == "host-passthrough"
 }
 
-// affinity is the VMI's. A guest with the host's model keeps off nodes whose model is obsolete (template.go:640).
+// affinity is the VMI's. A guest with the host's model keeps off nodes whose model is obsolete, and one that forbids a feature
+// off nodes that have it (setNodeAffinityForPod, template.go).
 func affinity(m *machine) *corev1.Affinity {
-	model := m.Spec.Domain.CPU.Model
-	if model != "" && model != "host-model" {
-		return m.pod.Affinity
-	}
 	affinity := m.pod.Affinity.DeepCopy()
+	model := m.Spec.Domain.CPU.Model
+	if model == "" || model == "host-model" {
+		affinity = keepOff(affinity, "node-labeller.kubevirt.io/obsolete-host-model")
+	}
+	for _, feature := range m.Spec.Domain.CPU.Features {
+		if feature.Policy == "forbid" {
+			affinity = keepOff(affinity, featureLabel+feature.Name)
+		}
+	}
+	return affinity
+}
+
+// keepOff adds to every way to fit a node that the node lacks the label.
+func keepOff(affinity *corev1.Affinity, label string) *corev1.Affinity {
 	if affinity == nil {
 		affinity = &corev1.Affinity{}
 	}
 	if affinity.NodeAffinity == nil {
 		affinity.NodeAffinity = &corev1.NodeAffinity{}
 	}
-	if affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}
+	required := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	if required == nil {
+		required = &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{}}}
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = required
 	}
-	terms := affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms
-	for i := range terms {
-		terms[i].MatchExpressions = append(terms[i].MatchExpressions,
-			corev1.NodeSelectorRequirement{Key: "node-labeller.kubevirt.io/obsolete-host-model", Operator: corev1.NodeSelectorOpDoesNotExist})
+	for i := range required.NodeSelectorTerms {
+		term := &required.NodeSelectorTerms[i]
+		term.MatchExpressions = append(term.MatchExpressions, corev1.NodeSelectorRequirement{Key: label, Operator: corev1.NodeSelectorOpDoesNotExist})
 	}
 	return affinity
 }
 
-func computeContainer(m *machine, sidecars int) corev1.Container {
+// firmware is where the launcher's image has the guest's firmware, by architecture.
+var firmware = map[string]string{"amd64": "/usr/share/edk2/ovmf", "arm64": "/usr/share/AAVMF"}
+
+// computeContainer is the launcher's. KubeVirt adds a random time to the one that the guest has to appear; here it is the least.
+func computeContainer(m *machine, mounts []corev1.VolumeMount, sidecars int) corev1.Container {
 	context := unprivileged()
-	group := launcherUser
-	context.RunAsGroup = &group
+	context.RunAsGroup = context.RunAsUser
 	context.Capabilities.Add = []corev1.Capability{"NET_BIND_SERVICE"}
 	return corev1.Container{
-		Name:    "compute",
-		Image:   LauncherImage,
-		Command: []string{"/usr/bin/virt-launcher-monitor"},
+		Name:            "compute",
+		Image:           LauncherImage,
+		ImagePullPolicy: corev1.PullIfNotPresent,
+		Command:         []string{"/usr/bin/virt-launcher-monitor"},
 		Args: []string{
-			"--name", m.Name, "--uid", string(m.UID), "--namespace", m.Namespace,
-			"--hook-sidecars", strconv.Itoa(sidecars), "--hypervisor", "kvm", "--run-as-nonroot", "--image-volume",
+			"--qemu-timeout", "240s", "--name", m.Name, "--uid", string(m.UID), "--namespace", m.Namespace,
+			"--kubevirt-share-dir", "/var/run/kubevirt", "--ephemeral-disk-dir", "/var/run/kubevirt-ephemeral-disks",
+			"--container-disk-dir", "/var/run/kubevirt/container-disks",
+			"--grace-period-seconds", strconv.FormatInt(m.grace()+gracePadding, 10), "--hook-sidecars", strconv.Itoa(sidecars),
+			"--ovmf-path", firmware[m.Spec.Architecture], "--disk-memory-limit", "2097152000", "--hypervisor", "kvm",
+			"--run-as-nonroot", "--image-volume", "--upgrade-ordinal-ifaces",
 		},
-		Env: []corev1.EnvVar{
-			{Name: "XDG_CACHE_HOME", Value: "/var/run/kubevirt-private"},
-			{Name: "XDG_CONFIG_HOME", Value: "/var/run/kubevirt-private"},
-			{Name: "XDG_RUNTIME_DIR", Value: "/var/run"},
-		},
-		Resources:       computeResources(m),
-		SecurityContext: context,
-		VolumeMounts: []corev1.VolumeMount{
-			{Name: "private", MountPath: "/var/run/kubevirt-private"},
+		Env: append(userDirectories(), corev1.EnvVar{
+			Name: "POD_NAME", ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.name"}},
+		}),
+		Ports:                    m.ports(),
+		Resources:                computeResources(m),
+		SecurityContext:          context,
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		VolumeMounts: append([]corev1.VolumeMount{
+			{Name: "private", MountPath: privateDir},
 			{Name: "public", MountPath: "/var/run/kubevirt"},
 			{Name: "ephemeral-disks", MountPath: "/var/run/kubevirt-ephemeral-disks"},
 			{Name: "libvirt-runtime", MountPath: "/var/run/libvirt"},
 			{Name: "sockets", MountPath: "/var/run/kubevirt/sockets"},
-			{Name: "hotplug-disks", MountPath: "/var/run/kubevirt/hotplug-disks"},
-		},
+		}, mounts...),
+	}
+}
+
+// userDirectories make a libvirt that root does not run keep its sockets and files in the pod's volumes.
+func userDirectories() []corev1.EnvVar {
+	return []corev1.EnvVar{
+		{Name: "XDG_CACHE_HOME", Value: privateDir},
+		{Name: "XDG_CONFIG_HOME", Value: privateDir},
+		{Name: "XDG_RUNTIME_DIR", Value: "/var/run"},
 	}
 }
 

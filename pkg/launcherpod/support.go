@@ -50,102 +50,97 @@ func addConsoleLog(m *machine, spec *corev1.PodSpec) {
 	spec.InitContainers = append(spec.InitContainers, corev1.Container{
 		Name:            "guest-console-log",
 		Image:           LauncherImage,
+		ImagePullPolicy: corev1.PullIfNotPresent,
 		Command:         []string{"/usr/bin/virt-tail"},
-		Args:            []string{"--logfile", fmt.Sprintf("/var/run/kubevirt-private/%s/virt-serial0-log", m.UID)},
+		Args:            []string{"--logfile", fmt.Sprintf("%s/%s/virt-serial0-log", privateDir, m.UID)},
+		Env:             []corev1.EnvVar{{Name: "VIRT_LAUNCHER_LOG_VERBOSITY", Value: "2"}},
 		RestartPolicy:   &always,
 		Resources:       consoleLogSupport.resources(m),
 		SecurityContext: unprivileged(),
-		VolumeMounts:    []corev1.VolumeMount{{Name: "private", MountPath: "/var/run/kubevirt-private", ReadOnly: true}},
+		VolumeMounts:    []corev1.VolumeMount{{Name: "private", MountPath: privateDir, ReadOnly: true}},
 	})
 }
 
-// addVolumes adds the VMI's volumes. A container disk is an image volume, held by an init container
-// that does nothing (gate ImageVolume, on by default since v1.9).
-func addVolumes(m *machine, spec *corev1.PodSpec) {
-	images := map[string]*imageSource{}
-	var order []string
+// addContainerDisks adds an init container for each container disk. It does nothing: it makes the runtime tell which image
+// it is that the image volume has (gate ImageVolume, on by default since v1.9).
+func addContainerDisks(m *machine, spec *corev1.PodSpec) {
+	add := func(name string, image *imageSource) {
+		resources := containerDiskSupport.resources(m)
+		resources.Requests[scratch] = diskScratch
+		spec.InitContainers = append(spec.InitContainers, corev1.Container{
+			Name:            "volume" + name,
+			Image:           image.Image,
+			ImagePullPolicy: image.ImagePullPolicy,
+			Command:         []string{"/container-disk-binary/usr/bin/container-disk"},
+			Args:            []string{"--no-op"},
+			Resources:       resources,
+			SecurityContext: unprivileged(),
+			VolumeMounts:    []corev1.VolumeMount{{Name: launcherVolume, MountPath: "/container-disk-binary", ReadOnly: true}},
+		})
+	}
 	for _, v := range m.pod.Volumes {
-		source := corev1.VolumeSource{PersistentVolumeClaim: v.PersistentVolumeClaim, ConfigMap: v.ConfigMap, Secret: v.Secret}
-		switch {
-		case v.ContainerDisk != nil:
-			images[v.Name] = v.ContainerDisk
-			order = append(order, v.Name)
-		case source != (corev1.VolumeSource{}):
-			spec.Volumes = append(spec.Volumes, corev1.Volume{Name: v.Name, VolumeSource: source})
+		if v.ContainerDisk != nil {
+			add(v.Name, v.ContainerDisk)
 		}
 	}
 	kernel := m.domain.Firmware.KernelBoot.Container
 	if kernel != nil {
-		images["kernel-boot-volume"] = kernel
-		order = append(order, "kernel-boot-volume")
+		add(kernelVolume, kernel)
 	}
-	for _, name := range order {
-		addContainerDisk(m, spec, name, images[name])
-	}
-	if len(order) > 0 {
-		spec.Volumes = append(spec.Volumes, imageVolume("launcher-volume", &imageSource{Image: LauncherImage}))
-	}
-}
-
-func addContainerDisk(m *machine, spec *corev1.PodSpec, name string, image *imageSource) {
-	resources := containerDiskSupport.resources(m)
-	resources.Requests[scratch] = diskScratch
-	spec.InitContainers = append(spec.InitContainers, corev1.Container{
-		Name:            "volume" + name,
-		Image:           image.Image,
-		ImagePullPolicy: image.ImagePullPolicy,
-		Command:         []string{"/usr/bin/container-disk"},
-		Args:            []string{"--no-op"},
-		Resources:       resources,
-		SecurityContext: unprivileged(),
-	})
-	spec.Volumes = append(spec.Volumes, imageVolume(name, image))
-}
-
-func imageVolume(name string, image *imageSource) corev1.Volume {
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
-		Image: &corev1.ImageVolumeSource{Reference: image.Image, PullPolicy: image.ImagePullPolicy},
-	}}
 }
 
 // addHookSidecars adds the containers of the annotation, numbered from 0.
 func addHookSidecars(m *machine, spec *corev1.PodSpec, sidecars []hookSidecar) {
 	for i, sidecar := range sidecars {
 		name := "hook-sidecar-" + strconv.Itoa(i)
+		context := unprivileged()
+		context.RunAsGroup = context.RunAsUser
 		spec.Containers = append(spec.Containers, corev1.Container{
 			Name:            name,
 			Image:           sidecar.Image,
 			ImagePullPolicy: sidecar.ImagePullPolicy,
 			Command:         sidecar.Command,
 			Args:            sidecar.Args,
+			Env:             append(userDirectories(), corev1.EnvVar{Name: "CONTAINER_NAME", Value: name}),
 			Resources:       hookSupport.resources(m),
-			SecurityContext: unprivileged(),
-			VolumeMounts:    []corev1.VolumeMount{{Name: "hook-sidecar-sockets", MountPath: "/var/run/kubevirt-hooks", SubPath: name}},
+			SecurityContext: context,
+			VolumeMounts:    []corev1.VolumeMount{{Name: hookVolume, MountPath: hookDir, SubPath: name}},
+
+			TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 		})
-	}
-	if len(sidecars) > 0 {
-		spec.Volumes = append(spec.Volumes, scratchVolume("hook-sidecar-sockets"))
 	}
 }
 
-// addFilesystems adds a container for each virtiofs share.
+// addFilesystems adds a container for each volume that is a virtiofs share, in the order of the volumes.
 func addFilesystems(m *machine, spec *corev1.PodSpec) {
-	for _, filesystem := range m.domain.Devices.Filesystems {
+	for _, v := range m.pod.Volumes {
+		if !m.shares(v.Name) {
+			continue
+		}
+		context := unprivileged()
+		context.RunAsGroup = context.RunAsUser
 		spec.Containers = append(spec.Containers, corev1.Container{
-			Name:            "virtiofs-" + filesystem.Name,
+			Name:            "virtiofs-" + v.Name,
 			Image:           LauncherImage,
+			ImagePullPolicy: corev1.PullIfNotPresent,
 			Command:         []string{"/usr/libexec/virtiofsd"},
-			Args:            []string{"--socket-path=/var/run/kubevirt/virtiofs-containers/" + filesystem.Name + ".sock"},
+			Args: []string{
+				"--socket-path=" + shareDir + "/" + v.Name + ".sock", "--shared-dir=" + v.sharedDir(), "--sandbox=none", "--cache=auto",
+				"--migration-on-error=guest-error", "--migration-mode=find-paths",
+			},
 			Resources:       virtiofsSupport.resources(m),
-			SecurityContext: unprivileged(),
-			VolumeMounts:    []corev1.VolumeMount{{Name: "virtiofs-containers", MountPath: "/var/run/kubevirt/virtiofs-containers"}},
+			SecurityContext: context,
+			VolumeMounts:    []corev1.VolumeMount{{Name: shareVolume, MountPath: shareDir}, {Name: v.Name, MountPath: v.sharedDir()}},
 		})
-	}
-	if len(m.domain.Devices.Filesystems) > 0 {
-		spec.Volumes = append(spec.Volumes, scratchVolume("virtiofs-containers"))
 	}
 }
 
-func scratchVolume(name string) corev1.Volume {
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+// shares reports whether the guest mounts a volume as a file system.
+func (m *machine) shares(volume string) bool {
+	for _, filesystem := range m.domain.Devices.Filesystems {
+		if filesystem.Name == volume {
+			return true
+		}
+	}
+	return false
 }
