@@ -49,10 +49,16 @@ func (c *Cluster) ApplyKustomization(ctx context.Context, dir string) error {
 // yet is tried again until a deadline; any other refusal is an error at once, and the objects after
 // it are not applied.
 func (c *Cluster) Apply(ctx context.Context, data []byte) error {
-	objects, err := decode(data)
+	objects, err := Decode(data)
 	if err != nil {
 		return err
 	}
+	return c.ApplyObjects(ctx, objects)
+}
+
+// ApplyObjects is Apply for objects that were decoded, in the order in which they are to be applied.
+func (c *Cluster) ApplyObjects(ctx context.Context, objects []*unstructured.Unstructured) error {
+	objects = slices.Clone(objects)
 	slices.SortStableFunc(objects, func(a, b *unstructured.Unstructured) int { return applyRank(a) - applyRank(b) })
 	for _, object := range objects {
 		var refused error
@@ -119,8 +125,8 @@ func retriable(err error) bool {
 		apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err)
 }
 
-// decode splits a stream into objects; lists become their items.
-func decode(data []byte) ([]*unstructured.Unstructured, error) {
+// Decode splits a stream into objects; lists become their items.
+func Decode(data []byte) ([]*unstructured.Unstructured, error) {
 	reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(data)))
 	var objects []*unstructured.Unstructured
 	for number := 1; ; number++ {

@@ -32,6 +32,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/restmapper"
 
+	"corepin.dev/corepin/test/harness/pki"
 	"corepin.dev/corepin/test/harness/process"
 )
 
@@ -58,7 +59,7 @@ type Options struct {
 type Cluster struct {
 	options Options
 	started time.Time
-	ca      *authority
+	ca      *pki.Authority
 	address string // of the API server, host:port
 	front   string // under which others than the admin reach it
 

@@ -33,6 +33,9 @@ var controllers = []string{
 	"validatingadmissionpolicy-status-controller",
 }
 
+// frontProxy is the API server's name towards aggregated ones.
+const frontProxy = "front-proxy-client"
+
 func (c *Cluster) startEtcd(client, peer string) error {
 	_, err := c.run(process.Command{Name: "etcd", Path: c.options.Binary, Args: []string{
 		"etcd",
@@ -65,6 +68,14 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 		"--tls-cert-file=" + c.path("pki", "apiserver.crt"),
 		"--tls-private-key-file=" + c.path("pki", "apiserver.key"),
 		"--client-ca-file=" + c.path("pki", "ca.crt"),
+		// What an aggregated API server needs to believe what this one says of its users; see keys.go.
+		"--requestheader-client-ca-file=" + c.path("pki", "front-proxy-ca.crt"),
+		"--requestheader-allowed-names=" + frontProxy,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
+		"--proxy-client-cert-file=" + c.path("pki", "front-proxy-client.crt"),
+		"--proxy-client-key-file=" + c.path("pki", "front-proxy-client.key"),
 		"--service-account-issuer=https://kubernetes.default.svc",
 		"--service-account-key-file=" + c.path("pki", "sa.key"),
 		"--service-account-signing-key-file=" + c.path("pki", "sa.key"),

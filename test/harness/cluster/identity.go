@@ -12,6 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"corepin.dev/corepin/test/harness/pki"
 )
 
 // AdminKubeconfig is the path of the kubeconfig for setting up; see AdminConfig.
@@ -32,8 +34,19 @@ func (c *Cluster) PodKubeconfig(ctx context.Context, pod *corev1.Pod) (string, e
 	return c.tokenKubeconfig(ctx, pod.Namespace, pod.Spec.ServiceAccountName, pod.Namespace+"."+pod.Name, bound)
 }
 
+// NodeBoundKubeconfig is ServiceAccountKubeconfig for what runs on a node beside its kubelet: the token says which node it
+// is for, as that of a DaemonSet's pod does. The Node must exist.
+func (c *Cluster) NodeBoundKubeconfig(ctx context.Context, namespace, name, node string) (string, error) {
+	object, err := c.client.CoreV1().Nodes().Get(ctx, node, metav1.GetOptions{})
+	if err != nil {
+		return "", fmt.Errorf("finding node %s for a token of %s/%s: %w", node, namespace, name, err)
+	}
+	bound := &authenticationv1.BoundObjectReference{Kind: "Node", APIVersion: "v1", Name: node, UID: object.UID}
+	return c.tokenKubeconfig(ctx, namespace, name, namespace+"."+name+"."+node, bound)
+}
+
 func (c *Cluster) tokenKubeconfig(ctx context.Context, namespace, account, file string, bound *authenticationv1.BoundObjectReference) (string, error) {
-	seconds := int64(validity.Seconds())
+	seconds := int64(pki.Validity.Seconds())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{ExpirationSeconds: &seconds, BoundObjectRef: bound}}
 	answer, err := c.client.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, account, request, metav1.CreateOptions{})
 	if err != nil {

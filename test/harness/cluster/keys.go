@@ -1,34 +1,18 @@
 package cluster
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
 	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
-	"time"
 
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+
+	"corepin.dev/corepin/test/harness/pki"
 )
-
-// validity of every certificate: longer than any test or demo, short enough to be worthless after.
-const validity = 30 * 24 * time.Hour
-
-// authority signs the cluster's certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         crypto.Signer
-	pem         []byte
-}
 
 // writeKeys makes the CA, every certificate, the service account key and the kubeconfigs that a
 // start needs. One CA serves the API and etcd: what it signs for clients is trusted by both, so it
@@ -38,33 +22,35 @@ func (c *Cluster) writeKeys(address string) error {
 	if err := os.MkdirAll(c.path("pki"), 0o700); err != nil {
 		return fmt.Errorf("making the folder of keys: %w", err)
 	}
-	ca, err := newAuthority()
+	ca, err := pki.NewAuthority("corepin test cluster")
 	if err != nil {
 		return err
 	}
 	c.ca = ca
-	if err := os.WriteFile(c.path("pki", "ca.crt"), ca.pem, 0o644); err != nil {
+	if err := os.WriteFile(c.path("pki", "ca.crt"), ca.PEM, 0o644); err != nil {
 		return fmt.Errorf("writing the CA certificate: %w", err)
 	}
-	serviceAccounts, err := newKey()
+	if err := c.writeFrontProxy(); err != nil {
+		return err
+	}
+	serviceAccounts, err := pki.NewKey()
 	if err != nil {
 		return err
 	}
-	if err := writeKey(c.path("pki", "sa.key"), serviceAccounts); err != nil {
+	if err := pki.WriteKey(c.path("pki", "sa.key"), serviceAccounts); err != nil {
 		return err
 	}
-	for _, certificate := range []struct {
-		name    string
-		subject pkix.Name
-		usage   x509.ExtKeyUsage
-	}{
-		{"etcd", pkix.Name{CommonName: "etcd"}, x509.ExtKeyUsageServerAuth},
-		{"etcd-client", pkix.Name{CommonName: "kube-apiserver"}, x509.ExtKeyUsageClientAuth},
-		{"apiserver", pkix.Name{CommonName: "kube-apiserver"}, x509.ExtKeyUsageServerAuth},
-		{"admin", pkix.Name{CommonName: "corepin-setup", Organization: []string{"system:masters"}}, x509.ExtKeyUsageClientAuth},
-		{"controller-manager", pkix.Name{CommonName: "system:kube-controller-manager"}, x509.ExtKeyUsageClientAuth},
+	for _, name := range []string{"etcd", "apiserver"} {
+		if err := ca.IssueServer(c.path("pki", name), pkix.Name{CommonName: name}, serverNames, serviceAddress); err != nil {
+			return err
+		}
+	}
+	for name, subject := range map[string]pkix.Name{
+		"etcd-client":        {CommonName: "kube-apiserver"},
+		"admin":              {CommonName: "corepin-setup", Organization: []string{"system:masters"}},
+		"controller-manager": {CommonName: "system:kube-controller-manager"},
 	} {
-		if err := c.ca.issue(c.path("pki", certificate.name), certificate.subject, certificate.usage); err != nil {
+		if err := ca.IssueClient(c.path("pki", name), subject); err != nil {
 			return err
 		}
 	}
@@ -77,87 +63,23 @@ func (c *Cluster) writeKeys(address string) error {
 	return nil
 }
 
-func newKey() (*ecdsa.PrivateKey, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, fmt.Errorf("making a key: %w", err)
-	}
-	return key, nil
-}
+// Where pods expect the API server, beside loopback.
+var (
+	serverNames    = []string{"kubernetes", "kubernetes.default.svc"}
+	serviceAddress = net.IPv4(10, 96, 0, 1)
+)
 
-// template is what all certificates share. Clocks of one machine agree, but a certificate that
-// starts this very second is refused by whoever rounds.
-func template(subject pkix.Name) (*x509.Certificate, error) {
-	serial, err := rand.Int(rand.Reader, big.NewInt(1).Lsh(big.NewInt(1), 120))
-	if err != nil {
-		return nil, fmt.Errorf("making a serial number: %w", err)
-	}
-	now := time.Now()
-	return &x509.Certificate{
-		SerialNumber: serial,
-		Subject:      subject,
-		NotBefore:    now.Add(-time.Minute),
-		NotAfter:     now.Add(validity),
-		KeyUsage:     x509.KeyUsageDigitalSignature,
-	}, nil
-}
-
-func newAuthority() (*authority, error) {
-	key, err := newKey()
-	if err != nil {
-		return nil, err
-	}
-	cert, err := template(pkix.Name{CommonName: "corepin test cluster"})
-	if err != nil {
-		return nil, err
-	}
-	cert.IsCA, cert.BasicConstraintsValid = true, true
-	cert.KeyUsage |= x509.KeyUsageCertSign
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
-	if err != nil {
-		return nil, fmt.Errorf("making the CA certificate: %w", err)
-	}
-	if cert, err = x509.ParseCertificate(der); err != nil {
-		return nil, fmt.Errorf("making the CA certificate: %w", err)
-	}
-	return &authority{certificate: cert, key: key, pem: pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})}, nil
-}
-
-// issue writes path.crt and path.key. Serving certificates are for loopback, and for the API server's
-// service address, where pods expect it.
-func (a *authority) issue(path string, subject pkix.Name, usage x509.ExtKeyUsage) error {
-	key, err := newKey()
+// writeFrontProxy makes the certificate with which the API server speaks for users to an aggregated one, such as KubeVirt's
+// virt-api. Its CA is one of its own: what it signs may speak for everybody.
+func (c *Cluster) writeFrontProxy() error {
+	front, err := pki.NewAuthority("corepin test cluster front proxy")
 	if err != nil {
 		return err
 	}
-	cert, err := template(subject)
-	if err != nil {
-		return err
+	if err := os.WriteFile(c.path("pki", "front-proxy-ca.crt"), front.PEM, 0o644); err != nil {
+		return fmt.Errorf("writing the front proxy's CA certificate: %w", err)
 	}
-	cert.ExtKeyUsage = []x509.ExtKeyUsage{usage}
-	if usage == x509.ExtKeyUsageServerAuth {
-		cert.DNSNames = []string{"localhost", "kubernetes", "kubernetes.default.svc"}
-		cert.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv4(10, 96, 0, 1)}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, cert, a.certificate, key.Public(), a.key)
-	if err != nil {
-		return fmt.Errorf("signing the certificate %s: %w", filepath.Base(path), err)
-	}
-	if err := os.WriteFile(path+".crt", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return fmt.Errorf("writing a certificate: %w", err)
-	}
-	return writeKey(path+".key", key)
-}
-
-func writeKey(path string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("encoding the key %s: %w", filepath.Base(path), err)
-	}
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}), 0o600); err != nil {
-		return fmt.Errorf("writing a key: %w", err)
-	}
-	return nil
+	return front.IssueClient(c.path("pki", "front-proxy-client"), pkix.Name{CommonName: frontProxy})
 }
 
 // writeKubeconfig writes a kubeconfig with one cluster, user and context; only its owner may read it. server is the API
@@ -165,7 +87,7 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 func (c *Cluster) writeKubeconfig(path, server string, user clientcmdapi.AuthInfo) error {
 	const name = "corepin-test"
 	config := clientcmdapi.NewConfig()
-	config.Clusters[name] = &clientcmdapi.Cluster{Server: "https://" + server, CertificateAuthorityData: c.ca.pem}
+	config.Clusters[name] = &clientcmdapi.Cluster{Server: "https://" + server, CertificateAuthorityData: c.ca.PEM}
 	config.AuthInfos[name] = &user
 	config.Contexts[name] = &clientcmdapi.Context{Cluster: name, AuthInfo: name}
 	config.CurrentContext = name

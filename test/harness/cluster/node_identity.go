@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"crypto/x509"
 	"crypto/x509/pkix"
 
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -13,7 +12,7 @@ import (
 func (c *Cluster) NodeKubeconfig(node string) (string, error) {
 	files := c.path("pki", "node-"+node)
 	subject := pkix.Name{CommonName: "system:node:" + node, Organization: []string{"system:nodes"}}
-	if err := c.ca.issue(files, subject, x509.ExtKeyUsageClientAuth); err != nil {
+	if err := c.ca.IssueClient(files, subject); err != nil {
 		return "", err
 	}
 	path := c.path("node-" + node + ".kubeconfig")
