@@ -11,10 +11,8 @@ import (
 // memory of the guest or its huge pages, devices (template.go, renderresources.go).
 func computeResources(m *machine) corev1.ResourceRequirements {
 	asked := m.Spec.Domain.Resources
-	r := corev1.ResourceRequirements{
-		Requests: corev1.ResourceList{corev1.ResourceEphemeralStorage: resource.MustParse("50M")},
-		Limits:   corev1.ResourceList{},
-	}
+	r := corev1.ResourceRequirements{Requests: others(m.domain.Resources.Requests), Limits: others(m.domain.Resources.Limits)}
+	addStorage(r)
 	set(r.Requests, corev1.ResourceCPU, asked.Requests.CPU)
 	set(r.Requests, corev1.ResourceMemory, asked.Requests.Memory)
 	set(r.Limits, corev1.ResourceCPU, asked.Limits.CPU)
@@ -43,6 +41,30 @@ func computeResources(m *machine) corev1.ResourceRequirements {
 		r.Requests[device] = *resource.NewQuantity(count, resource.DecimalSI)
 	}
 	return r
+}
+
+// others are the amounts of a list beside CPU and memory, which KubeVirt passes on.
+func others(list corev1.ResourceList) corev1.ResourceList {
+	rest := corev1.ResourceList{}
+	for name, amount := range list {
+		if name != corev1.ResourceCPU && name != corev1.ResourceMemory {
+			rest[name] = amount
+		}
+	}
+	return rest
+}
+
+// addStorage adds what the launcher writes to the disk of the node (WithEphemeralStorageRequest, renderresources.go).
+func addStorage(r corev1.ResourceRequirements) {
+	own := resource.MustParse("50M")
+	requested := r.Requests[scratch]
+	requested.Add(own)
+	r.Requests[scratch] = requested
+	limit, ok := r.Limits[scratch]
+	if ok {
+		limit.Add(own)
+		r.Limits[scratch] = limit
+	}
 }
 
 // set copies an amount that counts: KubeVirt takes zero for not given, and drops negative ones.

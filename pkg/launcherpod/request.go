@@ -102,7 +102,8 @@ type domainFields struct {
 	Machine struct {
 		Type string `json:"type"`
 	} `json:"machine"`
-	Memory struct {
+	Resources corev1.ResourceRequirements `json:"resources"`
+	Memory    struct {
 		ReservedOverhead struct {
 			AddedOverhead *resource.Quantity `json:"addedOverhead"`
 		} `json:"reservedOverhead"`

@@ -21,6 +21,9 @@ type Migration struct {
 	AddedNodeSelector map[string]string
 }
 
+// MigrationLabel has the UID of its migration on a target pod.
+const MigrationLabel = "kubevirt.io/migrationJobUID"
+
 // Labels of KubeVirt's node labeller that a migration's target selects, and prefixes of them.
 const (
 	hostModelPrefix      = "host-model-cpu.node.kubevirt.io/"
@@ -36,7 +39,7 @@ func RenderTarget(object *unstructured.Unstructured, migration Migration, node m
 	if err != nil {
 		return nil, err
 	}
-	pod.Labels["kubevirt.io/migrationJobUID"] = string(migration.UID)
+	pod.Labels[MigrationLabel] = string(migration.UID)
 	pod.Annotations["kubevirt.io/migrationJobName"] = migration.Name
 	apart := corev1.PodAffinityTerm{
 		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{CreatedByLabel: pod.Labels[CreatedByLabel]}},
