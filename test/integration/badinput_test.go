@@ -106,7 +106,7 @@ var _ = ginkgo.Describe("bad input", ginkgo.Ordered, func() {
 		agent := bed.Nodes[story.Small].Agent
 		dir := filepath.Join(bed.Nodes[story.Small].Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime")
 		gomega.Expect(agent.Stop()).To(gomega.Succeed())
-		gomega.Expect(os.Rename(filepath.Join(dir, "libvirt-sock"), filepath.Join(dir, "away"))).To(gomega.Succeed())
+		gomega.Expect(os.Rename(filepath.Join(dir, "virtqemud-sock"), filepath.Join(dir, "away"))).To(gomega.Succeed())
 		gomega.Expect(agent.Restart()).To(gomega.Succeed())
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
 			events, err := bed.Client().CoreV1().Events("vms").List(ctx, metav1.ListOptions{FieldSelector: "type=Warning,involvedObject.name=" + pod.Name})
@@ -118,7 +118,7 @@ var _ = ginkgo.Describe("bad input", ginkgo.Ordered, func() {
 			g.Expect(strings.Join(messages, "\n")).To(gomega.ContainSubstring("libvirt"))
 		}).WithTimeout(deadline).Should(gomega.Succeed())
 		gomega.Expect(see.label(ctx, story.Small)).To(gomega.Equal("true/true"))
-		gomega.Expect(os.Rename(filepath.Join(dir, "away"), filepath.Join(dir, "libvirt-sock"))).To(gomega.Succeed())
+		gomega.Expect(os.Rename(filepath.Join(dir, "away"), filepath.Join(dir, "virtqemud-sock"))).To(gomega.Succeed())
 		eventuallyPinned(ctx, see, "after-malformed")
 		see.noCPUTwice()
 	})

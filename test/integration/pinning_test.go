@@ -122,7 +122,7 @@ func (w pinWitness) tryVirsh(ctx context.Context, vm string, args ...string) (st
 	if err := os.Symlink(dir, link); err != nil {
 		return "", err
 	}
-	output, err := exec.CommandContext(ctx, "virsh", append([]string{"--connect", "test+unix:///default?socket=" + link + "/libvirt-sock"}, args...)...).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "virsh", append([]string{"--connect", "test+unix:///default?socket=" + link + "/virtqemud-sock"}, args...)...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("virsh %s: %w: %s", strings.Join(args, " "), err, output)
 	}

@@ -26,7 +26,7 @@ var _ = ginkgo.Describe("the agent's capability", ginkgo.Ordered, func() {
 			gomega.ContainSubstring("CapEff:\t0000000000000002\n"), gomega.ContainSubstring("CapBnd:\t0000000000000002\n")))
 
 		pod := see.pod(ctx, "capable")
-		socket := filepath.Join(bed.Nodes[story.Small].Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime", "libvirt-sock")
+		socket := filepath.Join(bed.Nodes[story.Small].Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime", "virtqemud-sock")
 		connect := func(capabilities string) error {
 			return exec.CommandContext(ctx, "setpriv", "--bounding-set="+capabilities, "--no-new-privs", "--",
 				"bash", "-c", `test -w "$1"`, "bash", socket).Run()

@@ -21,33 +21,10 @@ import (
 
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/test/harness/await"
+	"corepin.dev/corepin/test/harness/story"
 	"corepin.dev/corepin/test/harness/testbed"
 	"corepin.dev/corepin/test/harness/virtcontroller"
 )
-
-// shapes are ways to write a dedicated VM that KubeVirt accepts, by the part of spec that says so. Each is tried without a
-// scheduler's name and with corepin's.
-var shapes = map[string]string{
-	"cores":             `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, memory: {guest: 64Mi}}}`,
-	"limits":            `{domain: {cpu: {dedicatedCpuPlacement: true}, resources: {limits: {cpu: 2, memory: 64Mi}}}}`,
-	"requests":          `{domain: {cpu: {dedicatedCpuPlacement: true}, resources: {requests: {cpu: 2, memory: 64Mi}}}}`,
-	"both-amounts":      `{domain: {cpu: {dedicatedCpuPlacement: true}, resources: {requests: {cpu: 2, memory: 64Mi}, limits: {cpu: 2, memory: 64Mi}}}}`,
-	"given-twice":       `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, resources: {limits: {cpu: 2, memory: 64Mi}}}}`,
-	"all-given-twice":   `{domain: {cpu: {sockets: 1, cores: 2, threads: 1, maxSockets: 1, dedicatedCpuPlacement: true}, memory: {guest: 60Mi}, resources: {requests: {cpu: 2, memory: 64Mi}, limits: {cpu: 2, memory: 64Mi}}}}`,
-	"two-threads":       `{domain: {cpu: {cores: 1, threads: 2, dedicatedCpuPlacement: true}, memory: {guest: 64Mi}}}`,
-	"no-number":         `{domain: {cpu: {dedicatedCpuPlacement: true}, memory: {guest: 64Mi}}}`,
-	"a-billionth-short": `{domain: {cpu: {dedicatedCpuPlacement: true}, resources: {limits: {cpu: 1999999999n, memory: 64Mi}}}}`,
-	"less-requested":    `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, memory: {guest: 128Mi}, resources: {requests: {memory: 64Mi}}}}`,
-	"less-allowed":      `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, memory: {guest: 128Mi}, resources: {limits: {memory: 64Mi}}}}`,
-	"isolated":          `{domain: {cpu: {cores: 2, isolateEmulatorThread: true, dedicatedCpuPlacement: true}, memory: {guest: 64Mi}}}`,
-	"io-threads":        `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, ioThreadsPolicy: supplementalPool, ioThreads: {supplementalPoolThreadCount: 1}, memory: {guest: 64Mi}}}`,
-	"idle-io-threads":   `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, ioThreads: {supplementalPoolThreadCount: 1}, memory: {guest: 64Mi}}}`,
-	"overcommitted":     `{domain: {cpu: {cores: 2, dedicatedCpuPlacement: true}, resources: {overcommitGuestOverhead: true, limits: {memory: 64Mi}}}}`,
-}
-
-// neverExclusive are shapes whose pods no kubelet gives exclusive CPUs. corepin's scheduler does not bind them, and where a VM
-// names it that is as it was before the policies.
-var neverExclusive = map[string]bool{"overcommitted": true}
 
 // A namespace of VMs that run before corepin's policies are there: each is started again after they came, and after
 // they went.
@@ -73,8 +50,8 @@ var _ = ginkgo.Describe("installing corepin", ginkgo.Ordered, func() {
 		})
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		kube = controllerOf(ctx, bed)
-		for _, name := range slices.Sorted(maps.Keys(shapes)) {
-			fleet = append(fleet, newVM(ctx, bed, name, shapes[name], ""), newVM(ctx, bed, name, shapes[name], "corepin"))
+		for _, name := range slices.Sorted(maps.Keys(story.OldShapes)) {
+			fleet = append(fleet, newVM(ctx, bed, name, story.OldShapes[name], ""), newVM(ctx, bed, name, story.OldShapes[name], "corepin"))
 		}
 	})
 
@@ -87,7 +64,7 @@ var _ = ginkgo.Describe("installing corepin", ginkgo.Ordered, func() {
 					vm.restart(ctx, bed, kube)
 				}
 				want := "runs"
-				if neverExclusive[vm.shape] && vm.scheduler == "corepin" {
+				if story.NeverExclusive[vm.shape] && vm.scheduler == "corepin" {
 					want = "waits"
 				}
 				state := vm.settle(ctx, bed, want)

@@ -109,7 +109,7 @@ func (w witness) tryAffinity(ctx context.Context, pod *corev1.Pod) (map[string]s
 		return nil, err
 	}
 	driver := map[bool]string{true: "test+unix:///default", false: "qemu+unix:///session"}[node.GuestURI != ""]
-	output, err := exec.CommandContext(ctx, "virsh", "--connect", driver+"?socket="+link+"/libvirt-sock", "dumpxml", "vms_"+pod.Annotations["kubevirt.io/domain"]).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "virsh", "--connect", driver+"?socket="+link+"/virtqemud-sock", "dumpxml", "vms_"+pod.Annotations["kubevirt.io/domain"]).CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("virsh dumpxml: %w: %s", err, output)
 	}

@@ -1,5 +1,5 @@
-// Package crd holds the definitions of KubeVirt's VirtualMachineInstance, VirtualMachine,
-// VirtualMachineInstanceReplicaSet and VirtualMachinePool, for test clusters without KubeVirt.
+// Package crd holds the definitions of KubeVirt's VirtualMachineInstance, VirtualMachine, VirtualMachineInstanceReplicaSet,
+// VirtualMachinePool and VirtualMachineInstanceMigration, for test clusters without KubeVirt.
 //
 // They have the outside of KubeVirt's own: group, versions, names, subresources, what kubectl prints. A
 // VirtualMachineInstance has no status subresource there, so one PUT writes all of it. Inside, spec and status take

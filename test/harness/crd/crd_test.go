@@ -24,6 +24,7 @@ func TestDefinitions(t *testing.T) {
 		{"virtualmachines.kubevirt.io", versions, true, false},
 		{"virtualmachineinstancereplicasets.kubevirt.io", versions, true, true},
 		{"virtualmachinepools.pool.kubevirt.io", []string{"v1beta1", "v1alpha1"}, true, true},
+		{"virtualmachineinstancemigrations.kubevirt.io", versions, true, false},
 	}
 	if len(documents) != len(want) {
 		t.Fatalf("got %d documents, want %d", len(documents), len(want))

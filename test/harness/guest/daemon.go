@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,7 +20,8 @@ import (
 )
 
 const (
-	socketName = "libvirt-sock"
+	// SocketName is that of KubeVirt's virtqemud, which serves what libvirtd serves here.
+	SocketName = "virtqemud-sock"
 	// idleExit ends a libvirtd that lost its guest and its last connection, that is, whose starter died.
 	idleExit = 5 * time.Second
 	// stopGrace is what libvirtd gets to end itself before it is killed.
@@ -40,31 +40,26 @@ type daemon struct {
 	stopErr  error
 }
 
-// startDaemon starts a libvirtd whose socket is socketDir/libvirt-sock and connects to uri in it.
+// startDaemon starts a libvirtd whose socket is socketDir/SocketName and connects to uri in it.
 func startDaemon(ctx context.Context, socketDir string, uri libvirt.ConnectURI, groups []uint32) (*daemon, error) {
 	path, err := exec.LookPath("libvirtd")
 	if err != nil {
 		return nil, fmt.Errorf("finding libvirtd: %w; on Debian, apt-get install libvirt-daemon", err)
 	}
 	if os.Geteuid() != 0 {
-		return nil, errors.New("starting libvirtd as user nobody: only root can; run as root")
+		return nil, fmt.Errorf("starting libvirtd as user %d: only root can; run as root", launcherUser)
 	}
-	uid, gid, err := nobody()
-	if err != nil {
-		return nil, err
-	}
-	listener, err := listen(socketDir, uid, gid)
+	listener, err := listen(socketDir)
 	if err != nil {
 		return nil, err
 	}
 	defer listener.Close()
 	d := &daemon{
-		socket: filepath.Join(socketDir, socketName),
+		socket: filepath.Join(socketDir, SocketName),
 		exited: make(chan struct{}),
 		output: &bytes.Buffer{},
 	}
-	credential := &syscall.Credential{Uid: uid, Gid: gid, Groups: groups}
-	if err := d.spawn(path, listener, credential); err != nil {
+	if err := d.spawn(path, listener, groups); err != nil {
 		return nil, errors.Join(err, d.cleanUp())
 	}
 	if err := d.connect(ctx, uri); err != nil {
@@ -74,22 +69,14 @@ func startDaemon(ctx context.Context, socketDir string, uri libvirt.ConnectURI, 
 	return d, nil
 }
 
-// nobody is the user that guests run as: session mode refuses a uid that has no passwd entry.
-func nobody() (uid, gid uint32, err error) {
-	account, err := user.Lookup("nobody")
-	if err != nil {
-		return 0, 0, fmt.Errorf("finding the user that runs libvirtd: %w", err)
-	}
-	u, uidErr := strconv.ParseUint(account.Uid, 10, 32)
-	g, gidErr := strconv.ParseUint(account.Gid, 10, 32)
-	return uint32(u), uint32(g), errors.Join(uidErr, gidErr)
-}
+// launcherUser runs guests, as it does in KubeVirt's launcher pods; its group has the same number.
+const launcherUser = 107
 
 // listen opens the socket that libvirtd will serve. A socket left by a libvirtd that died is replaced.
-func listen(socketDir string, uid, gid uint32) (*os.File, error) {
+func listen(socketDir string) (*os.File, error) {
 	var file *os.File
 	err := within(socketDir, func(dir string) error {
-		path := filepath.Join(dir, socketName)
+		path := filepath.Join(dir, SocketName)
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -99,7 +86,7 @@ func listen(socketDir string, uid, gid uint32) (*os.File, error) {
 		}
 		defer listener.Close()
 		listener.SetUnlinkOnClose(false)
-		if err := errors.Join(os.Chown(path, int(uid), int(gid)), os.Chmod(path, 0o700)); err != nil {
+		if err := errors.Join(os.Chown(path, launcherUser, launcherUser), os.Chmod(path, 0o700)); err != nil {
 			return err
 		}
 		file, err = listener.File()
@@ -123,7 +110,7 @@ func within(dir string, use func(short string) error) error {
 
 // configure makes the private directory libvirtd's own. Without the setting in it libvirt's QEMU driver
 // starts a virtlogd, which stays for two minutes after everything else has gone.
-func (d *daemon) configure(uid, gid int) error {
+func (d *daemon) configure() error {
 	config := filepath.Join(d.private, "libvirt")
 	if err := os.Mkdir(config, 0o755); err != nil {
 		return err
@@ -131,19 +118,39 @@ func (d *daemon) configure(uid, gid int) error {
 	if err := os.WriteFile(filepath.Join(config, "qemu.conf"), []byte("stdio_handler = \"file\"\n"), 0o644); err != nil {
 		return err
 	}
-	return errors.Join(os.Chown(config, uid, gid), os.Chown(d.private, uid, gid))
+	return errors.Join(os.Chown(config, launcherUser, launcherUser), os.Chown(d.private, launcherUser, launcherUser), d.writeUsers())
 }
 
-func (d *daemon) spawn(path string, listener *os.File, credential *syscall.Credential) (err error) {
+// writeUsers writes the list of users that libvirtd gets to see: the machine's own and the launcher's, since session mode refuses a
+// user that has no entry.
+func (d *daemon) writeUsers() error {
+	users, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		return err
+	}
+	users = fmt.Appendf(users, "launcher:x:%d:%d::%s:/bin/false\n", launcherUser, launcherUser, d.private)
+	return os.WriteFile(d.users(), users, 0o644)
+}
+
+func (d *daemon) users() string { return filepath.Join(d.private, "passwd") }
+
+// become runs a program as the launcher's user, in a mount namespace of its own in which /etc/passwd is the file $0. LISTEN_PID must
+// be the pid of the program itself, which only the process that becomes it knows.
+const become = `mount --make-rprivate / && mount --bind "$0" /etc/passwd &&
+exec setpriv --reuid=$1 --regid=$1 --groups="$2" /bin/sh -c 'LISTEN_PID=$$ exec "$0" "$@"' "$3" --timeout "$4"`
+
+func (d *daemon) spawn(path string, listener *os.File, groups []uint32) (err error) {
 	if d.private, err = os.MkdirTemp("", "guest-"); err != nil {
 		return fmt.Errorf("creating libvirtd's private directory: %w", err)
 	}
-	if err := d.configure(int(credential.Uid), int(credential.Gid)); err != nil {
+	if err := d.configure(); err != nil {
 		return fmt.Errorf("giving libvirtd its private directory: %w", err)
 	}
-	// LISTEN_PID must be the pid of libvirtd itself, which only the process that becomes it knows.
-	d.cmd = exec.Command("/bin/sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, path,
-		"--timeout", strconv.Itoa(int(idleExit.Seconds())))
+	all := strconv.Itoa(launcherUser)
+	for _, group := range groups {
+		all += "," + strconv.FormatUint(uint64(group), 10)
+	}
+	d.cmd = exec.Command("/bin/sh", "-c", become, d.users(), strconv.Itoa(launcherUser), all, path, strconv.Itoa(int(idleExit.Seconds())))
 	d.cmd.Dir = d.private
 	d.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "LISTEN_FDS=1", "LISTEN_FDNAMES=libvirtd.socket",
@@ -153,7 +160,7 @@ func (d *daemon) spawn(path string, listener *os.File, credential *syscall.Crede
 	d.cmd.Stdout, d.cmd.Stderr = d.output, d.output
 	d.cmd.WaitDelay = stopGrace // should a child of libvirtd keep its output open
 	// A session of its own: Ctrl-C at the terminal must reach whoever will call Stop, not libvirtd.
-	d.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Setsid: true}
+	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
 	if err := d.cmd.Start(); err != nil {
 		return fmt.Errorf("starting libvirtd: %w", err)
 	}
@@ -170,7 +177,7 @@ func (d *daemon) spawn(path string, listener *os.File, credential *syscall.Crede
 func (d *daemon) connect(ctx context.Context, uri libvirt.ConnectURI) error {
 	var conn net.Conn
 	err := within(filepath.Dir(d.socket), func(dir string) (err error) {
-		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, socketName))
+		conn, err = (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(dir, SocketName))
 		return err
 	})
 	if err != nil {

@@ -78,7 +78,7 @@ func virsh(t *testing.T, dir, uri string, args ...string) string {
 		t.Fatal(err)
 	}
 	defer handle.Close()
-	uri = fmt.Sprintf(uri, "unix") + "?socket=/proc/self/fd/3/" + socketName
+	uri = fmt.Sprintf(uri, "unix") + "?socket=/proc/self/fd/3/" + SocketName
 	cmd := exec.CommandContext(t.Context(), "virsh", append([]string{"-q", "-c", uri}, args...)...)
 	cmd.ExtraFiles = []*os.File{handle}
 	out, err := cmd.CombinedOutput()

@@ -241,7 +241,7 @@ func (w *cluster) mustAnswer(t *testing.T, name string) {
 	}
 	defer dir.Close()
 	w.await(t, "libvirt of "+name, func(context.Context) error {
-		conn, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d/libvirt-sock", dir.Fd()))
+		conn, err := net.Dial("unix", fmt.Sprintf("/proc/self/fd/%d/virtqemud-sock", dir.Fd()))
 		if err != nil {
 			return err
 		}

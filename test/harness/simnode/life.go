@@ -172,6 +172,7 @@ func (n *Node) observe(ctx context.Context, l *life, pods []*corev1.Pod) {
 			state.rejection = &rejection
 		} else if state.sandbox == nil {
 			state.sandbox = startSandbox(ctx, filepath.Join(n.KubeletRootDir(), "pods", string(pod.UID)), pod, n.options, n.wake)
+			n.guests.Store(pod.UID, state.sandbox)
 		}
 	}
 }
@@ -210,6 +211,7 @@ func (n *Node) syncPods(ctx context.Context, l *life) {
 		}
 		if state.gone && state.empty() {
 			delete(n.pods, uid)
+			n.guests.Delete(uid)
 			continue
 		}
 		if err := n.report(ctx, state); err != nil && ctx.Err() == nil {

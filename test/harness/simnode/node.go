@@ -53,6 +53,7 @@ type Node struct {
 	memory   resource.Quantity
 	requests chan request
 	changed  chan struct{} // holds a token when something happened to a sandbox
+	guests   sync.Map      // the sandbox of each pod by its UID, for who asks from outside
 
 	// Owned by Run while it runs, by Stop afterwards.
 	settings KubeletSettings
@@ -138,6 +139,16 @@ func (n *Node) SysfsDir() string {
 
 // KubeletRootDir is the directory that is /var/lib/kubelet on the node.
 func (n *Node) KubeletRootDir() string { return filepath.Join(n.options.Dir, "kubelet") }
+
+// GuestRuns reports whether a pod's guest is up.
+func (n *Node) GuestRuns(pod types.UID) bool {
+	found, ok := n.guests.Load(pod)
+	if !ok {
+		return false
+	}
+	s, ok := found.(*sandbox)
+	return ok && s.state().progress == running
+}
 
 // Run is the life of the node's kubelet, or of several, one after the other. It returns nil when ctx ends,
 // and an error when the first kubelet does not start. Guests outlive it, see Stop.

@@ -65,13 +65,18 @@ func (n *Node) labels() map[string]string {
 	return labels
 }
 
+// annotations are those of every kubelet. KubeVirt's admission policy for virt-handler takes a Node without any for an error.
+func annotations() map[string]string {
+	return map[string]string{"volumes.kubernetes.io/controller-managed-attach-detach": "true"}
+}
+
 // register creates the Node object or takes over the one there is, then writes its status.
 func (n *Node) register(ctx context.Context) error {
 	nodes := n.client.CoreV1().Nodes()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		node, err := nodes.Get(ctx, n.options.Name, metav1.GetOptions{})
 		if apierrors.IsNotFound(err) {
-			fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.options.Name, Labels: n.labels()}}
+			fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: n.options.Name, Labels: n.labels(), Annotations: annotations()}}
 			n.setStatus(fresh)
 			n.known, err = nodes.Create(ctx, fresh, metav1.CreateOptions{})
 			return err
@@ -83,6 +88,10 @@ func (n *Node) register(ctx context.Context) error {
 			node.Labels = map[string]string{}
 		}
 		maps.Copy(node.Labels, n.labels())
+		if node.Annotations == nil {
+			node.Annotations = map[string]string{}
+		}
+		maps.Copy(node.Annotations, annotations())
 		if node, err = nodes.Update(ctx, node, metav1.UpdateOptions{}); err != nil {
 			return err
 		}

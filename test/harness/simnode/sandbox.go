@@ -17,6 +17,9 @@ import (
 const (
 	guestStartTimeout = time.Minute
 	guestStopTimeout  = 30 * time.Second
+	// aftermath is how long a pod is there after its libvirt has ended. In KubeVirt it is some seconds: the launcher and its
+	// monitor end after that.
+	aftermath = time.Second
 	// libvirtVolume is the emptyDir in which KubeVirt's launcher has libvirt's sockets.
 	libvirtVolume = "libvirt-runtime"
 )
@@ -86,6 +89,8 @@ func (s *sandbox) run() {
 	if s.ctx.Err() == nil {
 		s.reach(ended, err, stopErr)
 		<-s.ctx.Done()
+	} else if _, none := s.runner.(guest.None); !none {
+		<-time.After(aftermath)
 	}
 	s.reach(stopped, nil, errors.Join(stopErr, os.RemoveAll(s.dir)))
 }

@@ -78,7 +78,7 @@ func virsh(ctx context.Context, node *testbed.Node, pod *corev1.Pod, command str
 		driver = "test+unix:///default"
 	}
 	l, _ := launcher.Of(pod)
-	output, err := exec.CommandContext(ctx, "virsh", "--connect", driver+"?socket="+link+"/libvirt-sock",
+	output, err := exec.CommandContext(ctx, "virsh", "--connect", driver+"?socket="+link+"/virtqemud-sock",
 		command, launcher.DomainName(l.VMI)).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("running virsh %s for pod %s: %w: %s", command, pod.Name, err, output)

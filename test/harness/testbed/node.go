@@ -25,6 +25,9 @@ type Machine struct {
 	Guests   guest.Runner
 	// GuestURI is the libvirt driver that the agent is configured to open; "" is QEMU's.
 	GuestURI string
+	// Heartbeat makes the stand-in for virt-handler write that it lives, and with that the labels that the agent writes
+	// elsewhere.
+	Heartbeat bool
 	// PinningMode is the agent's pinning.mode; "" is the shipped one.
 	PinningMode string
 }
@@ -72,6 +75,8 @@ func (t *Testbed) AddAgent(ctx context.Context, machine Machine, sim *simnode.No
 		return nil, err
 	}
 	node := &Node{Machine: machine, Sim: sim, Agent: agent}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.Nodes[machine.Name] = node
 	return node, nil
 }
@@ -98,12 +103,24 @@ func DecodeReport(object runtime.Object) (*v1alpha1.NodeCPU, error) {
 	return report, nil
 }
 
-// kubeVirtLabels are what virt-handler and its node labeller write on nodes that can take a VM, as far as launcher pods
-// select them.
+// kubeVirtLabels are what virt-handler and its node labeller write on nodes that can take a VM, as far as launcher pods and the targets
+// of migrations select them. KubeVirt's node labeller adds some hundred more, one for each CPU model, feature and machine type.
 func kubeVirtLabels() map[string]string {
-	return map[string]string{
-		"kubevirt.io/schedulable":            "true",
-		"machine-type.node.kubevirt.io/q35":  "true",
-		"machine-type.node.kubevirt.io/virt": "true",
+	labels := map[string]string{
+		"kubevirt.io/schedulable":                "true",
+		"machine-type.node.kubevirt.io/virt":     "true",
+		"host-model-cpu.node.kubevirt.io/" + cpu: "true",
+		"cpu-vendor.node.kubevirt.io/Intel":      "true",
 	}
+	for _, machine := range []string{"q35", "pc-q35-10.0", "pc-q35-9.2", "pc-q35-rhel9.6.0"} {
+		labels["machine-type.node.kubevirt.io/"+machine] = "true"
+	}
+	for _, model := range []string{"Nehalem", "Westmere", "SandyBridge", "IvyBridge", "Haswell", cpu} {
+		labels["cpu-model.node.kubevirt.io/"+model] = "true"
+		labels["cpu-model-migration.node.kubevirt.io/"+model] = "true"
+	}
+	return labels
 }
+
+// cpu is the CPU model of all nodes, as libvirt names it.
+const cpu = "Broadwell"

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -103,7 +104,11 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 	}
 	return t.StartProcess(name, filepath.Join(t.options.Bin, "corepin-scheduler"),
 		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
-		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), "--v=4")
+		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), t.verbosity())
+}
+
+func (t *Testbed) verbosity() string {
+	return fmt.Sprintf("--v=%d", cmp.Or(t.options.Verbosity, 4))
 }
 
 // startAgent runs corepin-agent for a node as the pod that the DaemonSet would have there: with the shipped
@@ -142,7 +147,7 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 		return nil, err
 	}
 	agent, err := t.StartProcess(name, "setpriv", append(privilegesOf(pod), filepath.Join(t.options.Bin, "corepin-agent"),
-		"--config="+path, "--kubeconfig="+kubeconfig, "--node-name="+machine.Name, "--v=4")...)
+		"--config="+path, "--kubeconfig="+kubeconfig, "--node-name="+machine.Name, t.verbosity())...)
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,6 @@ import (
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/test/harness/await"
 	"corepin.dev/corepin/test/harness/cluster"
-	"corepin.dev/corepin/test/harness/crd"
 	"corepin.dev/corepin/test/harness/process"
 	"corepin.dev/corepin/test/harness/virtcontroller"
 )
@@ -59,6 +58,11 @@ type Options struct {
 	Controllers []string
 	// Front is put before the API server; see test/harness/cluster. nil is nothing.
 	Front func(server string) (string, error)
+	// Verbosity is that of scheduler and agents in their logs; 0 is 4, so that a failure can be read up.
+	Verbosity int
+	// KubeVirt brings a real KubeVirt up in place of the stand-ins and their definitions, where it is not nil. It is called with
+	// the control plane running, before anything of corepin is there.
+	KubeVirt func(context.Context, *Testbed) error
 	// Log gets a line for each start; nil discards them.
 	Log io.Writer
 }
@@ -100,7 +104,7 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 }
 
 func (t *Testbed) start(ctx, inner context.Context) error {
-	if err := t.applyManifests(ctx); err != nil {
+	if err := t.applyManifests(ctx, inner); err != nil {
 		return err
 	}
 	if err := t.startVirtController(ctx, inner); err != nil {
@@ -119,17 +123,19 @@ func (t *Testbed) start(ctx, inner context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return t.startVirtHandlers(ctx, inner)
 }
 
-func (t *Testbed) applyManifests(ctx context.Context) error {
-	for _, setup := range [][]byte{
-		crd.KubeVirt, virtcontroller.Manifest,
-		fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", VMNamespace),
-	} {
-		if err := t.Apply(ctx, setup); err != nil {
-			return err
-		}
+func (t *Testbed) applyManifests(ctx, inner context.Context) error {
+	kubevirt := t.options.KubeVirt
+	if kubevirt == nil {
+		kubevirt = func(ctx context.Context, t *Testbed) error { return t.applyStandIns(ctx, inner) }
+	}
+	if err := kubevirt(ctx, t); err != nil {
+		return err
+	}
+	if err := t.Apply(ctx, fmt.Appendf(nil, "apiVersion: v1\nkind: Namespace\nmetadata: {name: %s}\n", VMNamespace)); err != nil {
+		return err
 	}
 	if err := t.SetGates(ctx, "DataVolumes,CPUManager"); err != nil {
 		return err
@@ -163,19 +169,6 @@ func (t *Testbed) Err() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return errors.Join(t.errs...)
-}
-
-func (t *Testbed) startVirtController(ctx, inner context.Context) error {
-	path, err := t.ServiceAccountKubeconfig(ctx, virtcontroller.Namespace, virtcontroller.ServiceAccount)
-	if err != nil {
-		return err
-	}
-	config, err := clientcmd.BuildConfigFromFlags("", path)
-	if err != nil {
-		return fmt.Errorf("reading the virt-controller's kubeconfig: %w", err)
-	}
-	t.goRun(inner, "the virt-controller stand-in", func(ctx context.Context) error { return virtcontroller.Run(ctx, config) })
-	return nil
 }
 
 // AwaitReported waits until the node is ready and its agent's report says what it is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -23,6 +24,7 @@ import (
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/launcherpod"
+	"corepin.dev/corepin/test/harness/virtapi"
 )
 
 // VMIs is the resource that is watched, in the version that is stored.
@@ -34,11 +36,12 @@ const byOwner = "byOwner"
 // controller makes pods and keeps status. All of its state is in the API server; the queue holds
 // names of VMIs to look at.
 type controller struct {
-	client kubernetes.Interface
-	object dynamic.Interface
-	vmis   cache.SharedIndexInformer
-	pods   cache.SharedIndexInformer
-	queue  workqueue.TypedRateLimitingInterface[types.NamespacedName]
+	client     kubernetes.Interface
+	object     dynamic.Interface
+	vmis       cache.SharedIndexInformer
+	migrations cache.SharedIndexInformer
+	pods       cache.SharedIndexInformer
+	queue      workqueue.TypedRateLimitingInterface[types.NamespacedName]
 }
 
 // Run works until ctx ends, and then returns nil. The definition of the VMI must be there. More than
@@ -50,11 +53,11 @@ func Run(ctx context.Context, config *rest.Config) error {
 	}
 	defer c.queue.ShutDown()
 	logger := klog.FromContext(ctx)
-	synced := make([]cache.InformerSynced, 0, 2)
+	synced := make([]cache.InformerSynced, 0, 3)
 	for _, watch := range []struct {
 		informer cache.SharedIndexInformer
-		name     func(*metav1.ObjectMeta) (types.NamespacedName, bool)
-	}{{c.vmis, nameOf}, {c.pods, ownerOf}} {
+		name     func(metav1.Object) (types.NamespacedName, bool)
+	}{{c.vmis, nameOf}, {c.pods, ownerOf}, {c.migrations, migrantOf}} {
 		registration, err := watch.informer.AddEventHandler(c.enqueue(watch.name))
 		if err != nil {
 			return fmt.Errorf("watching: %w", err)
@@ -87,11 +90,13 @@ func newController(config *rest.Config) (*controller, error) {
 	launchers := informers.WithTweakListOptions(func(options *metav1.ListOptions) {
 		options.LabelSelector = launcher.Label + "=" + launcher.LabelValue
 	})
+	watched := dynamicinformer.NewDynamicSharedInformerFactory(object, 0)
 	c := &controller{
-		client: client,
-		object: object,
-		vmis:   dynamicinformer.NewDynamicSharedInformerFactory(object, 0).ForResource(VMIs).Informer(),
-		pods:   informers.NewSharedInformerFactoryWithOptions(client, 0, launchers).Core().V1().Pods().Informer(),
+		client:     client,
+		object:     object,
+		vmis:       watched.ForResource(VMIs).Informer(),
+		migrations: watched.ForResource(Migrations).Informer(),
+		pods:       informers.NewSharedInformerFactoryWithOptions(client, 0, launchers).Core().V1().Pods().Informer(),
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[types.NamespacedName](50*time.Millisecond, 30*time.Second)),
 	}
@@ -109,20 +114,20 @@ func newController(config *rest.Config) (*controller, error) {
 }
 
 // nameOf is the VMI's own name.
-func nameOf(meta *metav1.ObjectMeta) (types.NamespacedName, bool) {
-	return types.NamespacedName{Namespace: meta.Namespace, Name: meta.Name}, true
+func nameOf(object metav1.Object) (types.NamespacedName, bool) {
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: object.GetName()}, true
 }
 
 // ownerOf is the name of the VMI that a launcher pod belongs to.
-func ownerOf(meta *metav1.ObjectMeta) (types.NamespacedName, bool) {
-	owner := metav1.GetControllerOfNoCopy(meta)
+func ownerOf(object metav1.Object) (types.NamespacedName, bool) {
+	owner := metav1.GetControllerOfNoCopy(object)
 	if owner == nil || owner.Kind != "VirtualMachineInstance" {
 		return types.NamespacedName{}, false
 	}
-	return types.NamespacedName{Namespace: meta.Namespace, Name: owner.Name}, true
+	return types.NamespacedName{Namespace: object.GetNamespace(), Name: owner.Name}, true
 }
 
-func (c *controller) enqueue(name func(*metav1.ObjectMeta) (types.NamespacedName, bool)) cache.ResourceEventHandler {
+func (c *controller) enqueue(name func(metav1.Object) (types.NamespacedName, bool)) cache.ResourceEventHandler {
 	add := func(object any) {
 		if gone, ok := object.(cache.DeletedFinalStateUnknown); ok {
 			object = gone.Obj
@@ -131,8 +136,7 @@ func (c *controller) enqueue(name func(*metav1.ObjectMeta) (types.NamespacedName
 		if !ok {
 			return
 		}
-		meta := &metav1.ObjectMeta{Namespace: accessor.GetNamespace(), Name: accessor.GetName(), OwnerReferences: accessor.GetOwnerReferences()}
-		if key, ok := name(meta); ok {
+		if key, ok := name(accessor); ok {
 			c.queue.Add(key)
 		}
 	}
@@ -177,7 +181,7 @@ func (c *controller) sync(ctx context.Context, key types.NamespacedName) error {
 		return fmt.Errorf("reading the cache: got a %T", item)
 	}
 	if vmi.GetDeletionTimestamp() != nil {
-		return c.deletePods(ctx, key, "")
+		return errors.Join(c.deletePods(ctx, key, ""), c.letGo(ctx, vmi))
 	}
 	if err := c.deletePods(ctx, key, vmi.GetUID()); err != nil {
 		return err
@@ -197,23 +201,32 @@ func (c *controller) sync(ctx context.Context, key types.NamespacedName) error {
 		if err := c.openReadinessGate(ctx, pod); err != nil {
 			return err
 		}
+		if err := c.labelPod(ctx, pod); err != nil {
+			return err
+		}
 	}
-	return errors.Join(refused, c.updateStatus(ctx, vmi, pod, refused))
+	var moved error
+	if pod != nil && phaseOf(vmi) == Running {
+		moved = c.migrate(ctx, vmi, pod)
+	}
+	return errors.Join(refused, moved, c.updateStatus(ctx, vmi, pod, refused))
 }
 
-// podOf is the VMI's pod, nil if there is none. The cache may not have a pod yet that was made a
+// podOf is the pod in which the VMI starts or runs, nil if there is none. The cache may not have a pod yet that was made a
 // moment ago, perhaps by an earlier run, so before "none" is believed the API server is asked.
 func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) (*corev1.Pod, error) {
 	cached, err := c.pods.GetIndexer().ByIndex(byOwner, string(vmi.GetUID()))
 	if err != nil {
 		return nil, fmt.Errorf("reading the cache: %w", err)
 	}
-	if len(cached) > 0 {
-		pod, ok := cached[0].(*corev1.Pod)
+	for _, item := range cached {
+		pod, ok := item.(*corev1.Pod)
 		if !ok {
-			return nil, fmt.Errorf("reading the cache: got a %T", cached[0])
+			return nil, fmt.Errorf("reading the cache: got a %T", item)
 		}
-		return pod, nil
+		if launcher.RoleOf(pod) == launcher.Start {
+			return pod, nil
+		}
 	}
 	list, err := c.client.CoreV1().Pods(vmi.GetNamespace()).List(ctx, metav1.ListOptions{
 		LabelSelector: launcherpod.CreatedByLabel + "=" + string(vmi.GetUID()),
@@ -221,10 +234,12 @@ func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) 
 	if err != nil {
 		return nil, fmt.Errorf("listing launcher pods: %w", err)
 	}
-	if len(list.Items) == 0 {
-		return nil, nil
+	for i := range list.Items {
+		if launcher.RoleOf(&list.Items[i]) == launcher.Start {
+			return &list.Items[i], nil
+		}
 	}
-	return &list.Items[0], nil
+	return nil, nil
 }
 
 // createPod makes the pod. An error is about the VMI as much as about the server, and is shown in the
@@ -259,7 +274,7 @@ func (c *controller) deletePods(ctx context.Context, key types.NamespacedName, k
 		if !ok {
 			return fmt.Errorf("reading the cache: got a %T", item)
 		}
-		owner, ok := ownerOf(&pod.ObjectMeta)
+		owner, ok := ownerOf(pod)
 		if !ok || owner != key || pod.DeletionTimestamp != nil || metav1.GetControllerOfNoCopy(pod).UID == keep {
 			continue
 		}
@@ -290,6 +305,40 @@ func (c *controller) openReadinessGate(ctx context.Context, pod *corev1.Pod) err
 	}
 	if err != nil {
 		return fmt.Errorf("opening the readiness gate of %s: %w", pod.Name, err)
+	}
+	return nil
+}
+
+// labelPod writes the name of its node on a pod that is bound.
+func (c *controller) labelPod(ctx context.Context, pod *corev1.Pod) error {
+	node := pod.Spec.NodeName
+	if node == "" || pod.Labels[launcherpod.NodeLabel] == node || pod.DeletionTimestamp != nil {
+		return nil
+	}
+	patch := fmt.Sprintf(`{"metadata":{"labels":{%q:%q}}}`, launcherpod.NodeLabel, node)
+	_, err := c.client.CoreV1().Pods(pod.Namespace).Patch(ctx, pod.Name, types.StrategicMergePatchType, []byte(patch), metav1.PatchOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("labelling %s: %w", pod.Name, err)
+	}
+	return nil
+}
+
+// letGo takes KubeVirt's finalizer off a VMI that was deleted, once its pod is gone. The pod's end is an event that brings the VMI
+// here again.
+func (c *controller) letGo(ctx context.Context, vmi *unstructured.Unstructured) error {
+	kept := slices.DeleteFunc(vmi.GetFinalizers(), func(name string) bool { return name == virtapi.Finalizer })
+	if len(kept) == len(vmi.GetFinalizers()) {
+		return nil
+	}
+	pod, err := c.podOf(ctx, vmi)
+	if err != nil || pod != nil {
+		return err
+	}
+	changed := vmi.DeepCopy()
+	changed.SetFinalizers(kept)
+	_, err = c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("taking the finalizer off VMI %s: %w", vmi.GetName(), err)
 	}
 	return nil
 }

@@ -2,8 +2,10 @@ package virtcontroller_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,11 +14,14 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/launcherpod"
 	"corepin.dev/corepin/test/harness/await"
 	"corepin.dev/corepin/test/harness/cluster"
 	"corepin.dev/corepin/test/harness/cluster/clustertest"
 	"corepin.dev/corepin/test/harness/crd"
 	"corepin.dev/corepin/test/harness/virtcontroller"
+	"corepin.dev/corepin/test/harness/virthandler"
 )
 
 const (
@@ -30,6 +35,7 @@ type env struct {
 	cluster    *cluster.Cluster
 	kubeconfig string
 	stop       func()
+	up         atomic.Bool // whether domains are
 }
 
 // start runs the controller until stop.
@@ -48,6 +54,24 @@ func (e *env) start() {
 		}
 		done <- nil
 	}
+}
+
+// handle runs the stand-in for virt-handler, whose domains are up from the moment that up says so.
+func (e *env) handle() {
+	kubeconfig, err := e.cluster.ServiceAccountKubeconfig(e.Context(), virtcontroller.Namespace, virtcontroller.HandlerAccount)
+	if err != nil {
+		e.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		e.Fatal(err)
+	}
+	go func() {
+		up := func(context.Context, *unstructured.Unstructured) bool { return e.up.Load() }
+		if err := virthandler.Run(e.Context(), virthandler.Options{Config: config, Up: up}); err != nil {
+			e.Error(err)
+		}
+	}()
 }
 
 func (e *env) apply(manifests ...string) {
@@ -150,6 +174,7 @@ func TestController(t *testing.T) {
 	e.kubeconfig = kubeconfig
 	e.start()
 	defer func() { e.stop() }()
+	e.handle()
 
 	e.apply(fmt.Sprintf(seed, "one", hook))
 	one := e.vmi("one", "phase=Scheduling", "qosClass=Guaranteed", "Ready.status=False")
@@ -202,10 +227,28 @@ func testLife(e *env, one *unstructured.Unstructured) {
 	if err := e.cluster.Client().CoreV1().Pods(namespace).Bind(e.Context(), binding, metav1.CreateOptions{}); err != nil {
 		e.Fatal(err)
 	}
-	e.vmi("one", "phase=Scheduled", "nodeName=node-a", "PodScheduled.reason=")
+	e.vmi("one", "phase=Scheduling", "nodeName=", "PodScheduled.reason=")
 
-	e.setStatus(one, func(status *corev1.PodStatus) { status.Phase = corev1.PodRunning })
-	e.vmi("one", "phase=Running", "Ready.status=True")
+	// A pod whose containers are not ready is not handed over.
+	starting := corev1.ContainerStatus{Name: "compute"}
+	e.setStatus(one, func(status *corev1.PodStatus) {
+		status.Phase = corev1.PodRunning
+		status.ContainerStatuses = []corev1.ContainerStatus{starting}
+	})
+	e.vmi("one", "phase=Scheduling")
+	e.setStatus(one, func(status *corev1.PodStatus) { status.ContainerStatuses[0].Ready = true })
+	scheduled := e.vmi("one", "phase=Scheduled", "nodeName=node-a", "launcherContainerImageVersion="+launcherpod.LauncherImage, "Ready.status=False")
+	if scheduled.GetLabels()[launcherpod.NodeLabel] != "node-a" {
+		e.Errorf("the VMI's labels are %v", scheduled.GetLabels())
+	}
+	if labels := e.onlyPod(one).Labels; labels[launcherpod.NodeLabel] != "node-a" {
+		e.Errorf("the pod's labels are %v", labels)
+	}
+	e.up.Store(true)
+	running := e.vmi("one", "phase=Running", "Ready.status=True", "LiveMigratable.status=True", "selinuxContext=none")
+	if got := phases(running); got != "Pending Scheduling Scheduled Running" && got != "Scheduling Scheduled Running" {
+		e.Errorf("the phases were %q", got)
+	}
 	gate := ""
 	for _, condition := range e.onlyPod(one).Status.Conditions {
 		if condition.Type == "kubevirt.io/virtual-machine-unpaused" {
@@ -216,6 +259,7 @@ func testLife(e *env, one *unstructured.Unstructured) {
 		e.Errorf("the readiness gate is %q, want True", gate)
 	}
 
+	testMigration(e, one)
 	e.setStatus(one, func(status *corev1.PodStatus) {
 		status.Phase, status.Reason, status.Message = corev1.PodFailed, "SMTAlignmentError", "2 CPUs wanted"
 	})
@@ -223,6 +267,64 @@ func testLife(e *env, one *unstructured.Unstructured) {
 	if message := statusField(failed, "Ready.message"); !strings.Contains(message, "SMTAlignmentError: 2 CPUs wanted") {
 		e.Errorf("the VMI says %q, want the kubelet's reason", message)
 	}
+}
+
+// phases are those that a VMI says it went through.
+func phases(vmi *unstructured.Unstructured) string {
+	transitions, _, _ := unstructured.NestedSlice(vmi.Object, "status", "phaseTransitionTimestamps")
+	var all []string
+	for _, item := range transitions {
+		transition, _ := item.(map[string]any)
+		all = append(all, fmt.Sprint(transition["phase"]))
+	}
+	return strings.Join(all, " ")
+}
+
+// testMigration: a VM that runs gets a target pod, which is apart from its own and takes nothing from it; with the VM it goes.
+func testMigration(e *env, one *unstructured.Unstructured) {
+	_, err := e.cluster.Kubectl(e.Context(), "label", "node", "node-a", "host-model-cpu.node.kubevirt.io/Broadwell=true", "cpu-vendor.node.kubevirt.io/Intel=true")
+	if err != nil {
+		e.Fatal(err)
+	}
+	source := e.onlyPod(one)
+	e.apply(`{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstanceMigration, metadata: {name: move, namespace: vms}, spec: {vmiName: one}}`)
+	var target corev1.Pod
+	err = await.For(e.Context(), "the target pod", limit, func(context.Context) error {
+		for _, pod := range e.pods(one) {
+			if pod.UID != source.UID {
+				target = pod
+				return nil
+			}
+		}
+		return errors.New("there is none")
+	})
+	if err != nil {
+		e.Fatal(err)
+	}
+	for label, value := range map[string]string{"cpu-model-migration.node.kubevirt.io/Broadwell": "true", "cpu-vendor.node.kubevirt.io/Intel": "true"} {
+		if target.Spec.NodeSelector[label] != value {
+			e.Errorf("the target selects %v, want %s", target.Spec.NodeSelector, label)
+		}
+	}
+	if role := launcher.RoleOf(&target); role != launcher.MigrationTarget || target.Spec.Affinity.PodAntiAffinity == nil {
+		e.Errorf("the target's role is %s, its affinity %v", role, target.Spec.Affinity)
+	}
+	if err := e.cluster.Dynamic().Resource(virtcontroller.Migrations).Namespace(namespace).Delete(e.Context(), "move", metav1.DeleteOptions{}); err != nil {
+		e.Fatal(err)
+	}
+	if err := e.cluster.Client().CoreV1().Pods(namespace).Delete(e.Context(), target.Name, metav1.DeleteOptions{}); err != nil {
+		e.Fatal(err)
+	}
+	err = await.For(e.Context(), "the target's end", limit, func(context.Context) error {
+		if pods := e.pods(one); len(pods) != 1 {
+			return fmt.Errorf("%d pods", len(pods))
+		}
+		return nil
+	})
+	if err != nil {
+		e.Error(err)
+	}
+	e.vmi("one", "phase=Running")
 }
 
 // testLostPod: a pod that is gone is not made again.

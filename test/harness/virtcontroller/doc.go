@@ -3,22 +3,25 @@
 //
 // It promises one pod for one VMI, whenever it is killed and started again. There is no second pod after the first one
 // failed or is gone, since KubeVirt does not retry plain VMIs. The status says why a pod was not made or not
-// scheduled. It stands in for virt-handler too, in one point: a VMI is Running when its pod is.
+// scheduled. A VMI goes from Pending to Scheduling and Scheduled; that it is Running is for virt-handler to say
+// (test/harness/virthandler). A migration of a VMI that runs gets its target pod, and ends in phase PreparingTarget: what follows
+// is virt-handler's part.
 //
-// It does not validate (that is admission), fill in defaults in the stored VMI (pods are rendered as if it did), set node
-// labels, use the settings of a KubeVirt object, migrate or hotplug.
+// It does not validate or fill in defaults (that is virt-api's part, test/harness/virtapi), set node labels, use the settings of a
+// KubeVirt object, or hotplug.
 package virtcontroller
 
 import _ "embed"
 
-// Manifest is the controller's namespace, service account and role, named as on a cluster with
+// Manifest is the namespace, and the service accounts and roles of controller and handler, named as on a cluster with
 // KubeVirt.
 //
 //go:embed rbac.yaml
 var Manifest []byte
 
-// The identity in Manifest.
+// The identities in Manifest.
 const (
 	Namespace      = "kubevirt"
 	ServiceAccount = "kubevirt-controller"
+	HandlerAccount = "kubevirt-handler"
 )
