@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down unit race fuzz presubmit test test-system verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale soak clean
+.PHONY: help setup build demo up down unit race fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -58,6 +58,10 @@ conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes 20 minutes once they are built
 	@hack/machine.sh
 	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=50m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=45m
+
+# DIR is made by the user, who has a KubeVirt; what it holds is said where something is missing.
+test-kubevirt: ## Run the suite beside the control plane of a real KubeVirt: make test-kubevirt KUBEVIRT=DIR
+	@hack/test-kubevirt.sh "$(KUBEVIRT)"
 
 # A run in CI: make soak LENGTH=5m SEED=1. It takes two minutes more than its length.
 LENGTH ?= 1h

@@ -19,7 +19,7 @@ sort_packages() {
 
 status=0
 go vet ./... || status=1
-go vet -tags=system ./test/system || status=1
+go vet -tags=system ./test/system ./test/kubevirt || status=1
 # The module of the other kubelet's tests; its Kubernetes is vetted with it, once.
 go -C test/conformance/kubelet137 vet . || status=1
 sorted=$(sort_packages)

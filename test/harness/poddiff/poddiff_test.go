@@ -28,9 +28,9 @@ func TestBetween(t *testing.T) {
  {name: other, image: own, terminationMessagePolicy: File}]}, status: {phase: Running}}`: "[]",
 		`{metadata: {generateName: a-, labels: {a: b}}, spec: {containers: [{name: compute, image: one, command: [run], args: [--qemu-timeout, 240s, --name, x],
  resources: {limits: {cpu: "3", memory: 1Gi}, requests: {cpu: "2"}}}, {name: other, image: own}]}}`: "[spec.containers[compute].resources.limits.cpu: got 2, want 3]",
-		`{metadata: {generateName: a-, labels: {a: c}}, spec: {containers: [{name: other, image: own}, {name: compute, image: one, command: [run], args: [--qemu-timeout, 240s, --name, y],
+		`{metadata: {generateName: a-, labels: {a: c}}, spec: {containers: [{name: other, image: own}, {name: compute, image: one, command: [run], args: [--qemu-timeout, 240s, --name, z],
  resources: {limits: {cpu: "2", memory: 1Gi}}}]}}`: "[metadata.labels.a: got b, want c spec.containers (order): got compute other, want other compute " +
-			"spec.containers[compute].command[4]: got x, want y]",
+			"spec.containers[compute].command[4]: got x, want z]",
 		`{metadata: {generateName: a-, labels: {a: b}}, spec: {containers: [{name: compute, image: one, command: [run], args: [--qemu-timeout, 240s, --name, x],
  resources: {limits: {cpu: "2", memory: 1Gi}}, volumeMounts: [{name: v, mountPath: /v}]}, {name: other, image: own}]}}`: "[spec.containers[compute].volumeMounts[v].mountPath: got nothing, want /v " +
 			"spec.containers[compute].volumeMounts[v].name: got nothing, want v]",
