@@ -33,7 +33,7 @@ var _ = ginkgo.Describe("a running VM", ginkgo.Ordered, ginkgo.ContinueOnFailure
 		vmi, source := awaitPod(ctx, moves, "moved", "")
 		apply(ctx, "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstanceMigration, metadata: {name: move, namespace: moves}, spec: {vmiName: moved}}")
 		target := awaitTarget(ctx, vmi, source)
-		expectLikeStandIn(ctx, vmi, source, target)
+		expectLikeStandIn(ctx, "moved", source, target)
 		cpus := expectGranted(ctx, target, 2)
 		gomega.Expect(launcher.RoleOf(target)).To(gomega.Equal(launcher.MigrationTarget))
 		table += fmt.Sprintf("migration: %s to %s, CPUs %s there, %s\n", source.Spec.NodeName, target.Spec.NodeName, cpus, seconds(began))
@@ -54,9 +54,7 @@ var _ = ginkgo.Describe("a running VM", ginkgo.Ordered, ginkgo.ContinueOnFailure
 		plugged, ok := launcher.Plugged(source, target)
 		gomega.Expect(ok).To(gomega.BeTrue())
 		gomega.Expect(plugged).To(gomega.Equal(2))
-		vmi, err = vmiOf(ctx, moves, "grows")
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		expectLikeStandIn(ctx, vmi, source, target)
+		expectLikeStandIn(ctx, "grows", source, target)
 		table += fmt.Sprintf("CPU hotplug: %s to %s, CPUs %s there, %s\n", source.Spec.NodeName, target.Spec.NodeName, cpus, seconds(began))
 	})
 	ginkgo.It("gets a pod for a volume that is plugged in, on its node", func(ctx context.Context) {
@@ -112,15 +110,18 @@ func awaitTarget(ctx context.Context, vmi *unstructured.Unstructured, source *co
 	return target
 }
 
-// expectLikeStandIn compares a migration's target with what the stand-in makes.
-func expectLikeStandIn(ctx context.Context, vmi *unstructured.Unstructured, source, target *corev1.Pod) {
+// expectLikeStandIn compares a migration's target with what the stand-in makes of the VMI as it is now: KubeVirt has changed it for the
+// migration.
+func expectLikeStandIn(ctx context.Context, name string, source, target *corev1.Pod) {
 	ginkgo.GinkgoHelper()
+	vmi, err := vmiOf(ctx, moves, name)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	node, err := bed.Client().CoreV1().Nodes().Get(ctx, source.Spec.NodeName, metav1.GetOptions{})
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	migration := launcherpod.Migration{Name: target.Annotations["kubevirt.io/migrationJobName"], UID: types.UID(target.Labels["kubevirt.io/migrationJobUID"])}
 	rendered, err := launcherpod.RenderTarget(vmi, migration, node.Labels, source)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	expectAlike("target of "+vmi.GetName(), rendered, target)
+	expectAlike("target of "+name, rendered, target)
 }
 
 func awaitAttachment(ctx context.Context, owner *corev1.Pod) *corev1.Pod {

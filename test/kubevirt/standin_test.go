@@ -166,6 +166,10 @@ func unexplained(got, want *corev1.Pod, reasons map[string]int) []poddiff.Differ
 			reasons["this version keeps a directory of huge pages on the node's disk"]++
 			return true
 		}
+		if strings.HasPrefix(d.Field, "metadata.annotations.kubevirt.io/owner-vmi-") && d.Want == "" {
+			reasons["this version does not name the VMI on an attachment pod"]++
+			return true
+		}
 		return false
 	})
 }
