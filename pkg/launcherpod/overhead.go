@@ -4,8 +4,8 @@ import "k8s.io/apimachinery/pkg/api/resource"
 
 const mebi = int64(1) << 20
 
-// overhead is the memory beside the guest's own (pkg/hypervisor/kvm/hypervisorbackend.go GetMemoryOverhead, commit d923fdb815cd):
-// page tables for what is requested, the five programs of a launcher pod, buffers per vCPU, for IO and for graphics,
+// overhead is the memory beside the guest's own (pkg/hypervisor/kvm/hypervisorbackend.go GetMemoryOverhead, commit d923fdb815cd).
+// It is page tables for what is requested, the five programs of a launcher pod, buffers per vCPU, for IO and for graphics,
 // and what some devices need. The release v1.9.0 counts 20Mi less, for QEMU.
 func overhead(m *machine) resource.Quantity {
 	total := (25 + 100 + 25 + 40 + 50) * mebi

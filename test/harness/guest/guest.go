@@ -12,7 +12,7 @@
 //   - None: no guest and no libvirt at all. The pod says it runs; nothing can be pinned.
 //
 // Each libvirtd runs in session mode as user 107, in a private directory, the way virt-launcher runs its virtqemud (KubeVirt
-// v1.9, cmd/virt-launcher), and ends as that does: first the domain, then the server, then the socket. It gets its listening socket by systemd's socket activation
+// v1.9, cmd/virt-launcher). It ends as that does: first the domain, then the server, then the socket. It gets its listening socket by systemd's socket activation
 // protocol. That allows a socket in a directory that only root may enter, with a path longer than the 107
 // bytes of a socket address. The real kubelet's pod directories are like that.
 //

@@ -36,9 +36,10 @@ const ManifestsEnv = "COREPIN_KUBEVIRT_MANIFESTS"
 // Find looks whether everything is in the folder, and reads the definitions. The folder holds
 //
 //   - bin/virt-api, bin/virt-controller and bin/virtctl of one version, v1.7 or later, as its images have them in /usr/bin;
-//   - manifests/*.yaml, the definitions of a finished installation of that version as kubectl get -o yaml prints them: the
-//     namespace, custom resource definitions, service accounts, roles and bindings, admission policies, webhook
-//     configurations, APIServices, cluster instancetypes and preferences.
+//   - manifests/*.yaml, the definitions of a finished installation of that version, as kubectl get -o yaml prints them.
+//
+// The definitions are the namespace, custom resource definitions, service accounts, roles and bindings, admission policies,
+// webhook configurations, APIServices, cluster instancetypes and preferences.
 //
 // The error names all that is missing.
 func Find(folder string) (*Programs, error) {

@@ -1,9 +1,9 @@
 // Package poddiff compares two pods field by field: what each asks of the cluster, without what the API server, a scheduler and
 // a kubelet write into it afterwards.
 //
-// It is made for launcher pods: those of pkg/launcherpod beside those of a real KubeVirt. What differs by chance, or from one version of
-// KubeVirt to the next without a meaning, is made equal first: the launcher's image, the random time that a guest has to
-// appear, and whether the launcher's options are arguments or part of the command.
+// It is made for launcher pods: those of pkg/launcherpod beside those of a real KubeVirt. What differs by chance, or between
+// versions of KubeVirt without a meaning, is made equal first. That is the launcher's image, the random time that a guest
+// has to appear, and whether the launcher's options are arguments or part of the command.
 package poddiff
 
 import (

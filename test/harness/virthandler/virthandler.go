@@ -1,5 +1,5 @@
-// Package virthandler stands in for KubeVirt's virt-handler in test clusters, with what it writes to the API server: the phase
-// Running once a guest's domain is up, and, where it is asked to, the heartbeat and the labels of nodes.
+// Package virthandler stands in for KubeVirt's virt-handler in test clusters, with what it writes to the API server. That is the
+// phase Running once a guest's domain is up, and the heartbeat and labels of nodes.
 //
 // It acts as virt-handler's account and needs no more rights than that has: it lists, watches and updates VMIs, and patches
 // Nodes. So it works beside the stand-in for virt-controller and beside a real one, which believes what comes from virt-handler
