@@ -30,6 +30,12 @@ import (
 // VMIs is the resource that is watched, in the version that is stored.
 var VMIs = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
 
+// virt-controller's limits for requests to the API server (pkg/virt-config, DefaultVirtControllerQPS and -Burst).
+const (
+	apiQPS   = 200
+	apiBurst = 400
+)
+
 // byOwner is the index of launcher pods by the UID of their VMI.
 const byOwner = "byOwner"
 
@@ -79,6 +85,9 @@ func Run(ctx context.Context, config *rest.Config) error {
 }
 
 func newController(config *rest.Config) (*controller, error) {
+	config = rest.CopyConfig(config)
+	config.QPS = apiQPS
+	config.Burst = apiBurst
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)

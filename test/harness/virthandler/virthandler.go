@@ -33,6 +33,9 @@ const (
 	Beat = time.Minute
 	// look is how often a VMI is looked at that waits for its domain.
 	look = 200 * time.Millisecond
+	// virt-handler's limits for requests to the API server (pkg/virt-config, DefaultVirtHandlerQPS and -Burst).
+	apiQPS   = 50
+	apiBurst = 100
 )
 
 // Options say what the handler does.
@@ -47,7 +50,10 @@ type Options struct {
 
 // Run works until ctx ends, and then returns nil. The definition of the VMI must be there.
 func Run(ctx context.Context, o Options) error {
-	client, err := dynamic.NewForConfig(o.Config)
+	config := rest.CopyConfig(o.Config)
+	config.QPS = apiQPS
+	config.Burst = apiBurst
+	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		return fmt.Errorf("making a dynamic client: %w", err)
 	}
