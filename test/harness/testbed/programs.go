@@ -227,7 +227,7 @@ func (t *Testbed) PodOf(ctx context.Context, vmi string) (*corev1.Pod, error) {
 	return nil, fmt.Errorf("VMI %s has no launcher pod among %d", vmi, len(pods.Items))
 }
 
-// DeleteVMI removes a VMI and waits until its launcher pod is gone with it.
+// DeleteVMI removes a VMI and waits until its launcher pod is gone, and the VMI after it: KubeVirt's finalizer keeps it that long.
 func (t *Testbed) DeleteVMI(ctx context.Context, name string) error {
 	pod, err := t.PodOf(ctx, name)
 	if err != nil {
@@ -237,7 +237,10 @@ func (t *Testbed) DeleteVMI(ctx context.Context, name string) error {
 		return fmt.Errorf("deleting VMI %s: %w", name, err)
 	}
 	pods := corev1.SchemeGroupVersion.WithResource("pods")
-	return t.WaitForGone(ctx, cluster.Ref{Resource: pods, Namespace: VMNamespace, Name: pod.Name}, startDeadline)
+	if err := t.WaitForGone(ctx, cluster.Ref{Resource: pods, Namespace: VMNamespace, Name: pod.Name}, startDeadline); err != nil {
+		return err
+	}
+	return t.WaitForGone(ctx, cluster.Ref{Resource: VMIs, Namespace: VMNamespace, Name: name}, startDeadline)
 }
 
 // ClusterBinary is the path of clusterd, which is kubectl too.
