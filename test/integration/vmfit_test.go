@@ -69,7 +69,8 @@ var _ = ginkgo.Describe("The VM behind a launcher pod", ginkgo.Ordered, func() {
 		gomega.Expect(fmt.Sprint(pod.Status.Conditions)).To(gomega.ContainSubstring(told))
 
 		_, err = bed.Kubectl(ctx, "patch", "virtualmachineinstance", "--namespace="+testbed.VMNamespace, "twice", "--type=json",
-			`--patch=[{"op": "remove", "path": "/spec/domain/resources/limits/cpu"}]`)
+			// virt-api has made a request of the limit.
+			`--patch=[{"op": "remove", "path": "/spec/domain/resources/limits/cpu"}, {"op": "remove", "path": "/spec/domain/resources/requests/cpu"}]`)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		eventuallyRunning(ctx, bed, []string{name}, "flat")
 		gomega.Expect(bed.DeleteVMI(ctx, "twice")).To(gomega.Succeed())
