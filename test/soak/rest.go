@@ -98,7 +98,7 @@ func (w *world) pinned(ctx context.Context, pod *corev1.Pod) error {
 		return err
 	}
 	defer os.Remove(link)
-	output, err := exec.CommandContext(ctx, "virsh", "--connect", "test+unix:///default?socket="+link+"/libvirt-sock", "dumpxml", "vms_"+pod.Annotations["kubevirt.io/domain"]).CombinedOutput()
+	output, err := exec.CommandContext(ctx, "virsh", "--connect", "test+unix:///default?socket="+link+"/virtqemud-sock", "dumpxml", "vms_"+pod.Annotations["kubevirt.io/domain"]).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("asking the libvirt of %s: %w: %s", pod.Name, err, output)
 	}
