@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tidies every go.mod and go.sum: ours, that of the test against kubelet 1.37, those of the tools and of
-# containerd.
+# Tidies every go.mod and go.sum: ours, that of the test against kubelet 1.37, those of the tools, of
+# containerd and of helm.
 # hack/update-k8s.sh is the one that moves to another Kubernetes release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,3 +9,4 @@ go mod tidy
 go -C test/conformance/kubelet137 mod tidy
 go -C hack/tools mod tidy
 go -C hack/containerd mod tidy
+go -C hack/tools/helm mod tidy

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Fails when a go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
-# release in it, or when a go.mod or go.sum, those of the tools and of containerd included, is not tidy.
+# release in it, or when a go.mod or go.sum, those of the tools, of containerd and of helm included, is not tidy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -20,7 +20,7 @@ for module in . "$kubelet137"; do
 		status=1
 	fi
 done
-for module in . "$kubelet137" hack/tools hack/containerd; do
+for module in . "$kubelet137" hack/tools hack/containerd hack/tools/helm; do
 	if ! go -C "$module" mod tidy -diff; then
 		echo "$module/go.mod is not tidy; run hack/update-gomod.sh" >&2
 		status=1

@@ -1,0 +1,35 @@
+//go:build helm
+
+package helm
+
+import (
+	"maps"
+	"path"
+	"strings"
+
+	"helm.sh/helm/v3/pkg/chart/loader"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/engine"
+)
+
+// render gives what a chart renders to, by template: objects, NOTES.txt included. Values that the chart's schema refuses
+// are an error.
+func render(dir, namespace string, values chartutil.Values) (map[string]string, error) {
+	c, err := loader.Load(dir)
+	if err != nil {
+		return nil, err
+	}
+	release := chartutil.ReleaseOptions{Name: "corepin", Namespace: namespace, IsInstall: true, Revision: 1}
+	all, err := chartutil.ToRenderValues(c, values, release, chartutil.DefaultCapabilities.Copy())
+	if err != nil {
+		return nil, err
+	}
+	files, err := engine.Render(c, all)
+	if err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(files, func(name, text string) bool {
+		return strings.HasPrefix(path.Base(name), "_") || strings.TrimSpace(text) == ""
+	})
+	return files, nil
+}

@@ -1,0 +1,160 @@
+//go:build helm
+
+package helm
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"helm.sh/helm/v3/pkg/chartutil"
+	"sigs.k8s.io/yaml"
+)
+
+const (
+	deployment = "Deployment corepin-system/corepin-scheduler"
+	daemons    = "DaemonSet corepin-system/corepin-agent"
+	schedConf  = "ConfigMap corepin-system/corepin-scheduler-config"
+	agentConf  = "ConfigMap corepin-system/corepin-agent-config"
+)
+
+func field(steps ...any) []any { return steps }
+
+var container = field("spec", "template", "spec", "containers", 0)
+
+// Every value has the effect that it names.
+func TestValues(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	for values, tc := range map[string]struct {
+		object string
+		path   []any
+		want   any
+	}{
+		"image: {repository: registry.example/x, tag: v1}":  {deployment, append(container, "image"), "registry.example/x/corepin-scheduler:v1"},
+		"image: {digests: {agent: '" + digest + "'}}":       {daemons, append(container, "image"), "corepin.dev/corepin-agent@" + digest},
+		"image: {pullPolicy: Always}":                       {daemons, append(container, "imagePullPolicy"), "Always"},
+		"image: {pullSecrets: [a]}":                         {deployment, field("spec", "template", "spec", "imagePullSecrets", 0, "name"), "a"},
+		"scheduler: {replicas: 3}":                          {deployment, field("spec", "replicas"), 3.0},
+		"scheduler: {verbosity: 4}":                         {deployment, append(container, "args", 2), "--v=4"},
+		"scheduler: {resources: {requests: {cpu: 1}}}":      {deployment, append(container, "resources", "requests", "cpu"), 1.0},
+		"scheduler: {nodeSelector: {a: b}}":                 {deployment, field("spec", "template", "spec", "nodeSelector"), object{"a": "b", "kubernetes.io/os": "linux"}},
+		"scheduler: {tolerations: [{operator: Exists}]}":    {deployment, field("spec", "template", "spec", "tolerations"), []any{object{"operator": "Exists"}}},
+		"scheduler: {priorityClassName: p}":                 {deployment, field("spec", "template", "spec", "priorityClassName"), "p"},
+		"scheduler: {podAnnotations: {a: b}}":               {deployment, field("spec", "template", "metadata", "annotations", "a"), "b"},
+		"agent: {kubeletRootDir: /data/kubelet}":            {daemons, append(container, "volumeMounts", 1, "mountPath"), "/data/kubelet"},
+		"agent: {verbosity: 3}":                             {daemons, append(container, "args", 2), "--v=3"},
+		"agent: {resources: {limits: {memory: 256Mi}}}":     {daemons, append(container, "resources", "requests", "memory"), "64Mi"},
+		"monitoring: {enabled: true, labels: {release: p}}": {"PodMonitor corepin-system/corepin-agent", field("metadata", "labels", "release"), "p"},
+		"networkPolicy: {enabled: true, prometheusNamespace: p}": {"NetworkPolicy corepin-system/corepin-agent",
+			field("spec", "ingress", 0, "from", 0, "namespaceSelector", "matchLabels", "kubernetes.io/metadata.name"), "p"},
+	} {
+		all := chartObjects(t, "corepin-system", values)
+		if got := dig(all[tc.object], tc.path...); !reflect.DeepEqual(got, tc.want) {
+			t.Errorf("%s: %s has %v at %v, want %v", values, tc.object, got, tc.path, tc.want)
+		}
+	}
+}
+
+// configuration is the file in a ConfigMap.
+func configuration(t *testing.T, all map[string]object, name string) object {
+	t.Helper()
+	text, _ := dig(all[name], "data", "config.yaml").(string)
+	var decoded object
+	if err := yaml.Unmarshal([]byte(text), &decoded); err != nil || decoded == nil {
+		t.Fatalf("%s has the configuration %q, %v", name, text, err)
+	}
+	return decoded
+}
+
+func TestConfiguration(t *testing.T) {
+	all := chartObjects(t, "corepin-system", "scheduler: {args: {strictness: Strict}, singleProcess: true}\nagent: {kubeletRootDir: /data/kubelet, config: {labels: {overrideKubeVirt: true}}}")
+	scheduler := configuration(t, all, schedConf)
+	for i := range 2 {
+		if got := dig(scheduler, "profiles", i, "pluginConfig", 0, "args", "strictness"); got != "Strict" {
+			t.Errorf("strictness of profile %d is %v", i, got)
+		}
+	}
+	agent := configuration(t, all, agentConf)
+	for want, at := range map[any][]any{
+		"/data/kubelet": field("kubeletRootDir"), true: field("labels", "overrideKubeVirt"), "enforce": field("pinning", "mode"),
+	} {
+		if got := dig(agent, at...); got != want {
+			t.Errorf("%v of the agent is %v, want %v", at, got, want)
+		}
+	}
+	kept := configuration(t, chartObjects(t, "corepin-system", "scheduler: {args: {strictness: Strict}}"), schedConf)
+	if got := dig(kept, "profiles", 0, "pluginConfig", 0, "args", "scoringStrategy"); got != "LeastFragmentation" {
+		t.Errorf("with another argument set, scoringStrategy is %v", got)
+	}
+}
+
+// A changed configuration rolls the pods of whoever reads it.
+func TestConfigurationRollsThePods(t *testing.T) {
+	at := field("spec", "template", "metadata", "annotations", "checksum/config")
+	before := chartObjects(t, "corepin-system", "")
+	after := chartObjects(t, "corepin-system", "agent: {config: {pinning: {mode: observe}}}")
+	if a, b := dig(before[daemons], at...), dig(after[daemons], at...); a == b || a == nil {
+		t.Errorf("the agents' checksum is %v, and %v with another configuration", a, b)
+	}
+	if a, b := dig(before[deployment], at...), dig(after[deployment], at...); a != b {
+		t.Errorf("the schedulers' checksum is %v, and %v with another configuration of the agents", a, b)
+	}
+}
+
+func TestAnotherNamespaceIsUsedEverywhere(t *testing.T) {
+	files, err := render(chartDir, "elsewhere", chartutil.Values{"monitoring": object{"enabled": true}, "networkPolicy": object{"enabled": true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range files {
+		if strings.Contains(text, "corepin-system") {
+			t.Errorf("%s names corepin-system", name)
+		}
+	}
+}
+
+func TestPoliciesCanBeLeftOut(t *testing.T) {
+	for values, want := range map[string]int{"": 3, "admission: {refuse: false}": 2, "admission: {refuse: false, warn: false}": 1} {
+		n := 0
+		for key := range chartObjects(t, "corepin-system", values) {
+			if strings.HasPrefix(key, "ValidatingAdmissionPolicy ") {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("with %q there are %d policies, want %d", values, n, want)
+		}
+	}
+}
+
+// A value that is misspelled, or that the programs would refuse, is refused before anything is installed.
+func TestSchemaRefuses(t *testing.T) {
+	for _, values := range []string{
+		"schedular: {}", "scheduler: {replicas: 0}", "scheduler: {replicas: two}", "scheduler: {args: {strictness: Lax}}",
+		"scheduler: {args: {strictnes: Strict}}", "image: {digests: {agent: abc}}", "agent: {kubeletRootDir: var/lib}",
+		"monitoring: {runbookURL: runbooks}", "image: {pullPolicy: Sometimes}", "uninstall: {takeBackLabels: 'yes'}",
+	} {
+		parsed, err := chartutil.ReadValues([]byte(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := render(chartDir, "corepin-system", parsed); err == nil {
+			t.Errorf("%s: accepted", values)
+		}
+	}
+}
+
+func TestUninstallTakesLabelsBackFirst(t *testing.T) {
+	files, err := render(chartDir, "corepin-system", chartutil.Values{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := files["corepin/templates/uninstall.yaml"]
+	if strings.Count(text, "helm.sh/hook: pre-delete") != strings.Count(text, "\nkind: ") || !strings.Contains(text, "args: [take-back-labels, --namespace=corepin-system]") {
+		t.Errorf("not every object is a hook, or the Job does not take labels back:\n%s", text)
+	}
+	without, err := render(chartDir, "corepin-system", chartutil.Values{"uninstall": object{"takeBackLabels": false}})
+	if err != nil || without["corepin/templates/uninstall.yaml"] != "" {
+		t.Errorf("the hook is there although it is not wanted (%v)", err)
+	}
+}
