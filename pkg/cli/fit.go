@@ -251,14 +251,27 @@ func (t *trial) String() string {
 	case !t.admitted:
 		return fmt.Sprintf("refused by %s: %s: %s", t.machine.name, t.reason, t.message)
 	case len(t.grants) == 0 && t.message == "":
-		return fmt.Sprintf("admitted by %s: in the shared pool", t.machine.name)
+		return fmt.Sprintf("admitted by %s: in the shared pool%s", t.machine.name, t.besides())
 	case len(t.grants) == 0:
 		return fmt.Sprintf("admitted by %s: in the shared pool: %s", t.machine.name, t.message)
 	}
 	text := admission.Decision{Verdict: admission.Admitted, Grants: t.grants}.String()
 	text = strings.Replace(text, "admitted", "admitted by "+t.machine.name, 1)
+	text += t.besides()
 	if t.message != "" {
 		text += " (" + t.message + ")"
 	}
 	return text
+}
+
+// besides says where the pod's memory and devices come from; "" where nothing is decided about those.
+func (t *trial) besides() string {
+	if t.node.Kubelet == nil {
+		return ""
+	}
+	text := heldBesides(t.node.Kubelet.Topology, &t.verdict.Decision.Held, t.grants)
+	if text == "" {
+		return ""
+	}
+	return "; " + text
 }

@@ -108,6 +108,11 @@ func (q *question) refusal(e *Explanation, d *admission.Decision) {
 	e.Facts = freeText(e.Free, a.threads()) + "; " + a.needs(d)
 	e.Rule = a.rule(d)
 	e.Missing = a.missing(d)
+	besides := q.besides()
+	if besides != "" {
+		e.Facts = besides
+		e.Rule = ""
+	}
 	if !d.Preemptible {
 		e.Rule = strings.TrimSpace(e.Rule + " It would not fit on the empty node either.")
 	}

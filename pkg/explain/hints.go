@@ -308,6 +308,12 @@ func (q *question) setting() []Hint {
 		set("topologyManagerScope", topologymanager.ScopeContainer, "its kubelet has topology manager scope container",
 			func(n *admission.Node) { n.TopologyManager.Scope = topologymanager.ScopeContainer })
 	}
+	memory, _ := q.node.Kubelet.Besides(&q.demand.Pod)
+	if memory && q.node.Kubelet.TopologyManager.Policy != topologymanager.PolicyNone &&
+		q.node.Kubelet.TopologyManager.Scope == topologymanager.ScopeContainer {
+		set("topologyManagerScope", topologymanager.ScopePod, "its kubelet has topology manager scope pod",
+			func(n *admission.Node) { n.TopologyManager.Scope = topologymanager.ScopePod })
+	}
 	if q.node.Kubelet.CPUManager.Options.FullPCPUsOnly {
 		set("full-pcpus-only", "false", "its kubelet does not have option full-pcpus-only",
 			func(n *admission.Node) { n.CPUManager.Options.FullPCPUsOnly = false })

@@ -1,5 +1,5 @@
-// Package admission predicts what a kubelet will decide about a pod: which CPUs each container gets exclusively, or
-// for what reason and with which words the pod is refused.
+// Package admission predicts what a kubelet will decide about a pod. It says which CPUs each container gets exclusively, and
+// which NUMA nodes its memory and devices come from. Or it says for what reason and with which words the pod is refused.
 //
 // A refused pod is Failed for good. Nothing that counts CPUs per NUMA node foresees a refusal, since the kubelet
 // decides by CPU id. Its decision is a pure function of what a Node holds. This package computes the same function
@@ -9,13 +9,18 @@
 // # The algorithm
 //
 // A container of a Guaranteed pod that requests a whole number of CPUs gets exclusive CPUs. Every other container
-// runs in the shared pool (PodOf). For each container with exclusive CPUs, init containers first, two managers act:
+// runs in the shared pool (PodOf). Under the memory manager's policy Static, every container of a Guaranteed pod gets memory.
+// Pods of every QoS class get the devices that they ask for. For each container, init containers first, the managers act:
 //
-//  1. The topology manager chooses NUMA nodes, from what the CPU manager says of them. A refusal here is
-//     TopologyAffinityError. Scope pod chooses once, for as many CPUs as the pod needs at once. Scope container
-//     chooses for each container, after the ones before it have got theirs. See pkg/kubelet/topologymanager.
-//  2. The CPU manager takes CPUs, on those NUMA nodes if they have enough. A refusal here is SMTAlignmentError, or
+//  1. The topology manager chooses NUMA nodes, from what the device manager, the CPU manager and the memory manager say of
+//     them. A refusal here is TopologyAffinityError. Scope pod chooses once, for as much as the pod needs at once. Scope
+//     container chooses for each container, after the ones before it have got theirs. See pkg/kubelet/topologymanager.
+//  2. The device manager takes devices, from those NUMA nodes first. Which ones is up to the kubelet and the device plugin, so
+//     only their number is predicted. See pkg/kubelet/devicemanager.
+//  3. The CPU manager takes CPUs, on those NUMA nodes if they have enough. A refusal here is SMTAlignmentError, or
 //     UnexpectedAdmissionError where CPUs are too few. See pkg/kubelet/cpumanager.
+//  4. The memory manager takes memory, from those NUMA nodes or from a set that includes them. See
+//     pkg/kubelet/memorymanager.
 //
 // CPUs of an init container may be reused by the containers after it. Those of a sidecar may not, since it goes on
 // running. What is not reused stays taken until the pod ends.

@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"slices"
+
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
@@ -41,6 +43,21 @@ func (n *Node) interestsOf(p *Pod) interests {
 // Decides reports whether the kubelet of n decides about p by more than amounts: whether it grants p exclusive CPUs, memory
 // or devices that have NUMA nodes. Pods for which it does not never change what becomes of others.
 func (n *Node) Decides(p *Pod) bool { return n.interestsOf(p).decisive() }
+
+// Besides says what the kubelet of n decides about besides p's exclusive CPUs: memory, and which resources of devices that
+// have NUMA nodes.
+func (n *Node) Besides(p *Pod) (memory bool, devices []string) {
+	asks := n.interestsOf(p)
+	for i := 0; i < len(p.Containers) && asks.aligned; i++ {
+		for _, request := range p.Containers[i].Devices {
+			r := n.Devices.Resource(request.Resource)
+			if r != nil && r.Aligned() && !slices.Contains(devices, r.Name) {
+				devices = append(devices, r.Name)
+			}
+		}
+	}
+	return asks.memory, devices
+}
 
 // related reports whether what becomes of one of two pods may depend on the other: they are about CPUs both, or about
 // memory, or about the same devices.

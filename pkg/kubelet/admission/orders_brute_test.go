@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -32,6 +34,9 @@ func TestAdmitAfterAgainstEveryOrder(t *testing.T) {
 			inFlight = append(inFlight, pod)
 		}
 		p := podAsking("new", 1+d.IntN(6)*(1+d.IntN(4)))
+		if d.IntN(2) == 0 {
+			addResources(d, n, append(inFlight, p))
+		}
 		got, want := AdmitAfter(n, inFlight, p), byHand(n, inFlight, p)
 		if got.Verdict != want.Verdict || got.Shared != want.Shared || !slices.Equal(got.Grants, want.Grants) {
 			t.Fatalf("%s\nin flight %v, new %v: got %s, shared %s; want %s, shared %s", n, inFlight, p, got, got.Shared, want, want.Shared)
@@ -46,10 +51,11 @@ func TestAdmitAfterAgainstEveryOrder(t *testing.T) {
 }
 
 func byHand(n *Node, inFlight []*Pod, p *Pod) Decision {
-	exclusive := slices.DeleteFunc(slices.Clone(inFlight), func(pod *Pod) bool { return !pod.Exclusive() })
+	exclusive := slices.DeleteFunc(slices.Clone(inFlight), func(pod *Pod) bool { return !n.Decides(pod) })
 	var all []Decision // of p, in every order
 	var shared cpuset.Set
 	harmed := false
+	unsure := false
 	for at, order := range permutations(append(exclusive, p)) {
 		var mine Decision
 		with, without := admitted(n, order, nil), admitted(n, order, p)
@@ -62,12 +68,15 @@ func byHand(n *Node, inFlight []*Pod, p *Pod) Decision {
 		}
 		all = append(all, mine)
 		if at == 0 {
-			shared = with.shared
+			shared = with.node.Shared
 		}
-		shared = shared.Intersect(with.shared)
+		shared = shared.Intersect(with.node.Shared)
+		unsure = unsure || with.unsure || without.unsure
 	}
 	yes := len(slices.DeleteFunc(slices.Clone(all), func(d Decision) bool { return d.Verdict != Admitted }))
 	switch {
+	case unsure:
+		return Decision{Verdict: Wait, Shared: shared}
 	case yes == 0:
 		return Decision{Verdict: Refused, Shared: shared}
 	case yes < len(all) || harmed:
@@ -81,22 +90,46 @@ func byHand(n *Node, inFlight []*Pod, p *Pod) Decision {
 // ending is how things stand after an order.
 type ending struct {
 	decisions map[*Pod]Decision
-	shared    cpuset.Set
+	node      Node
+	unsure    bool // a pod asked for devices of which only the kubelet knows which are free
 }
 
 // admitted admits the pods one after the other, except for one.
 func admitted(n *Node, order []*Pod, except *Pod) ending {
-	so := ending{map[*Pod]Decision{}, n.Shared}
+	so := ending{decisions: map[*Pod]Decision{}, node: *n}
 	for _, pod := range order {
 		if pod == except {
 			continue
 		}
-		node := *n
-		node.Shared = so.shared
-		so.decisions[pod] = Admit(&node, pod)
-		so.shared = so.decisions[pod].Shared
+		so.unsure = so.unsure || so.node.uncertain(pod, so.node.interestsOf(pod)) != ""
+		so.decisions[pod], so.node = so.node.Admitting(pod)
 	}
 	return so
+}
+
+// addResources gives a node memory and devices, and pods something of them.
+func addResources(d *rand.Rand, n *Node, pods []*Pod) {
+	const gib = 1 << 30
+	n.MemoryManager = memorymanager.PolicyStatic
+	n.Memory = &memorymanager.State{Types: []string{"memory"}}
+	groups := []devicemanager.Group{}
+	for i := range n.Topology.NUMANodes() {
+		free := uint64(d.IntN(16)) * gib
+		n.Memory.NUMANodes = append(n.Memory.NUMANodes, memorymanager.NUMANode{Group: 1 << i,
+			Memory: []memorymanager.Amount{{Total: 16 * gib, Allocatable: 16 * gib, Free: free, Reserved: 16*gib - free}}})
+		groups = append(groups, devicemanager.Group{NUMANodes: 1 << i, Devices: 4, Healthy: 4, Free: d.IntN(5)})
+	}
+	n.Devices = &devicemanager.State{Resources: []devicemanager.Resource{{Name: "example.com/nic", Groups: groups}}}
+	for _, pod := range pods {
+		for i := range pod.Containers {
+			c := &pod.Containers[i]
+			c.Memory = []memorymanager.Quantity{{Type: "memory", Bytes: uint64(1+d.IntN(8)) * gib}}
+			c.Kind = App // An init container would give its memory back at any time.
+			if d.IntN(2) == 0 {
+				c.Devices = []devicemanager.Request{{Resource: "example.com/nic", Count: 1 + d.IntN(2)}}
+			}
+		}
+	}
 }
 
 func permutations(pods []*Pod) [][]*Pod {

@@ -215,7 +215,8 @@ type taking struct {
 }
 
 // from takes devices out of those on offer, by group, as many as are needed or all, and appends them to held. again is set
-// for devices that the pod has already. If not all are taken, it is certain which only if they are of one group.
+// for devices that the pod has already. If not all are taken, it is certain which only if they are of one group, and if it
+// is certain which are on offer.
 func (t *taking) from(held []Held, offer []int, again bool) []Held {
 	total := sum(offer)
 	groups := 0
@@ -227,6 +228,16 @@ func (t *taking) from(held []Held, offer []int, again bool) []Held {
 		}
 	}
 	unsure := groups > 1 && t.need < total && t.need > 0
+	known := !t.unsure
+	if again {
+		known = !t.unsureReuse
+	}
+	if !known && total > 0 && t.need > 0 { // The numbers on offer are right in sum only.
+		unsure = true
+		for i := range t.resource.Groups {
+			nodes |= t.resource.Groups[i].NUMANodes
+		}
+	}
 	first := len(held)
 	for i := range offer {
 		n := min(t.need, offer[i])

@@ -14,6 +14,5 @@
 // admits the pod, and then Allocate fails it. The CPU manager says instead that nothing is possible.
 //
 // The source is pkg/kubelet/cm/memorymanager/policy_static.go of k8s.io/kubernetes, v1.36.3; v1.37.2 decides alike.
-// Pod-level resources are not modelled. pkg/kubelet/admission does not ask this package yet: it says of a Guaranteed
-// pod on a node with this policy that it is not exact.
+// Pod-level resources are not modelled: see admission.Node.Inexact.
 package memorymanager
