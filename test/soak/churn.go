@@ -14,8 +14,8 @@ import (
 
 // The bounds between which the number of VMs goes up and down. Both are above what fits at times, so that some wait.
 const (
-	fewVMs  = 8
-	manyVMs = 24
+	fewVMs  = 16
+	manyVMs = 32
 )
 
 // comeAndGo makes and deletes VMs until ctx ends.
@@ -24,8 +24,8 @@ func (w *world) comeAndGo(ctx context.Context, r *rand.Rand) {
 	var alive []string
 	next := 0
 	for ctx.Err() == nil {
-		pause(ctx, 200*time.Millisecond+time.Duration(r.Int64N(int64(time.Second))))
-		grows := len(alive) < fewVMs || len(alive) < manyVMs && r.IntN(2) == 0
+		pause(ctx, 100*time.Millisecond+time.Duration(r.Int64N(int64(time.Second))))
+		grows := len(alive) < fewVMs || len(alive) < manyVMs && r.IntN(3) > 0
 		cores := []int{2, 2, 2, 4, 4, 6}[r.IntN(6)]
 		victim := r.IntN(manyVMs)
 		if grows {

@@ -90,24 +90,34 @@ func (w *watch) lookAtCheckpoint(world *world, node string) {
 		w.count("a checkpoint could not be read", err)
 		return
 	}
+	if err := c.twice(); err != nil {
+		w.violated("no CPU twice", "%s: %v", node, err)
+	}
+}
+
+// twice is a CPU that two containers have, or a container and the shared pool; nil where there is none.
+func (c *checkpoint) twice() error {
 	taken, err := cpuset.Parse(c.Shared)
 	if err != nil {
-		w.violated("no CPU twice", "%s: shared pool %q: %v", node, c.Shared, err)
-		return
+		return fmt.Errorf("the shared pool is %q: %w", c.Shared, err)
 	}
 	for pod, containers := range c.Entries {
 		for name, list := range containers {
 			cpus, err := cpuset.Parse(list)
-			if err != nil || !taken.Intersection(cpus).IsEmpty() {
-				w.violated("no CPU twice", "%s: CPUs %s of %s/%s are somebody else's too (%v)", node, list, pod, name, err)
+			if err != nil {
+				return fmt.Errorf("%s/%s has %q: %w", pod, name, list, err)
+			}
+			if !taken.Intersection(cpus).IsEmpty() {
+				return fmt.Errorf("CPUs %s of %s/%s are somebody else's too", list, pod, name)
 			}
 			taken = taken.Union(cpus)
 		}
 	}
+	return nil
 }
 
-// lookAtPromises: the CPUs of the pods that are bound to a node are no more than the kubelet may grant.
-func (w *watch) lookAtPromises(world *world, pods []corev1.Pod) {
+// promises are the CPUs of the pods that are bound to each node and have not ended.
+func promises(pods []corev1.Pod) map[string]int64 {
 	promised := map[string]int64{}
 	for i := range pods {
 		pod := &pods[i]
@@ -116,6 +126,12 @@ func (w *watch) lookAtPromises(world *world, pods []corev1.Pod) {
 		}
 		promised[pod.Spec.NodeName] += computeCPUs(pod)
 	}
+	return promised
+}
+
+// lookAtPromises: the CPUs of the pods that are bound to a node are no more than the kubelet may grant.
+func (w *watch) lookAtPromises(world *world, pods []corev1.Pod) {
+	promised := promises(pods)
 	for _, node := range world.names {
 		machine := world.bed.Nodes[node].Machine
 		reserved, err := cpuset.Parse(machine.Kubelet.ReservedSystemCPUs)

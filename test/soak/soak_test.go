@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// drawn are the first faults by a seed, in words.
+func drawn(seed uint64) []string {
+	w := &world{names: []string{"a", "b", "c"}}
+	source := rand.New(rand.NewPCG(seed, 1))
+	var all []string
+	for range 200 {
+		f, gap := w.draw(source)
+		all = append(all, fmt.Sprint(f.kind, f.target, f.length, gap))
+	}
+	return all
+}
+
+func TestTheSeedDecides(t *testing.T) {
+	if !slices.Equal(drawn(1), drawn(1)) {
+		t.Error("one seed draws different faults")
+	}
+	if slices.Equal(drawn(1), drawn(2)) {
+		t.Error("two seeds draw the same faults")
+	}
+	w := &world{names: []string{"a"}}
+	all := strings.Join(drawn(1), " ")
+	for _, kind := range w.kinds() {
+		if f := kind(rand.New(rand.NewPCG(1, 1))); !strings.Contains(all, f.kind) {
+			t.Errorf("%s is not drawn in 200 faults", f.kind)
+		}
+	}
+}
+
+// Each invariant can be seen not to hold.
+func TestTheInvariantsCanFail(t *testing.T) {
+	entries := func(cpus ...string) map[string]map[string]string {
+		all := map[string]map[string]string{}
+		for i, list := range cpus {
+			all[fmt.Sprint("pod", i)] = map[string]string{"compute": list}
+		}
+		return all
+	}
+	for name, tc := range map[string]struct {
+		c     checkpoint
+		holds bool
+	}{
+		"nothing granted": {checkpoint{Shared: "0-7"}, true},
+		"each its own":    {checkpoint{Shared: "0-3", Entries: entries("4,5", "6-7")}, true},
+		"two on one":      {checkpoint{Shared: "0-3", Entries: entries("4,5", "5-7")}, false},
+		"in the pool too": {checkpoint{Shared: "0-4", Entries: entries("4,5")}, false},
+		"no list":         {checkpoint{Shared: "0-4", Entries: entries("x")}, false},
+	} {
+		if err := tc.c.twice(); (err == nil) != tc.holds {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	pod := func(node string, cpus string, phase corev1.PodPhase) corev1.Pod {
+		list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpus)}
+		p := corev1.Pod{Spec: corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "compute", Resources: corev1.ResourceRequirements{Requests: list}}}}}
+		p.Status.Phase = phase
+		return p
+	}
+	got := promises([]corev1.Pod{pod("n", "2", corev1.PodRunning), pod("n", "4", corev1.PodPending), pod("n", "8", corev1.PodFailed), pod("", "16", corev1.PodPending)})
+	if len(got) != 1 || got["n"] != 6 {
+		t.Errorf("promised %v, want 6 on n", got)
+	}
+	w := newWatch([]string{"n"})
+	before := figure{goroutines: 70, descriptors: 12, rss: 40 << 20}
+	compareFigures(w, figures{"a": before}, figures{"a": before})
+	if len(w.violations) != 0 {
+		t.Errorf("%q of figures that are the same", w.violations)
+	}
+	for _, after := range []figure{{170, 12, 40 << 20}, {70, 40, 40 << 20}, {70, 12, 400 << 20}} {
+		compareFigures(w, figures{"a": before}, figures{"a": after})
+	}
+	if len(w.violations) != 3 {
+		t.Errorf("%q, want a violation each for goroutines, descriptors and memory", w.violations)
+	}
+}
+
+func TestAnnounced(t *testing.T) {
+	const named = "started again, the kubelet will fail 1 pods that run: vms/a (SMTAlignmentError)"
+	for name, tc := range map[string]struct {
+		said unsafe
+		want bool
+	}{
+		"named":          {unsafe{time.Now(), named}, true},
+		"another":        {unsafe{time.Now(), strings.Replace(named, "vms/a", "vms/ab", 1)}, false},
+		"among others":   {unsafe{time.Now(), named + " and 3 others"}, true},
+		"long ago":       {unsafe{time.Now().Add(-time.Hour), named}, false},
+		"nothing at all": {unsafe{}, false},
+	} {
+		if got := tc.said.announced("a"); got != tc.want {
+			t.Errorf("%s: announced: %t, want %t", name, got, tc.want)
+		}
+	}
+}
