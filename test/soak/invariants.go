@@ -162,10 +162,11 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 		return
 	}
 	report, err := world.bed.Report(ctx, name)
-	if err == nil && meta.IsStatusConditionFalse(report.Status.Conditions, v1alpha1.ConditionRestartSafe) {
-		w.mu.Lock()
-		w.unsafe[name] = unsafe{time.Now(), meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe).Message}
-		w.mu.Unlock()
+	if err == nil {
+		restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
+		if restart != nil && restart.Status != metav1.ConditionTrue {
+			w.saidUnsafe(name, restart.Message)
+		}
 	}
 	w.mu.Lock()
 	since := w.label[name]
@@ -196,7 +197,7 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	seen.node = pod.Spec.NodeName
 	seen.ran = seen.ran || pod.Status.Phase == corev1.PodRunning
 	first := pod.Status.Phase == corev1.PodFailed && !seen.over
-	restart := w.unsafe[seen.node]
+	restart := slices.Clone(w.unsafe[seen.node])
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	w.mu.Unlock()
 	if !first {
@@ -216,10 +217,10 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.count("guests that did not start on a full disk, or were hostile", nil)
 	case !refused:
 		w.violated("guests run", "%s (%s)", said, terminations(pod))
-	case seen.ran && restart.announced(pod.Name):
+	case announced(restart, pod.Name):
 		w.count("pods lost at a kubelet's restart, as RestartSafe announced", nil)
 	case seen.ran:
-		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said last, at %s: %s", said, restart.at.Format(time.TimeOnly), restart.message)
+		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said %v", said, restart)
 	case estimated:
 		w.count("pods refused that were judged by counting", nil)
 	default:

@@ -99,7 +99,7 @@ func TestAnnounced(t *testing.T) {
 		"long ago":       {unsafe{time.Now().Add(-time.Hour), named}, false},
 		"nothing at all": {unsafe{}, false},
 	} {
-		if got := tc.said.announced("a"); got != tc.want {
+		if got := announced([]unsafe{{time.Now(), "another"}, tc.said}, "a"); got != tc.want {
 			t.Errorf("%s: announced: %t, want %t", name, got, tc.want)
 		}
 	}

@@ -22,7 +22,7 @@ type watch struct {
 	full       map[string]time.Time // when a node's disk was last full
 	pods       map[string]*seenPod  // by UID
 	label      map[string]time.Time // since when a node's label is wrong; zero where it is right
-	unsafe     map[string]unsafe    // what a node's report last said of a restart that is not safe
+	unsafe     map[string][]unsafe  // what a node's report has said of a restart that is not safe
 }
 
 // seenPod is a launcher pod as the observer has seen it.
@@ -32,21 +32,31 @@ type seenPod struct {
 	over       bool // it has been judged
 }
 
-// unsafe is what RestartSafe said when it was False.
+// unsafe is what RestartSafe said when it was not True.
 type unsafe struct {
 	at      time.Time
 	message string
 }
 
-// announced reports whether it said lately that this pod would be lost. It names five, and counts the others.
-func (u unsafe) announced(pod string) bool {
-	return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.HasSuffix(u.message, " others"))
+// announced reports whether it was said lately that this pod would, or might, be lost. Five are named, and the others counted.
+func announced(said []unsafe, pod string) bool {
+	return slices.ContainsFunc(said, func(u unsafe) bool {
+		return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.HasSuffix(u.message, " others"))
+	})
+}
+
+// saidUnsafe notes what a node's report says; what it has said before stays, since the pods it was about go one by one.
+func (w *watch) saidUnsafe(node, message string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	said := slices.DeleteFunc(w.unsafe[node], func(u unsafe) bool { return u.message == message || time.Since(u.at) > labelLimit })
+	w.unsafe[node] = append(said, unsafe{time.Now(), message})
 }
 
 func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
-		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string]unsafe{},
+		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string][]unsafe{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}
