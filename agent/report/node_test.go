@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -88,5 +89,32 @@ func TestLabelsAtTheStartOfAKubeletWithoutCPUManager(t *testing.T) {
 	c := restartOf(f)
 	if c.Status != metav1.ConditionFalse || c.Reason != ReasonWouldRefusePods || !strings.Contains(c.Message, "vms/old") {
 		t.Errorf("%s (%s): %s; want the pod that selects the label named", c.Status, c.Reason, c.Message)
+	}
+}
+
+// A kubelet whose disk is full grants CPUs and cannot write them down. Started again, it takes the pod for a new one.
+func TestAPodThatRunsWithoutAnEntry(t *testing.T) {
+	asks := func(cpus string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			list := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpus), corev1.ResourceMemory: resource.MustParse("1Gi")}
+			pod.Spec.Containers = []corev1.Container{{Name: "compute", Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}}
+			pod.Status.QOSClass = corev1.PodQOSGuaranteed
+		}
+	}
+	for name, tc := range map[string]struct {
+		change func(*corev1.Pod)
+		status metav1.ConditionStatus
+		want   string
+	}{
+		"whole CPUs":             {asks("2"), metav1.ConditionUnknown, "may fail 1 pods that run: vms/p (cpu_manager_state has no CPUs for it"},
+		"a part of one":          {asks("1500m"), metav1.ConditionTrue, ""},
+		"not started":            {func(pod *corev1.Pod) { asks("2")(pod); pod.Status.Phase = corev1.PodPending }, metav1.ConditionTrue, ""},
+		"with an entry, as ever": {func(pod *corev1.Pod) { asks("4")(pod); pod.UID = "uid" }, metav1.ConditionTrue, ""},
+	} {
+		f := restarting(t, staticConfig, staticConfig)
+		f.Pods = []*corev1.Pod{runningPod("p", tc.change)}
+		if c := restartOf(f); c.Status != tc.status || !strings.Contains(c.Message, tc.want) {
+			t.Errorf("%s: %s (%s): %s; want %s with %q", name, c.Status, c.Reason, c.Message, tc.status, tc.want)
+		}
 	}
 }

@@ -171,6 +171,10 @@ func readmitted(node *admission.Node, r *Resolved) again {
 		if why == "" {
 			why, certain = refusedByNode(pod, r.Node)
 		}
+		if why == "" {
+			why = unrecorded(node, pod, r.Kubelet.Checkpoint.Value)
+			certain = why == ""
+		}
 		switch {
 		case why != "" && certain:
 			all.refused = append(all.refused, fmt.Sprintf("%s (%s)", name, why))
@@ -196,6 +200,20 @@ func refusedCPUs(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Check
 		return d.Reason, false
 	}
 	return "", d.Granted() != (admission.Decision{Grants: held}).Granted()
+}
+
+// unrecorded is why it is not certain what becomes of a pod that runs and asks for CPUs of its own, where the state file has
+// none for it; "" for other pods. A kubelet whose disk is full grants CPUs and cannot write them down. One that starts
+// then takes the pod for a new one.
+func unrecorded(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Checkpoint) string {
+	if node == nil || pod.Status.Phase != corev1.PodRunning || len(grantsOf(checkpoint, pod.UID)) > 0 {
+		return ""
+	}
+	demand := admission.PodOf(pod)
+	if !node.Exclusive(&demand) {
+		return ""
+	}
+	return "cpu_manager_state has no CPUs for it, so the kubelet may grant it others, or refuse it"
 }
 
 func shortened(names []string) string {
