@@ -53,6 +53,8 @@ type Options struct {
 	// Controllers are started beside the ones that every cluster gets, by their names in
 	// kube-controller-manager: where kubelets run, "daemonset-controller" has something to do.
 	Controllers []string
+	// ControllerArgs are added to the arguments of kube-controller-manager.
+	ControllerArgs []string
 }
 
 // Cluster is a running control plane. Stop must be called.
@@ -159,6 +161,11 @@ func (c *Cluster) Stop() error {
 // it before the control plane.
 func (c *Cluster) StartProcess(name, path string, args ...string) (*process.Process, error) {
 	return c.run(process.Command{Name: name, Path: path, Args: args})
+}
+
+// StartSupervised is StartProcess for a program that is started again when it ends by itself; again is told why.
+func (c *Cluster) StartSupervised(again func(error), name, path string, args ...string) (*process.Process, error) {
+	return c.run(process.Command{Name: name, Path: path, Args: args, Again: again})
 }
 
 func (c *Cluster) run(command process.Command) (*process.Process, error) {

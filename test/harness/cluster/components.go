@@ -117,7 +117,7 @@ func (c *Cluster) ready(ctx context.Context) error {
 // startControllers runs kube-controller-manager. It serves nothing, so that there is no port to
 // find: that it works is seen by what it makes.
 func (c *Cluster) startControllers(ctx context.Context) error {
-	manager, err := c.run(process.Command{Name: "kube-controller-manager", Path: c.options.Binary, Args: []string{
+	manager, err := c.run(process.Command{Name: "kube-controller-manager", Path: c.options.Binary, Args: slices.Concat([]string{
 		"kube-controller-manager",
 		"--kubeconfig=" + c.path("controller-manager.kubeconfig"),
 		"--controllers=" + strings.Join(slices.Concat(controllers, c.options.Controllers), ","),
@@ -127,7 +127,7 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 		"--leader-elect=false",
 		"--secure-port=0",
 		"--profiling=false",
-	}})
+	}, c.options.ControllerArgs)})
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,7 @@
 // can be, killed by the kernel when the test itself is killed. Output goes to a log file that is
 // appended to over restarts, and whoever waits for a child hears at once, with the tail of that log,
 // when it has exited. A Process may be killed and started again at any time: that is what the
-// crash tests do.
+// crash tests do. A process that ends by itself can be started again as a kubelet would do it, and somebody is told.
 package process
 
 import (
@@ -34,6 +34,9 @@ type Command struct {
 	Env  []string // added to the test's own environment, "KEY=value"
 	Dir  string   // working directory; "" = the test's
 	Logs string   // folder of the log file; made if missing
+	// Again is told when the process has ended without being asked to, and why. It is then started again after a second,
+	// as a kubelet does. nil leaves it ended.
+	Again func(err error)
 	// Grace is how long Stop waits between SIGTERM and SIGKILL; 0 means 10 s.
 	Grace time.Duration
 }
@@ -44,6 +47,7 @@ type Process struct {
 
 	mu      sync.Mutex
 	current *incarnation
+	asked   *incarnation // the latest that was asked to end
 }
 
 // incarnation is one life of a process: from a start to an exit.
@@ -63,9 +67,12 @@ func Start(command Command) (*Process, error) {
 		return nil, fmt.Errorf("making the log folder of %s: %w", command.Name, err)
 	}
 	p := &Process{command: command}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p, p.start()
 }
 
+// start is called with mu held.
 func (p *Process) start() error {
 	log, err := os.OpenFile(p.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -85,11 +92,44 @@ func (p *Process) start() error {
 	go func() {
 		life.err = cmd.Wait()
 		close(life.exited)
+		p.ended(life)
 	}()
-	p.mu.Lock()
 	p.current = life
-	p.mu.Unlock()
 	return nil
+}
+
+// restartPause is between the end of a supervised process and its next start.
+const restartPause = time.Second
+
+// ended starts a process again that ended by itself.
+func (p *Process) ended(life *incarnation) {
+	if p.command.Again == nil || p.wasAsked(life) {
+		return
+	}
+	p.command.Again(exitError(life.err))
+	<-time.After(restartPause)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.current != life || p.asked == life {
+		return
+	}
+	if err := p.start(); err != nil {
+		p.command.Again(err)
+	}
+}
+
+func (p *Process) wasAsked(life *incarnation) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.asked == life
+}
+
+// ask gives the latest start, and notes that it is asked to end.
+func (p *Process) ask() *incarnation {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked = p.current
+	return p.current
 }
 
 var (
@@ -146,7 +186,7 @@ func (p *Process) Running() bool {
 // Kill ends the process with SIGKILL, as a crash would, and returns when it is gone. Killing one
 // that is gone does nothing.
 func (p *Process) Kill() error {
-	life := p.life()
+	life := p.ask()
 	if err := life.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("killing %s (pid %d): %w", p.command.Name, life.pid, err)
 	}
@@ -168,7 +208,7 @@ func (p *Process) Signal(signal syscall.Signal) error {
 // that is an error, since a program of ours must stop when asked. Stopping one that is gone does
 // nothing.
 func (p *Process) Stop() error {
-	life := p.life()
+	life := p.ask()
 	if err := life.signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return fmt.Errorf("stopping %s (pid %d): %w", p.command.Name, life.pid, err)
 	}
@@ -188,6 +228,8 @@ func (p *Process) Restart() error {
 	if err := p.Stop(); err != nil {
 		return err
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.start()
 }
 

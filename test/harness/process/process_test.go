@@ -170,3 +170,41 @@ func TestChildDiesWithItsParent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A process that ends by itself is started again; one that is killed or stopped is not.
+func TestSupervised(t *testing.T) {
+	ends := make(chan error, 10)
+	p, err := Start(Command{Name: "sleep", Path: "sleep", Args: []string{"600"}, Logs: t.TempDir(), Again: func(err error) { ends <- err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Kill() })
+	first := p.PID()
+	if err := syscall.Kill(first, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ends; err == nil || !strings.Contains(err.Error(), "terminated") {
+		t.Errorf("it is said to have ended by %v", err)
+	}
+	err = await.For(t.Context(), "another start", 10*time.Second, func(context.Context) error {
+		if p.PID() == first || !p.Running() {
+			return fmt.Errorf("pid %d", p.PID())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	second := p.PID()
+	select {
+	case err := <-ends:
+		t.Errorf("a process that was killed on purpose is said to have ended by %v", err)
+	case <-time.After(2 * restartPause):
+	}
+	if p.PID() != second || p.Running() {
+		t.Error("a process that was killed on purpose runs again")
+	}
+}

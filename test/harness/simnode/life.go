@@ -41,6 +41,7 @@ type podState struct {
 	rejection *Rejection
 	sandbox   *sandbox // nil if it never ran here
 	freed     bool     // the kubelet was told that it has ended
+	unready   bool     // a readiness probe fails
 }
 
 // startLife starts a kubelet and returns when it has taken over the pods bound to the node.
@@ -234,6 +235,7 @@ func (n *Node) report(ctx context.Context, state *podState) error {
 		}
 		return nil
 	}
+	state.unready = n.options.Ready != nil && !n.options.Ready(state.pod)
 	updated, changed := withStatus(state, time.Now())
 	if !changed {
 		return nil

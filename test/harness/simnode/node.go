@@ -47,6 +47,8 @@ type Options struct {
 	// in. nil means guest.None{}. SpecOf nil means that no pod has one.
 	Guests guest.Runner
 	SpecOf func(pod *corev1.Pod) (guest.Spec, bool)
+	// Ready says whether the containers of a pod answer their readiness probes. nil means that all do. It must not block.
+	Ready func(pod *corev1.Pod) bool
 	// Config reaches the API server with the identity that the kubelet is to have.
 	Config *rest.Config
 }

@@ -30,7 +30,7 @@ func withStatus(state *podState, now time.Time) (updated *corev1.Pod, changed bo
 	case state.rejection != nil:
 		reject(updated, state.rejection)
 	case state.sandbox != nil:
-		run(updated, state.sandbox.state(), now)
+		run(updated, state.sandbox.state(), !state.unready, now)
 	}
 	return updated, !equality.Semantic.DeepEqual(old, updated.Status)
 }
@@ -45,14 +45,14 @@ func reject(pod *corev1.Pod, rejection *Rejection) {
 }
 
 // run is the status of an admitted pod. containers[0] is the one that runs the guest: KubeVirt renders
-// compute first.
-func run(pod *corev1.Pod, state sandboxState, now time.Time) {
+// compute first. It is also the one that is probed.
+func run(pod *corev1.Pod, state sandboxState, probed bool, now time.Time) {
 	failed := state.failure != nil
 	pod.Status.Phase = corev1.PodRunning
 	if failed {
 		pod.Status.Phase = corev1.PodFailed
 	}
-	guestReady := state.progress == running
+	guestReady := state.progress == running && probed
 	pod.Status.InitContainerStatuses = containerStatuses(pod, pod.Spec.InitContainers, func(i int) corev1.ContainerStatus {
 		if ptr.Deref(pod.Spec.InitContainers[i].RestartPolicy, "") == corev1.ContainerRestartPolicyAlways && !failed {
 			return runningContainer(state, true)

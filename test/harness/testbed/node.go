@@ -58,6 +58,7 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		Labels:      kubeVirtLabels(),
 		Guests:      machine.Guests,
 		SpecOf:      t.GuestOf,
+		Ready:       t.probes.ready,
 		Config:      config,
 	})
 	if err != nil {

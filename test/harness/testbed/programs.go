@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -91,6 +93,7 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 		return nil, fmt.Errorf("the shipped scheduler configuration has no leader election: %v", config["leaderElection"])
 	}
 	election["leaseDuration"], election["renewDeadline"], election["retryPeriod"] = "4s", "3s", "500ms"
+	t.addArgs(config)
 	if change != nil {
 		change(config)
 	}
@@ -102,13 +105,42 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 	if err != nil {
 		return nil, err
 	}
-	return t.StartProcess(name, filepath.Join(t.options.Bin, "corepin-scheduler"),
+	again := func(err error) { t.noteRestart(name, err) }
+	return t.StartSupervised(again, name, filepath.Join(t.options.Bin, "corepin-scheduler"),
 		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), t.verbosity())
 }
 
 func (t *Testbed) verbosity() string {
 	return fmt.Sprintf("--v=%d", cmp.Or(t.options.Verbosity, 4))
+}
+
+// noteRestart says that a program has ended by itself and is started again, as its Deployment would do it: a scheduler that
+// loses its Lease ends.
+func (t *Testbed) noteRestart(name string, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restarts = append(t.restarts, fmt.Sprintf("%s ended by itself (%v)", name, err))
+	fmt.Fprintf(t.options.Log, "%s ended by itself (%v) and is started again\n", name, err)
+}
+
+// Restarts are the ends of programs that nobody asked to end, in order.
+func (t *Testbed) Restarts() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.restarts)
+}
+
+// addArgs adds Options.SchedulerArgs to the plugin's arguments in every profile that gives some.
+func (t *Testbed) addArgs(config map[string]any) {
+	profiles, _ := config["profiles"].([]any)
+	for _, profile := range profiles {
+		plugins, _ := profile.(map[string]any)["pluginConfig"].([]any)
+		for _, plugin := range plugins {
+			args, _ := plugin.(map[string]any)["args"].(map[string]any)
+			maps.Copy(args, t.options.SchedulerArgs)
+		}
+	}
 }
 
 // startAgent runs corepin-agent for a node as the pod that the DaemonSet would have there: with the shipped
@@ -146,11 +178,18 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	if err != nil {
 		return nil, err
 	}
-	agent, err := t.StartProcess(name, "setpriv", append(privilegesOf(pod), filepath.Join(t.options.Bin, "corepin-agent"),
-		"--config="+path, "--kubeconfig="+kubeconfig, "--node-name="+machine.Name, t.verbosity())...)
+	if t.options.AgentRoute != nil {
+		if kubeconfig, err = t.options.AgentRoute(machine.Name, kubeconfig); err != nil {
+			return nil, fmt.Errorf("routing the agent of node %s: %w", machine.Name, err)
+		}
+	}
+	command := slices.Concat(privilegesOf(pod), []string{"env"}, environmentOf(pod), t.options.AgentEnv,
+		[]string{filepath.Join(t.options.Bin, "corepin-agent"), "--config=" + path, "--kubeconfig=" + kubeconfig, "--node-name=" + machine.Name, t.verbosity()})
+	agent, err := t.StartProcess(name, "setpriv", command...)
 	if err != nil {
 		return nil, err
 	}
+	t.group.Go(func() { t.probes.watch(t.inner, agent, pod, "http://"+ports[0]+"/readyz", t.options.ProbePeriod) })
 	return agent, agent.Await(ctx, name+" to be healthy", startDeadline, func(ctx context.Context) error {
 		return healthy(ctx, "http://"+ports[0]+"/healthz")
 	})
@@ -164,6 +203,17 @@ func privilegesOf(pod *corev1.Pod) []string {
 		capabilities += ",+" + strings.ToLower(string(capability))
 	}
 	return []string{"--bounding-set=" + capabilities, "--no-new-privs", "--"}
+}
+
+// environmentOf are the variables of the pod's container that have a fixed value, NAME=value.
+func environmentOf(pod *corev1.Pod) []string {
+	var all []string
+	for _, variable := range pod.Spec.Containers[0].Env {
+		if variable.ValueFrom == nil {
+			all = append(all, variable.Name+"="+variable.Value)
+		}
+	}
+	return all
 }
 
 // AgentPod is the pod of the DaemonSet on a node, made if there is none: the DaemonSet controller's part. The

@@ -63,6 +63,17 @@ type Options struct {
 	// KubeVirt brings a real KubeVirt up in place of the stand-ins and their definitions, where it is not nil. It is called with
 	// the control plane running, before anything of corepin is there.
 	KubeVirt func(context.Context, *Testbed) error
+	// ProbePeriod is the period and the timeout of the agents' readiness probes; 0 means what the manifests say.
+	ProbePeriod time.Duration
+	// AgentEnv is added to the environment that the manifests give the agents: NAME=value.
+	AgentEnv []string
+	// AgentRoute gives the kubeconfig that a node's agent uses in place of its own; nil leaves it. A test can put a
+	// network between an agent and the API server.
+	AgentRoute func(node, kubeconfig string) (string, error)
+	// ControllerArgs are added to those of kube-controller-manager.
+	ControllerArgs []string
+	// SchedulerArgs are added to the arguments of plugin DedicatedCPU in the shipped configuration.
+	SchedulerArgs map[string]any
 	// Log gets a line for each start; nil discards them.
 	Log io.Writer
 }
@@ -74,29 +85,36 @@ type Testbed struct {
 	Nodes     map[string]*Node
 
 	options Options
+	probes  probes
+	inner   context.Context // ends with Stop
 	cancel  context.CancelFunc
 	group   sync.WaitGroup
 
-	mu   sync.Mutex
-	errs []error // of what runs in this process
+	mu       sync.Mutex
+	errs     []error // of what runs in this process
+	restarts []string
 }
 
 // Start brings everything up and returns when the scheduler schedules, and every node is ready and has
 // been reported by its agent.
 func Start(ctx context.Context, options Options) (*Testbed, error) {
+	if options.Log == nil {
+		options.Log = io.Discard
+	}
 	control, err := cluster.Start(ctx, cluster.Options{
 		Dir:    filepath.Join(options.Dir, "cluster"),
 		Binary: filepath.Join(options.Bin, "clusterd"),
 		Log:    options.Log,
 
-		Controllers: options.Controllers,
-		Front:       options.Front,
+		Controllers:    options.Controllers,
+		Front:          options.Front,
+		ControllerArgs: options.ControllerArgs,
 	})
 	if err != nil {
 		return nil, err
 	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &Testbed{Cluster: control, Nodes: map[string]*Node{}, options: options, cancel: cancel}
+	t := &Testbed{Cluster: control, Nodes: map[string]*Node{}, options: options, inner: inner, cancel: cancel}
 	if err := t.start(ctx, inner); err != nil {
 		return nil, errors.Join(err, t.Stop())
 	}
