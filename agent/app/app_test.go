@@ -81,8 +81,8 @@ func TestHelpHasEveryFlag(t *testing.T) {
 }
 
 func TestEndpoints(t *testing.T) {
-	published := false
-	s := newServer("", func() bool { return published })
+	notReady := errors.New("the report of this node is not published yet")
+	s := newServer("", func() error { return notReady })
 	get := func(path string) (int, string) {
 		r := httptest.NewRecorder()
 		s.handler.ServeHTTP(r, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
@@ -94,7 +94,7 @@ func TestEndpoints(t *testing.T) {
 	if code, body := get("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, "not published") {
 		t.Errorf("/readyz before the report: %d %q", code, body)
 	}
-	published = true
+	notReady = nil
 	if code, _ := get("/readyz"); code != http.StatusOK {
 		t.Errorf("/readyz after the report: %d", code)
 	}

@@ -33,6 +33,7 @@
 //	                                      back before the first write
 //	nodecpus         create, patch        its own report, by server-side apply, which takes both verbs
 //	nodecpus/status  patch                what the report says
+//	selfsubjectreviews  create            whose token it has: the pod that its report names. Everybody may
 //	virtualmachineinstances  get          the VMI behind a launcher pod, by the name the pod tells: what it
 //	                                      asks for its emulator and IO threads
 //	events           create, patch        on its Node (in namespace default) and on launcher pods and their
@@ -53,6 +54,11 @@
 //   - The host's /sys/fs/cgroup, read-only, for the containers' cpusets; without it, they are not compared.
 //
 // What is missing degrades alone, and condition SourcesComplete of the report says what and what follows.
+//
+// # When it is ready
+//
+// The pod is ready while its report is what the kubelet has (vital.go). That is the report's sign of life: corepin-scheduler
+// takes a node whose agent is not ready for silent, and estimates it. Package heard of the scheduler says what follows.
 //
 // # What it costs the API server
 //

@@ -12,6 +12,7 @@ import (
 	typedcorev1 "k8s.io/client-go/kubernetes/typed/core/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -21,6 +22,8 @@ import (
 type informers struct {
 	pods, node, configMap, report cache.SharedIndexInformer
 
+	line *line // of the report's watch
+
 	nodeName     string
 	configMapKey config.ConfigMapRef
 }
@@ -28,12 +31,14 @@ type informers struct {
 // newInformers makes informers that do not run yet; client is what core is a part of.
 func newInformers(c *config.AgentConfiguration, nodeName string, client any, core typedcorev1.CoreV1Interface, dynamicClient dynamic.Interface) *informers {
 	ref := c.FeatureGates.ConfigMap
+	line := newLine(clock.RealClock{})
+	reports := listening[*unstructured.UnstructuredList]{dynamicClient.Resource(v1alpha1.Resource), line}
 	i := &informers{
-		nodeName: nodeName, configMapKey: ref,
+		line: line, nodeName: nodeName, configMapKey: ref,
 		pods:      informerOf(client, core.Pods(metav1.NamespaceAll), &corev1.Pod{}, "spec.nodeName", nodeName),
 		node:      informerOf(client, core.Nodes(), &corev1.Node{}, metav1.ObjectNameField, nodeName),
 		configMap: informerOf(client, core.ConfigMaps(ref.Namespace), &corev1.ConfigMap{}, metav1.ObjectNameField, ref.Name),
-		report:    informerOf(dynamicClient, dynamicClient.Resource(v1alpha1.Resource), &unstructured.Unstructured{}, metav1.ObjectNameField, nodeName),
+		report:    informerOf(dynamicClient, reports, &unstructured.Unstructured{}, metav1.ObjectNameField, nodeName),
 	}
 	_ = i.pods.SetTransform(slim) // fails only for an informer that was started
 	return i

@@ -30,14 +30,14 @@ type server struct {
 	handler http.Handler
 }
 
-// newServer gives a server that listens nowhere if address is empty. The agent is ready once its report is
-// at the API server.
-func newServer(address string, published func() bool) *server {
+// newServer gives a server that listens nowhere if address is empty. The agent is ready while vital gives no error.
+func newServer(address string, vital func() error) *server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !published() {
-			http.Error(w, "the report of this node is not published yet; the agent's log says why", http.StatusServiceUnavailable)
+		err := vital()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
 			return
 		}
 		reply(w, "ok")

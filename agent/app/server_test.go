@@ -23,7 +23,7 @@ func serving(t *testing.T) string {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- newServer("", func() bool { return true }).serve(ctx, listener) }()
+	go func() { done <- newServer("", func() error { return nil }).serve(ctx, listener) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil && !errors.Is(err, context.Canceled) {

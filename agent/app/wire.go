@@ -83,6 +83,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	recorder := a.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: fieldManager, Host: nodeName})
 	a.publisher = report.New(report.Options{
 		FieldManager: fieldManager, Client: clients.dynamic.Resource(v1alpha1.Resource), Node: a.informers.Node,
+		Agent:   (&self{client: clients.dynamic}).Pod,
 		Kubelet: a.kubelet.State, Host: a.host.Reading, Memory: a.host.Memory, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
 		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
@@ -102,7 +103,11 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		VMI: vmiReader{clients.vmis}.of, CPUSet: cpusets.CPUs, Housekeeping: cpusets.Housekeeping, Confiner: cpusets.Confiner, Node: a.nodeObject,
 		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
-	a.server = newServer(*c.Serving.Address, a.publisher.Published)
+	v := &vital{
+		published: a.publisher.Published, behind: a.publisher.Behind, looked: a.kubelet.Looked, kubelet: a.kubelet.State,
+		line: informers.line, clock: clock.RealClock{},
+	}
+	a.server = newServer(*c.Serving.Address, v.Check)
 	return a, a.connect()
 }
 

@@ -43,6 +43,8 @@ type Options struct {
 type Watcher struct {
 	options Options
 	state   atomic.Pointer[State]
+	// looked is when the files were last read, with or without success.
+	looked  atomic.Pointer[time.Time]
 	changed source.Bell
 	// ask holds a token when the kubelet is to be asked.
 	ask chan struct{}
@@ -55,6 +57,16 @@ func NewWatcher(options Options) *Watcher {
 	w := &Watcher{options: options, ask: make(chan struct{}, 1)}
 	w.state.Store(&State{})
 	return w
+}
+
+// Looked is when the kubelet's files were last read, with or without success; the zero time before that. A read that
+// does not end leaves it behind.
+func (w *Watcher) Looked() time.Time {
+	looked := w.looked.Load()
+	if looked == nil {
+		return time.Time{}
+	}
+	return *looked
 }
 
 // State is what was last read; never nil.
@@ -151,6 +163,8 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
 	modified := modifiedAt(w.options.ConfigFile)
 	started := modifiedAt(filepath.Join(w.options.RootDir, podResourcesDir, podResourcesSocket))
+	ended := w.options.Clock.Now()
+	w.looked.Store(&ended)
 	source.Observe(source.Checkpoint, checkpoint.Err)
 	source.Observe(source.Memory, memory.Err)
 	source.Observe(source.Config, file.Err)

@@ -7,6 +7,7 @@ package loop
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -26,6 +27,11 @@ type Loop struct {
 	fold    time.Duration
 	clock   clock.WithTicker
 	trigger chan struct{}
+
+	mu sync.Mutex
+	// waiting is when the oldest change came that no step has taken on yet, and working the same of the step that runs;
+	// zero where there is none.
+	waiting, working time.Time
 }
 
 // New gives a loop that waits for fold after a change, so that others come with it.
@@ -33,8 +39,54 @@ func New(name string, fold time.Duration, clock clock.WithTicker) *Loop {
 	return &Loop{name: name, fold: fold, clock: clock, trigger: make(chan struct{}, 1)}
 }
 
+// Behind is for how long the oldest change waits that no step has covered yet, because steps fail or do not end; 0 where
+// every change is covered.
+func (l *Loop) Behind() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.working.IsZero():
+		return l.clock.Since(l.working)
+	case !l.waiting.IsZero():
+		return l.clock.Since(l.waiting)
+	}
+	return 0
+}
+
+// changed notes that something has changed, unless an older change waits.
+func (l *Loop) changed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.waiting.IsZero() {
+		l.waiting = l.clock.Now()
+	}
+}
+
+// begin takes on every change so far, and gives when the oldest came.
+func (l *Loop) begin() (changed time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.working = l.waiting
+	if l.working.IsZero() { // its Trigger was noted after the change was covered
+		l.working = l.clock.Now()
+	}
+	l.waiting = time.Time{}
+	return l.working
+}
+
+// end notes that the step has ended. One that failed has covered nothing.
+func (l *Loop) end(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.waiting = l.working
+	}
+	l.working = time.Time{}
+}
+
 // Trigger makes the step run, since something may have changed. It never blocks.
 func (l *Loop) Trigger() {
+	l.changed()
 	select {
 	case l.trigger <- struct{}{}:
 	default: // a step is due already
@@ -45,22 +97,18 @@ func (l *Loop) Trigger() {
 func (l *Loop) Run(ctx context.Context, step func(ctx context.Context, changed time.Time) error) {
 	backoff := retries
 	var retry <-chan time.Time
-	var changed time.Time
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-retry:
 		case <-l.trigger:
-			if retry == nil {
-				changed = l.clock.Now()
-			}
 			if !l.folded(ctx) {
 				return
 			}
 		}
 		retry = nil
-		err := l.bounded(ctx, changed, step)
+		err := l.bounded(ctx, step)
 		if ctx.Err() != nil {
 			return
 		}
@@ -74,9 +122,11 @@ func (l *Loop) Run(ctx context.Context, step func(ctx context.Context, changed t
 	}
 }
 
-func (l *Loop) bounded(ctx context.Context, changed time.Time, step func(context.Context, time.Time) error) error {
+func (l *Loop) bounded(ctx context.Context, step func(context.Context, time.Time) error) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	changed := l.begin()
+	defer func() { l.end(err) }()
 	return step(ctx, changed)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -79,4 +80,37 @@ func TestFailureIsTriedAgain(t *testing.T) {
 		t.Errorf("the change came at %s, but later steps were told %s and %s", first, second, third)
 	}
 	quiet(t, steps)
+}
+
+// A change that no step could cover makes the loop fall behind, and one that was covered does not.
+func TestBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New("test", fold, clock.RealClock{})
+		ctx, cancel := context.WithCancel(t.Context())
+		results := make(chan error)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			l.Run(ctx, func(context.Context, time.Time) error { return <-results })
+		}()
+		expect := func(when string, want time.Duration) {
+			t.Helper()
+			synctest.Wait()
+			if got := l.Behind(); got != want {
+				t.Errorf("%s: behind by %s, want %s", when, got, want)
+			}
+		}
+		expect("nothing has changed", 0)
+		l.Trigger()
+		<-time.After(time.Second)
+		expect("a step hangs", time.Second)
+		l.Trigger()
+		results <- errors.New("failed")
+		expect("it fails", time.Second)
+		results <- errors.New("failed again") // the step for the change that came meanwhile
+		results <- nil
+		expect("it succeeds", 0)
+		cancel()
+		<-done
+	})
 }

@@ -27,6 +27,8 @@ func Build(f Facts, last v1alpha1.NodeCPUStatus, now time.Time) v1alpha1.NodeCPU
 func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	s := *last.DeepCopy()
 	s.Format = v1alpha1.FormatVersion
+	s.Agent = r.Agent
+	s.Conditions = withoutSeen(s.Conditions)
 	s.KubeletVersion = r.KubeletVersion
 	s.CPUManager = r.CPUManager
 	if r.Host.Known {
@@ -53,6 +55,11 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	}
 	nodereport.Summarize(&s)
 	return s
+}
+
+// withoutSeen leaves out the condition that is corepin-scheduler's. An agent that applied it would become its owner too.
+func withoutSeen(conditions []metav1.Condition) []metav1.Condition {
+	return slices.DeleteFunc(conditions, func(c metav1.Condition) bool { return c.Type == v1alpha1.ConditionSeen })
 }
 
 func topologyManagerOf(config kubelet.Config) v1alpha1.TopologyManager {
@@ -83,6 +90,7 @@ func sameMeaning(a, b v1alpha1.NodeCPUStatus) bool {
 func normalized(s v1alpha1.NodeCPUStatus) *v1alpha1.NodeCPUStatus {
 	n := s.DeepCopy()
 	n.Generation = 0
+	n.Conditions = withoutSeen(n.Conditions)
 	slices.SortFunc(n.NUMANodes, func(a, b v1alpha1.NUMANode) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(n.Cores, func(a, b v1alpha1.Core) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(n.Granted, func(a, b v1alpha1.PodGrant) int { return cmp.Compare(a.PodUID, b.PodUID) })

@@ -57,6 +57,9 @@ type Options struct {
 	Client dynamic.ResourceInterface
 	// Node is the agent's own Node; an error of NotFound where there is none (yet).
 	Node func() (*corev1.Node, error)
+	// Agent is the pod that this agent runs in, nil where it runs in none. An error means that it is not known yet; nil
+	// means that nobody asks.
+	Agent func(ctx context.Context) (*v1alpha1.AgentPod, error)
 	// Kubelet and Host are what was last read.
 	Kubelet func() *kubelet.State
 	Host    func() source.Reading[*cputopology.Topology]
@@ -187,7 +190,10 @@ func (p *Publisher) own(ctx context.Context, node *corev1.Node) error {
 }
 
 func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written bool, err error) {
-	facts := p.facts(node)
+	facts, err := p.facts(ctx, node)
+	if err != nil {
+		return false, err
+	}
 	before := p.last.Status
 	status := Build(facts, before, p.options.Clock.Now())
 	observe(&status)
@@ -228,8 +234,16 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 	return true, nil
 }
 
-func (p *Publisher) facts(node *corev1.Node) Facts {
-	f := Facts{Kubelet: *p.options.Kubelet(), Host: p.options.Host(), KubeletVersion: node.Status.NodeInfo.KubeletVersion, Node: node}
+func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err error) {
+	if p.options.Agent != nil {
+		if f.Agent, err = p.options.Agent(ctx); err != nil {
+			return f, fmt.Errorf("finding the agent's own pod: %w", err)
+		}
+	}
+	f.Kubelet = *p.options.Kubelet()
+	f.Host = p.options.Host()
+	f.KubeletVersion = node.Status.NodeInfo.KubeletVersion
+	f.Node = node
 	if p.options.Memory != nil {
 		f.Memory = p.options.Memory()
 	}
@@ -246,7 +260,7 @@ func (p *Publisher) facts(node *corev1.Node) Facts {
 	if p.options.Pins != nil {
 		f.Pins = p.options.Pins()
 	}
-	return f
+	return f, nil
 }
 
 // read reads the report that the API server has.

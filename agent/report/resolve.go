@@ -19,6 +19,8 @@ import (
 
 // Facts are everything that a report is made from.
 type Facts struct {
+	// Agent is the pod that this agent runs in; nil where it runs in none.
+	Agent   *v1alpha1.AgentPod
 	Kubelet kubelet.State
 	Host    source.Reading[*cputopology.Topology]
 	// Memory is the machine's memory by NUMA node. The memory manager compares it with its state when it starts.

@@ -30,6 +30,8 @@ const (
 	Starting
 	// Replaced: the report is of an earlier Node of the same name.
 	Replaced
+	// Silent: the node is not heard from. What its report says is of then.
+	Silent
 	// Newer: the report says things that this version does not know.
 	Newer
 	// Unreadable: the report contradicts itself, is incomplete, or is too large.
@@ -44,7 +46,7 @@ const (
 
 // String gives the state in one word.
 func (s State) String() string {
-	return [...]string{"missing", "unlisted", "starting", "replaced", "newer", "unreadable", "noCPUManager", "inexact", "exact"}[s]
+	return [...]string{"missing", "unlisted", "starting", "replaced", "silent", "newer", "unreadable", "noCPUManager", "inexact", "exact"}[s]
 }
 
 // Report is one node's NodeCPU, decoded. It does not change.
@@ -60,6 +62,10 @@ type Report struct {
 	Granted map[types.UID][]admission.Grant
 	// Held is what else pods hold. A pod may be here and not in Granted.
 	Held map[types.UID]admission.Held
+	// Agent is the pod that keeps the report up to date; the zero AgentPod where it does not say.
+	Agent v1alpha1.AgentPod
+	// Seen is what condition Seen says, and since when; zero where nobody has said it.
+	Seen Seen
 }
 
 // Absent is the report of a node that has none.
@@ -70,8 +76,18 @@ func Unusable(state State, err error) *Report {
 	return &Report{State: state, Why: shorten(err.Error())}
 }
 
-// Read decodes a report. There is no error: a report that cannot be used is a Report too, and says why.
+// Read decodes a report, and who is behind it.
 func Read(nc *v1alpha1.NodeCPU) *Report {
+	r := read(nc)
+	if nc.Status.Agent != nil {
+		r.Agent = *nc.Status.Agent
+	}
+	r.Seen = seenOf(nc)
+	return r
+}
+
+// read decodes a report. There is no error: a report that cannot be used is a Report too, and says why.
+func read(nc *v1alpha1.NodeCPU) *Report {
 	node, granted, err := decode(&nc.Status)
 	if err != nil {
 		state := Unreadable

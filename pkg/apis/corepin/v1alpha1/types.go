@@ -49,6 +49,7 @@ const FormatVersion = 1
 // +kubebuilder:printcolumn:name="Granted",type=integer,JSONPath=`.status.summary.granted`,description="CPUs granted to containers exclusively"
 // +kubebuilder:printcolumn:name="Free",type=integer,JSONPath=`.status.summary.free`,description="CPUs the kubelet can still grant"
 // +kubebuilder:printcolumn:name="Exact",type=string,JSONPath=`.status.conditions[?(@.type=="Exact")].status`,description="Whether corepin predicts this kubelet's decisions exactly"
+// +kubebuilder:printcolumn:name="Seen",type=string,JSONPath=`.status.conditions[?(@.type=="Seen")].status`,description="Whether the node is heard from; if not, all else is of then"
 // +kubebuilder:printcolumn:name="Kubelet",type=string,JSONPath=`.status.kubeletVersion`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodeCPU struct {
@@ -70,6 +71,9 @@ type NodeCPUList struct {
 }
 
 // NodeCPUStatus is what the agent saw of the node's CPUs and of the kubelet that hands them out.
+//
+// Every list and text has a limit, so that a report that an agent makes up costs little to read. The limits are those of the
+// largest machine that there is: 1,792 CPUs, and 64 NUMA nodes of which 34 have no CPUs.
 type NodeCPUStatus struct {
 	// format is the format of this report, set by the agent to its own FormatVersion. A reader that
 	// knows only lower numbers must treat the report as unknown, since it may not mean what it seems to.
@@ -80,8 +84,14 @@ type NodeCPUStatus struct {
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
 
+	// agent is the pod of the agent that keeps this report up to date. The report is current as long as that
+	// pod is ready. Empty where the agent does not run in a pod: then nobody can tell.
+	// +optional
+	Agent *AgentPod `json:"agent,omitempty"`
+
 	// kubeletVersion is the version of the node's kubelet, for example "v1.36.3".
 	// +optional
+	// +kubebuilder:validation:MaxLength=256
 	KubeletVersion string `json:"kubeletVersion,omitempty"`
 
 	// cpuManager is the kubelet's CPU manager.
@@ -106,26 +116,31 @@ type NodeCPUStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
 	NUMANodes []NUMANode `json:"numaNodes,omitempty"`
 
 	// cores are the node's cores with an online CPU.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1792
 	Cores []Core `json:"cores,omitempty"`
 
 	// reservedCPUs are kept for the system and the kubelet, and never granted.
 	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	ReservedCPUs string `json:"reservedCPUs,omitempty"`
 
 	// sharedCPUs are the kubelet's shared pool (its default CPU set): where containers without CPUs of
 	// their own run. It includes the reserved CPUs, unless the option strict-cpu-reservation is on.
 	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	SharedCPUs string `json:"sharedCPUs,omitempty"`
 
 	// granted are the CPUs that the kubelet has assigned exclusively, by pod.
 	// +optional
 	// +listType=map
 	// +listMapKey=podUID
+	// +kubebuilder:validation:MaxItems=1792
 	Granted []PodGrant `json:"granted,omitempty"`
 
 	// summary is the same in numbers, for people.
@@ -133,10 +148,11 @@ type NodeCPUStatus struct {
 	Summary Summary `json:"summary,omitempty"`
 
 	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, SourcesComplete,
-	// RestartSafe, Labelled, Drifted.
+	// RestartSafe, Labelled, Drifted. Condition Seen is corepin-scheduler's.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
@@ -161,15 +177,35 @@ const (
 	// ConditionDrifted is True while threads of a dedicated VM's guest are not on the CPUs that they were
 	// pinned to, or two VMs are on one CPU; its message names them.
 	ConditionDrifted = "Drifted"
+	// ConditionSeen is True while the node is heard from, and False once its agent has not been ready for some
+	// time. Then everything else in the report is of the time when this condition became False. It is the only
+	// condition that corepin-scheduler writes, and the only one that the agent does not.
+	ConditionSeen = "Seen"
 )
+
+// AgentPod is the pod of an agent.
+type AgentPod struct {
+	// namespace is the pod's namespace.
+	// +kubebuilder:validation:MaxLength=63
+	Namespace string `json:"namespace"`
+	// name is the pod's name.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// uid is the pod's UID.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	UID types.UID `json:"uid"`
+}
 
 // CPUManager is the configuration of the kubelet's CPU manager.
 type CPUManager struct {
 	// policy is "static" or "none".
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	Policy string `json:"policy,omitempty"`
 	// options are the policy's options, as in the kubelet's configuration.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=32
 	Options map[string]string `json:"options,omitempty"`
 }
 
@@ -177,12 +213,15 @@ type CPUManager struct {
 type TopologyManager struct {
 	// policy is "none", "best-effort", "restricted" or "single-numa-node".
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	Policy string `json:"policy,omitempty"`
 	// scope is "container" or "pod".
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	Scope string `json:"scope,omitempty"`
 	// options are the policy's options, as in the kubelet's configuration.
 	// +optional
+	// +kubebuilder:validation:MaxProperties=32
 	Options map[string]string `json:"options,omitempty"`
 }
 
@@ -190,17 +229,20 @@ type TopologyManager struct {
 type MemoryManager struct {
 	// policy is "None" or "Static".
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	Policy string `json:"policy,omitempty"`
 	// numaNodes is the memory of each NUMA node as in the kubelet's memory_manager_state; empty where the
 	// memory manager does not run.
 	// +optional
 	// +listType=map
 	// +listMapKey=id
+	// +kubebuilder:validation:MaxItems=64
 	NUMANodes []NUMAMemory `json:"numaNodes,omitempty"`
 	// granted is the memory that the memory manager has assigned, by pod, as in memory_manager_state.
 	// +optional
 	// +listType=map
 	// +listMapKey=podUID
+	// +kubebuilder:validation:MaxItems=2048
 	Granted []PodMemory `json:"granted,omitempty"`
 }
 
@@ -213,16 +255,19 @@ type NUMAMemory struct {
 	// group are the NUMA nodes that containers use together with this one, itself included.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
 	Group []int32 `json:"group,omitempty"`
 	// resources are its kinds of memory.
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Resources []MemoryResource `json:"resources"`
 }
 
 // MemoryResource is one kind of memory of a NUMA node; all amounts are in bytes.
 type MemoryResource struct {
 	// type is "memory", or a page size: "hugepages-1Gi".
+	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type"`
 	// total is what there is.
 	Total int64 `json:"total"`
@@ -239,28 +284,35 @@ type MemoryResource struct {
 // PodMemory is the memory that one pod was granted.
 type PodMemory struct {
 	// podUID is the pod's UID.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	PodUID types.UID `json:"podUID"`
 	// containers are the pod's containers with memory of their own.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Containers []ContainerMemory `json:"containers"`
 }
 
 // ContainerMemory is the memory that one container was granted.
 type ContainerMemory struct {
 	// name is the container's name.
+	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 	// blocks are the assignments, one for each kind of memory.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
 	Blocks []MemoryBlock `json:"blocks"`
 }
 
 // MemoryBlock is one assignment of memory.
 type MemoryBlock struct {
 	// type is "memory", or a page size: "hugepages-1Gi".
+	// +kubebuilder:validation:MaxLength=64
 	Type string `json:"type"`
 	// numaNodes are the NUMA nodes that the memory is taken from.
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
 	NUMANodes []int32 `json:"numaNodes"`
 	// size is its size in bytes.
 	Size int64 `json:"size"`
@@ -273,6 +325,7 @@ type NUMANode struct {
 	// distances are the kernel's distances to the NUMA nodes, in the order of their ids.
 	// +optional
 	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
 	Distances []int32 `json:"distances,omitempty"`
 }
 
@@ -281,6 +334,7 @@ type Core struct {
 	// id is the lowest CPU id of the core, which is how the kubelet names it.
 	ID int32 `json:"id"`
 	// cpus are the core's online CPUs.
+	// +kubebuilder:validation:MaxLength=64
 	CPUs string `json:"cpus"`
 	// numaNode is the NUMA node the core is in.
 	NUMANode int32 `json:"numaNode"`
@@ -293,10 +347,13 @@ type Core struct {
 // PodGrant is what one pod was granted.
 type PodGrant struct {
 	// podUID is the pod's UID.
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
 	PodUID types.UID `json:"podUID"`
 	// containers are the pod's containers with exclusive CPUs.
 	// +listType=map
 	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=256
 	Containers []ContainerGrant `json:"containers"`
 	// pins is where the threads of the pod's guest were found pinned when the agent last looked, as
 	// "0=2 1=3 emulator=4 io1=4": vCPU 0 on CPU 2 and so on; empty before they are.
@@ -308,8 +365,10 @@ type PodGrant struct {
 // ContainerGrant is what one container was granted.
 type ContainerGrant struct {
 	// name is the container's name.
+	// +kubebuilder:validation:MaxLength=63
 	Name string `json:"name"`
 	// cpus are its exclusive CPUs.
+	// +kubebuilder:validation:MaxLength=8192
 	CPUs string `json:"cpus"`
 }
 
