@@ -95,7 +95,7 @@ func checkProfile(t *testing.T, sched *scheduler.Scheduler, profile *schedulerco
 		}
 		others += plugin.Weight
 	}
-	if own*scoring.MinRated <= others*100 {
+	if own*scoring.Gap <= others*100 {
 		t.Errorf("profile %s: weight %d of %s does not put nodes predicted exactly first: the others' sum to %d",
 			profile.SchedulerName, own, dedicatedcpu.Name, others)
 	}

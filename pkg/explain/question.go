@@ -85,6 +85,7 @@ var unknownText = map[nodereport.State]string{
 	nodereport.Missing:    "has no CPU report (NodeCPU); does corepin-agent run there?",
 	nodereport.Unlisted:   "has no CPU report that the scheduler could list",
 	nodereport.Starting:   "has a CPU report that is still being listed",
+	nodereport.Silent:     "is ",
 	nodereport.Replaced:   "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?",
 	nodereport.Newer:      "has a CPU report of a newer corepin: ",
 	nodereport.Unreadable: "has a CPU report that can't be read: ",
@@ -95,7 +96,7 @@ var unknownText = map[nodereport.State]string{
 func uncertain(v *verdict.Verdict, why string) string {
 	text := unknownText[v.State]
 	switch v.State {
-	case nodereport.Newer, nodereport.Unreadable, nodereport.Inexact:
+	case nodereport.Newer, nodereport.Unreadable, nodereport.Inexact, nodereport.Silent:
 		return text + cmp.Or(why, "its report does not say why")
 	}
 	return text

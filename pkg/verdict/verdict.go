@@ -25,6 +25,8 @@ const (
 	InFlight Obstacle = "inFlight"   // it depends on pods in flight; the next report shows it
 	Kubelet  Obstacle = "kubelet"    // the kubelet would refuse the pod
 	Guest    Obstacle = "guest"      // the CPUs would not satisfy the VM
+	// Late is no answer of Of. The scheduler's time for asking was over.
+	Late Obstacle = "late"
 )
 
 // Verdict is what becomes of a demand on a node.

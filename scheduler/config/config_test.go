@@ -3,6 +3,7 @@ package config
 import (
 	"strings"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,7 +15,8 @@ const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUAr
 
 func TestDecode(t *testing.T) {
 	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
-	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}
+	usual := metav1.Duration{Duration: 15 * time.Second}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, OtherPods: Predict}
 	for name, test := range map[string]struct {
 		text    string
 		want    DedicatedCPUArgs
@@ -22,8 +24,8 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, OtherPods: Ignore}},
-		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, OtherPods: Predict}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, OtherPods: Ignore}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, OtherPods: Predict}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
 		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},
@@ -33,6 +35,8 @@ func TestDecode(t *testing.T) {
 		"an unknown strategy":            {text: header + "scoringStrategy: Random\n", wantErr: `scoringStrategy: Unsupported value: "Random"`},
 		"a range too large":              {text: header + "scoreRange: 41\n", wantErr: "scoreRange: Invalid value: 41: must be between 1 and 40"},
 		"a negative range":               {text: header + "scoreRange: -1\n", wantErr: "scoreRange: Invalid value: -1: must be between 1 and 40"},
+		"silent too soon":                {text: header + "silentAfter: 999ms\n", wantErr: "silentAfter: Invalid value: \"999ms\": must be between 1s and 10m0s"},
+		"silent too late":                {text: header + "silentAfter: 601s\n", wantErr: "silentAfter: Invalid value: \"10m1s\": must be between 1s and 10m0s"},
 		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
 		"an unknown label policy":        {text: header + "cpuManagerNodes: Sometimes\n", wantErr: `cpuManagerNodes: Unsupported value: "Sometimes"`},
 		"an unknown strictness":          {text: header + "strictness: Lax\n", wantErr: `"Lax" is not a strictness`},

@@ -1,5 +1,11 @@
 package config
 
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
 // SetDefaults fills every field that is not set.
 func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.APIVersion, APIVersion)
@@ -8,6 +14,7 @@ func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.ScoreRange, 5)
 	setDefault(&a.NodesWithoutExactReport, Estimate)
 	setDefault(&a.CPUManagerNodes, Required)
+	setDefault(&a.SilentAfter, metav1.Duration{Duration: 15 * time.Second})
 	setDefault(&a.OtherPods, Predict)
 }
 

@@ -45,6 +45,11 @@ type DedicatedCPUArgs struct {
 	// policy in manifests/admission have the same three. Default: Standard.
 	Strictness vmi.Strictness `json:"strictness,omitempty"`
 
+	// SilentAfter is for how long the pod of a node's agent is unready before the node is silent: estimated instead of
+	// predicted, and said so in its report and on its Node: 1s to 10m. Package heard says how long it takes until a pod
+	// is unready. Where profiles differ, the first one's value holds. Default: 15s.
+	SilentAfter metav1.Duration `json:"silentAfter,omitempty"`
+
 	// OtherPods says how pods of no VM are treated that ask for exclusive CPUs: Guaranteed pods with a whole number of
 	// CPUs. Default: Predict.
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`

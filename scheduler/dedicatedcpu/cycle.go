@@ -51,6 +51,8 @@ func readCycle(state fwk.CycleState) *cycle {
 type findings struct {
 	// addPending puts the pod among those that a report can wake, once in a cycle.
 	addPending sync.Once
+	// addLate notes once in a cycle that its time is over.
+	addLate sync.Once
 	// heldAt has the names of the nodes that could not answer because of pods in flight. held is set when it has a node
 	// that was judged as it is, not in a simulation.
 	heldAt sync.Map

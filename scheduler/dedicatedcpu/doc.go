@@ -58,6 +58,13 @@
 // predicted to refuse them. Nodes that cannot be predicted, or have no CPU manager, take them as in kube-scheduler. They
 // are not scored. With the argument otherPods: Ignore the plugin leaves them alone.
 //
+// # Nodes that are silent, and cycles that are long
+//
+// A node whose agent is not heard from is estimated, and scores below every other node (package heard). The predictions of
+// one cycle may take five seconds together; nodes after that are refused, and the pod is tried again a second later
+// (filter.go). A call that has not ended for a minute ends the process (package standstill). Pods that nobody schedules,
+// since no replica leads, get an event (package unattended).
+//
 // # Two schedulers
 //
 // Another scheduler, for example kube-scheduler itself, may bind pods with exclusive CPUs to the same nodes. Neither
@@ -89,6 +96,6 @@
 // # Permissions
 //
 // The plugin needs list and watch on nodecpus.corepin.dev and virtualmachineinstances.kubevirt.io, cluster-wide, besides
-// the stock roles system:kube-scheduler and system:volume-scheduler and the leader election's Lease. It writes nothing but
-// events. Pods and nodes are read through kube-scheduler's own watches.
+// the stock roles system:kube-scheduler and system:volume-scheduler and the leader election's Lease. It writes events, and
+// condition Seen of reports (package heard), for which it needs patch on nodecpus/status. Pods and nodes are read through kube-scheduler's own watches.
 package dedicatedcpu

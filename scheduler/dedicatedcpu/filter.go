@@ -3,6 +3,7 @@ package dedicatedcpu
 import (
 	"context"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -30,6 +31,9 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 	if r.waitsForPods() {
 		c.noteHeld(nodeInfo.Node().Name, c.simulated)
 	}
+	if r == &refusedLate {
+		c.addLate.Do(func() { pl.tellLate(ctx, pod) })
+	}
 	if !c.simulated {
 		refusals.WithLabelValues(r.label).Inc()
 	}
@@ -39,6 +43,20 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 			"state", p.State, "why", p.Why, "decision", p.Decision.String())
 	}
 	return fwk.NewStatus(r.code, r.reason)
+}
+
+// cycleBudget is the time for predictions in one cycle, of all nodes together. A prediction takes microseconds, and with
+// the worst report that can be read some ten milliseconds; most are cached.
+const cycleBudget = 5 * time.Second
+
+// lateRetry is when a pod is tried again for which not all nodes could be asked. What was predicted is cached by then.
+const lateRetry = time.Second
+
+// tellLate is called once in a cycle whose time is over.
+func (pl *DedicatedCPU) tellLate(ctx context.Context, pod *corev1.Pod) {
+	klog.FromContext(ctx).Info("the time for predictions in one cycle is over, and some nodes were not looked at", "pod", klog.KObj(pod), "budget", cycleBudget)
+	lateCycles.Inc()
+	pl.waker.RetryIn(pod.UID, lateRetry)
 }
 
 // refuse says why a node is refused; nil if it is accepted. An accepted node is noted as exact or estimated.

@@ -8,6 +8,7 @@ import (
 
 	"corepin.dev/corepin/pkg/version"
 	"corepin.dev/corepin/scheduler/audit"
+	"corepin.dev/corepin/scheduler/heard"
 )
 
 const (
@@ -49,13 +50,22 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	lateCycles = metrics.NewCounter(&metrics.CounterOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "late_cycles_total",
+		Help:           "Scheduling cycles in which the time for predictions was over before every node was looked at.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	registerOnce sync.Once
 )
 
 // registerMetrics is called for each profile.
 func registerMetrics() {
 	registerOnce.Do(func() {
-		legacyregistry.MustRegister(refusals, bound, woken)
+		legacyregistry.MustRegister(refusals, bound, woken, lateCycles)
+		heard.RegisterMetrics()
 		zeroMetrics()
 		audit.RegisterMetrics()
 		version.RegisterMetrics()

@@ -79,7 +79,7 @@ func Factory() func(ctx context.Context, args runtime.Object, handle fwk.Handle)
 		mu.Lock()
 		defer mu.Unlock()
 		if state == nil || state.informers != handle.SharedInformerFactory() {
-			state, err = startWatching(ctx, handle)
+			state, err = startWatching(ctx, parsed, handle)
 			if err != nil {
 				return nil, err
 			}
@@ -104,6 +104,9 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 		explainer:   explainer,
 	}
 	state.add(pl)
+	if state.unattended != nil {
+		state.unattended.Add(handle.ProfileName())
+	}
 	klog.FromContext(ctx).Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
 		"scoringStrategy", args.ScoringStrategy, "scoreRange", args.ScoreRange, "nodesWithoutExactReport", args.NodesWithoutExactReport,
 		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "otherPods", args.OtherPods)
@@ -113,7 +116,7 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 
 // argsKey is equal for args with which a plugin answers and rates alike.
 func argsKey(args *config.DedicatedCPUArgs) string {
-	return fmt.Sprintf("%s;%d;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness, args.OtherPods)
+	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness, args.OtherPods, args.SilentAfter.Duration)
 }
 
 // countedQueue counts the pods that are woken.

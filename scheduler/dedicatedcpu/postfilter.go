@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -23,6 +24,10 @@ const (
 	countingPlugin  = "NodeResourcesFit"
 	insufficientCPU = "Insufficient cpu"
 )
+
+// explainAgain is when a pod is tried again that was explained while other pods were in flight: the reports of those have
+// come by then.
+const explainAgain = 15 * time.Second
 
 // PostFilter is called for a pod that found no node, after preemption found none either. It hands the nodes that are
 // nearest to taking the pod to the explainer; for the pod nothing changes. Nodes that another plugin refused are not
@@ -43,8 +48,15 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 		return nil, nothing
 	}
 	q := explaining.Question{Pod: pod, Demand: c.Demand, Refused: refused}
+	passing := false
 	for _, info := range nearest {
-		q.Nodes = append(q.Nodes, pl.view.Node(info, func(other *corev1.Pod) string { return displayName(other, pod.Namespace) }))
+		n := pl.view.Node(info, func(other *corev1.Pod) string { return displayName(other, pod.Namespace) })
+		passing = passing || slices.ContainsFunc(n.Pods, func(p verdict.Pod) bool { return p.InFlight })
+		q.Nodes = append(q.Nodes, n)
+	}
+	if passing {
+		// What is said now of pods in flight will not be true for long. Then it is said anew.
+		pl.waker.RetryIn(pod.UID, explainAgain)
 	}
 	pl.explainer.Ask(q)
 	return nil, nothing
@@ -83,7 +95,7 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
 		unrequested := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
 		return max(1, c.Pod.PeakCPUs()-int(unrequested/1000)), true
-	case status.Plugin() != Name || status.Code() == fwk.Pending:
+	case status.Plugin() != Name || status.Code() == fwk.Pending || slices.Contains(status.Reasons(), ReasonLate):
 		return 0, false
 	}
 	p := c.predict(info)

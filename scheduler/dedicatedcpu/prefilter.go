@@ -42,7 +42,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 		Demand:    d,
 		findings:  &findings{},
 		warnings:  vm.Warnings,
-		query:     pl.view.Query(d, pl.argsKey+d.Key()),
+		query:     pl.view.Query(d, pl.argsKey+d.Key()).Within(cycleBudget),
 		simulated: state.IsPodGroupSchedulingCycle(),
 	})
 	return nil, nil

@@ -38,6 +38,7 @@ const (
 	ReasonNoReport         = "node(s) had no CPU report (NodeCPU; does corepin-agent run there?)"
 	ReasonUnlisted         = "node(s) had no CPU report, as the scheduler can't list nodecpus.corepin.dev"
 	ReasonStarting         = "node(s) had CPU reports that are still being listed"
+	ReasonSilent           = "node(s) are not heard from (is corepin-agent's pod there ready?)"
 	ReasonNewerReport      = "node(s) had a CPU report of a newer corepin than this scheduler's"
 	ReasonUnreadableReport = "node(s) had a CPU report that can't be read"
 	ReasonNoCPUManager     = "node(s) didn't run the kubelet's static CPU manager"
@@ -53,6 +54,7 @@ const (
 	ReasonOther            = "node(s) had a kubelet that would refuse the pod"
 	ReasonSplitsThreads    = "node(s) would split the guest's hardware threads"
 	ReasonNoThreadCPU      = "node(s) would leave no CPU for the guest's emulator or IO threads"
+	ReasonLate             = "node(s) were not looked at, as the time for predictions in one cycle was over"
 	ReasonGuestNUMA        = "node(s) would spread the guest over more NUMA nodes than it can have"
 )
 
@@ -70,6 +72,7 @@ var (
 		nodereport.Unlisted:     {final, ReasonUnlisted, "unlisted"},
 		nodereport.Starting:     {fwk.Pending, ReasonStarting, "starting"},
 		nodereport.Replaced:     &refusedNoReport,
+		nodereport.Silent:       {final, ReasonSilent, "silent"},
 		nodereport.Newer:        {final, ReasonNewerReport, "newer_report"},
 		nodereport.Unreadable:   {final, ReasonUnreadableReport, "unreadable_report"},
 		nodereport.NoCPUManager: {final, ReasonNoCPUManager, "no_cpu_manager"},
@@ -77,6 +80,7 @@ var (
 	}
 
 	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, labelInFlight}
+	refusedLate         = refusal{final, ReasonLate, "late"}
 	refusedNoRoom       = refusal{evictable, ReasonNoRoom, "no_room"}
 	refusedTooSmall     = refusal{final, ReasonTooSmall, "too_small"}
 	refusedNoAlignment  = refusal{evictable, ReasonNoAlignment, "no_alignment"}
@@ -115,7 +119,7 @@ func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*re
 // allRefusals returns every refusal that Filter can give.
 func allRefusals() []*refusal {
 	all := []*refusal{
-		&refusedNoLabel, &refusedInFlight, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
 	}
@@ -142,6 +146,8 @@ func refusalOf(p *nodes.Prediction, d *verdict.Demand) *refusal {
 		return estimatedSmall[p.State]
 	case verdict.InFlight:
 		return &refusedInFlight
+	case verdict.Late:
+		return &refusedLate
 	case verdict.Kubelet:
 		return decisionRefusal(p, &d.Pod)
 	case verdict.Guest:

@@ -33,14 +33,27 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 	p := c.predict(nodeInfo)
 	// A report may have come since Filter, and the node may not take the VM any more.
 	if p.State != nodereport.Exact || !p.Labelled || !p.Fits() {
-		return scoring.Unrated, nil
+		return unrated(p), nil
 	}
 	cached, ok := p.Rating.Load()
 	if !ok {
+		number := pl.view.Calls().Begin("rating node", nodeInfo.Node().Name)
 		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.Demand, p, nodeInfo))
+		pl.view.Calls().End(number)
 		p.Rating.Store(cached)
 	}
 	return cached, nil
+}
+
+// unrated is the rating of a node that is not predicted exactly: whoever is heard from comes first.
+func unrated(p *nodes.Prediction) int64 {
+	switch p.State {
+	case nodereport.Exact, nodereport.Inexact, nodereport.Newer, nodereport.Unreadable:
+		if p.Fits() {
+			return scoring.Estimated
+		}
+	}
+	return scoring.Unrated
 }
 
 func placementOf(d *verdict.Demand, p *nodes.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -195,8 +196,47 @@ func TestEstimatedNodesRateLowest(t *testing.T) {
 	if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
 		t.Fatal(status.Message())
 	}
-	if rating, status := b.Score(t.Context(), state, pod, info); rating != scoring.Unrated || !status.IsSuccess() {
+	if rating, status := b.Score(t.Context(), state, pod, info); rating != scoring.Estimated || !status.IsSuccess() {
 		t.Errorf("rating %d, %s", rating, status.Message())
+	}
+}
+
+// A node that is not heard from is estimated although its report is exact, and comes after every node that is.
+func TestSilentNodesComeLast(t *testing.T) {
+	b, pod := newFixture(config.DedicatedCPUArgs{}), launcherPod("new", "4")
+	for _, name := range []string{"exact", "inexact", "silent"} {
+		b.report(t, name, nil, func(s *v1alpha1.NodeCPUStatus) {
+			if name == "inexact" {
+				s.Conditions = nil
+			}
+		})
+	}
+	b.view.Silence("silent", time.Unix(1000, 0))
+	scores := map[string]int64{}
+	rate := func() {
+		var ratings []*int64
+		for _, name := range []string{"exact", "inexact", "silent"} {
+			state := b.preFilter(t, pod)
+			info := b.node(t, name)
+			if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
+				t.Fatalf("%s: %s", name, status.Message())
+			}
+			rating, _ := b.Score(t.Context(), state, pod, info)
+			ratings = append(ratings, &rating)
+		}
+		scoring.Normalize(ratings, b.args.ScoreRange)
+		for i, name := range []string{"exact", "inexact", "silent"} {
+			scores[name] = *ratings[i]
+		}
+	}
+	rate()
+	if want := map[string]int64{"exact": 100, "inexact": 37, "silent": 0}; !maps.Equal(scores, want) {
+		t.Errorf("scores %v, want %v", scores, want)
+	}
+	b.view.Hear("silent")
+	rate()
+	if want := map[string]int64{"exact": 100, "inexact": 37, "silent": 100}; !maps.Equal(scores, want) {
+		t.Errorf("when it is heard from again: scores %v, want %v", scores, want)
 	}
 }
 

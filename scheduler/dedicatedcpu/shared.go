@@ -16,35 +16,42 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/scheduler/audit"
+	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/heard"
 	"corepin.dev/corepin/scheduler/nodes"
+	"corepin.dev/corepin/scheduler/standstill"
+	"corepin.dev/corepin/scheduler/unattended"
 	"corepin.dev/corepin/scheduler/vms"
 )
 
 // sharedState is what all profiles of a scheduler share: one watch, one copy of each report, one prediction for pods
 // that ask for the same. A pod that one profile binds is expected by all.
 type sharedState struct {
-	view      *nodes.View
-	audit     *audit.Audit
-	vms       *vms.View
-	informers informers.SharedInformerFactory
-	podIndex  cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
+	view       *nodes.View
+	heard      *heard.Watch
+	audit      *audit.Audit
+	vms        *vms.View
+	unattended *unattended.Watcher
+	informers  informers.SharedInformerFactory
+	podIndex   cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
 
 	mu      sync.Mutex
 	plugins []*DedicatedCPU // one for each profile
 }
 
-// startWatching starts the watches of nodes, pods and VMs. They end with ctx.
-func startWatching(ctx context.Context, handle fwk.Handle) (*sharedState, error) {
+// startWatching starts the watches of nodes, pods and VMs. They end with ctx. args are those of the first profile.
+func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Handle) (*sharedState, error) {
 	client, err := dynamic.NewForConfig(handle.KubeConfig())
 	if err != nil {
 		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
 	}
 	view := nodes.New(clock.RealClock{})
 	s := &sharedState{
-		view:      view,
-		audit:     audit.New(view, handle.ClientSet()),
-		vms:       vms.New(client),
-		informers: handle.SharedInformerFactory(),
+		view:       view,
+		audit:      audit.New(view, handle.ClientSet()),
+		vms:        vms.New(client),
+		unattended: unattended.New(clock.RealClock{}, unattended.After),
+		informers:  handle.SharedInformerFactory(),
 	}
 	pods := s.informers.Core().V1().Pods().Informer()
 	if err := pods.AddIndexers(vms.PodIndexers()); err != nil {
@@ -54,10 +61,23 @@ func startWatching(ctx context.Context, handle fwk.Handle) (*sharedState, error)
 	if _, err := pods.AddEventHandler(s.podEvents()); err != nil {
 		return nil, fmt.Errorf("watching pods: %w", err)
 	}
+	if _, err := pods.AddEventHandler(s.unattended.Handler()); err != nil {
+		return nil, fmt.Errorf("watching pods: %w", err)
+	}
+	s.heard, err = heard.New(heard.Options{
+		After: args.SilentAfter.Duration, View: view, Changed: s.reportChanged, Pods: pods, Nodes: s.informers.Core().V1().Nodes().Lister(),
+		Client: client, Recorder: handle.EventRecorder(), Clock: clock.RealClock{},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("watching the agents' pods: %w", err)
+	}
 	logger := klog.FromContext(ctx)
 	go s.audit.Run(ctx)
+	go s.heard.Run(ctx)
+	go s.unattended.Run(ctx, handle.ClientSet())
+	go view.Calls().Run(ctx, standstill.Limit)
 	go func() {
-		events := nodes.Events{Reported: s.audit.Reported, Changed: s.reportChanged, Settled: s.wakeAll}
+		events := nodes.Events{Reported: s.audit.Reported, Changed: s.reportChanged, Came: s.heard.Reported, Gone: s.heard.Deleted, Settled: s.wakeAll}
 		if err := s.view.Run(ctx, client, events); err != nil {
 			logger.Error(err, "node reports are not read, no dedicated VM will be scheduled")
 		}

@@ -5,6 +5,9 @@
 // hands over a Question, and the Explainer answers it in a goroutine of its own. Nobody waits for an answer, and the
 // number of open questions is bounded: what is dropped is asked again at the pod's next try.
 //
+// Each text says as of when it is true. A pod that was explained while others were in flight is explained again when their
+// reports have come (package dedicatedcpu).
+//
 // A pod gets the same text at most once in five minutes, and at most three different texts in that time.
 package explaining
 
@@ -34,6 +37,9 @@ const (
 	// maxNote is the API server's limit for an event's message, in bytes
 	// (pkg/apis/core/validation/events.go, v1.36.3).
 	maxNote = 1024
+	// asOf begins each text, in the form of package time. What helps a pod changes with every pod that comes or goes, and
+	// nobody takes an event back.
+	asOf = "As of 15:04:05 UTC: "
 	// A text is repeated after retellAfter at the earliest, and at most maxTold different texts are sent in that time.
 	retellAfter = 5 * time.Minute
 	maxTold     = 3
@@ -152,7 +158,7 @@ func (q *Question) Text() string {
 		return ""
 	}
 	explanations = explain.Best(explanations, MaxNodes)
-	return explain.Summary(q.head(len(explanations)), explanations, maxNote)
+	return explain.Summary(q.head(len(explanations)), explanations, maxNote-len(asOf))
 }
 
 // head begins the text: "The pod asks for 4 CPUs of its own. 12 nodes lack CPUs for it, the nearest:".
@@ -185,5 +191,5 @@ func (e *Explainer) tell(pod *corev1.Pod, text string) {
 	h.count++
 	h.recent = append(h.recent, telling{text, now})
 	h.rest = now.Add(askAfter)
-	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, eventMissing, fmt.Sprintf("Explaining%d", h.count), "%s", text)
+	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, eventMissing, fmt.Sprintf("Explaining%d", h.count), "%s", now.UTC().Format(asOf)+text)
 }

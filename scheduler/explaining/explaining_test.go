@@ -2,6 +2,7 @@ package explaining
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,9 @@ func TestTell(t *testing.T) {
 	}
 	if got := len(recorder.Events); got != maxTold {
 		t.Errorf("%d events, want %d", got, maxTold)
+	}
+	if got := <-recorder.Events; !strings.HasSuffix(got, "As of 00:16:40 UTC: the same") {
+		t.Errorf("the event does not say as of when it is true: %s", got)
 	}
 	if e.Due(pod.UID) || !e.Due("another") {
 		t.Error("a pod with enough events is due, or another is not")

@@ -14,6 +14,7 @@ import (
 // left since, or are among left count as gone. It decides whether a new report is worth another try. What it refuses,
 // Predict would refuse too, unless more pods have gone since. For those kube-scheduler has an event of its own.
 func (v *View) BestCase(on *corev1.Node, demand *verdict.Demand, left ...*corev1.Pod) verdict.Verdict {
+	defer v.calls.End(v.calls.Begin(predicting, on.Name))
 	best, _ := v.bestCase(on, left)
 	return verdict.Of(&best, demand)
 }
@@ -22,6 +23,7 @@ func (v *View) BestCase(on *corev1.Node, demand *verdict.Demand, left ...*corev1
 // pods in flight. exact is false where the kubelet cannot be predicted. Then it is how many the free CPUs of the report are
 // enough for, or one without a report that can be read.
 func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods int, exact bool) {
+	defer v.calls.End(v.calls.Begin(predicting, on.Name))
 	best, inFlight := v.bestCase(on, nil)
 	switch {
 	case best.Kubelet == nil:

@@ -19,6 +19,7 @@ type node struct {
 
 	mu          sync.Mutex
 	report      *nodereport.Report // nil once it is deleted
+	silence     silence
 	uncertainty uncertainty
 	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
 	applied    verdict.Node

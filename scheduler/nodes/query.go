@@ -1,6 +1,8 @@
 package nodes
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -9,11 +11,31 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 )
 
+// predicting is how a prediction is called where it does not end.
+const predicting = "predicting node"
+
 // Query asks nodes about one demand. It is for one scheduling cycle, and must not be kept: it refers to cached predictions.
 type Query struct {
 	view   *View
 	demand *verdict.Demand
 	kind   *kind // nil if its predictions are not cached
+	// until is when the time for new predictions is over; zero if there is no such time.
+	until time.Time
+}
+
+// Within bounds the time for predictions that are not cached, from now on. A node that is asked about later gets verdict
+// Late. So no set of reports, whatever is in them, makes a cycle long.
+func (q *Query) Within(budget time.Duration) *Query {
+	q.until = q.view.clock.Now().Add(budget)
+	return q
+}
+
+// late is the prediction if the time is over; nil if it is not.
+func (q *Query) late(nodeInfo fwk.NodeInfo) *Prediction {
+	if q.until.IsZero() || q.view.clock.Now().Before(q.until) {
+		return nil
+	}
+	return &Prediction{generation: nodeInfo.GetGeneration(), Verdict: verdict.Verdict{Obstacle: verdict.Late}}
 }
 
 // Query begins to ask nodes about a demand. Predictions are shared by all demands of the same key. They, and their Rating,
@@ -36,7 +58,12 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 			return p
 		}
 	}
-	n := q.view.node(nodeInfo.Node().Name)
+	if late := q.late(nodeInfo); late != nil {
+		return late
+	}
+	name := nodeInfo.Node().Name
+	defer q.view.calls.End(q.view.calls.Begin(predicting, name))
+	n := q.view.node(name)
 	if n == nil {
 		return q.absent(nodeInfo)
 	}
@@ -64,6 +91,10 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 // Simulate is Predict for a NodeInfo that is not true: a copy that preemption has taken victims out of, or to which nominated
 // pods were added. Nothing of it is kept. Pods in flight that were taken out count as gone unreported.
 func (q *Query) Simulate(nodeInfo fwk.NodeInfo) *Prediction {
+	if late := q.late(nodeInfo); late != nil {
+		return late
+	}
+	defer q.view.calls.End(q.view.calls.Begin(predicting, nodeInfo.Node().Name))
 	applied := q.view.simulate(nodeInfo)
 	return predict(&applied, q.demand, nodeInfo.GetGeneration())
 }
@@ -93,6 +124,7 @@ func (v *View) simulate(nodeInfo fwk.NodeInfo) verdict.Node {
 // Node is a node as Predict would look at it now, for an explanation: its pods have names, and kube-scheduler's count
 // decides everywhere. name is how to call a pod.
 func (v *View) Node(nodeInfo fwk.NodeInfo, name func(*corev1.Pod) string) verdict.Node {
+	defer v.calls.End(v.calls.Begin("explaining node", nodeInfo.Node().Name))
 	n := v.simulate(nodeInfo)
 	n.Amounts.Counting = verdict.CountedAlways
 	if n.State != nodereport.Exact {

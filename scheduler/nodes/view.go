@@ -12,13 +12,15 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/standstill"
 )
 
 // View is what the scheduler knows of all nodes. New makes one. All methods may be called from any goroutine.
 type View struct {
-	clock clock.PassiveClock
+	clock clock.WithTicker
 	began time.Time
 	cache predictionCache
+	calls *standstill.Calls
 
 	mu    sync.RWMutex
 	nodes map[string]*node // by name, for nodes that have a report
@@ -28,9 +30,12 @@ type View struct {
 }
 
 // New makes a view that knows nothing yet.
-func New(clock clock.PassiveClock) *View {
-	return &View{clock: clock, began: clock.Now(), nodes: map[string]*node{}}
+func New(clock clock.WithTicker) *View {
+	return &View{clock: clock, began: clock.Now(), nodes: map[string]*node{}, calls: standstill.New(clock)}
 }
+
+// Calls are the questions that are being answered, for whoever watches that they end.
+func (v *View) Calls() *standstill.Calls { return v.calls }
 
 // Change is what a report has changed.
 type Change struct {
@@ -47,6 +52,11 @@ func (v *View) Set(name string, report *nodereport.Report) Change {
 	n := v.nodeFor(name)
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	return n.set(n.asHeard(report), v.clock.Now())
+}
+
+// set takes a report as predictions are made from it.
+func (n *node) set(report *nodereport.Report, now time.Time) Change {
 	change := Change{Before: n.report, After: report}
 	if report.Same(n.report) {
 		// Only the words of Why may differ: what was predicted still holds.
@@ -56,7 +66,7 @@ func (v *View) Set(name string, report *nodereport.Report) Change {
 	change.Changed = true
 	n.report = report
 	n.forget()
-	change.Unseen = n.uncertainty.reported(v.clock.Now(), n.covers)
+	change.Unseen = n.uncertainty.reported(now, n.covers)
 	n.keepGone()
 	return change
 }

@@ -10,15 +10,19 @@ import (
 	"k8s.io/klog/v2"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/scheduler/crwatch"
 )
 
-// Events are called by Run; all must be set. They may be called at the same time.
+// Events are called by Run; all but Came and Gone must be set. They may be called at the same time.
 type Events struct {
 	// Reported is called when a node's report has changed something, after the view has it.
 	Reported func(node string, change Change)
 	// Changed is called after that, and when a report is deleted. It is not called before Settled.
 	Changed func(node string)
+	// Came is called with every report, after the view has it, and Gone when one is deleted. Both may be nil.
+	Came func(node, version string, report *nodereport.Report)
+	Gone func(node string)
 	// Settled is called once, when the reports have been listed for the first time, or when that has failed for the first
 	// time. From then on no node is in state Starting.
 	Settled func()
@@ -63,21 +67,29 @@ func (h *handler) OnUpdate(_, object any) {
 	}
 	change := h.view.Set(decoded.Name, decoded.Report)
 	h.logger.V(4).Info("node report", "node", decoded.Name, "state", decoded.Report.State, "why", decoded.Report.Why, "changed", change.Changed)
-	if !change.Changed {
-		return
+	if change.Changed {
+		h.events.Reported(decoded.Name, change)
+		// During the first list all pods wait for its end. Then all of them are woken.
+		if h.view.Started() {
+			h.events.Changed(decoded.Name)
+		}
 	}
-	h.events.Reported(decoded.Name, change)
-	// During the first list all pods wait for its end. Then all of them are woken.
-	if h.view.Started() {
-		h.events.Changed(decoded.Name)
+	if h.events.Came != nil {
+		h.events.Came(decoded.Name, decoded.ResourceVersion, decoded.Report)
 	}
 }
 
 // OnDelete is called by the informer for a report that is gone.
 func (h *handler) OnDelete(object any) {
 	name, err := cache.DeletionHandlingObjectToName(object)
-	if err == nil && h.view.Delete(name.Name) {
+	if err != nil {
+		return
+	}
+	if h.view.Delete(name.Name) {
 		h.logger.V(2).Info("node report deleted", "node", name.Name)
 		h.events.Changed(name.Name)
+	}
+	if h.events.Gone != nil {
+		h.events.Gone(name.Name)
 	}
 }

@@ -14,7 +14,8 @@
 // (pkg/scheduler/apis/config/v1/default_plugins.go, v1.36.3) and the shipped weight of DedicatedCPU.
 //
 //	plugin                           weight  largest difference  normal difference between two nodes
-//	DedicatedCPU, exact or estimated 26      2,470 or more       always the same: exact nodes come first
+//	DedicatedCPU, exact or estimated 26      1,508               always the same: exact nodes come first
+//	DedicatedCPU, heard from or not  26      962 (scoreRange 5)  always the same, among estimated nodes
 //	DedicatedCPU, both exact         26      130 (scoreRange 5)  best against worst rating of the cycle: 130
 //	TaintToleration                  3       300                 one PreferNoSchedule taint against none: 300
 //	NodeAffinity, preferred terms    2       200                 the heaviest sum of met terms against none: 200
@@ -26,10 +27,13 @@
 //	ImageLocality                    1       100                 0 if the launcher image is on all nodes or on few
 //	VolumeBinding                    1       100                 only with feature StorageCapacityScoring
 //
-// Two rules follow.
+// Three rules follow.
 //
 // A node that is predicted exactly wins over every estimated node. The stock weights add up to 15, so all stock plugins
-// together give at most 1,500. The lowest exact score is 60, with the largest scoreRange of 40, and 60 x 26 is 1,560.
+// together give at most 1,500. An estimated node scores 58 less than the worst exact one could, and 58 x 26 is 1,508.
+//
+// Among estimated nodes one whose agent reports wins over one that is not heard from, or has no report. The difference is
+// 37 x 26 = 962 with the default range, which is four preferences, and 52 with the largest.
 //
 // Among exact nodes a preference that a user has written down wins over fragmentation. Taints, affinity and soft spread
 // that are met on one node and not on the other count 200 at least. With the default range of 5, corepin's strategy counts
@@ -113,23 +117,31 @@ func (c *capacity) share() int64 {
 	return 1_000_000 * max(0, min(int64(c.free.Len()), c.milli/1000)) / all
 }
 
-// Unrated is the rating of a node that is not predicted exactly. It is below every rating.
-const Unrated = math.MinInt64
+// Ratings of nodes that are not predicted exactly. They are below every rating.
+const (
+	// Unrated is for a node that nobody is heard from.
+	Unrated = math.MinInt64
+	// Estimated is for a node whose agent reports, and that cannot be predicted exactly all the same.
+	Estimated = Unrated + 1
+)
 
 // Scores of nodes. Unrated nodes get 0. Rated nodes get maxScore minus the range of scores at least.
 const (
 	maxScore = 100
 	// MinRated is the lowest score of a rated node with the largest range.
 	MinRated = maxScore - config.MaxScoreRange
+	// Gap is by how much an estimated node scores below the worst rated one. With the shipped weight it is more than all
+	// stock plugins together.
+	Gap = 58
 )
 
 // Normalize replaces the ratings of all nodes of a cycle by scores. The best rated node gets 100, the worst
-// 100-scoreRange, and nodes between in proportion. Unrated nodes get 0.
+// 100-scoreRange, and nodes between in proportion. Estimated nodes get Gap less than that, and unrated nodes 0.
 func Normalize(ratings []*int64, scoreRange int) {
 	worst := int64(math.MaxInt64)
 	best := int64(math.MinInt64)
 	for _, rating := range ratings {
-		if *rating != Unrated {
+		if *rating > Estimated {
 			worst = min(worst, *rating)
 			best = max(best, *rating)
 		}
@@ -138,6 +150,8 @@ func Normalize(ratings []*int64, scoreRange int) {
 		switch {
 		case *rating == Unrated:
 			*rating = 0
+		case *rating == Estimated:
+			*rating = int64(maxScore - scoreRange - Gap)
 		case best == worst:
 			*rating = maxScore
 		default:
