@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"strings"
 
@@ -58,8 +59,17 @@ type trial struct {
 	verdict verdict.Verdict
 }
 
-// try is what m would do with a pod; nothing is changed by it.
+// try is what m would do with a pod; nothing is changed by it. If the node is not heard from, the message says so.
 func (m *machine) try(d *demand) trial {
+	t := m.ask(d)
+	if m.silent {
+		asOf := fmt.Sprintf("the node is %s, and this is as of then", nodereport.NotHeard(m.since))
+		t.message = strings.TrimPrefix(t.message+"; "+asOf, "; ")
+	}
+	return t
+}
+
+func (m *machine) ask(d *demand) trial {
 	t := trial{machine: m}
 	grants, all := m.held(d)
 	if all {

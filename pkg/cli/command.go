@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -27,6 +28,8 @@ const (
 type Host struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// Now is the time.
+	Now func() time.Time
 	// Open opens a file or, as an fs.ReadDirFile, a folder.
 	Open func(name string) (fs.File, error)
 	// Connection has kubectl's flags about the cluster (--kubeconfig, --context, --as...), without --namespace. Cluster
@@ -36,6 +39,9 @@ type Host struct {
 	Cluster func(ctx context.Context) (Cluster, error)
 	// VMI reads a VirtualMachineInstance from the API server, as decoded JSON; nil where there is none.
 	VMI func(ctx context.Context, name types.NamespacedName) (map[string]any, error)
+	// Lease reads the Lease of a scheduler from the API server; nil where there is none of that name. The function is nil
+	// where there is no cluster.
+	Lease func(ctx context.Context, namespace, name string) (*Lease, error)
 }
 
 // Cluster is what an API server knows of nodes and of pods.
@@ -81,6 +87,9 @@ type call struct {
 	output string
 	// namespace is the one given with -n; "" for none.
 	namespace string
+	// schedulers are the values of --scheduler.
+	schedulers []string
+	leases     map[leaseName]leaseAnswer
 }
 
 func (c *call) rootCommand() *cobra.Command {
@@ -119,6 +128,12 @@ func (c *call) inputFlags(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVarP(&c.files.names, "filename", "f", nil,
 		"A file or folder of YAML or JSON, or - for standard input. May be given again.")
 	cmd.Flags().BoolVarP(&c.files.recursive, "recursive", "R", false, "Read the folders within folders too.")
+}
+
+func (c *call) schedulerFlag(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&c.schedulers, "scheduler", nil,
+		"NAME=NAMESPACE/LEASE: a profile of a corepin-scheduler and the Lease of its leader election. May be given again. "+
+			"Without it, corepin="+shippedLease.String()+" as in corepin's manifests.")
 }
 
 func (c *call) outputFlag(cmd *cobra.Command) {

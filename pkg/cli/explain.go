@@ -55,12 +55,15 @@ cannot be predicted, because it has no CPU report (NodeCPU) or one that is not e
 and the answer is an estimate. corepin-scheduler takes such a node if there is no other, unless its argument
 nodesWithoutExactReport is Refuse: then give that here too.
 
+Whether a corepin-scheduler leads, under the name that the pod gives, is looked at first: if none does, nobody places
+the pod.
+
 The nodes are those of the cluster. With NodeCPU objects in the input (kubectl get nodecpus,nodes,pods,vmis -A -o yaml)
 nothing else is looked at. This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide, and to get
-virtualmachineinstances.kubevirt.io. Where a VMI cannot be read, its own wishes are left out, and a note says so.
+virtualmachineinstances.kubevirt.io and the scheduler's Lease. Where a VMI cannot be read, its own wishes are left out, and a note says so.
 
-Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already, 1 it fits nowhere, 2 the command line
-or the input is wrong.`,
+Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already, 1 it fits nowhere or nobody places it,
+2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin explain vm db -n vms
   kubectl corepin explain -f vm.yaml
   kubectl corepin explain pod virt-launcher-db-x7k2p -n vms -o json
@@ -69,6 +72,7 @@ or the input is wrong.`,
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
+	c.schedulerFlag(cmd)
 	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
 		"The scheduler's argument nodesWithoutExactReport: Estimate, to take such a node by counting, or Refuse.")
 	cmd.Flags().StringVar(&scheduler.strictness, "strictness", scheduler.strictness,
@@ -95,6 +99,9 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 	}
 	estimate, strictness, err := scheduler.read()
 	if err != nil {
+		return err
+	}
+	if _, err := parseSchedulers(c.schedulers); err != nil {
 		return err
 	}
 	kind := ""
@@ -128,7 +135,10 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 		if x.misfit.What == "" {
 			x.all = s.explain(pod)
 		}
-		if !x.fits() {
+		if s.live {
+			x.attention = c.placedBy(ctx, pod)
+		}
+		if !x.fits() || x.attention.problem != "" {
 			c.refuse()
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -42,7 +43,7 @@ var machines = map[string]struct {
 func explainVMI(t *testing.T, cluster Cluster, name string) (code int, out string) {
 	t.Helper()
 	var text bytes.Buffer
-	host := Host{In: strings.NewReader(""), Out: &text, Err: &text,
+	host := Host{Now: func() time.Time { return noon }, In: strings.NewReader(""), Out: &text, Err: &text,
 		Cluster: func(context.Context) (Cluster, error) { return cluster, nil },
 		VMI: func(_ context.Context, vm types.NamespacedName) (map[string]any, error) {
 			machine, is := machines[vm.Name]

@@ -9,6 +9,7 @@ import (
 	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
 )
 
@@ -17,8 +18,9 @@ type explained struct {
 	*view
 	pod    *corev1.Pod
 	misfit launcher.Misfit // why no node is asked
-	notes  []string
-	all    []explain.Explanation
+	attention
+	notes []string
+	all   []explain.Explanation
 }
 
 func (x *explained) fits() bool { return len(x.all) > 0 && x.all[0].Fits }
@@ -44,6 +46,12 @@ func (x *explained) print(out *printer) {
 		out.printf("%s is on node %s: %s\n", name, *node, x.grants(*node))
 		return
 	}
+	if x.problem != "" {
+		out.printf("Problem: %s.\n", x.problem)
+	}
+	if x.note != "" {
+		out.printf("Note: %s.\n", x.note)
+	}
 	out.printf("%s asks for %s.\n", name, explain.Asks(&asks))
 	for _, note := range x.notes {
 		out.printf("Note: %s.\n", note)
@@ -64,10 +72,17 @@ func (x *explained) grants(node string) string {
 	}
 	d := demandOf(x.pod)
 	grants, all := m.held(d)
+	if !all && m.silent {
+		return "the node is " + nodereport.NotHeard(m.since) + "; as of then its kubelet had not granted it CPUs of its own"
+	}
 	if !all {
 		return "its kubelet has not granted it CPUs of its own"
 	}
-	return strings.TrimPrefix(admission.Decision{Verdict: admission.Admitted, Grants: grants}.String(), "admitted: ")
+	asOf := ""
+	if m.silent {
+		asOf = " (the node is " + nodereport.NotHeard(m.since) + "; this is as of then)"
+	}
+	return strings.TrimPrefix(admission.Decision{Verdict: admission.Admitted, Grants: grants}.String(), "admitted: ") + asOf
 }
 
 func (x *explained) sum() string {
@@ -96,6 +111,8 @@ type explainLine struct {
 	CPUs     map[string]string `json:"cpus,omitempty"`
 	Problems []string          `json:"problems,omitempty"`
 	Notes    []string          `json:"notes,omitempty"`
+	// Unplaced is why no scheduler places the pod, whatever room there is.
+	Unplaced string `json:"unplaced,omitempty"`
 }
 
 func (x *explained) encode(out *printer) {
@@ -113,7 +130,10 @@ func (x *explained) encode(out *printer) {
 		all = []explain.Explanation{placed}
 	}
 	for _, e := range all {
-		line := explainLine{Pod: nameOf(x.pod), Explanation: e, CPUs: map[string]string{}, Problems: x.misfit.Problems, Notes: x.notes}
+		line := explainLine{Pod: nameOf(x.pod), Explanation: e, CPUs: map[string]string{}, Problems: x.misfit.Problems, Notes: x.notes, Unplaced: x.problem}
+		if x.note != "" {
+			line.Notes = append([]string{x.note}, line.Notes...)
+		}
 		for _, grant := range e.Grants {
 			line.CPUs[grant.Container] = grant.CPUs.String()
 		}

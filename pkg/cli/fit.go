@@ -33,7 +33,8 @@ not admitted twice. A pod that has only a generateName is called by that and a n
 The nodes are the NodeCPU objects of the input (kubectl get nodecpus -o yaml). With their Node objects in the input
 fit also makes the kubelet's checks that follow the grant of CPUs: OutOfcpu, OutOfmemory and so on, node affinity,
 host ports and taints, beside the pods of the input that came before. Without NodeCPU objects, nodes and
-pods are those of the cluster, with the pods that are there or in flight.
+pods are those of the cluster, with the pods that are there or in flight. Then fit also looks whether a corepin-scheduler
+leads, under the name that each pod gives: if none does, nobody places the pod.
 
 A machine that does not exist yet can be written by hand. This is all that a NodeCPU has to say. A policy that is
 left out is none. A core's id is its lowest CPU. A core can have a socket and an uncoreCache beside its
@@ -50,6 +51,7 @@ Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is wro
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
+	c.schedulerFlag(cmd)
 	cmd.Flags().StringArrayVar(&bindings, "bind", nil, "POD=NODE: try this pod on this node only; may be given again.")
 	return cmd
 }
@@ -64,6 +66,9 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := parseSchedulers(c.schedulers); err != nil {
+		return err
+	}
 	s, err := c.snapshot(ctx, args)
 	if err != nil {
 		return err
@@ -75,9 +80,9 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
-	report := reporter{func(a *answer) { printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
+	report := reporter{func(a *answer) { c.printAttention(ctx, s, a); printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
 	if asJSON {
-		report = reporter{func(a *answer) { c.out.encode(lineOf(a)) }, func(e *inputError) { c.out.encode(e.line()) }}
+		report = reporter{func(a *answer) { c.out.encode(lineOf(a, c.attentionTo(ctx, s, a))) }, func(e *inputError) { c.out.encode(e.line()) }}
 	}
 	concerned := c.placeAll(s, bound, report)
 	if !asJSON {
@@ -184,6 +189,27 @@ type fitLine struct {
 	Reason   string            `json:"reason"`
 	Message  string            `json:"message"`
 	Error    string            `json:"error,omitempty"` // why it is not tried
+	// Unplaced is why no scheduler places the pod, whatever room there is.
+	Unplaced string `json:"unplaced,omitempty"`
+}
+
+// attentionTo says who places a pod that is bound to no node. The nodes of files have no scheduler.
+func (c *call) attentionTo(ctx context.Context, s *snapshot, a *answer) attention {
+	if !s.live || a.node != "" || !a.demand.pod.Exclusive() {
+		return attention{}
+	}
+	return c.placedBy(ctx, a.demand.spec)
+}
+
+// printAttention writes what a reader should know of the scheduler of a pod.
+func (c *call) printAttention(ctx context.Context, s *snapshot, a *answer) {
+	at := c.attentionTo(ctx, s, a)
+	if at.problem != "" {
+		c.out.printf("%s: problem: %s\n", a.demand.name, at.problem)
+	}
+	if at.note != "" {
+		c.out.printf("%s: note: %s\n", a.demand.name, at.note)
+	}
 }
 
 // line is for an object that is left out. It names the pod or the node that the object would be.
@@ -198,8 +224,8 @@ func (e *inputError) line() fitLine {
 	return line
 }
 
-func lineOf(a *answer) fitLine {
-	line := fitLine{Pod: a.demand.name, Node: a.node, CPUs: map[string]string{}}
+func lineOf(a *answer, at attention) fitLine {
+	line := fitLine{Pod: a.demand.name, Node: a.node, CPUs: map[string]string{}, Unplaced: at.problem}
 	t := a.admitted()
 	if t != nil {
 		line.Node = t.machine.name

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files; look at what changed")
@@ -50,7 +51,7 @@ func TestSessions(t *testing.T) {
 func session(t *testing.T, args ...string) string {
 	t.Helper()
 	var terminal bytes.Buffer
-	host := Host{In: strings.NewReader(""), Out: &terminal, Err: &terminal,
+	host := Host{Now: func() time.Time { return noon }, In: strings.NewReader(""), Out: &terminal, Err: &terminal,
 		Open:       func(name string) (fs.File, error) { return os.DirFS("testdata/input").Open(name) },
 		Connection: connection(),
 		Cluster: func(context.Context) (Cluster, error) {

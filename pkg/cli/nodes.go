@@ -44,6 +44,9 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 			continue
 		}
 		c.out.printf("%s\n", m.name)
+		if m.silent {
+			c.out.printf("silent    the node is %s; what follows is as of then\n", nodereport.NotHeard(m.since))
+		}
 		for line := range strings.Lines(m.report.Node.String()) {
 			c.out.printf("%s\n", strings.TrimSuffix(line, "\n"))
 		}

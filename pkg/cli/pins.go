@@ -63,6 +63,8 @@ type pinning struct {
 	vcpus               []int // numbers, in the order of pins.VCPUs
 	pins                placement.Pins
 	err                 error
+	// silence says that the node is not heard from; "" where it is.
+	silence string
 }
 
 // pinsLine is a line of pins -o json.
@@ -72,6 +74,8 @@ type pinsLine struct {
 	Emulator  string         `json:"emulator"`
 	IOThreads []ioThreadLine `json:"ioThreads"`
 	Error     string         `json:"error"`
+	// Silent says since when the node is not heard from. All else is as of then.
+	Silent string `json:"silent,omitempty"`
 }
 
 type vcpuPin struct {
@@ -85,7 +89,7 @@ type ioThreadLine struct {
 }
 
 func (p *pinning) line() pinsLine {
-	line := pinsLine{VMI: p.vm, VCPUs: []vcpuPin{}, IOThreads: []ioThreadLine{}, Emulator: p.pins.Emulator.String()}
+	line := pinsLine{VMI: p.vm, VCPUs: []vcpuPin{}, IOThreads: []ioThreadLine{}, Emulator: p.pins.Emulator.String(), Silent: p.silence}
 	for i, cpus := range p.pins.VCPUs {
 		line.VCPUs = append(line.VCPUs, vcpuPin{p.vcpus[i], cpus.String()})
 	}
@@ -210,7 +214,7 @@ func (c *call) pinsOfCluster(ctx context.Context) error {
 	if len(cluster.Reports) == 0 {
 		return errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
 	}
-	return c.printPins(slices.DeleteFunc(pinsReported(cluster), func(p *pinning) bool {
+	return c.printPins(slices.DeleteFunc(pinsReported(cluster, c.host.Now()), func(p *pinning) bool {
 		return c.namespace != "" && p.namespace != c.namespace
 	}))
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -21,11 +22,12 @@ import (
 )
 
 // pinsReported gives the pins of the cluster's dedicated VMs that run, by name and node.
-func pinsReported(cluster Cluster) []*pinning {
+func pinsReported(cluster Cluster, now time.Time) []*pinning {
 	reports := map[string]*v1alpha1.NodeCPU{}
 	for i := range cluster.Reports {
 		reports[cluster.Reports[i].Name] = &cluster.Reports[i]
 	}
+	podNamed := cluster.podsByName()
 	var all []*pinning
 	for i := range cluster.Pods {
 		pod := &cluster.Pods[i]
@@ -34,7 +36,14 @@ func pinsReported(cluster Cluster) []*pinning {
 			continue
 		}
 		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), namespace: l.VMI.Namespace, node: pod.Spec.NodeName}
-		p.err = p.read(pod, l, reports[pod.Spec.NodeName])
+		report := reports[pod.Spec.NodeName]
+		if report != nil {
+			since, silent := nodereport.Silence(report, podNamed, now)
+			if silent {
+				p.silence = nodereport.NotHeard(since)
+			}
+		}
+		p.err = p.read(pod, l, report)
 		all = append(all, p)
 	}
 	slices.SortFunc(all, func(a, b *pinning) int {
@@ -61,7 +70,10 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 	p.granted = grants[pod.UID][l.Compute]
 	if p.granted.IsEmpty() {
 		causes := launcher.Problems(pod)
-		if len(causes) == 0 {
+		switch {
+		case p.silence != "":
+			return fmt.Errorf("node %s is %s, and as of then its kubelet had granted the VM's container %s no CPUs", p.node, p.silence, l.Compute)
+		case len(causes) == 0:
 			causes = []string{"the kubelet granted none"}
 		}
 		return fmt.Errorf("the VM asked dedicated CPUs, and its container %s has none: %s", l.Compute, strings.Join(causes, "; "))
@@ -117,6 +129,9 @@ func names(message, vm string) bool {
 // print writes the pins for people.
 func (p *pinning) print(out *printer) {
 	out.printf("%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
+	if p.silence != "" {
+		out.printf("  note: node %s is %s; what follows is as of then\n", p.node, p.silence)
+	}
 	if p.err != nil {
 		out.printf("  problem: %v\n", p.err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 
@@ -115,5 +116,7 @@ func machineOf(report *v1alpha1.NodeCPU) *machine {
 		r.State = nodereport.Exact
 		r.Why = ""
 	}
-	return &machine{name: report.Name, report: r}
+	m := &machine{name: report.Name, report: r}
+	m.since, m.silent = nodereport.Silence(report, nil, time.Time{})
+	return m
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
@@ -28,10 +29,13 @@ func run(t testing.TB, input string, args ...string) (code int, out, errs string
 	return runIn(t, fstest.MapFS{}, Cluster{}, input, args...)
 }
 
+// noon is when the tests run commands.
+var noon = time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+
 func runIn(t testing.TB, files fstest.MapFS, cluster Cluster, input string, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = Run(t.Context(), Host{In: strings.NewReader(input), Out: &o, Err: &e, Open: files.Open, Connection: connection(),
+	code = Run(t.Context(), Host{Now: func() time.Time { return noon }, In: strings.NewReader(input), Out: &o, Err: &e, Open: files.Open, Connection: connection(),
 		Cluster: func(context.Context) (Cluster, error) { return cluster, nil }}, args)
 	return code, o.String(), e.String()
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,8 @@ type snapshot struct {
 	names    map[types.UID]string
 	vms      []*virtualMachine
 	bad      []inputError // in the order of the input
+	// live reports that the nodes are those of a cluster.
+	live bool
 	// validator has the instancetypes of the input.
 	validator *validator
 }
@@ -54,6 +57,9 @@ type machine struct {
 	object *corev1.Node
 	fit    *predicates.Node
 	added  []*corev1.Pod // to fit
+	// silent reports that the node is not heard from since a moment, the zero time where it is not known.
+	silent bool
+	since  time.Time
 }
 
 // holders are the pods with CPUs of their own: those of the report, and then those admitted here.
@@ -242,8 +248,12 @@ func (s *snapshot) readCluster(ctx context.Context, host Host) (*Cluster, error)
 	if len(cluster.Reports) == 0 {
 		return nil, errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
 	}
+	s.live = true
+	pods := cluster.podsByName()
 	for i := range cluster.Reports {
-		if err := s.addMachine(machineOf(&cluster.Reports[i])); err != nil {
+		m := machineOf(&cluster.Reports[i])
+		m.since, m.silent = nodereport.Silence(&cluster.Reports[i], pods, host.Now())
+		if err := s.addMachine(m); err != nil {
 			return nil, fmt.Errorf("reading the cluster: %w", err)
 		}
 	}
@@ -252,6 +262,17 @@ func (s *snapshot) readCluster(ctx context.Context, host Host) (*Cluster, error)
 	}
 	s.joinNodes()
 	return &cluster, nil
+}
+
+// podsByName gives the pods of a cluster by namespace and name; nil for one that is not there.
+func (c *Cluster) podsByName() func(namespace, name string) *corev1.Pod {
+	byName := make(map[types.NamespacedName]*corev1.Pod, len(c.Pods))
+	for i := range c.Pods {
+		byName[types.NamespacedName{Namespace: c.Pods[i].Namespace, Name: c.Pods[i].Name}] = &c.Pods[i]
+	}
+	return func(namespace, name string) *corev1.Pod {
+		return byName[types.NamespacedName{Namespace: namespace, Name: name}]
+	}
 }
 
 // nameOf is the pod's name with its namespace, unless that is default.

@@ -29,9 +29,8 @@ var managerLabels = []string{verdict.LabelCPUManager, verdict.LabelKubeVirtCPUMa
 
 // view is a snapshot as corepin-scheduler sees it: nobody is admitted in advance.
 type view struct {
+	// In a live snapshot all pods are known, so a pod that is missing has left.
 	*snapshot
-	// live reports that all pods are known, so that a pod that is missing has left.
-	live bool
 	// estimate reports that the count decides on a node whose kubelet cannot be predicted.
 	estimate bool
 	// vm is the one that is asked about, as far as it is known.
@@ -55,7 +54,6 @@ func (c *call) view(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.live = true
 	c.namespace = cmp.Or(c.namespace, cluster.Namespace)
 	for i := range cluster.Pods {
 		pod := &cluster.Pods[i]
@@ -134,7 +132,7 @@ func (s *view) demand(pod *corev1.Pod, node *corev1.Node) verdict.Demand {
 func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	node := s.nodes[m.name]
 	residents := s.residents(m.name, pod)
-	n := verdict.New(node, m.report, s.holders(m, residents))
+	n := verdict.New(node, m.heard(), s.holders(m, residents))
 	n.Name = m.name
 	if node == nil {
 		return n
@@ -142,6 +140,14 @@ func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	n.Excluded = excluded(node, residents, pod)
 	n.Amounts = verdict.Amounts{Allocatable: node.Status.Allocatable.Cpu().MilliValue(), Requested: requested(residents...), Counting: verdict.CountedAlways}
 	return n
+}
+
+// heard is the report as corepin-scheduler takes it: of a node that is not heard from it is one of the past.
+func (m *machine) heard() *nodereport.Report {
+	if m.silent {
+		return m.report.AsOf(m.since)
+	}
+	return m.report
 }
 
 // holders are the pods that may have exclusive CPUs: those of the input or the cluster, and those that only the report

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/pkg/cli"
 )
@@ -22,8 +23,8 @@ func main() {
 	flags := pflag.NewFlagSet("connection", pflag.ContinueOnError)
 	config.AddFlags(flags)
 	os.Exit(cli.Run(context.Background(), cli.Host{
-		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		Now: clock.RealClock{}.Now, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Open:       func(name string) (fs.File, error) { return os.Open(name) },
-		Connection: flags, Cluster: c.cluster, VMI: c.vmi,
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease,
 	}, os.Args[1:]))
 }
