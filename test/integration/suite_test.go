@@ -56,10 +56,20 @@ var _ = ginkgo.BeforeSuite(func() {
 // fails, its files are kept.
 func startTestbed(ctx context.Context, machines []testbed.Machine) *testbed.Testbed {
 	ginkgo.GinkgoHelper()
+	return startTestbedWith(ctx, testbed.Options{Machines: machines})
+}
+
+// startTestbedWith is startTestbed with other options than the usual ones. Where its files are and what it logs to is set
+// here.
+func startTestbedWith(ctx context.Context, options testbed.Options) *testbed.Testbed {
+	ginkgo.GinkgoHelper()
 	dir, err := os.MkdirTemp("", "corepin-it-")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(os.Chmod(dir, 0o755)).To(gomega.Succeed())
-	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: os.Getenv("COREPIN_BIN"), Machines: machines, Log: ginkgo.GinkgoWriter})
+	options.Dir = dir
+	options.Bin = os.Getenv("COREPIN_BIN")
+	options.Log = ginkgo.GinkgoWriter
+	bed, err := testbed.Start(ctx, options)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred(), "files are kept in %s", dir)
 	ginkgo.DeferCleanup(func() {
 		gomega.Expect(bed.Stop()).To(gomega.Succeed(), "files are kept in %s", dir)
