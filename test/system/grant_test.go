@@ -188,6 +188,11 @@ func (w *world) remove(ctx context.Context, names ...string) error {
 		}
 		gone = append(gone, string(pod.UID))
 	}
+	for _, name := range names { // the VMI goes after its pod, and until then its name is taken
+		if err := w.WaitForGone(ctx, cluster.Ref{Resource: testbed.VMIs, Namespace: testbed.VMNamespace, Name: name}, limit); err != nil {
+			return err
+		}
+	}
 	return await.Every(ctx, glance, "the kubelets to forget "+strings.Join(names, ", "), limit, func(ctx context.Context) error {
 		for _, m := range w.machines {
 			state, err := readCheckpoint(ctx, m)
