@@ -144,14 +144,18 @@ func (r *Request) bestOfSize(nodes Mask, size int, is func(Mask) bool) Mask {
 }
 
 // distance is the mean distance between the NUMA nodes of a mask, each to itself included (CalculateAverageFor in
-// numa_info.go, v1.36.3). The kubelet takes the number of a NUMA node for its index in the list of distances, which is
-// out of range for a number that is too high. It does so when it compares two masks of the same size.
+// numa_info.go, v1.36.3). The kubelet takes the number of a NUMA node for its index in the list of distances. Where the
+// numbers have gaps, it reads the distance to another NUMA node, or one out of range: then bestOfSize says that it panics.
 func (r *Request) distance(mask Mask) float64 {
 	nodes := r.Topology.NUMANodes()
 	sum := 0.0
 	for from := mask; from != 0; from = from.Rest() {
+		distances := nodes[from.First()].Distances
 		for to := mask; to != 0; to = to.Rest() {
-			sum += float64(nodes[from.First()].Distances[to.First()])
+			index := nodes[to.First()].ID
+			if index < len(distances) {
+				sum += float64(distances[index])
+			}
 		}
 	}
 	return sum / float64(mask.Len()*mask.Len())
