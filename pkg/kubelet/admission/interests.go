@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"reflect"
 	"slices"
 
 	"corepin.dev/corepin/pkg/cpuset"
@@ -135,6 +136,11 @@ type contents struct {
 	shared  cpuset.Set
 	memory  *memorymanager.State
 	devices *devicemanager.State
+}
+
+// equal reports whether a kubelet cannot tell the two apart.
+func (c *contents) equal(other *contents) bool {
+	return c.shared == other.shared && reflect.DeepEqual(c.memory, other.memory) && reflect.DeepEqual(c.devices, other.devices)
 }
 
 func (n *Node) contents() contents { return contents{n.Shared, n.Memory, n.Devices} }

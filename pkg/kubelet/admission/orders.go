@@ -8,8 +8,11 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// maxInFlight is how many pods in flight AdmitAfter tries in every order. With more it says Wait.
-const maxInFlight = 3
+// maxAdmissions, with maxSteps, bounds what AdmitAfter tries, and maxOrdered the pods. Beyond them it says Wait.
+const (
+	maxAdmissions = 4096
+	maxOrdered    = 64 // bits of outcome.done
+)
 
 // AdmitAfter decides whether p can be bound to n while the pods inFlight are bound to it and not yet acknowledged.
 // The kubelet admits pods in the order in which it hears of them. Nobody else knows that order in advance, and it
@@ -20,8 +23,11 @@ const maxInFlight = 3
 //     it holds, if every order gives the same. Shared are the CPUs that are in the shared pool after every order.
 //   - Refused: p is refused in every order, or admitting it would leave the kubelet in a bad state (ReasonNotFree,
 //     ReasonLastShared).
-//   - Wait: it depends on the order, or on which devices another pod gets, or on when an init container ends, or more than
-//     three pods are in flight. Once the kubelet has acknowledged them there is an answer.
+//   - Wait: it depends on the order, or on which devices another pod gets, or on when an init container ends, or the orders
+//     are too many to try. Once the kubelet has acknowledged the pods there is an answer.
+//
+// Of pods that ask alike the order does not matter, and two orders that leave the node alike are followed once. So the number of
+// different demands decides what an answer costs, and not the number of pods.
 //
 // Pods in flight that have nothing to do with p, by themselves or by others, change nothing and do not count.
 func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
@@ -37,19 +43,24 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 		switch {
 		case len(pods) == 1 && !ends:
 			return n.sound(Admit(n, p), cpuset.Set{})
-		case len(pods) > maxInFlight+1:
-			wait = fmt.Sprintf("more than %d pods with exclusive CPUs, memory or devices are in flight to the node", maxInFlight)
+		case len(pods) > maxOrdered:
+			wait = fmt.Sprintf("more than %d pods with exclusive CPUs, memory or devices are in flight to the node", maxOrdered-1)
 		case ends && len(n.Ending) > maxEnding:
 			wait = fmt.Sprintf("init containers of more than %d pods are about to give memory back", maxEnding)
-		case n.ordersTooLong(pods):
-			wait = fmt.Sprintf("predicting %d pods in flight to a node with %d NUMA nodes takes too long", len(pods)-1, n.numaNodes().Len())
 		}
 	}
 	if wait != "" {
 		return Decision{Verdict: Wait, Shared: n.Shared, Message: wait}
 	}
-	o := orders{node: n, pods: pods}
+	o := orders{node: n, pods: pods, seen: map[uint64][]outcome{}}
+	for _, pod := range pods {
+		o.steps = append(o.steps, n.steps(pod))
+	}
 	o.begin()
+	if o.tooLong {
+		return Decision{Verdict: Wait, Shared: n.Shared, Message: fmt.Sprintf(
+			"%d pods are in flight to a node with %d NUMA nodes, and to try the orders of admission takes too long", len(pods)-1, n.numaNodes().Len())}
+	}
 	return o.decision()
 }
 
@@ -76,7 +87,7 @@ func (n *Node) concerned(inFlight []*Pod, p *Pod) []*Pod {
 		return []*Pod{p}
 	}
 	is := make([]bool, len(inFlight))
-	found := make([]*Pod, 0, maxInFlight+2)
+	found := make([]*Pod, 0, len(inFlight)+1)
 	found = append(found, p)
 	for i := 0; i < len(found); i++ {
 		for k, other := range inFlight {
@@ -120,11 +131,17 @@ func (n *Node) sound(d Decision, held cpuset.Set) Decision {
 // orders goes through the orders in which the pods can be admitted. The last of pods is the new one. Of pods in
 // flight that ask for the same, only one order is tried: the others would end alike.
 type orders struct {
-	node *Node
-	pods []*Pod
+	node  *Node
+	pods  []*Pod
+	steps []int // that it takes to admit each of pods
+	// seen are the outcomes that were gone on from, by what is done.
+	seen map[uint64][]outcome
+	// admissions were tried so far, and took so many steps. tooLong is set if that is too many.
+	admissions, spent int
+	tooLong           bool
+	begun             bool // some order has ended
 
-	newest            Decision   // the new pod's, in the order being tried
-	admitted, refused int        // orders with this outcome for the new pod
+	admitted, refused bool       // some order has this outcome for the new pod
 	refusal           Decision   // its first refusal
 	grants            [][]Grant  // what the orders that admit it grant it, each once
 	held              Held       // what else the first of them gives it
@@ -136,7 +153,7 @@ type orders struct {
 
 // outcome is the node after some of the pods.
 type outcome struct {
-	done          uint     // the pods admitted or refused so far, by index
+	done          uint64   // the pods admitted or refused so far, by index
 	with, without contents // the node, and what it would be without the new pod
 	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
 	held cpuset.Set
@@ -145,8 +162,11 @@ type outcome struct {
 // try admits each of the pods not done next, and so on to the end of every order.
 func (o *orders) try(so *outcome) {
 	last := len(o.pods) - 1
+	if o.tooLong || o.known(so) {
+		return
+	}
 	if so.done == 1<<len(o.pods)-1 {
-		o.count(so)
+		o.finish(so)
 		return
 	}
 	for i, pod := range o.pods {
@@ -154,17 +174,20 @@ func (o *orders) try(so *outcome) {
 			continue
 		}
 		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without}
+		if !o.affords(i) {
+			return
+		}
 		d := o.admit(&next.with, pod)
 		next.held = so.held.Union(d.Shared.Minus(so.with.shared))
 		if i == last {
-			o.newest = o.node.sound(d, so.held)
+			o.count(o.node.sound(d, so.held))
 			o.try(&next)
 			continue
 		}
 		alone := d
 		if so.done>>last&1 == 0 {
 			next.without = next.with
-		} else {
+		} else if o.affords(i) {
 			alone = o.admit(&next.without, pod)
 		}
 		if alone.Verdict == Admitted && d.Verdict != Admitted {
@@ -174,8 +197,28 @@ func (o *orders) try(so *outcome) {
 	}
 }
 
+// known reports whether nothing new can come of an outcome, and notes it.
+func (o *orders) known(so *outcome) bool {
+	for i := range o.seen[so.done] {
+		other := &o.seen[so.done][i]
+		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) {
+			return true
+		}
+	}
+	o.seen[so.done] = append(o.seen[so.done], *so)
+	return false
+}
+
+// affords counts one more admission. It reports false if that is too many.
+func (o *orders) affords(pod int) bool {
+	o.admissions++
+	o.spent += o.steps[pod]
+	o.tooLong = o.tooLong || o.spent > maxSteps || o.admissions > maxAdmissions
+	return !o.tooLong
+}
+
 // alike reports whether a pod in flight before pod i asks for the same and is not done either.
-func (o *orders) alike(i int, done uint) bool {
+func (o *orders) alike(i int, done uint64) bool {
 	for j := range i {
 		same := sameContainers(o.pods[j], o.pods[i]) && o.pods[j].Guaranteed == o.pods[i].Guaranteed &&
 			o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil
@@ -200,44 +243,48 @@ func (o *orders) admit(c *contents, p *Pod) Decision {
 	return d
 }
 
-// count adds the outcome of one order.
-func (o *orders) count(so *outcome) {
-	if o.admitted+o.refused == 0 {
-		o.shared = so.with.shared
-	}
-	o.shared = o.shared.Intersect(so.with.shared)
-	if o.newest.Verdict != Admitted {
-		if o.refused == 0 {
-			o.refusal = o.newest
+// count adds what becomes of the new pod in some order.
+func (o *orders) count(d Decision) {
+	if d.Verdict != Admitted {
+		if !o.refused {
+			o.refusal = d
 		}
-		o.refused++
+		o.refused = true
 		return
 	}
-	if !slices.ContainsFunc(o.grants, func(known []Grant) bool { return slices.Equal(known, o.newest.Grants) }) {
-		o.grants = append(o.grants, o.newest.Grants)
+	if !slices.ContainsFunc(o.grants, func(known []Grant) bool { return slices.Equal(known, d.Grants) }) {
+		o.grants = append(o.grants, d.Grants)
 	}
-	if o.admitted == 0 {
-		o.held = o.newest.Held
+	if !o.admitted {
+		o.held = d.Held
 	}
-	o.heldDiffers = o.heldDiffers || !o.held.Equal(&o.newest.Held)
-	o.admitted++
+	o.heldDiffers = o.heldDiffers || !o.held.Equal(&d.Held)
+	o.admitted = true
+}
+
+// finish adds the node as an order leaves it.
+func (o *orders) finish(so *outcome) {
+	if !o.begun {
+		o.shared = so.with.shared
+	}
+	o.begun = true
+	o.shared = o.shared.Intersect(so.with.shared)
 }
 
 func (o *orders) decision() Decision {
 	switch {
 	case o.undetermined != "":
 		return Decision{Verdict: Wait, Shared: o.shared, Message: o.undetermined}
-	case o.admitted == 0:
+	case !o.admitted:
 		d := o.refusal
 		empty := o.node.Empty()
 		alone := empty.sound(admit(&empty, o.pods[len(o.pods)-1], nil), cpuset.Set{})
 		d.Preemptible = alone.Verdict == Admitted
 		d.Shared = o.shared
 		return d
-	case o.refused > 0:
-		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
-			"in %d of %d orders of admission the kubelet would refuse the pod: %s",
-			o.refused, o.refused+o.admitted, o.refusal.Message)}
+	case o.refused:
+		return Decision{Verdict: Wait, Shared: o.shared,
+			Message: "in some order of admission the kubelet would refuse the pod: " + o.refusal.Message}
 	case o.harmed != nil:
 		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
 			"in some order of admission the kubelet would refuse pod %s, which is in flight, because of this one", o.harmed.Name)}

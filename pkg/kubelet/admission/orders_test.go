@@ -1,6 +1,8 @@
 package admission
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -23,12 +25,15 @@ func TestAdmitAfter(t *testing.T) {
 		{"each order gives the same CPUs", "0,1,9,17,24-31", []*Pod{podAsking("six", 6)}, two, "admitted: a 1,17"},
 		// Free are 14 on NUMA node 0 and 8 on NUMA node 1: the large pod fits only the first, where the
 		// small one would go if it came before.
-		{"the small one may come first", "0-7,8-11,16-23,24-27", []*Pod{small}, large, "wait: in 1 of 2 orders"},
+		{"the small one may come first", "0-7,8-11,16-23,24-27", []*Pod{small}, large, "wait: in some order of admission the kubelet would refuse the pod: "},
 		{"the one in flight would suffer", "0-7,8-11,16-23,24-27", []*Pod{large}, small, "wait: in some order of admission the kubelet would refuse pod large"},
 		{"no order helps", "0-3,16-19", []*Pod{two}, large, "refused: TopologyAffinityError"},
 		{"one in flight is refused anyway", "0-3,16-19", []*Pod{large}, two, "admitted: a 1,17"},
 		{"three in flight", "0-31", []*Pod{two, two, two}, two, "admitted"},
-		{"four in flight", "0-31", []*Pod{two, two, two, two}, two, "wait: more than 3 pods"},
+		{"fourteen in flight, and room for one more", "0-31", slices.Repeat([]*Pod{two}, 14), two, "admitted"},
+		{"fifteen in flight", "0-31", slices.Repeat([]*Pod{two}, 15), two, "wait: in some order"},
+		{"six sizes in flight", "0-31", []*Pod{two, podAsking("3", 3), podAsking("4", 4), podAsking("1", 1), podAsking("5", 5), small}, two, "admitted"},
+		{"thirteen sizes in flight", "0-31", sizes(13), two, "wait: 13 pods are in flight to a node with 2 NUMA nodes"},
 	} {
 		n := newNode(t, twoNUMANodes, "", topologymanager.PolicySingleNUMANode, topologymanager.ScopeContainer, "0,16")
 		n.Shared = parse(t, tc.shared).Union(n.Reserved)
@@ -37,6 +42,16 @@ func TestAdmitAfter(t *testing.T) {
 			t.Errorf("%s: %q, want %q", tc.what, got, tc.want)
 		}
 	}
+}
+
+// sizes are pods of different demands: one CPU, and an init container of another size for each.
+func sizes(pods int) (all []*Pod) {
+	for i := range pods {
+		pod := podAsking(fmt.Sprint("p", i), i+1, 1)
+		pod.Containers[0].Kind = Init
+		all = append(all, pod)
+	}
+	return all
 }
 
 func TestAdmitAfterShared(t *testing.T) {

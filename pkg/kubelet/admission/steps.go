@@ -68,38 +68,3 @@ func (n *Node) tooLong(p *Pod) string {
 	return fmt.Sprintf("predicting the CPUs of pod %s takes too long, with %d containers and %d NUMA nodes",
 		p.Name, len(p.Containers), n.numaNodes().Len())
 }
-
-// ordersTooLong reports whether admitting the pods in every order takes too long.
-func (n *Node) ordersTooLong(pods []*Pod) bool {
-	total := 0
-	for _, p := range pods {
-		total += n.steps(p)
-	}
-	// Of m pods, m!/(m-k)! begin the orders with k pods. A pod after the new one is admitted twice.
-	admissions := 0
-	beginnings := 1
-	for k := range pods {
-		beginnings *= len(pods) - k
-		admissions += 2 * beginnings
-	}
-	for _, p := range pods[:len(pods)-1] { // And again for each end of its init containers: see orders.end.
-		if n.interestsOf(p).memory {
-			admissions *= 1 + p.inits()
-		}
-	}
-	if n.ends(pods[len(pods)-1]) {
-		admissions <<= len(n.Ending)
-	}
-	return total/len(pods)*admissions > maxSteps
-}
-
-// inits is the number of init containers that are no sidecars.
-func (p *Pod) inits() int {
-	inits := 0
-	for i := range p.Containers {
-		if p.Containers[i].Kind == Init {
-			inits++
-		}
-	}
-	return inits
-}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -87,8 +88,13 @@ func TestTooLong(t *testing.T) {
 		if why := n.Inexact(*p); why == "" != tc.exact {
 			t.Errorf("%s, %d CPUs: inexact %q", text, tc.cpus, why)
 		}
-		if !n.ordersTooLong([]*Pod{p, p, p, p}) != tc.inOrder {
-			t.Errorf("%s, %d CPUs, three in flight: want a decision %v", text, tc.cpus, tc.inOrder)
+		if !tc.exact {
+			continue
+		}
+		others := []*Pod{podAsking("a", 1, tc.cpus), podAsking("b", tc.cpus, 1), podAsking("c", tc.cpus, tc.cpus)}
+		got := AdmitAfter(n, others, p)
+		if tooLong := strings.HasSuffix(got.Message, "takes too long"); tooLong == tc.inOrder {
+			t.Errorf("%s, %d CPUs, three in flight: %s, want a decision %v", text, tc.cpus, got, tc.inOrder)
 		}
 	}
 }
