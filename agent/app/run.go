@@ -36,7 +36,7 @@ func (a *agent) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	for _, part := range []component{a.kubelet, a.host, a.publisher, a.labeller, a.pinner, a.server} {
+	for _, part := range []component{a.kubelet, a.host, a.publisher, a.labeller, a.taint, a.pinner, a.server} {
 		group.Go(func() error { return part.Run(ctx) })
 	}
 	group.Go(func() error { return forward(ctx, kubelet, a.publisher.Trigger, a.labeller.Trigger, a.pinner.Trigger) })
@@ -55,6 +55,7 @@ func (a *agent) synced(ctx context.Context, name string, informer cache.SharedIn
 	klog.FromContext(ctx).V(2).Info("watching", "what", name)
 	a.publisher.Trigger()
 	a.labeller.Trigger()
+	a.taint.Trigger()
 	a.pinner.Trigger()
 }
 

@@ -26,6 +26,7 @@ import (
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/agent/report"
 	"corepin.dev/corepin/agent/source"
+	"corepin.dev/corepin/agent/taint"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/version"
@@ -51,6 +52,7 @@ type agent struct {
 	host      *hostcpu.Watcher
 	publisher *report.Publisher
 	labeller  *label.Labeller
+	taint     *taint.Remover
 	pinner    *pinning.Controller
 	server    *server
 
@@ -88,6 +90,11 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:     func() map[types.UID]string { return a.pinner.Pins() },
+
+		ExactChanged: func() { a.taint.Trigger() },
+	})
+	a.taint = taint.New(taint.Options{
+		Key: *c.StartupTaint, FieldManager: fieldManager, Nodes: clients.core.Nodes(), Node: a.informers.Node, Ready: a.publisher.Exact, Clock: clock.RealClock{},
 	})
 	a.labeller = label.New(label.Options{
 		FieldManager: fieldManager, Nodes: clients.core.Nodes(), Node: a.informers.Node,
@@ -186,7 +193,7 @@ func (a *agent) nodeChanged() func() {
 	last := ""
 	return func() {
 		if node, err := a.informers.Node(); err == nil {
-			now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion)
+			now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.BootID)
 			if now != last {
 				last = now
 				a.kubelet.Ask()
@@ -194,5 +201,6 @@ func (a *agent) nodeChanged() func() {
 		}
 		a.publisher.Trigger()
 		a.labeller.Trigger()
+		a.taint.Trigger()
 	}
 }

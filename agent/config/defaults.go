@@ -16,6 +16,10 @@ func SetDefaults(c *AgentConfiguration) {
 	setDefault(&c.SysfsDir, "/sys")
 	setDefault(&c.FeatureGates.ConfigMap.Namespace, "kubevirt")
 	setDefault(&c.FeatureGates.ConfigMap.Name, "kubevirt-config")
+	if c.StartupTaint == nil {
+		taint := "startup-taint.cluster-autoscaler.kubernetes.io/corepin"
+		c.StartupTaint = &taint
+	}
 	setDefault(&c.Pinning.Mode, PinningEnforce)
 	setDefault(&c.Pinning.LibvirtFrom, FromPodDirectory)
 	if len(c.Pinning.LibvirtSockets) == 0 {

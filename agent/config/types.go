@@ -30,6 +30,11 @@ type AgentConfiguration struct {
 	FeatureGates FeatureGates `json:"featureGates,omitempty"`
 	// labels are how the node's labels are kept.
 	Labels Labels `json:"labels,omitempty"`
+	// startupTaint is the key of a taint that the agent takes away once the node's report is exact. Whoever makes nodes, such as
+	// an autoscaler's node pool, may give it to them, so that no VM comes before. The policy in confinement.yaml names it
+	// too. Default startup-taint.cluster-autoscaler.kubernetes.io/corepin, which Cluster Autoscaler knows by its prefix. An empty
+	// string takes none away.
+	StartupTaint *string `json:"startupTaint,omitempty"`
 	// pinning is how the vCPUs of virtual machines are kept on their CPUs.
 	Pinning Pinning `json:"pinning,omitempty"`
 	// serving is the agent's own HTTP endpoint.

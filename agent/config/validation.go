@@ -26,6 +26,11 @@ const (
 // Validate says everything that is wrong with a configuration whose defaults are set.
 func Validate(c *AgentConfiguration) field.ErrorList {
 	var errs field.ErrorList
+	if *c.StartupTaint != "" {
+		for _, problem := range validation.IsQualifiedName(*c.StartupTaint) {
+			errs = append(errs, field.Invalid(field.NewPath("startupTaint"), *c.StartupTaint, problem))
+		}
+	}
 	for _, dir := range []struct{ name, path string }{
 		{"kubeletRootDir", c.KubeletRootDir},
 		{"kubeletConfigFile", c.KubeletConfigFile},

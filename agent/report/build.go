@@ -30,6 +30,9 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	s.Agent = r.Agent
 	s.Conditions = withoutSeen(s.Conditions)
 	s.KubeletVersion = r.KubeletVersion
+	if r.Host.Known && r.Kubelet.Checkpoint.Known {
+		s.BootID = r.BootID // both were read in this boot, since the agent has not lived longer
+	}
 	s.CPUManager = r.CPUManager
 	if r.Host.Known {
 		nodereport.SetTopology(&s, r.Host.Value)

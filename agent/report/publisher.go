@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -72,6 +73,8 @@ type Options struct {
 	// Drifted and Pins are of the node's guests; nil, or giving nil, means that nothing is known yet.
 	Drifted func() *metav1.Condition
 	Pins    func() map[types.UID]string
+	// ExactChanged, if set, is called when Exact has changed.
+	ExactChanged func()
 	// Recorder writes events on the Node.
 	Recorder record.EventRecorder
 	// Clock is the time; tests have their own.
@@ -87,6 +90,7 @@ type Publisher struct {
 	version   atomic.Pointer[string]
 	outdated  atomic.Bool
 	published atomic.Bool
+	exact     atomic.Bool
 
 	// What follows is for Run's goroutine only.
 	last    *v1alpha1.NodeCPU
@@ -119,6 +123,17 @@ func (p *Publisher) Observed(resourceVersion string) {
 
 // Published reports whether the API server has had the agent's report since the agent started.
 func (p *Publisher) Published() bool { return p.published.Load() }
+
+// Exact reports whether the API server has had the agent's report since the agent started, and the latest is exact.
+func (p *Publisher) Exact() bool { return p.exact.Load() }
+
+// tellExact tells whether the report at the API server is exact.
+func (p *Publisher) tellExact() {
+	exact := meta.IsStatusConditionTrue(p.last.Status.Conditions, v1alpha1.ConditionExact)
+	if p.exact.Swap(exact) != exact && p.options.ExactChanged != nil {
+		p.options.ExactChanged()
+	}
+}
 
 // Run publishes until ctx ends.
 func (p *Publisher) Run(ctx context.Context) error {
@@ -200,6 +215,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 	if sameMeaning(status, before) {
 		p.said = &p.last.Status // whoever wrote it
 		p.published.Store(true)
+		p.tellExact()
 		return false, nil
 	}
 	foreign := p.said != nil && !sameMeaning(*p.said, before)
@@ -223,6 +239,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		p.corrections.Next(node.Name, p.options.Clock.Now())
 	}
 	p.published.Store(true)
+	p.tellExact()
 	p.refused = ""
 	writes.WithLabelValues(resultWritten).Inc()
 	for _, e := range eventsOf(before, status) {
@@ -243,6 +260,7 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	f.Kubelet = *p.options.Kubelet()
 	f.Host = p.options.Host()
 	f.KubeletVersion = node.Status.NodeInfo.KubeletVersion
+	f.BootID = node.Status.NodeInfo.BootID
 	f.Node = node
 	if p.options.Memory != nil {
 		f.Memory = p.options.Memory()

@@ -30,6 +30,8 @@ type Facts struct {
 	// Node is the agent's Node. Its labels and taints decide whether a kubelet that starts admits the pods that run; nil is a
 	// Node without any.
 	Node *corev1.Node
+	// BootID is the Node's; empty where the Node does not have it.
+	BootID string
 	// Pods are the node's pods at the API server. Their requests decide what a restart of the kubelet does to them.
 	// PodsUnlisted reports whether they are not listed yet.
 	Pods         []*corev1.Pod

@@ -94,6 +94,12 @@ type NodeCPUStatus struct {
 	// +kubebuilder:validation:MaxLength=256
 	KubeletVersion string `json:"kubeletVersion,omitempty"`
 
+	// bootID is the Node's boot ID (status.nodeInfo.bootID) when the agent read the kubelet and the machine. A reader that
+	// finds another one in the Node must not rely on this report: the machine has booted since.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	BootID string `json:"bootID,omitempty"`
+
 	// cpuManager is the kubelet's CPU manager.
 	// +optional
 	CPUManager CPUManager `json:"cpuManager,omitempty"`
