@@ -29,6 +29,8 @@ type VM struct {
 // Strictness Strict is for administrators who want it otherwise, for sidecars that take exclusive CPUs.
 func (l *Launcher) Judge(machine *vmi.VMI, err error, strictness vmi.Strictness) VM {
 	switch {
+	case err != nil && l.Role == MigrationTarget:
+		return VM{Dedicated: true, Warnings: []string{err.Error()}} // it runs already
 	case err != nil:
 		return VM{Dedicated: true, Problems: []string{err.Error()}}
 	case machine == nil:
@@ -96,16 +98,26 @@ type Misfit struct {
 	Problems []string
 }
 
-// MisfitOf judges the launcher pod of a dedicated VM, by itself and by the problems that Judge finds with the VM.
+// MisfitOf judges the launcher pod of a dedicated VM, by itself and by the problems that Judge finds with the VM. The target
+// of a migration is not refused for what is wrong with it, since its VM runs already: TargetWarnings has that.
 func MisfitOf(pod *corev1.Pod, ofVM []string) Misfit {
 	if len(ofVM) > 0 {
 		return Misfit{inconsistent, ofVM}
 	}
 	problems := Problems(pod)
-	if len(problems) == 0 {
+	if len(problems) == 0 || RoleOf(pod) == MigrationTarget {
 		return Misfit{}
 	}
 	return Misfit{noExclusiveCPUs, append(problems, SupportProblems(pod)...)}
+}
+
+// TargetWarnings says why a running VM would have no CPUs of its own any more in the pod that it is to move to, each reason with
+// the fix. It is nil for other pods.
+func TargetWarnings(pod *corev1.Pod) []string {
+	if RoleOf(pod) != MigrationTarget {
+		return nil
+	}
+	return Problems(pod)
 }
 
 // String is the misfit in one line, as the pod's events have it; "" for a pod that is not refused.

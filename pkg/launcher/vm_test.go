@@ -51,6 +51,8 @@ func TestMisfitOf(t *testing.T) {
 		"it breaks a rule and runs":        {machine: noMemory, change: moving, guest: true},
 		"the guest grew":                   {machine: machine(3, nil), want: []string{inconsistent + ": the guest needs 3 CPUs for its 3 vCPUs", `"compute" asks for 2; delete the pod`}},
 		"the guest grew and runs":          {machine: machine(3, nil), change: moving, want: []string{"needs 3 CPUs"}},
+		"unreadable and runs":              {err: errors.New("spec is a number"), change: moving, warning: "spec is a number"},
+		"not Guaranteed and runs":          {machine: machine(2, nil), change: func(pod *corev1.Pod) { moving(pod); pod.Spec.Containers[1].Resources.Limits = nil }, guest: true},
 		"of a size that no node has":       {machine: machine(1<<31, nil), change: moving},
 		"a sidecar with a CPU":             {machine: machine(2, nil), change: sidecar("1"), guest: true, warning: `container "hook-sidecar-0" asks for a whole number of CPUs`},
 		"a sidecar with a CPU, Strict":     {strictness: vmi.Strict, machine: machine(2, nil), change: sidecar("1"), guest: true, want: []string{inconsistent + `: container "hook-sidecar-0" asks for a whole number of CPUs`}},
