@@ -127,7 +127,7 @@ func (p *Publisher) Published() bool { return p.published.Load() }
 // Exact reports whether the API server has had the agent's report since the agent started, and the latest is exact.
 func (p *Publisher) Exact() bool { return p.exact.Load() }
 
-// tellExact tells whether the report at the API server is exact.
+// tellExact notes whether the report at the API server is exact.
 func (p *Publisher) tellExact() {
 	exact := meta.IsStatusConditionTrue(p.last.Status.Conditions, v1alpha1.ConditionExact)
 	if p.exact.Swap(exact) != exact && p.options.ExactChanged != nil {

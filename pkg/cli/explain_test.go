@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"testing"
@@ -23,7 +24,20 @@ func launcherAsking(name, node string, amounts ...string) corev1.Pod {
 	pod.Namespace = metav1.NamespaceDefault
 	pod.Labels, pod.Annotations = map[string]string{"kubevirt.io": "virt-launcher"}, map[string]string{"kubevirt.io/domain": name}
 	pod.Spec.NodeSelector = map[string]string{"cpumanager": "true"}
+	if node != "" {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
+	}
 	return pod
+}
+
+// assumed are launcher pods that wait for their volumes: they have a node in kube-scheduler's cache only.
+func assumed(pods int, node string, amounts ...string) (all []corev1.Pod) {
+	for i := range pods {
+		pod := launcherAsking(fmt.Sprint("vm-", i), node, amounts...)
+		pod.Status.Conditions = nil
+		all = append(all, pod)
+	}
+	return all
 }
 
 // machines are the VMIs of the cluster, by name: their spec.domain.cpu beside dedicatedCpuPlacement, and their UID.
@@ -79,6 +93,12 @@ func TestExplainOfTheCluster(t *testing.T) {
 	again := labelled("n1", "7")
 	again.UID = "younger"
 	newer.Status.Format = v1alpha1.FormatVersion + 1
+	young := func(node corev1.Node, age time.Duration) corev1.Node {
+		node.CreationTimestamp = metav1.NewTime(noon.Add(-age))
+		return node
+	}
+	upgraded := labelled("n1", "7")
+	upgraded.Status.NodeInfo.KubeletVersion = "v1.37.2"
 	idle.Status.CPUManager.Policy = "none"
 	idle.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionFalse, Message: "something else is odd too"}}
 	for name, test := range map[string]struct {
@@ -99,7 +119,17 @@ func TestExplainOfTheCluster(t *testing.T) {
 			Pods: []corev1.Pod{launcherAsking("old", "n1", "4"), launcherAsking("vm", "", "6")}}, "vm", exitRefused,
 			[]string{"n1: 3 free CPUs; needs 6 CPUs", "  fits if VM old (4 CPUs) moves"}},
 		"who is coming is waited for": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "16")},
-			Pods: []corev1.Pod{launcherAsking("new", "n1", "4"), launcherAsking("vm", "", "6")}}, "vm", exitRefused, []string{"n1: 1 pod in flight to it, the next report will show"}},
+			Pods: []corev1.Pod{launcherAsking("new", "n1", "4"), launcherAsking("vm", "", "6")}}, "vm", exitRefused, []string{"n1: 1 pod (VM new) in flight to it, the next report will show"}},
+		"those who wait for volumes need no order, since they ask alike": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "16")},
+			Pods: append(assumed(5, "n1", "1"), launcherAsking("vm", "", "1"))}, "vm", exitOK, []string{"n1: fits"}},
+		"a place is kept for those who wait for volumes": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "16")},
+			Pods: append(assumed(1, "n1", "6"), launcherAsking("vm", "", "4"))}, "vm", exitRefused, []string{"n1: its CPUs are kept for 1 pod (VM vm-0) still to come: in some order of admission"}},
+		"a new node's first report is awaited": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), young(labelled("n2", "7"), time.Minute)},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitRefused, []string{"n2: is starting, and its first CPU report is awaited: the Node is new"}},
+		"for some minutes": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), young(labelled("n2", "7"), 10*time.Minute)},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK, []string{"n2: fits, estimated by counting"}},
+		"a kubelet that is newer than the report": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{upgraded},
+			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK, []string{"since the node has a CPU report that its Node contradicts: the Node says kubelet version v1.37.2, and the report v1.36.3"}},
 		"a node without a report": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), labelled("n2", "7")},
 			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
 			[]string{"n1: 3000m of 3000m CPU left by count, of 4000m asked\n", "n2: fits, estimated by counting (7000m of 7000m CPU left, 4000m asked), since the node has no CPU report",

@@ -61,6 +61,10 @@ func (x *explained) print(out *printer) {
 		return
 	}
 	out.printf("%s\n", x.sum())
+	note := explain.AutoscalerNote(explain.WithRoomByCount(x.all))
+	if note != "" {
+		out.printf("%s\n", note)
+	}
 	printGroups(out, x.all)
 }
 

@@ -17,7 +17,8 @@ func (c *call) nodesCommand() *cobra.Command {
 
 The nodes are the NodeCPU objects of the input, and Pods in it give the holders their names. Without NodeCPU objects
 in the input, nodes and pods are those of the cluster. Pods that are in flight to a node are drawn as if they
-were there, and marked "(in flight)". This needs permission to list nodecpus.corepin.dev, nodes and pods,
+were there, and marked "(in flight)". The line "restart" says what the node's agent expects of the kubelet's next start:
+which pods it would fail. This needs permission to list nodecpus.corepin.dev, nodes and pods,
 cluster-wide.
 
 Exit code: 0, or 2 if the command line or the input is wrong.`,
@@ -52,6 +53,9 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 		}
 		if m.report.State == nodereport.Inexact {
 			c.out.printf("inexact   %s\n", m.report.Why)
+		}
+		if m.restart != "" {
+			c.out.printf("restart   %s\n", m.restart)
 		}
 		c.out.print("\n" + m.draw())
 	}

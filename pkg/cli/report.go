@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -118,5 +119,9 @@ func machineOf(report *v1alpha1.NodeCPU) *machine {
 	}
 	m := &machine{name: report.Name, report: r}
 	m.since, m.silent = nodereport.Silence(report, nil, time.Time{})
+	restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
+	if restart != nil && restart.Status != metav1.ConditionTrue {
+		m.restart = restart.Message
+	}
 	return m
 }

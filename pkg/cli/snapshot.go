@@ -49,6 +49,8 @@ type machine struct {
 	name string
 	// report is as the pods admitted so far leave it.
 	report *nodereport.Report
+	// restart is what the report says that a restart of the kubelet would do to pods; "" for nothing.
+	restart string
 	// admitted are the pods admitted here, in order.
 	admitted []types.UID
 	// names are those of the snapshot.

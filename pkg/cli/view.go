@@ -9,10 +9,12 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
@@ -31,6 +33,8 @@ var managerLabels = []string{verdict.LabelCPUManager, verdict.LabelKubeVirtCPUMa
 type view struct {
 	// In a live snapshot all pods are known, so a pod that is missing has left.
 	*snapshot
+	// read is when the cluster was read; zero for input.
+	read time.Time
 	// estimate reports that the count decides on a node whose kubelet cannot be predicted.
 	estimate bool
 	// vm is the one that is asked about, as far as it is known.
@@ -54,6 +58,7 @@ func (c *call) view(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.read = c.host.Now()
 	c.namespace = cmp.Or(c.namespace, cluster.Namespace)
 	for i := range cluster.Pods {
 		pod := &cluster.Pods[i]
@@ -137,6 +142,10 @@ func (s *view) nodeFor(m *machine, pod *corev1.Pod) verdict.Node {
 	if node == nil {
 		return n
 	}
+	now := s.asOf()
+	if verdict.Labelled(node) && now.Before(nodereport.YoungUntil(node, now)) {
+		n.Await(verdict.NodeIsNew)
+	}
 	n.Excluded = excluded(node, residents, pod)
 	n.Amounts = verdict.Amounts{Allocatable: node.Status.Allocatable.Cpu().MilliValue(), Requested: requested(residents...), Counting: verdict.CountedAlways}
 	return n
@@ -176,15 +185,47 @@ func (s *view) holders(m *machine, residents []*corev1.Pod) []verdict.Pod {
 	return pods
 }
 
-// residents are the pods on a node that have not ended, without pod itself.
+// residents are the pods on a node that have not ended, without pod itself. As for kube-scheduler, a pod that is nominated to
+// the node counts for those that are not more important.
 func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
 	var there []*corev1.Pod
 	for _, other := range s.pods {
-		if other.Spec.NodeName == node && other != pod && !ended(other) {
+		nominated := other.Spec.NodeName == "" && other.Status.NominatedNodeName == node &&
+			corev1helpers.PodPriority(other) >= corev1helpers.PodPriority(pod)
+		if (other.Spec.NodeName == node || nominated) && other != pod && !ended(other) {
 			there = append(there, other)
 		}
 	}
 	return there
+}
+
+// asOf is the time that the objects are of. Files do not say when they were written: the latest time in them is the
+// nearest to that.
+func (s *view) asOf() time.Time {
+	if !s.read.IsZero() {
+		return s.read
+	}
+	var latest metav1.Time
+	see := func(moments ...metav1.Time) {
+		for _, moment := range moments {
+			if latest.Before(&moment) {
+				latest = moment
+			}
+		}
+	}
+	for _, node := range s.nodes {
+		see(node.CreationTimestamp)
+		for i := range node.Status.Conditions {
+			see(node.Status.Conditions[i].LastHeartbeatTime, node.Status.Conditions[i].LastTransitionTime)
+		}
+	}
+	for _, pod := range s.pods {
+		see(pod.CreationTimestamp)
+		for i := range pod.Status.Conditions {
+			see(pod.Status.Conditions[i].LastTransitionTime)
+		}
+	}
+	return latest.Time
 }
 
 // requested is what kube-scheduler counts for pods, in millicores.

@@ -31,6 +31,8 @@ type Explanation struct {
 	Rule string `json:"rule,omitempty"`
 	// Free is what is free; nil where that is not known.
 	Free []Free `json:"free,omitempty"`
+	// RoomByCount reports of a refused node that it has room by kube-scheduler's count: see AutoscalerNote.
+	RoomByCount bool `json:"roomByCount,omitempty"`
 	// Missing is how many CPUs are too few, at least 1, where the pod does not fit; math.MaxInt where CPUs
 	// are not the question.
 	Missing int `json:"-"`
@@ -68,6 +70,7 @@ func (q *question) outline() Explanation {
 		return e
 	}
 	q.obstacle(&e, &v)
+	e.RoomByCount = q.roomByCount(&v)
 	return e
 }
 
@@ -84,9 +87,15 @@ func (q *question) obstacle(e *Explanation, v *verdict.Verdict) {
 	case verdict.Manager:
 		e.Facts = fmt.Sprintf("its kubelet grants no exclusive CPUs: its CPU manager policy is %s", q.node.Kubelet.CPUManager.Policy)
 	case verdict.InFlight:
-		e.Facts = fmt.Sprintf("%s in flight to it, the next report will show: %s", count(len(q.inFlight()), "pod"), v.Why)
+		e.Facts = fmt.Sprintf("%s in flight to it, the next report will show: %s", q.pods((*verdict.Pod).Awaited), v.Why)
+	case verdict.Kept:
+		e.Facts = fmt.Sprintf("its CPUs are kept for %s still to come: %s",
+			q.pods(func(pod *verdict.Pod) bool { return pod.InFlight && pod.Kept }), v.Why)
 	case verdict.Guest:
 		e.Facts = fmt.Sprintf("its kubelet would admit the pod, but the granted CPUs (%s) do not satisfy the VM: %s", v.Decision.Granted(), v.Why)
+	case verdict.Restart:
+		e.Facts = "its kubelet would admit the pod, but " + v.Why
+		e.Missing = 1
 	case verdict.Counted:
 		e.Facts = q.counted()
 		e.Missing = int((v.Missing + 999) / 1000)

@@ -217,13 +217,13 @@ func (q *question) sharing() []Hint {
 	return hints
 }
 
-// moving lets one of the neighbours go, the smallest first; if no one helps, two; or all.
+// moving lets one of the neighbours go, one that is ending first, then the smallest; if no one helps, two; or all.
 func (q *question) moving() []Hint {
 	all := q.holders()
 	slices.SortStableFunc(all, func(i, j int) int {
 		a := &q.node.Pods[i]
 		b := &q.node.Pods[j]
-		return cmp.Or(cmp.Compare(size(a), size(b)), strings.Compare(a.Name, b.Name))
+		return cmp.Or(ends(b)-ends(a), cmp.Compare(size(a), size(b)), strings.Compare(a.Name, b.Name))
 	})
 	order := all[:min(len(all), mostMoved)]
 	var hints []Hint
@@ -254,7 +254,16 @@ func (q *question) moving() []Hint {
 func (q *question) movingAway(places ...int) []Hint {
 	after := q.without(places...)
 	verb := " moves"
-	if len(places) > 1 {
+	ending := 0
+	for _, i := range places {
+		ending += ends(&q.node.Pods[i])
+	}
+	switch {
+	case ending == 1 && len(places) == 1:
+		verb = ", which is ending, has gone"
+	case ending == len(places):
+		verb = ", which are ending, have gone"
+	case len(places) > 1:
 		verb = " move"
 	}
 	var parts []string
@@ -275,6 +284,14 @@ func (q *question) names(places []int) []string {
 		names = append(names, q.node.Pods[i].Name)
 	}
 	return names
+}
+
+// ends is 1 for a pod that is being deleted, and 0 for others.
+func ends(pod *verdict.Pod) int {
+	if pod.Ending {
+		return 1
+	}
+	return 0
 }
 
 // size is how many CPUs a pod has, or will have.

@@ -2,7 +2,9 @@ package explain
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -25,6 +27,31 @@ func (q *question) fits() bool {
 }
 
 func (q *question) inFlight() []*admission.Pod { return q.node.InFlight(nil) }
+
+// pods counts some of the node's pods, and names them as far as they have names: "2 pods (VM vms/a, VM vms/b)".
+func (q *question) pods(those func(pod *verdict.Pod) bool) string {
+	const most = 5
+	number := 0
+	var names []string
+	for i := range q.node.Pods {
+		pod := &q.node.Pods[i]
+		if !those(pod) {
+			continue
+		}
+		number++
+		if pod.Name != "" {
+			names = append(names, pod.Name)
+		}
+	}
+	text := count(number, "pod")
+	if len(names) == 0 {
+		return text
+	}
+	if len(names) > most {
+		names = append(names[:most], fmt.Sprintf("%d more", number-most))
+	}
+	return fmt.Sprintf("%s (%s)", text, strings.Join(names, ", "))
+}
 
 // holders are the places, in the node's Pods, of those that have exclusive CPUs or are about to get some.
 func (q *question) holders() []int {
@@ -82,21 +109,23 @@ func (q *question) on(change func(n *admission.Node)) question {
 
 // unknownText says why a kubelet cannot be asked, after the node's name. The report's own words follow where there is a colon.
 var unknownText = map[nodereport.State]string{
-	nodereport.Missing:    "has no CPU report (NodeCPU); does corepin-agent run there?",
-	nodereport.Unlisted:   "has no CPU report that the scheduler could list",
-	nodereport.Starting:   "has a CPU report that is still being listed",
-	nodereport.Silent:     "is ",
-	nodereport.Replaced:   "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?",
-	nodereport.Newer:      "has a CPU report of a newer corepin: ",
-	nodereport.Unreadable: "has a CPU report that can't be read: ",
-	nodereport.Inexact:    "cannot be predicted: ",
+	nodereport.Missing:      "has no CPU report (NodeCPU); does corepin-agent run there?",
+	nodereport.Unlisted:     "has no CPU report that the scheduler could list",
+	nodereport.Starting:     "has a CPU report that is still being listed",
+	nodereport.Awaited:      "is starting, and its first CPU report is awaited: ",
+	nodereport.Replaced:     "has no CPU report (NodeCPU) but that of an earlier Node of its name; does corepin-agent run there?",
+	nodereport.Contradicted: "has a CPU report that its Node contradicts: ",
+	nodereport.Silent:       "is ",
+	nodereport.Newer:        "has a CPU report of a newer corepin: ",
+	nodereport.Unreadable:   "has a CPU report that can't be read: ",
+	nodereport.Inexact:      "cannot be predicted: ",
 }
 
 // uncertain says why the kubelet cannot be asked; "" if it can be.
 func uncertain(v *verdict.Verdict, why string) string {
 	text := unknownText[v.State]
 	switch v.State {
-	case nodereport.Newer, nodereport.Unreadable, nodereport.Inexact, nodereport.Silent:
+	case nodereport.Awaited, nodereport.Contradicted, nodereport.Newer, nodereport.Unreadable, nodereport.Inexact, nodereport.Silent:
 		return text + cmp.Or(why, "its report does not say why")
 	}
 	return text

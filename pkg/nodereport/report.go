@@ -28,10 +28,15 @@ const (
 	Unlisted
 	// Starting: the reports are being listed for the first time.
 	Starting
+	// Awaited: there is no report that can be used, and the agent is expected to write one soon. The node is young, or had
+	// such a report a moment ago.
+	Awaited
 	// Replaced: the report is of an earlier Node of the same name.
 	Replaced
 	// Silent: the node is not heard from. What its report says is of then.
 	Silent
+	// Contradicted: the Node says otherwise than the report, so that one of them is old.
+	Contradicted
 	// Newer: the report says things that this version does not know.
 	Newer
 	// Unreadable: the report contradicts itself, is incomplete, or is too large.
@@ -46,14 +51,16 @@ const (
 
 // String gives the state in one word.
 func (s State) String() string {
-	return [...]string{"missing", "unlisted", "starting", "replaced", "silent", "newer", "unreadable", "noCPUManager", "inexact", "exact"}[s]
+	return [...]string{"missing", "unlisted", "starting", "awaited", "replaced", "silent", "contradicted", "newer", "unreadable", "noCPUManager", "inexact", "exact"}[s]
 }
 
 // Report is one node's NodeCPU, decoded. It does not change.
 type Report struct {
 	// Owner is the UID of the Node that the report is about; empty where it does not say.
 	Owner types.UID
-	State State
+	// Machine is what the report says that the Node says too.
+	Machine Machine
+	State   State
 	// Why is the cause of every State but Exact.
 	Why string
 	// Node is the node with the report's own shared pool; nil where the report could not be read.
@@ -98,7 +105,7 @@ func read(nc *v1alpha1.NodeCPU) *Report {
 		r.Owner = Owner(nc)
 		return r
 	}
-	r := &Report{Owner: Owner(nc), Node: node, Granted: make(map[types.UID][]admission.Grant, len(granted))}
+	r := &Report{Owner: Owner(nc), Machine: MachineOf(&nc.Status), Node: node, Granted: make(map[types.UID][]admission.Grant, len(granted))}
 	for uid, containers := range granted {
 		grants := make([]admission.Grant, 0, len(containers))
 		for _, name := range slices.Sorted(maps.Keys(containers)) {
@@ -153,7 +160,7 @@ func (r *Report) Same(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
-	return r.Owner == s.Owner && r.State == s.State && sameNode(r.Node, s.Node) &&
+	return r.Owner == s.Owner && r.Machine == s.Machine && r.State == s.State && sameNode(r.Node, s.Node) &&
 		maps.EqualFunc(r.Granted, s.Granted, slices.Equal[[]admission.Grant]) &&
 		maps.EqualFunc(r.Held, s.Held, func(a, b admission.Held) bool { return a.Equal(&b) })
 }

@@ -21,6 +21,8 @@ type Demand struct {
 	NeedsLabel bool
 	// Estimate reports that a dedicated VM may go to a node whose kubelet cannot be predicted, by count.
 	Estimate bool
+	// Restart says whether the node must stay one whose kubelet can be started again. It counts for dedicated VMs.
+	Restart RestartSafety
 
 	// Fractions are what the containers in the shared pool request, in millicores, in the order of
 	// Pod.Containers. They are 0 for containers with exclusive CPUs, and nil for a pod with pod-level resources.
@@ -88,6 +90,7 @@ func (d *Demand) Key() string {
 		key = appendContainers(key, level.Containers)
 	}
 	if d.Dedicated {
+		key = strconv.AppendUint(append(key, " restart "...), uint64(d.Restart), 10)
 		key = append(key, " milli "...)
 		key = strconv.AppendInt(key, d.Millicores(), 10)
 	}

@@ -11,9 +11,10 @@
 //  2. Amounts: are enough millicores left by kube-scheduler's count?
 //  3. Report: is there a report (NodeCPU) of this node, and can it be read?
 //  4. Exact: can this kubelet's decision about this pod be predicted?
-//  5. In flight: do pods that are bound and not yet reported leave the answer open?
+//  5. In flight: do pods that are bound and not yet reported leave the answer open? Is the place kept for others?
 //  6. Kubelet: would its managers admit the pod?
 //  7. Guest: do the CPUs that the kubelet would grant satisfy the VM?
+//  8. Restart: could the kubelet be started again with the VM there, if the demand asks for that?
 //
 // Where questions 3 and 4 have the answer no, the count of question 2 decides alone if the demand allows
 // estimates. The verdict then says that it is estimated.
@@ -30,6 +31,10 @@
 //     admit it, or is doing so. The new pod must fit in every order of admission.
 //   - While pods are in flight and granted pods have gone, the answer is open. Which CPUs the pods in
 //     flight got depends on whether the others were still there. The next report shows it.
+//   - A pod that no kubelet has heard of is in flight too: one that is assumed, or nominated. No report can show it, so none
+//     is waited for. Its place is kept: the new pod must fit in every order, and is refused where it does not. So it is with
+//     a pod that reports have had the time to show (package nodes has the times).
+//   - The place that pods leave when they end is kept for the nominated pods: the new pod must leave them a place there.
 //   - A pod in a terminal phase holds nothing.
 //
 // A verdict is a pure function of a Node and a Demand. To ask "what if", change a copy and ask again.

@@ -50,12 +50,13 @@ func nodeObject() *corev1.Node {
 	return &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "node", Labels: map[string]string{"cpumanager": "true"}}}
 }
 
-// vm is a launcher pod as the kubelet sees it: compute with whole CPUs and a sidecar of 200m.
+// vm is a launcher pod as the kubelet sees it: compute with whole CPUs and a sidecar of 200m. It is bound.
 func vm(name, cpus string, changes ...func(*corev1.Pod)) *corev1.Pod {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name)}}
 	pod.Spec.NodeName = "n1"
 	pod.Spec.Containers = []corev1.Container{container("compute", cpus), container("hook", "200m")}
 	pod.Status.QOSClass = corev1.PodQOSGuaranteed
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
 	for _, change := range changes {
 		change(pod)
 	}

@@ -83,7 +83,7 @@ func New(object *corev1.Node, report *nodereport.Report, pods []Pod) Node {
 // report could be read.
 func BestCase(object *corev1.Node, report *nodereport.Report, gone []types.UID) Node {
 	n := reported(object, report)
-	if n.State != nodereport.Replaced && report.Node != nil {
+	if n.State != nodereport.Replaced && n.State != nodereport.Contradicted && report.Node != nil {
 		n.Kubelet = report.Without(gone)
 		n.Gone = gone
 	}
@@ -101,6 +101,15 @@ func reported(object *corev1.Node, report *nodereport.Report) Node {
 	if report.Owner != "" && object.UID != "" && report.Owner != object.UID {
 		n.State = nodereport.Replaced
 		n.Why = "the report is of an earlier Node of that name"
+		return n
+	}
+	if n.State == nodereport.Silent {
+		return n // that the report is old is known
+	}
+	why := report.Contradiction(object)
+	if why != "" {
+		n.State = nodereport.Contradicted
+		n.Why = why
 	}
 	return n
 }
@@ -121,6 +130,7 @@ func (n *Node) apply(r *nodereport.Report, pods []Pod) {
 			pod.Grants = r.Granted[pod.UID]
 			pod.Held = r.Held[pod.UID]
 			pod.Doubtful = false
+			pod.Kept = false
 			covered++
 		case r.Node.Decides(pod.Asks):
 			pod.InFlight = true
@@ -217,9 +227,15 @@ func (n *Node) InFlight(pods []*admission.Pod) []*admission.Pod {
 // open reports whether pods in flight may have been admitted before or after other pods left the node.
 func (n *Node) open() bool {
 	for i := range n.Pods {
-		if n.Pods[i].InFlight && (n.Left || n.Pods[i].Doubtful) {
+		if n.Pods[i].Awaited() && (n.Left || n.Pods[i].Doubtful) {
 			return true
 		}
 	}
 	return false
+}
+
+// onlyKept reports whether pods are in flight, and no report is waited for on account of any of them.
+func (n *Node) onlyKept() bool {
+	return slices.ContainsFunc(n.Pods, func(pod Pod) bool { return pod.InFlight }) &&
+		!slices.ContainsFunc(n.Pods, func(pod Pod) bool { return pod.Awaited() })
 }

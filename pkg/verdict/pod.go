@@ -21,6 +21,13 @@ type Pod struct {
 	// Doubtful reports that the CPUs of this pod in flight cannot be predicted: another pod may have been
 	// admitted and deleted before it, without any report of that.
 	Doubtful bool
+	// Kept reports of a pod in flight that no report is waited for on its account: no kubelet has heard of it yet, or
+	// reports have had the time to show it. Its place is kept in every order of admission.
+	Kept bool
+	// Nominated reports that the pod is not bound yet, and is to come when the pods that were evicted for it have ended.
+	Nominated bool
+	// Ending reports that the pod is being deleted. What it holds will be free.
+	Ending bool
 
 	// Grants are the exclusive CPUs that the report says the pod has, and Held what else, if that covers all it asks for.
 	// New sets both.
@@ -38,7 +45,30 @@ type Pod struct {
 // PodOf reads a pod that may hold exclusive CPUs; see MayHold.
 func PodOf(pod *corev1.Pod) Pod {
 	asks := admission.PodOf(pod)
-	return Pod{UID: UIDOnNode(pod), Asks: &asks}
+	p := Pod{UID: UIDOnNode(pod), Asks: &asks}
+	p.SetStage(pod)
+	return p
+}
+
+// SetStage sets Kept, Nominated and Ending by what the pod itself says.
+func (p *Pod) SetStage(pod *corev1.Pod) {
+	p.Kept = Unheard(pod)
+	p.Nominated = pod.Spec.NodeName == "" && pod.Status.NominatedNodeName != ""
+	p.Ending = pod.DeletionTimestamp != nil
+}
+
+// Unheard reports whether no kubelet has heard of a pod: a scheduler has nominated it or assumed it, and waits for its
+// volumes or for other members of its group. The API server sets condition PodScheduled when it binds a pod
+// (setPodNodeAndMetadata in pkg/registry/core/pod/storage/storage.go, v1.36.3), and the kubelet sets it on those that were
+// made with a node in their spec. Of the latter this is true for a moment too long.
+func Unheard(pod *corev1.Pod) bool {
+	starting := pod.Status.Phase == "" || pod.Status.Phase == corev1.PodPending
+	if !starting || pod.Status.StartTime != nil || pod.Annotations[mirrorAnnotation] != "" {
+		return false
+	}
+	return !slices.ContainsFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool {
+		return c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue
+	})
 }
 
 // CPUs returns the CPUs that the pod holds.
@@ -49,6 +79,9 @@ func (p *Pod) Covered() bool { return len(p.Grants) > 0 || !p.Held.IsEmpty() }
 
 // Holds reports whether the pod has something of its own, or is about to get it.
 func (p *Pod) Holds() bool { return p.InFlight || p.Covered() }
+
+// Awaited reports whether the pod is in flight, and the node's next report is expected to have it.
+func (p *Pod) Awaited() bool { return p.InFlight && !p.Kept }
 
 // mirrorAnnotation is on the API server's copy of a static pod. Its value is the UID that the pod has on its
 // node, and so in the kubelet's state. The copy's own UID is another

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
@@ -23,10 +24,12 @@ const (
 	Manager  Obstacle = "cpuManager" // the kubelet grants no exclusive CPUs
 	Inexact  Obstacle = "inexact"    // the kubelet's decision cannot be predicted
 	InFlight Obstacle = "inFlight"   // it depends on pods in flight; the next report shows it
+	Kept     Obstacle = "kept"       // the place is kept for pods that have not come yet; no report changes that
 	Kubelet  Obstacle = "kubelet"    // the kubelet would refuse the pod
 	Guest    Obstacle = "guest"      // the CPUs would not satisfy the VM
 	// Late is no answer of Of. The scheduler's time for asking was over.
-	Late Obstacle = "late"
+	Late    Obstacle = "late"
+	Restart Obstacle = "restart" // the kubelet, started again, would fail pods that run
 )
 
 // Verdict is what becomes of a demand on a node.
@@ -48,6 +51,9 @@ type Verdict struct {
 	Decision admission.Decision
 	// Guest says why CPUs that the kubelet may grant do not satisfy the VM. It wraps an error of package placement.
 	Guest error
+	// LostAtRestart is how many pods the kubelet would fail if it started again with the pod there. It is counted where
+	// the demand asks for it.
+	LostAtRestart int
 }
 
 // Fits reports whether the node can take the pod.
@@ -114,6 +120,8 @@ func unknown(d *Demand, state nodereport.State) Obstacle {
 		return Report // it will be known in a moment
 	case !d.Dedicated:
 		return None
+	case state == nodereport.Awaited:
+		return Report
 	case state == nodereport.NoCPUManager:
 		return Manager // it is known, and the VM would not get its CPUs
 	case d.Estimate:
@@ -159,14 +167,50 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 	}
 	switch decision.Verdict {
 	case admission.Wait:
-		v.Obstacle = InFlight
-		v.Why = decision.Message
+		v.wait(n, d)
 	case admission.Refused:
 		v.Obstacle = Kubelet
 		v.Why = decision.Message
 		v.Evictable = decision.Preemptible
 	case admission.Admitted:
-		v.askGuest(n, d)
+		v.keepPlaces(n, d)
+		if v.Obstacle == None {
+			v.askGuest(n, d)
+		}
+		if v.Obstacle == None && d.Dedicated && d.Restart != RestartIgnored {
+			v.askRestart(n, d)
+		}
+	}
+}
+
+// askRestart asks what a restart of the kubelet would cost.
+func (v *Verdict) askRestart(n *Node, d *Demand) {
+	lost, name := n.lostAtRestart(d, &v.Decision)
+	v.LostAtRestart = lost
+	if lost == 0 || d.Restart != RestartRequired {
+		return
+	}
+	v.Obstacle = Restart
+	v.Why = fmt.Sprintf("if its kubelet were started again with the pod there, it would fail %d pods that run, such as %s", lost, cmp.Or(name, "a pod"))
+	v.Evictable = n.safeEmpty(d)
+}
+
+// safeEmpty reports whether the kubelet could be started again if the pod were alone on the node.
+func (n *Node) safeEmpty(d *Demand) bool {
+	empty := n.Kubelet.Empty()
+	alone := Node{Kubelet: &empty}
+	decision := admission.Admit(&empty, &d.Pod)
+	lost, _ := alone.lostAtRestart(d, &decision)
+	return lost == 0
+}
+
+// wait is for an answer that depends on pods in flight. If no report will tell more, the place is kept for them.
+func (v *Verdict) wait(n *Node, d *Demand) {
+	v.Why = v.Decision.Message
+	v.Obstacle = InFlight
+	if n.onlyKept() {
+		v.Obstacle = Kept
+		v.Evictable = d.fitsEmpty(n.Kubelet)
 	}
 }
 
@@ -190,8 +234,61 @@ func (v *Verdict) askGuest(n *Node, d *Demand) {
 	v.Evictable = !errors.Is(v.Guest, placement.ErrTooFew) && d.fitsEmpty(n.Kubelet)
 }
 
+// keepPlaces refuses the pod if a nominated pod would find no place any more, after the pods have ended that end now.
+func (v *Verdict) keepPlaces(n *Node, d *Demand) {
+	if !slices.ContainsFunc(n.Pods, func(pod Pod) bool { return pod.Nominated && pod.InFlight }) {
+		return
+	}
+	alternatives := v.Decision.Alternatives
+	if len(alternatives) == 0 {
+		alternatives = [][]admission.Grant{v.Decision.Grants}
+	}
+	before := n.nominatedPlaces(nil)
+	for _, grants := range alternatives {
+		after := n.nominatedPlaces(grants)
+		for i := range n.Pods {
+			if before[i] && !after[i] {
+				v.Obstacle = Kept
+				v.Why = fmt.Sprintf("its CPUs are kept for %s, which waits for other pods to end", cmp.Or(n.Pods[i].Name, "a pod"))
+				v.Evictable = d.fitsEmpty(n.Kubelet)
+				return
+			}
+		}
+	}
+}
+
+// nominatedPlaces reports which of Pods are nominated and will be admitted, after grants were given to somebody else and
+// the pods have ended that end now.
+func (n *Node) nominatedPlaces(grants []admission.Grant) []bool {
+	node := n.Kubelet.Granting(grants)
+	admit := func(pod *Pod) bool {
+		d, after := node.Admitting(pod.Asks)
+		node = after
+		return d.Verdict == admission.Admitted
+	}
+	for i := range n.Pods {
+		pod := &n.Pods[i]
+		if pod.InFlight && !pod.Nominated && !pod.Ending {
+			admit(pod)
+		}
+	}
+	for i := range n.Pods {
+		if n.Pods[i].Ending {
+			node = node.Releasing(n.Pods[i].Grants, &n.Pods[i].Held)
+		}
+	}
+	placed := make([]bool, len(n.Pods))
+	for i := range n.Pods {
+		placed[i] = n.Pods[i].Nominated && n.Pods[i].InFlight && admit(&n.Pods[i])
+	}
+	return placed
+}
+
 // misfit says why grants do not satisfy the VM; nil if they do.
 func (d *Demand) misfit(n *admission.Node, grants []admission.Grant) error {
+	if d.Guest == nil {
+		return nil
+	}
 	for i := range grants {
 		if grants[i].Container == d.Compute {
 			return placement.Fit(*d.Guest, grants[i].CPUs, n.Topology)

@@ -72,6 +72,7 @@ func vm(name, cpus string) *corev1.Pod {
 	}
 	pod := st.MakePod().Name(name).UID(name).Node("n1").Containers([]corev1.Container{container("compute", cpus), container("hook", "200m")}).Obj()
 	pod.Status.QOSClass = corev1.PodQOSGuaranteed
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
 	return pod
 }
 

@@ -16,7 +16,7 @@ const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUAr
 func TestDecode(t *testing.T) {
 	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
 	usual := metav1.Duration{Duration: 15 * time.Second}
-	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, OtherPods: Predict}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict}
 	for name, test := range map[string]struct {
 		text    string
 		want    DedicatedCPUArgs
@@ -24,8 +24,8 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, OtherPods: Ignore}},
-		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, OtherPods: Predict}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, RestartSafety: RestartIgnore, OtherPods: Ignore}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
 		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},
@@ -40,6 +40,7 @@ func TestDecode(t *testing.T) {
 		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
 		"an unknown label policy":        {text: header + "cpuManagerNodes: Sometimes\n", wantErr: `cpuManagerNodes: Unsupported value: "Sometimes"`},
 		"an unknown strictness":          {text: header + "strictness: Lax\n", wantErr: `"Lax" is not a strictness`},
+		"an unknown restart safety":      {text: header + "restartSafety: Maybe\n", wantErr: `restartSafety: Unsupported value: "Maybe"`},
 		"other pods":                     {text: header + "otherPods: Some\n", wantErr: `otherPods: Unsupported value: "Some"`},
 		"a value of the wrong type":      {text: header + "scoringStrategy: [a]\n", wantErr: "cannot unmarshal"},
 		"text that is neither":           {text: "{", wantErr: "yaml"},

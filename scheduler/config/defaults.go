@@ -15,6 +15,7 @@ func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.NodesWithoutExactReport, Estimate)
 	setDefault(&a.CPUManagerNodes, Required)
 	setDefault(&a.SilentAfter, metav1.Duration{Duration: 15 * time.Second})
+	setDefault(&a.RestartSafety, RestartIgnore)
 	setDefault(&a.OtherPods, Predict)
 }
 

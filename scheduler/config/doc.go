@@ -11,6 +11,7 @@
 //	    nodesWithoutExactReport: Estimate
 //	    cpuManagerNodes: Required
 //	    strictness: Standard
+//	    restartSafety: Ignore
 //	    otherPods: Predict
 //
 // Every field is optional, and so are the args; those above are the defaults. The args are read strictly. A field that

@@ -50,6 +50,10 @@ type DedicatedCPUArgs struct {
 	// is unready. Where profiles differ, the first one's value holds. Default: 15s.
 	SilentAfter metav1.Duration `json:"silentAfter,omitempty"`
 
+	// RestartSafety says whether a VM may come to a node whose kubelet, when it is started again, would fail VMs that run. That
+	// is so for a kubelet up to 1.36 with full-pcpus-only whose free CPUs are fewer than one of the VMs has. Default: Ignore.
+	RestartSafety RestartSafety `json:"restartSafety,omitempty"`
+
 	// OtherPods says how pods of no VM are treated that ask for exclusive CPUs: Guaranteed pods with a whole number of
 	// CPUs. Default: Predict.
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`
@@ -106,6 +110,19 @@ const (
 	// Preferred accepts a node without the label if no labelled node is predicted exactly to take the VM. (Launcher
 	// pods made by KubeVirt select the label themselves.)
 	Preferred LabelPolicy = "Preferred"
+)
+
+// RestartSafety says whether a VM may come to a node whose kubelet could not be started again without losing VMs.
+type RestartSafety string
+
+const (
+	// RestartIgnore does not look at it. Every node can be filled.
+	RestartIgnore RestartSafety = "Ignore"
+	// RestartPrefer prefers nodes that stay safe with the VM. It is one voice of the score, like the scoring strategy.
+	RestartPrefer RestartSafety = "Prefer"
+	// RestartRequire never binds a VM to a node that would not stay safe. So kubelets can be upgraded node by node without
+	// losing a VM. It costs up to half of the CPUs of each node with such a kubelet: what its largest VM has stays free.
+	RestartRequire RestartSafety = "Require"
 )
 
 // OtherPodsPolicy says how pods of no VM are treated that ask for exclusive CPUs.

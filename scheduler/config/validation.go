@@ -23,6 +23,7 @@ func Validate(a *DedicatedCPUArgs) field.ErrorList {
 	}
 	errs = append(errs, oneOf("nodesWithoutExactReport", a.NodesWithoutExactReport, Refuse, Estimate)...)
 	errs = append(errs, oneOf("cpuManagerNodes", a.CPUManagerNodes, Required, Preferred)...)
+	errs = append(errs, oneOf("restartSafety", a.RestartSafety, RestartIgnore, RestartPrefer, RestartRequire)...)
 	return append(errs, oneOf("otherPods", a.OtherPods, Predict, Ignore)...)
 }
 

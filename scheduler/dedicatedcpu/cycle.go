@@ -1,10 +1,12 @@
 package dedicatedcpu
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/nodereport"
@@ -26,8 +28,30 @@ type cycle struct {
 	// of the state and of the node, and change the pods of the copy. The cycle of a pod group changes the snapshot itself
 	// without a new generation (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
 	simulated bool
-	// evicts is set if the simulation took pods out, evictsInFlight if one of them is in flight.
-	evicts, evictsInFlight bool
+	// evicted are the pods that the simulation has taken out and not put back. A clone shares them until it changes them.
+	evicted []evicted
+}
+
+// evicted is a pod that a simulation has taken out of a node.
+type evicted struct {
+	uid types.UID
+	// awaited is set if a report is waited for on its account: nobody knows what is free without it.
+	awaited bool
+}
+
+// evicts reports whether the simulation has taken pods out, and whether one of them is awaited.
+func (c *cycle) evicts() (any, awaited bool) {
+	return len(c.evicted) > 0, slices.ContainsFunc(c.evicted, func(pod evicted) bool { return pod.awaited })
+}
+
+// evict notes that a pod is taken out.
+func (c *cycle) evict(uid types.UID, awaited bool) {
+	c.evicted = append(slices.Clone(c.evicted), evicted{uid, awaited})
+}
+
+// reprieve notes that a pod is put back.
+func (c *cycle) reprieve(uid types.UID) {
+	c.evicted = slices.DeleteFunc(slices.Clone(c.evicted), func(pod evicted) bool { return pod.uid == uid })
 }
 
 // Clone is called for a simulation. The copy shares the demand and the findings.
@@ -53,8 +77,8 @@ type findings struct {
 	addPending sync.Once
 	// addLate notes once in a cycle that its time is over.
 	addLate sync.Once
-	// heldAt has the names of the nodes that could not answer because of pods in flight. held is set when it has a node
-	// that was judged as it is, not in a simulation.
+	// heldAt has the names of the nodes that could not answer because of pods in flight. held is set when a node, judged
+	// as it is and not in a simulation, waits for a report.
 	heldAt sync.Map
 	held   atomic.Bool
 	// estimatedAt has an estimate for each node that was accepted without an exact prediction, by name. anyEstimated is
@@ -69,8 +93,12 @@ type estimate struct {
 	why   string
 }
 
-func (f *findings) noteHeld(nodeName string, simulated bool) {
-	f.heldAt.Store(nodeName, nil)
+// noteHeld notes a node that waits for a report: its first, or one that shows pods in flight. The rounds of package
+// wakeup see to the former.
+func (f *findings) noteHeld(nodeName string, inFlight, simulated bool) {
+	if inFlight {
+		f.heldAt.Store(nodeName, nil)
+	}
 	if !simulated {
 		f.held.Store(true)
 	}

@@ -31,8 +31,14 @@ func (pl *DedicatedCPU) podDemand(pod *corev1.Pod) *verdict.Demand {
 	if d != nil {
 		d.NeedsLabel = d.Dedicated && pl.args.CPUManagerNodes == config.Required
 		d.Estimate = pl.args.NodesWithoutExactReport == config.Estimate
+		d.Restart = restartSafety[pl.args.RestartSafety]
 	}
 	return d
+}
+
+// restartSafety is what the argument of that name means.
+var restartSafety = map[config.RestartSafety]verdict.RestartSafety{
+	config.RestartIgnore: verdict.RestartIgnored, config.RestartPrefer: verdict.RestartPreferred, config.RestartRequire: verdict.RestartRequired,
 }
 
 // vmDemand reads a pod and its VMI. It returns nil for a pod that the plugin leaves alone, and what is known of the VM.

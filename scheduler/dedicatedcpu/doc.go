@@ -21,7 +21,8 @@
 //   - The node needs the label cpumanager=true or kubevirt.io/cpumanager=true, as in KubeVirt, unless the argument
 //     cpuManagerNodes is Preferred.
 //   - A node whose kubelet cannot be predicted exactly is judged by counts, or refused, as the argument
-//     nodesWithoutExactReport says.
+//     nodesWithoutExactReport says. For some minutes it is waited for, if it is new or had a good report (package nodes).
+//   - With the argument restartSafety the kubelet must be able to start again with the VM there and lose no VM.
 //   - The CPUs that the kubelet would grant must satisfy the guest (guest.go). The threads of a guest core need one host
 //     core. An isolated emulator and each pooled IO thread need a CPU. The CPUs may be on no more NUMA nodes than the
 //     guest has huge pages. All of this must hold in every order in which the kubelet may hear of the pods in flight. KubeVirt finds out after
@@ -44,9 +45,14 @@
 // state; that is how Filter knows (cycle.go). Nodeview answers as for any other set of pods and stores nothing. So the
 // victims are those whose CPUs, cores and NUMA node make room. There are three exceptions (eviction.go):
 //
-//   - If a victim is itself in flight, nobody knows what would be free without it. The node waits for its report.
+//   - If a victim is bound and not reported yet, nobody knows what would be free without it. The node waits for its report.
+//     A victim that no kubelet has heard of, since it waits for its volumes, is no such case.
 //   - For a VM nobody is evicted from a node that is only estimated, since the eviction could be in vain.
 //   - For a VM nobody is evicted while another node that may have room waits for its report, for half a minute at most.
+//
+// While the victims end, kube-scheduler adds the nominated pod to the node for all pods that are not more important. Filter
+// then keeps the very place that the victims leave, by NUMA node (package verdict). A VM's preemption is a shutdown: KubeVirt
+// does not migrate it, whatever its evictionStrategy.
 //
 // PostFilter is called for a pod that found no node, after preemption found none either. It ranks the nodes that were
 // refused for CPUs and hands the nearest three to package explaining, which works in a goroutine of its own and writes an

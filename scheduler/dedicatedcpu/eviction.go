@@ -14,10 +14,11 @@ const reportsInTime = 30 * time.Second
 
 // evictionRefusal says why a node that would take a VM after an eviction is refused nevertheless; nil if it is not.
 func (pl *DedicatedCPU) evictionRefusal(c *cycle, pod *corev1.Pod, state nodereport.State) *refusal {
+	evicts, awaited := c.evicts()
 	switch {
-	case c.evictsInFlight:
+	case awaited:
 		return &refusedInFlight
-	case !c.evicts || !c.Dedicated:
+	case !evicts || !c.Dedicated:
 		return nil
 	case state != nodereport.Exact:
 		return refusedState[state] // the kubelet may refuse the VM even then

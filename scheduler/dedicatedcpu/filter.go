@@ -28,8 +28,8 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 	if r == nil {
 		return nil
 	}
-	if r.waitsForPods() {
-		c.noteHeld(nodeInfo.Node().Name, c.simulated)
+	if r.code == fwk.Pending {
+		pl.wait(c, pod, nodeInfo.Node().Name, r, p)
 	}
 	if r == &refusedLate {
 		c.addLate.Do(func() { pl.tellLate(ctx, pod) })
@@ -57,6 +57,17 @@ func (pl *DedicatedCPU) tellLate(ctx context.Context, pod *corev1.Pod) {
 	klog.FromContext(ctx).Info("the time for predictions in one cycle is over, and some nodes were not looked at", "pod", klog.KObj(pod), "budget", cycleBudget)
 	lateCycles.Inc()
 	pl.waker.RetryIn(pod.UID, lateRetry)
+}
+
+// wait notes that a node could not answer. The pod is tried again when the node is not waited for any more; a report that
+// comes before wakes it.
+func (pl *DedicatedCPU) wait(c *cycle, pod *corev1.Pod, nodeName string, r *refusal, p *nodes.Prediction) {
+	if r != refusedState[nodereport.Starting] {
+		c.noteHeld(nodeName, r == &refusedInFlight, c.simulated)
+	}
+	if !p.Until.IsZero() {
+		pl.waker.RetryIn(pod.UID, pl.view.Remaining(p))
+	}
 }
 
 // refuse says why a node is refused; nil if it is accepted. An accepted node is noted as exact or estimated.

@@ -68,8 +68,13 @@ func TestFilter(t *testing.T) {
 		},
 		"one room for two": {
 			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0-3,8-11"},
-			inFlight: []*corev1.Pod{launcherPod("b", "8")},
+			inFlight: []*corev1.Pod{onNode(launcherPod("b", "8"))},
 			wantCode: fwk.Pending, wantReason: ReasonInFlight,
+		},
+		"the room is for one that waits for its volume": {
+			pod: launcherPod("new", "8"), granted: map[string]string{"a": "0-3,8-11"},
+			inFlight: []*corev1.Pod{launcherPod("b", "8")},
+			wantCode: fwk.Unschedulable, wantReason: ReasonKept,
 		},
 		"no CPU manager": {
 			pod: launcherPod("new", "2"), report: []status{func(s *v1alpha1.NodeCPUStatus) { s.CPUManager = v1alpha1.CPUManager{Policy: "none"} }},

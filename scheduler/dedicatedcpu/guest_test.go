@@ -197,6 +197,7 @@ func TestOtherPodsCanBeIgnored(t *testing.T) {
 
 func allocatable(node *framework.NodeInfo, cpus string) {
 	object := node.Node()
+	object.Status.Capacity = nil
 	object.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(cpus)}
 	node.SetNode(object)
 }

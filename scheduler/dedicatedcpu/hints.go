@@ -46,7 +46,7 @@ func (pl *DedicatedCPU) afterPodDelete(logger klog.Logger, pod *corev1.Pod, oldO
 		logger.V(5).Info("the deleted pod had no exclusive CPUs", "pod", klog.KObj(pod), "deletedPod", klog.KObj(gone))
 		return fwk.QueueSkip, nil
 	}
-	if len(launcher.Problems(pod)) > 0 {
+	if launcher.MisfitOf(pod, nil).What != "" {
 		return fwk.QueueSkip, nil // no node would take it
 	}
 	if pl.waker.HeldAt(pod.UID, gone.Spec.NodeName) {
@@ -108,7 +108,7 @@ func (pl *DedicatedCPU) afterNodeChange(logger klog.Logger, pod *corev1.Pod, old
 	before, existed := oldObj.(*corev1.Node)
 	d := pl.podDemand(pod)
 	switch {
-	case len(launcher.Problems(pod)) > 0:
+	case launcher.MisfitOf(pod, nil).What != "":
 		logger.V(5).Info("no node would take the pod", "pod", klog.KObj(pod), "node", klog.KObj(node))
 		return fwk.QueueSkip, nil
 	case d != nil && d.NeedsLabel && !verdict.Labelled(node):

@@ -12,6 +12,7 @@ import (
 
 func onNode(pod *corev1.Pod, node ...string) *corev1.Pod {
 	pod.Spec.NodeName = append(node, "n1")[0]
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
 	return pod
 }
 

@@ -58,13 +58,21 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	withRoomByCount = metrics.NewGauge(&metrics.GaugeOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "pods_with_room_by_count",
+		Help:           "Pending pods for which a node has room by kube-scheduler's count, and its kubelet would refuse them. An autoscaler adds no node for them.",
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	registerOnce sync.Once
 )
 
 // registerMetrics is called for each profile.
 func registerMetrics() {
 	registerOnce.Do(func() {
-		legacyregistry.MustRegister(refusals, bound, woken, lateCycles)
+		legacyregistry.MustRegister(refusals, bound, woken, lateCycles, withRoomByCount)
 		heard.RegisterMetrics()
 		zeroMetrics()
 		audit.RegisterMetrics()

@@ -109,14 +109,15 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 	}
 	klog.FromContext(ctx).Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
 		"scoringStrategy", args.ScoringStrategy, "scoreRange", args.ScoreRange, "nodesWithoutExactReport", args.NodesWithoutExactReport,
-		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "otherPods", args.OtherPods)
+		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "restartSafety", args.RestartSafety, "otherPods", args.OtherPods)
 	go explainer.Run(ctx)
 	return pl
 }
 
 // argsKey is equal for args with which a plugin answers and rates alike.
 func argsKey(args *config.DedicatedCPUArgs) string {
-	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness, args.OtherPods, args.SilentAfter.Duration)
+	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness,
+		args.RestartSafety, args.OtherPods, args.SilentAfter.Duration)
 }
 
 // countedQueue counts the pods that are woken.

@@ -36,6 +36,8 @@ func (pl *DedicatedCPU) PostBind(ctx context.Context, state fwk.CycleState, pod 
 		return
 	}
 	pl.waker.Remove(pod.UID)
+	pl.held.set(pod.UID, false)
+	pl.view.Bound(nodeName, pod.UID)
 	e, estimated := c.estimateOf(nodeName)
 	if !estimated {
 		e.state = nodereport.Exact

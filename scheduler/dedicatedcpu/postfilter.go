@@ -43,11 +43,12 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 		klog.FromContext(ctx).Error(err, "nodes are not explained", "pod", klog.KObj(pod))
 		return nil, nothing
 	}
-	nearest, refused := pl.nearest(c, nodes, statuses)
-	if refused == 0 {
+	q := explaining.Question{Pod: pod, Demand: c.Demand}
+	nearest := pl.nearest(c, nodes, statuses, &q)
+	pl.held.set(pod.UID, q.WithRoomByCount > 0)
+	if q.Refused == 0 {
 		return nil, nothing
 	}
-	q := explaining.Question{Pod: pod, Demand: c.Demand, Refused: refused}
 	passing := false
 	for _, info := range nearest {
 		n := pl.view.Node(info, func(other *corev1.Pod) string { return displayName(other, pod.Namespace) })
@@ -62,20 +63,25 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 	return nil, nothing
 }
 
-// nearest returns the nodes that lack the fewest CPUs, and how many were refused for CPUs in all. Nodes that wait for a
-// report do not count: they will be asked again in a moment.
-func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader) (nearest []fwk.NodeInfo, refused int) {
+// nearest returns the nodes that lack the fewest CPUs. It counts in q those that were refused for CPUs. Nodes that wait for
+// a report do not count: they will be asked again in a moment.
+func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.NodeToStatusReader, q *explaining.Question) (nearest []fwk.NodeInfo) {
 	type ranked struct {
 		info    fwk.NodeInfo
 		missing int
 	}
 	best := make([]ranked, 0, explaining.MaxNodes+1)
 	for _, info := range nodes {
-		missing, ours := pl.missing(c, info, statuses.Get(info.Node().Name))
+		status := statuses.Get(info.Node().Name)
+		missing, ours := pl.missing(c, info, status)
 		if !ours {
 			continue
 		}
-		refused++
+		q.Refused++
+		if status.Plugin() == Name && unrequested(info) >= c.Millicores() && status.Message() != ReasonNoLabel {
+			q.WithRoomByCount++
+			q.NodeWithRoom = cmp.Or(q.NodeWithRoom, info.Node().Name)
+		}
 		if len(best) == explaining.MaxNodes && missing >= best[explaining.MaxNodes-1].missing {
 			continue
 		}
@@ -86,15 +92,19 @@ func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.Nod
 	for _, r := range best {
 		nearest = append(nearest, r.info)
 	}
-	return nearest, refused
+	return nearest
+}
+
+// unrequested are the allocatable millicores of a node that no pod requests.
+func unrequested(info fwk.NodeInfo) int64 {
+	return info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
 }
 
 // missing is about how many CPUs a refused node lacks. ours is false if the node was refused for anything but CPUs.
 func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
 	switch {
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
-		unrequested := info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
-		return max(1, c.Pod.PeakCPUs()-int(unrequested/1000)), true
+		return max(1, c.Pod.PeakCPUs()-int(unrequested(info)/1000)), true
 	case status.Plugin() != Name || status.Code() == fwk.Pending || slices.Contains(status.Reasons(), ReasonLate):
 		return 0, false
 	}
@@ -102,7 +112,7 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 	switch p.Obstacle {
 	case verdict.Kubelet:
 		return explain.Missing(p.Node, &c.Pod, &p.Decision), true
-	case verdict.Guest:
+	case verdict.Guest, verdict.Restart:
 		return 1, true
 	}
 	return math.MaxInt, true

@@ -130,7 +130,7 @@ func TestEventHasTheNumbersOfTheNearestNodes(t *testing.T) {
 	want := "As of 00:16:40 UTC: The pod asks for 8 CPUs of its own + 200m in the shared pool. 3 nodes lack CPUs for it: " +
 		"counted: 7800m of 16000m CPU left by count, of 8200m asked; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-e (8 CPUs) moves. " +
 		"near: 6 free CPUs in NUMA node 0 as 3 whole cores, 4 in NUMA node 1 as 2 whole cores; needs 4 whole cores in one NUMA node; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-c (2 CPUs) moves. " +
-		"full: 600m of 17000m CPU left by count, of 8200m asked; fits if VM vms/vm-a (8 CPUs) moves, or if VM vms/vm-b (8 CPUs) moves."
+		"full: 600m of 17000m CPU left by count, of 8200m asked; fits if VM vms/vm-a (8 CPUs) moves, or if VM vms/vm-b (8 CPUs) moves. By count near has room, so an autoscaler adds no node."
 	if got := x.last(t); got != want || len(got) > 1024 {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -198,7 +198,7 @@ func TestNothingIsToldOfWhatIsNotAboutCPUs(t *testing.T) {
 	x := newExplained()
 	pod := launcherPod("new", "8")
 	x.report(t, "coming", map[string]string{"a": "0-3,8-11"})
-	x.add(x.node(t, "coming", launcherPod("a", "8"), launcherPod("b", "8")), 32)
+	x.add(x.node(t, "coming", launcherPod("a", "8"), onNode(launcherPod("b", "8"))), 32)
 	x.fail(t, pod) // in flight: its report comes in a moment
 	state := x.preFilter(t, pod)
 	statuses := framework.NewNodeToStatus(map[string]*fwk.Status{

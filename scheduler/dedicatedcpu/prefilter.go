@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"context"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
@@ -20,6 +21,11 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	}
 	// Whether the pod waits for a report is decided in this cycle.
 	pl.waker.Begin(pod.UID)
+	problems := launcher.TargetWarnings(pod)
+	if d.Dedicated && len(problems) > 0 {
+		pl.warn(pod, "the VM runs, and will have no CPUs of its own where it moves to: "+strings.Join(problems, "; "))
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
 	if d.Dedicated {
 		message := launcher.MisfitOf(pod, vm.Problems).String()
 		if message != "" && pod.Spec.SchedulerName == corev1.DefaultSchedulerName {
@@ -70,18 +76,22 @@ func (pl *DedicatedCPU) PreFilterExtensions() fwk.PreFilterExtensions { return p
 
 // AddPod is called when preemption puts a pod back into a copy of a node, and for nominated pods. Filter finds the pod
 // there.
-func (pl *DedicatedCPU) AddPod(context.Context, fwk.CycleState, *corev1.Pod, fwk.PodInfo, fwk.NodeInfo) *fwk.Status {
+func (pl *DedicatedCPU) AddPod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, pod fwk.PodInfo, _ fwk.NodeInfo) *fwk.Status {
+	c := readCycle(state)
+	if c != nil {
+		c.reprieve(pod.GetPod().UID)
+	}
 	return nil
 }
 
-// RemovePod is called when preemption takes a victim out of a copy of a node. Filter finds it gone. It has to know if the
-// victim is in flight. Then nobody knows which CPUs are free without it, and preemption would evict more than it has
-// to, since it puts back all pods that it can. Such a node has to wait for its report.
+// RemovePod is called when preemption takes a victim out of a copy of a node. Filter finds it gone. It has to know if a
+// report is waited for on the victim's account. Then nobody knows which CPUs are free without it, and preemption would
+// evict more than it has to, since it puts back all pods that it can. Such a node has to wait for its report.
 func (pl *DedicatedCPU) RemovePod(_ context.Context, state fwk.CycleState, _ *corev1.Pod, victim fwk.PodInfo, nodeInfo fwk.NodeInfo) *fwk.Status {
 	c := readCycle(state)
 	if c != nil {
-		c.evicts = true
-		c.evictsInFlight = c.evictsInFlight || pl.view.InFlight(nodeInfo.Node().Name, victim.GetPod())
+		pod := victim.GetPod()
+		c.evict(pod.UID, pl.view.Awaited(nodeInfo.Node().Name, pod))
 	}
 	return nil
 }

@@ -27,11 +27,6 @@ type refusal struct {
 	label string
 }
 
-// waitsForPods reports whether the node waits for the report of pods in flight.
-func (r *refusal) waitsForPods() bool { return r.label == labelInFlight }
-
-const labelInFlight = "in_flight"
-
 // Reasons for refusing a node.
 const (
 	ReasonNoLabel          = "node(s) didn't have label cpumanager=true"
@@ -39,11 +34,14 @@ const (
 	ReasonUnlisted         = "node(s) had no CPU report, as the scheduler can't list nodecpus.corepin.dev"
 	ReasonStarting         = "node(s) had CPU reports that are still being listed"
 	ReasonSilent           = "node(s) are not heard from (is corepin-agent's pod there ready?)"
+	ReasonAwaited          = "node(s) were starting, their first CPU report is awaited"
+	ReasonContradicted     = "node(s) had a CPU report that the Node contradicts"
 	ReasonNewerReport      = "node(s) had a CPU report of a newer corepin than this scheduler's"
 	ReasonUnreadableReport = "node(s) had a CPU report that can't be read"
 	ReasonNoCPUManager     = "node(s) didn't run the kubelet's static CPU manager"
 	ReasonInexact          = "node(s) had a kubelet whose decision can't be predicted exactly"
 	ReasonInFlight         = "node(s) had several pods in flight, waiting for the CPU report"
+	ReasonKept             = "node(s) kept their free exclusive CPUs for pods that are still to come"
 	ReasonNoRoom           = "node(s) didn't have enough free exclusive CPUs"
 	ReasonTooSmall         = "node(s) had fewer CPUs for exclusive use than asked"
 	ReasonNoAlignment      = "node(s) didn't have enough free exclusive CPUs aligned on NUMA nodes"
@@ -52,6 +50,7 @@ const (
 	ReasonNeverCores       = "node(s) can't give so many exclusive CPUs as whole cores"
 	ReasonOddThreads       = "node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core"
 	ReasonOther            = "node(s) had a kubelet that would refuse the pod"
+	ReasonRestart          = "node(s) would lose running pods if the kubelet were started again with the VM there"
 	ReasonSplitsThreads    = "node(s) would split the guest's hardware threads"
 	ReasonNoThreadCPU      = "node(s) would leave no CPU for the guest's emulator or IO threads"
 	ReasonLate             = "node(s) were not looked at, as the time for predictions in one cycle was over"
@@ -73,14 +72,17 @@ var (
 		nodereport.Starting:     {fwk.Pending, ReasonStarting, "starting"},
 		nodereport.Replaced:     &refusedNoReport,
 		nodereport.Silent:       {final, ReasonSilent, "silent"},
+		nodereport.Awaited:      {fwk.Pending, ReasonAwaited, "awaited"},
+		nodereport.Contradicted: {final, ReasonContradicted, "contradicted"},
 		nodereport.Newer:        {final, ReasonNewerReport, "newer_report"},
 		nodereport.Unreadable:   {final, ReasonUnreadableReport, "unreadable_report"},
 		nodereport.NoCPUManager: {final, ReasonNoCPUManager, "no_cpu_manager"},
 		nodereport.Inexact:      {final, ReasonInexact, "inexact"},
 	}
 
-	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, labelInFlight}
+	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
 	refusedLate         = refusal{final, ReasonLate, "late"}
+	refusedKept         = refusal{evictable, ReasonKept, "kept"}
 	refusedNoRoom       = refusal{evictable, ReasonNoRoom, "no_room"}
 	refusedTooSmall     = refusal{final, ReasonTooSmall, "too_small"}
 	refusedNoAlignment  = refusal{evictable, ReasonNoAlignment, "no_alignment"}
@@ -90,6 +92,9 @@ var (
 	refusedOddThreads   = refusal{final, ReasonOddThreads, "odd_threads"}
 	refusedOther        = refusal{evictable, ReasonOther, "other"}
 	refusedOtherForever = refusal{final, ReasonOther, "other"}
+
+	refusedRestart      = refusal{evictable, ReasonRestart, "restart"}
+	refusedNeverRestart = refusal{final, ReasonRestart, "restart"}
 
 	refusedSplitsThreads       = refusal{evictable, ReasonSplitsThreads, "splits_threads"}
 	refusedAlwaysSplitsThreads = refusal{final, ReasonSplitsThreads, "never_threads"}
@@ -108,7 +113,7 @@ var (
 func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*refusal {
 	refusals := map[nodereport.State]*refusal{}
 	for state, r := range refusedState {
-		if state != nodereport.Starting && state != nodereport.NoCPUManager {
+		if state != nodereport.Starting && state != nodereport.Awaited && state != nodereport.NoCPUManager {
 			refusals[state] = &refusal{code, r.reason + estimated, "estimated_" + r.label}
 		}
 	}
@@ -119,9 +124,10 @@ func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*re
 // allRefusals returns every refusal that Filter can give.
 func allRefusals() []*refusal {
 	all := []*refusal{
-		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedKept, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
+		&refusedRestart, &refusedNeverRestart,
 	}
 	for _, byState := range []map[nodereport.State]*refusal{refusedState, estimatedFull, estimatedSmall} {
 		all = slices.AppendSeq(all, maps.Values(byState))
@@ -148,8 +154,12 @@ func refusalOf(p *nodes.Prediction, d *verdict.Demand) *refusal {
 		return &refusedInFlight
 	case verdict.Late:
 		return &refusedLate
+	case verdict.Kept:
+		return &refusedKept
 	case verdict.Kubelet:
 		return decisionRefusal(p, &d.Pod)
+	case verdict.Restart:
+		return either(p.Evictable, &refusedRestart, &refusedNeverRestart)
 	case verdict.Guest:
 		return guestRefusal(p.Guest, p.Evictable)
 	}

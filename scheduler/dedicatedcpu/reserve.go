@@ -25,5 +25,5 @@ func (pl *DedicatedCPU) Reserve(_ context.Context, state fwk.CycleState, pod *co
 // Unreserve is called when the pod is not bound after all.
 func (pl *DedicatedCPU) Unreserve(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, nodeName string) {
 	pl.audit.Forget(pod.UID)
-	pl.view.Left(nodeName, pod)
+	pl.view.Unbound(nodeName, pod)
 }

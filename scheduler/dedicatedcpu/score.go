@@ -39,6 +39,9 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 	if !ok {
 		number := pl.view.Calls().Begin("rating node", nodeInfo.Node().Name)
 		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.Demand, p, nodeInfo))
+		if p.LostAtRestart > 0 {
+			cached = scoring.Unsafe(cached)
+		}
 		pl.view.Calls().End(number)
 		p.Rating.Store(cached)
 	}

@@ -15,6 +15,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/audit"
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/heard"
@@ -34,6 +35,8 @@ type sharedState struct {
 	unattended *unattended.Watcher
 	informers  informers.SharedInformerFactory
 	podIndex   cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
+
+	held heldPods
 
 	mu      sync.Mutex
 	plugins []*DedicatedCPU // one for each profile
@@ -149,8 +152,18 @@ func (s *sharedState) first() *DedicatedCPU {
 // podEvents handles the events of kube-scheduler's pod watch. A pod that is bound, by this scheduler or another, or is
 // deleted is not pending any more. A pod that leaves its node frees CPUs.
 func (s *sharedState) podEvents() cache.ResourceEventHandler {
-	notPending := func(pod *corev1.Pod) { s.each(func(pl *DedicatedCPU) { pl.waker.Remove(pod.UID) }) }
+	notPending := func(pod *corev1.Pod) {
+		s.each(func(pl *DedicatedCPU) { pl.waker.Remove(pod.UID) })
+		s.held.set(pod.UID, false)
+	}
 	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(object any) {
+			// Most pods that have a node say that they were bound. One that was made with a node does not.
+			pod, ok := object.(*corev1.Pod)
+			if ok && pod.Spec.NodeName != "" && verdict.MayHold(pod) && verdict.Unheard(pod) {
+				s.view.Bound(pod.Spec.NodeName, pod.UID)
+			}
+		},
 		UpdateFunc: func(before, object any) {
 			pod, ok := object.(*corev1.Pod)
 			if !ok || pod.Spec.NodeName == "" {

@@ -49,7 +49,7 @@ func TestAReportWakesThePodsItHelps(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
 	full := map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"}
 	b.report(t, "n1", full)
-	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
+	info := b.node(t, "n1", onNode(launcherPod("a", "8")), onNode(launcherPod("b", "8")))
 	b.refuse(t, launcherPod("small", "2"), info, ReasonNoAlignment)
 	b.refuse(t, launcherPod("large", "8"), info, ReasonNoAlignment)
 	b.refuse(t, guaranteedPod("plain", "2"), info, ReasonNoAlignment)
@@ -153,7 +153,7 @@ func TestAReportWakesThePodsThatWaitedForIt(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11"})
 	b.report(t, "n2", map[string]string{"c": "0-3,8-11"})
-	info := b.node(t, "n1", launcherPod("a", "8"), launcherPod("b", "8"))
+	info := b.node(t, "n1", launcherPod("a", "8"), onNode(launcherPod("b", "8")))
 	b.node(t, "n2")
 	b.refuse(t, launcherPod("new", "8"), info, ReasonInFlight)
 	b.report(t, "n1", map[string]string{"a": "0-3,8-11", "b": "4-7,12-15"})

@@ -69,6 +69,9 @@ type Question struct {
 	Nodes []verdict.Node
 	// Refused is the number of nodes that were refused for CPUs.
 	Refused int
+	// WithRoomByCount is how many of them have room by kube-scheduler's count, and NodeWithRoom one of them.
+	WithRoomByCount int
+	NodeWithRoom    string
 }
 
 // history is what a pod was told in the last retellAfter.
@@ -158,7 +161,11 @@ func (q *Question) Text() string {
 		return ""
 	}
 	explanations = explain.Best(explanations, MaxNodes)
-	return explain.Summary(q.head(len(explanations)), explanations, maxNote-len(asOf))
+	note := explain.AutoscalerNote(q.NodeWithRoom, q.WithRoomByCount)
+	if note == "" {
+		return explain.Summary(q.head(len(explanations)), explanations, maxNote-len(asOf))
+	}
+	return explain.Summary(q.head(len(explanations)), explanations, maxNote-len(asOf)-len(note)-1) + " " + note
 }
 
 // head begins the text: "The pod asks for 4 CPUs of its own. 12 nodes lack CPUs for it, the nearest:".

@@ -43,5 +43,5 @@ func (v *View) hear(name string, s silence) (changed bool) {
 	}
 	s.latest = n.silence.latest
 	n.silence = s
-	return n.set(n.asHeard(s.latest), v.clock.Now()).Changed
+	return n.set(n.asHeard(s.latest), v.clock.Now(), false).Changed
 }

@@ -17,6 +17,15 @@
 // That is also why a Query has two questions. Predict takes the NodeInfo for true, and remembers. Simulate is for the copies
 // that preemption and nominated pods make. It remembers nothing.
 //
+// # What is waited for, and for how long
+//
+// A report is waited for on account of a pod only if a kubelet has heard of the pod, and for five minutes at most
+// (answerWithin). A pod that is assumed, and waits for its volumes or its gang, is not waited for. Its place is kept.
+//
+// A node without a report that can be used is starting for five minutes, and nothing is estimated (starting.go). They begin
+// when the Node is made, when its report is deleted or spoiled, or when its Node is first seen to contradict its report.
+// Times are this process's, except for the age of a Node.
+//
 // # What is cached
 //
 // A scheduling cycle asks about each node twice, in Filter and in Score. Pods come in few sizes, and most nodes do not change

@@ -94,13 +94,24 @@ func reportOf(t testing.TB, granted grants) *nodereport.Report {
 	return report
 }
 
-// vm is a launcher pod as the kubelet sees it: compute with whole CPUs and a sidecar of 200m.
+// vm is a launcher pod as the kubelet sees it: compute with whole CPUs and a sidecar of 200m. It is bound.
 func vm(name, cpus string) *corev1.Pod {
 	pod := st.MakePod().Name(name).UID(name).Node("n1").Containers([]corev1.Container{
 		container("compute", cpus), container("hook", "200m"),
 	}).Obj()
 	pod.Status.QOSClass = corev1.PodQOSGuaranteed
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionTrue}}
 	return pod
+}
+
+// assumed makes a pod one that waits for its volumes: it has a node in kube-scheduler's cache only.
+func assumed(pod *corev1.Pod) { pod.Status.Conditions = nil }
+
+// nominated makes a pod one that waits for pods to end.
+func nominated(pod *corev1.Pod) {
+	assumed(pod)
+	pod.Spec.NodeName = ""
+	pod.Status.NominatedNodeName = "n1"
 }
 
 func container(name, cpus string) corev1.Container {

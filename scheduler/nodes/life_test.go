@@ -14,6 +14,7 @@ import (
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/verdict"
 )
 
 // life is a node whose kubelet, agent and scheduler each run at their own pace: the pods that the scheduler
@@ -52,9 +53,10 @@ func (l *life) schedule() {
 	d := demand(pod)
 	switch p := l.view.predict(d, info); {
 	case p.State != nodereport.Exact:
-	case p.Decision.Verdict == admission.Admitted:
+	case p.Fits():
 		l.binds++
 		l.view.Assumed("n1", pod.UID, &d.Pod) // as Reserve does
+		l.view.Bound("n1", pod.UID)           // as PostBind does
 		l.known[pod.Name], l.bound = pod, append(l.bound, pod)
 	case p.Decision.Verdict == admission.Wait:
 		l.waits++
@@ -189,13 +191,13 @@ func TestReportsOfUnknownNodes(t *testing.T) {
 func TestNominatedPodsCount(t *testing.T) {
 	v := newView()
 	v.Set("n1", reportOf(t, nil))
-	info, nominated := nodeInfo(), with(vm("nominated", "8"), func(p *corev1.Pod) { p.Spec.NodeName = ""; p.Status.NominatedNodeName = "n1" })
+	info := nodeInfo()
 	if got := v.predict(demand(vm("new", "8")), info).Decision.Verdict; got != admission.Admitted {
 		t.Errorf("without: %s", got)
 	}
 	beside := info.Snapshot()
-	beside.(interface{ AddPod(*corev1.Pod) }).AddPod(nominated)
-	if got := v.simulated(demand(vm("new", "8")), beside).Decision.Verdict; got != admission.Wait {
+	beside.(interface{ AddPod(*corev1.Pod) }).AddPod(with(vm("nominated", "8"), nominated))
+	if got := v.simulated(demand(vm("new", "8")), beside).Obstacle; got != verdict.Kept {
 		t.Errorf("beside one that is nominated for the same CPUs: %s", got)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"slices"
 	"sync"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -21,9 +22,12 @@ type node struct {
 	report      *nodereport.Report // nil once it is deleted
 	silence     silence
 	uncertainty uncertainty
+	absence     absence
 	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
 	applied    verdict.Node
 	generation int64 // 0 if nothing is applied
+	// until is when applied does not hold any more; zero if it holds.
+	until time.Time
 	// cached are the numbers of the kinds that may have a prediction for this generation.
 	cached [maxKinds / 64]uint64
 	// gone are granted pods that are no longer on the node, as of the last NodeInfo and since. A pod never comes back.
@@ -49,14 +53,22 @@ func (n *node) covers(uid types.UID, asks *admission.Pod) bool {
 func (n *node) apply(info fwk.NodeInfo) {
 	n.forget()
 	n.generation = info.GetGeneration()
-	n.applied = apply(n.report, &n.uncertainty, info)
-	if n.exact() {
+	now := n.view.clock.Now()
+	n.applied, n.until = apply(n.report, &n.uncertainty, info, now)
+	n.absence.judged(&n.applied, info.Node(), n.report, now)
+	n.until = later(n.until, n.view.await(&n.applied, info.Node(), n.absence))
+	if n.applied.State == nodereport.Exact {
 		n.gone = n.applied.Gone
 	}
 }
 
-// apply is the node as a NodeInfo has it: the report, the pods, and what is uncertain about them.
-func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo) verdict.Node {
+// holds reports whether applied is the node of a generation, now.
+func (n *node) holds(generation int64) bool {
+	return generation != 0 && n.generation == generation && (n.until.IsZero() || n.view.clock.Now().Before(n.until))
+}
+
+// apply is the node as a NodeInfo has it: the report, the pods, and what is uncertain about them until a time.
+func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo, now time.Time) (applied verdict.Node, until time.Time) {
 	var pods []cpuPod
 	var listed []verdict.Pod
 	if report.State == nodereport.Exact {
@@ -66,12 +78,12 @@ func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo) verdict
 			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks}
 		}
 	}
-	applied := verdict.New(info.Node(), report, listed)
+	applied = verdict.New(info.Node(), report, listed)
 	if applied.State == nodereport.Exact {
-		u.saw(pods, applied.Pods)
+		until = u.saw(pods, applied.Pods, now)
 	}
 	applied.Amounts = amounts(info)
-	return applied
+	return applied, until
 }
 
 // amounts are kube-scheduler's. Where the kubelet can be predicted plugin NodeResourcesFit compares them.
@@ -96,8 +108,12 @@ func (n *node) forget() {
 }
 
 // predict makes a prediction for the NodeInfo that is applied.
-func predict(applied *verdict.Node, d *verdict.Demand, generation int64) *Prediction {
-	return &Prediction{generation: generation, Verdict: verdict.Of(applied, d), Node: applied.Kubelet}
+func predict(applied *verdict.Node, d *verdict.Demand, generation int64, until time.Time) *Prediction {
+	p := &Prediction{generation: generation, Verdict: verdict.Of(applied, d), Node: applied.Kubelet}
+	if p.Obstacle == verdict.InFlight || p.State == nodereport.Awaited {
+		p.Until = until
+	}
+	return p
 }
 
 // addGone notes a granted pod that has left the node. A static pod never leaves: what has gone is its mirror pod.

@@ -2,6 +2,7 @@ package nodes
 
 import (
 	"sync/atomic"
+	"time"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/verdict"
@@ -16,6 +17,9 @@ type Prediction struct {
 	Rating Number
 
 	verdict.Verdict
+	// Until is when the node is not waited for any more, if its answer is one to wait for. The zero time says that the answer
+	// holds.
+	Until time.Time
 	// Node is the node without the pods in flight and without the pod; nil if its kubelet is not known.
 	Node *admission.Node
 }

@@ -65,14 +65,14 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 	defer q.view.calls.End(q.view.calls.Begin(predicting, name))
 	n := q.view.node(name)
 	if n == nil {
-		return q.absent(nodeInfo)
+		return q.Simulate(nodeInfo)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.report == nil {
-		return q.absent(nodeInfo)
+		return q.absent(nodeInfo, n.absence)
 	}
-	if generation == 0 || n.generation != generation {
+	if !n.holds(generation) {
 		n.apply(nodeInfo)
 	}
 	if q.kind != nil {
@@ -80,8 +80,8 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 			return p // another cycle of the same kind was first
 		}
 	}
-	p := predict(&n.applied, q.demand, generation)
-	if q.kind != nil {
+	p := predict(&n.applied, q.demand, generation, n.until)
+	if q.kind != nil && p.Until.IsZero() {
 		n.cached[q.kind.number/64] |= 1 << (q.kind.number % 64)
 		q.view.cache.store(q.kind, p)
 	}
@@ -95,37 +95,49 @@ func (q *Query) Simulate(nodeInfo fwk.NodeInfo) *Prediction {
 		return late
 	}
 	defer q.view.calls.End(q.view.calls.Begin(predicting, nodeInfo.Node().Name))
-	applied := q.view.simulate(nodeInfo)
-	return predict(&applied, q.demand, nodeInfo.GetGeneration())
+	applied, until := q.view.simulate(nodeInfo)
+	return predict(&applied, q.demand, nodeInfo.GetGeneration(), until)
+}
+
+// Remaining is how long the node of a prediction is still waited for. It is never below a second, so that nobody asks again
+// and again.
+func (v *View) Remaining(p *Prediction) time.Duration {
+	return max(time.Second, p.Until.Sub(v.clock.Now())+time.Second)
 }
 
 // absent predicts for a node without a report.
-func (q *Query) absent(nodeInfo fwk.NodeInfo) *Prediction {
-	applied := apply(q.view.absent(), nil, nodeInfo)
-	return predict(&applied, q.demand, nodeInfo.GetGeneration())
+func (q *Query) absent(nodeInfo fwk.NodeInfo, a absence) *Prediction {
+	applied, _ := apply(q.view.absent(), nil, nodeInfo, q.view.clock.Now())
+	until := q.view.await(&applied, nodeInfo.Node(), a)
+	return predict(&applied, q.demand, nodeInfo.GetGeneration(), until)
 }
 
 // simulate applies a NodeInfo without any trace.
-func (v *View) simulate(nodeInfo fwk.NodeInfo) verdict.Node {
+func (v *View) simulate(nodeInfo fwk.NodeInfo) (applied verdict.Node, until time.Time) {
 	report := v.absent()
 	var u uncertainty
+	var a absence
 	n := v.node(nodeInfo.Node().Name)
 	if n != nil {
 		n.mu.Lock()
+		a = n.absence
 		if n.report != nil {
 			report = n.report
 			u = n.uncertainty.clone()
 		}
 		n.mu.Unlock()
 	}
-	return apply(report, &u, nodeInfo)
+	now := v.clock.Now()
+	applied, until = apply(report, &u, nodeInfo, now)
+	a.judged(&applied, nodeInfo.Node(), report, now)
+	return applied, later(until, v.await(&applied, nodeInfo.Node(), a))
 }
 
 // Node is a node as Predict would look at it now, for an explanation: its pods have names, and kube-scheduler's count
 // decides everywhere. name is how to call a pod.
 func (v *View) Node(nodeInfo fwk.NodeInfo, name func(*corev1.Pod) string) verdict.Node {
 	defer v.calls.End(v.calls.Begin("explaining node", nodeInfo.Node().Name))
-	n := v.simulate(nodeInfo)
+	n, _ := v.simulate(nodeInfo)
 	n.Amounts.Counting = verdict.CountedAlways
 	if n.State != nodereport.Exact {
 		return n

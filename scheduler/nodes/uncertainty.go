@@ -21,6 +21,10 @@ const (
 	steady   = time.Minute
 )
 
+// answerWithin is how long a report is waited for on account of one pod that its kubelet has heard of. An agent reports
+// within a second, and one that does not is not waited for without end. After that the pod's place is kept.
+const answerWithin = 5 * time.Minute
+
 // lateness is how late a report may be. An agent may have been away from the API server for as long as a pod has run.
 const lateness = time.Hour
 
@@ -31,19 +35,32 @@ const lateness = time.Hour
 // one of them goes unreported, the others are doubtful until a report has them. In a scheduler that has just started,
 // all pods are doubtful whose report may still be on its way.
 //
-// Its events are: saw (a NodeInfo), assumed and left (one pod), and reported (a report). Its result is Pod.Doubtful.
+// No report can have a pod that no kubelet has heard of. Nothing depends on whether such a pod comes or goes, and nothing
+// is waited for on its account. That is so while a pod that is only assumed waits for its volumes. And a pod that
+// reports have had the time to show gets nothing from its kubelet: see answerWithin and patience.
+//
+// Its events are: saw (a NodeInfo), assumed, hears, unbound and left (one pod), and reported or answered (a report). Its
+// results are Pod.Doubtful, Pod.Kept, and pods that are not in flight any more.
 type uncertainty struct {
 	began time.Time // when the view did
 	// pods are those of the last NodeInfo that may hold exclusive CPUs.
 	pods []cpuPod
 	// bound are pods that this scheduler has bound here and that no NodeInfo has shown yet.
-	bound map[types.UID]*admission.Pod
+	bound map[types.UID]boundPod
+	// told are pods that are bound here, and of which neither pods nor bound has anything yet.
+	told map[types.UID]bool
 	// known reports that a NodeInfo has been seen.
 	known bool
 	// disturbed reports that a pod has gone unreported since the last NodeInfo.
 	disturbed bool
 	// unseen reports that a pod has gone unreported since the last report.
 	unseen bool
+}
+
+// boundPod is a pod that this scheduler has assumed here.
+type boundPod struct {
+	asks  *admission.Pod
+	heard bool // it is bound: the kubelet has heard of it
 }
 
 // cpuPod is a pod of a NodeInfo that may hold exclusive CPUs.
@@ -58,6 +75,20 @@ type cpuPod struct {
 	// patience is how many reports may still come before one must have the pod. While it is above 0, the pod is
 	// doubtful.
 	patience int
+	// heard reports that a kubelet has heard of it, as far as is known.
+	heard bool
+	// until is when its report is not waited for any more; zero before that began.
+	until time.Time
+	// answers are the reports that have come without it since it has been running for steady.
+	answers int
+}
+
+// settled reports that reports have answered twice without the pod: it has no exclusive CPUs.
+func (p *cpuPod) settled() bool { return p.answers >= patience }
+
+// awaited reports whether a report is waited for on the pod's account.
+func (p *cpuPod) awaited(now time.Time) bool {
+	return p.heard && !p.settled() && (p.until.IsZero() || now.Before(p.until))
 }
 
 // read returns the pods of a NodeInfo that may hold exclusive CPUs. A pod that has not changed since the last NodeInfo is
@@ -81,12 +112,13 @@ func (u *uncertainty) read(pods []fwk.PodInfo) []cpuPod {
 			continue
 		}
 		asks := admission.PodOf(pod)
-		p := cpuPod{object: pod, uid: verdict.UIDOnNode(pod), asks: &asks}
+		p := cpuPod{uid: verdict.UIDOnNode(pod)}
 		if at := u.find(p.uid); at >= 0 {
-			p.inFlight = before[at].inFlight
-			p.reported = before[at].reported
-			p.patience = before[at].patience
+			p = before[at]
 		}
+		p.object = pod
+		p.asks = &asks
+		p.heard = p.heard || !verdict.Unheard(pod) || u.bound[p.uid].heard || u.told[p.uid]
 		now = append(now, p)
 	}
 	return now
@@ -98,27 +130,51 @@ func find(pods []cpuPod, uid types.UID) int {
 	return slices.IndexFunc(pods, func(pod cpuPod) bool { return pod.uid == uid })
 }
 
-// saw takes the pods of a NodeInfo, as read returned them, and as the report says of them. It sets Doubtful of the latter. A
-// pod that is only nominated has no CPUs yet, so it is not doubtful.
-func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod) {
+// saw takes the pods of a NodeInfo, as read returned them, and as the report says of them. It completes the latter. It
+// returns until when they hold as they are; zero if time changes nothing.
+func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod, now time.Time) (until time.Time) {
 	disturbed := u.disturbed || u.lost(pods)
 	for i := range pods {
 		pod := &pods[i]
-		pod.inFlight = applied[i].InFlight
+		applied[i].SetStage(pod.object)
 		if applied[i].Covered() {
-			pod.reported = true
-			pod.patience = 0
+			pod.inFlight = applied[i].InFlight
+			pod.shown()
 			continue
 		}
-		if pod.object.Spec.NodeName != "" && (disturbed || !u.known && u.begunWith(pod.object)) {
+		if pod.heard && (disturbed || !u.known && u.begunWith(pod.object)) {
 			pod.patience = patience
 		}
-		applied[i].Doubtful = pod.patience > 0
+		pod.judge(&applied[i], now)
+		if applied[i].Awaited() {
+			until = later(until, pod.until)
+		}
 	}
 	u.pods = pods
 	u.bound = nil
+	maps.DeleteFunc(u.told, func(uid types.UID, _ bool) bool { return u.find(uid) >= 0 })
 	u.known = true
 	u.disturbed = false
+	return until
+}
+
+// shown says that a report has the pod.
+func (p *cpuPod) shown() {
+	p.reported = true
+	p.patience = 0
+	p.answers = 0
+	p.until = time.Time{}
+}
+
+// judge says how a pod that the report does not have is in flight.
+func (p *cpuPod) judge(applied *verdict.Pod, now time.Time) {
+	applied.InFlight = applied.InFlight && !p.settled()
+	p.inFlight = applied.InFlight
+	if p.heard && p.inFlight && p.until.IsZero() {
+		p.until = now.Add(answerWithin)
+	}
+	applied.Kept = !p.awaited(now)
+	applied.Doubtful = p.patience > 0 && !applied.Kept
 }
 
 // lost reports whether a pod in flight is no longer on the node and no report has had it.
@@ -126,10 +182,10 @@ func (u *uncertainty) lost(now []cpuPod) bool {
 	lost := false
 	for i := range u.pods {
 		pod := &u.pods[i]
-		lost = lost || pod.inFlight && !pod.reported && find(now, pod.uid) < 0
+		lost = lost || pod.inFlight && pod.heard && !pod.reported && find(now, pod.uid) < 0
 	}
-	for uid := range u.bound {
-		lost = lost || find(now, uid) < 0
+	for uid, pod := range u.bound {
+		lost = lost || pod.heard && find(now, uid) < 0
 	}
 	u.unseen = u.unseen || lost
 	return lost
@@ -149,46 +205,114 @@ func startedAfter(pod *corev1.Pod, moment time.Time) bool {
 // assumed takes a pod that this scheduler binds to the node.
 func (u *uncertainty) assumed(uid types.UID, asks *admission.Pod) {
 	if u.bound == nil {
-		u.bound = map[types.UID]*admission.Pod{}
+		u.bound = map[types.UID]boundPod{}
 	}
-	u.bound[uid] = asks
+	u.bound[uid] = boundPod{asks: asks}
+}
+
+// hears takes a pod that is bound here. It reports whether that is news about a pod of the last NodeInfo.
+func (u *uncertainty) hears(uid types.UID) (news bool) {
+	pod, assumed := u.bound[uid]
+	if assumed {
+		pod.heard = true
+		u.bound[uid] = pod
+	}
+	at := u.find(uid)
+	if at >= 0 {
+		news = !u.pods[at].heard
+		u.pods[at].heard = true
+	} else if !assumed {
+		if u.told == nil {
+			u.told = map[types.UID]bool{}
+		}
+		u.told[uid] = true
+	}
+	return news
+}
+
+// unbound takes a pod that was assumed here and is not bound. It reports whether other pods have become doubtful.
+func (u *uncertainty) unbound(uid types.UID) (disturbed bool) {
+	at := u.find(uid)
+	if u.bound[uid].heard || at >= 0 && u.pods[at].heard {
+		return u.left(uid)
+	}
+	delete(u.bound, uid)
+	return false
+}
+
+// awaits reports whether a report is waited for on a pod's account.
+func (u *uncertainty) awaits(uid types.UID, pod *corev1.Pod, now time.Time) bool {
+	at := u.find(uid)
+	if at >= 0 {
+		return u.pods[at].awaited(now)
+	}
+	return u.bound[uid].heard || u.told[uid] || !verdict.Unheard(pod)
 }
 
 // left takes a pod that has left the node for good, and that the last report does not have. It reports whether other pods
 // have become doubtful.
 func (u *uncertainty) left(uid types.UID) (disturbed bool) {
 	at := u.find(uid)
-	if at >= 0 && u.pods[at].reported && u.bound[uid] == nil {
+	_, assumed := u.bound[uid]
+	if at >= 0 && u.pods[at].reported && !assumed {
 		return false
 	}
 	delete(u.bound, uid)
+	delete(u.told, uid)
 	u.disturbed = true
 	u.unseen = true
 	return true
 }
 
-// reported takes a report: covered reports whether it covers a pod. It reports whether a pod has gone unreported since the
-// report before.
+// reported takes a report that says something new: covered reports whether it covers a pod. It reports whether a pod has
+// gone unreported since the report before.
 func (u *uncertainty) reported(now time.Time, covered func(uid types.UID, asks *admission.Pod) bool) (unseen bool) {
+	u.answered(now, covered)
+	unseen = u.unseen
+	u.unseen = false
+	return unseen
+}
+
+// answered takes any report. It reports whether that ends a doubt, or that a pod is in flight.
+func (u *uncertainty) answered(now time.Time, covered func(uid types.UID, asks *admission.Pod) bool) (ends bool) {
 	for i := range u.pods {
 		pod := &u.pods[i]
 		switch {
 		case covered(pod.uid, pod.asks):
 			pod.inFlight = false
-			pod.reported = true
-			pod.patience = 0
-		case pod.patience > 0 && pod.object.Status.Phase == corev1.PodRunning && !startedAfter(pod.object, now.Add(-steady)):
-			pod.patience--
+			pod.shown()
+		case pod.runsSteadily(now):
+			ends = pod.answer(now) || ends
 		}
 	}
-	for uid, asks := range u.bound {
-		if covered(uid, asks) {
+	for uid, pod := range u.bound {
+		if covered(uid, pod.asks) {
 			delete(u.bound, uid)
 		}
 	}
-	unseen = u.unseen
-	u.unseen = false
-	return unseen
+	return ends
+}
+
+// runsSteadily reports whether the kubelet has admitted the pod so long ago that a report should have it.
+func (p *cpuPod) runsSteadily(now time.Time) bool {
+	status := &p.object.Status
+	admitted := status.Phase == corev1.PodRunning || status.Phase == corev1.PodPending && status.StartTime != nil
+	return admitted && !startedAfter(p.object, now.Add(-steady))
+}
+
+// answer takes a report without the pod. The times in a pod's status are its node's. So a pod is only settled when this
+// clock says the same.
+func (p *cpuPod) answer(now time.Time) (ends bool) {
+	if p.patience > 0 {
+		p.patience--
+		ends = p.patience == 0
+	}
+	seen := !p.until.IsZero() && !now.Before(p.until.Add(steady-answerWithin))
+	if p.inFlight && seen && !p.settled() {
+		p.answers++
+		ends = ends || p.settled()
+	}
+	return ends
 }
 
 // inFlight returns what the pods in flight ask for, in the order in which they came.
@@ -201,7 +325,7 @@ func (u *uncertainty) inFlight() []*admission.Pod {
 	}
 	for _, uid := range slices.Sorted(maps.Keys(u.bound)) {
 		if u.find(uid) < 0 {
-			pods = append(pods, u.bound[uid])
+			pods = append(pods, u.bound[uid].asks)
 		}
 	}
 	return pods
@@ -212,5 +336,6 @@ func (u *uncertainty) clone() uncertainty {
 	c := *u
 	c.pods = slices.Clone(u.pods)
 	c.bound = maps.Clone(u.bound)
+	c.told = maps.Clone(u.told)
 	return c
 }

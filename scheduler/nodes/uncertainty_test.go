@@ -24,11 +24,15 @@ import (
 //	restart            a view that begins
 //	saw a b            a NodeInfo with these pods
 //	run a              pod a runs from now on
-//	assume a           the scheduler binds pod a
+//	assume a           the scheduler assumes pod a
+//	bind a             it binds pod a
+//	unbind a           it gives pod a up
 //	left a             pod a has left for good
 //	report a           a report that has these pods
 //	wait 2m            time passes
 //	= a b              these pods are doubtful in a NodeInfo with all pods of the last one; = alone is none
+//	= kept a           and no report is waited for on account of these pods, whose places are kept
+//	= out a            and these pods are not in flight any more
 //	= unseen           the last report came after a pod that no report had
 type story struct {
 	t      *testing.T
@@ -47,8 +51,22 @@ func (s *story) pod(name string) *corev1.Pod {
 	return s.pods[name]
 }
 
-// see shows the uncertainty a NodeInfo, and returns the pods that are doubtful.
-func (s *story) see(u *uncertainty, names []string) (doubtful []string) {
+// stages are the pods of a NodeInfo by what is said of them.
+type stages struct{ doubtful, kept, out []string }
+
+// of are those that a line of a scenario asks for, and those that it names.
+func (s *stages) of(words []string) (got, want []string) {
+	switch {
+	case len(words) > 0 && words[0] == "kept":
+		return s.kept, words[1:]
+	case len(words) > 0 && words[0] == "out":
+		return s.out, words[1:]
+	}
+	return s.doubtful, words
+}
+
+// see shows the uncertainty a NodeInfo, and returns what it says of the pods.
+func (s *story) see(u *uncertainty, names []string) (said stages) {
 	var infos []fwk.PodInfo
 	if len(names) > 0 {
 		pods := make([]*corev1.Pod, len(names))
@@ -63,13 +81,21 @@ func (s *story) see(u *uncertainty, names []string) (doubtful []string) {
 		listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks}
 	}
 	n := verdict.New(nodeInfo().Node(), s.report, listed)
-	u.saw(pods, n.Pods)
+	u.saw(pods, n.Pods, s.clock.Now())
 	for i := range n.Pods {
-		if n.Pods[i].Doubtful {
-			doubtful = append(doubtful, string(n.Pods[i].UID))
+		pod := &n.Pods[i]
+		uid := string(pod.UID)
+		if pod.Doubtful {
+			said.doubtful = append(said.doubtful, uid)
+		}
+		if pod.InFlight && pod.Kept {
+			said.kept = append(said.kept, uid)
+		}
+		if !pod.Holds() {
+			said.out = append(said.out, uid)
 		}
 	}
-	return doubtful
+	return said
 }
 
 func (s *story) event(what string, names []string) {
@@ -86,8 +112,13 @@ func (s *story) event(what string, names []string) {
 		pod.Status.StartTime = &now
 		s.pods[names[0]] = pod
 	case "assume":
+		s.pods[names[0]] = with(vm(names[0], "2"), assumed)
 		asks := admission.PodOf(s.pod(names[0]))
 		s.u.assumed(types.UID(names[0]), &asks)
+	case "bind":
+		s.u.hears(types.UID(names[0]))
+	case "unbind":
+		s.u.unbound(types.UID(names[0]))
 	case "left":
 		s.u.left(types.UID(names[0]))
 	case "report":
@@ -139,8 +170,9 @@ func TestUncertainty(t *testing.T) {
 				default:
 					checks++
 					u := s.u.clone()
-					if got := s.see(&u, s.there); !slices.Equal(got, words[1:]) && len(got)+len(words) > 1 {
-						t.Errorf("line %d: doubtful are %v, want %v", i+1, got, words[1:])
+					said := s.see(&u, s.there)
+					if got, want := said.of(words[1:]); !slices.Equal(got, want) && len(got)+len(want) > 0 {
+						t.Errorf("line %d: %q: got %v", i+1, line, got)
 					}
 				}
 			}

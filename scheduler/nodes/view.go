@@ -23,10 +23,12 @@ type View struct {
 	calls *standstill.Calls
 
 	mu    sync.RWMutex
-	nodes map[string]*node // by name, for nodes that have a report
+	nodes map[string]*node // by name, for nodes that have a report or had one not long ago
 
 	listed   atomic.Bool
 	unlisted atomic.Bool
+	// relisted is when the reports could be listed after they could not; nil if they always could.
+	relisted atomic.Pointer[time.Time]
 }
 
 // New makes a view that knows nothing yet.
@@ -52,21 +54,34 @@ func (v *View) Set(name string, report *nodereport.Report) Change {
 	n := v.nodeFor(name)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.set(n.asHeard(report), v.clock.Now())
+	return n.set(n.asHeard(report), v.clock.Now(), true)
 }
 
-// set takes a report as predictions are made from it.
-func (n *node) set(report *nodereport.Report, now time.Time) Change {
+// set takes a report as predictions are made from it. spoken is false if the agent has not written it anew.
+func (n *node) set(report *nodereport.Report, now time.Time, spoken bool) Change {
 	change := Change{Before: n.report, After: report}
 	if report.Same(n.report) {
-		// Only the words of Why may differ: what was predicted still holds.
+		// Only the words of Why may differ: what was predicted still holds. But the agent may have answered once more.
 		n.report = report
+		if !spoken {
+			return change
+		}
+		if n.absence.boot != "" {
+			n.absence.boot = ""
+			n.forget()
+		}
+		if n.uncertainty.answered(now, n.covers) {
+			n.forget()
+		}
 		return change
 	}
 	change.Changed = true
+	n.absence.replaced(n.report, report, now)
 	n.report = report
 	n.forget()
-	change.Unseen = n.uncertainty.reported(now, n.covers)
+	if spoken {
+		change.Unseen = n.uncertainty.reported(now, n.covers)
+	}
 	n.keepGone()
 	return change
 }
@@ -74,14 +89,20 @@ func (n *node) set(report *nodereport.Report, now time.Time) Change {
 // Delete forgets a node's report. It reports whether there was one.
 func (v *View) Delete(name string) (changed bool) {
 	v.mu.Lock()
+	defer v.mu.Unlock()
 	n := v.nodes[name]
-	delete(v.nodes, name)
-	v.mu.Unlock()
 	if n == nil {
 		return false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.report == nil {
+		return false
+	}
+	after := v.newNode()
+	after.absence = n.absence
+	after.absence.replaced(n.report, nil, v.clock.Now())
+	v.nodes[name] = after
 	n.report = nil
 	n.forget()
 	return true
@@ -111,7 +132,34 @@ func (v *View) Assumed(nodeName string, uid types.UID, asks *admission.Pod) {
 	n.uncertainty.assumed(uid, asks)
 }
 
-// Left takes a pod that has left a node for good, or was not bound to it in the end. It may come before any NodeInfo shows it.
+// Bound takes a pod that is bound to a node: its kubelet hears of it.
+func (v *View) Bound(nodeName string, uid types.UID) {
+	n := v.node(nodeName)
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.uncertainty.hears(uid) {
+		n.forget()
+	}
+}
+
+// Unbound takes a pod that was assumed on a node and is not bound in the end. As far as is known no kubelet has heard of it,
+// so nothing depends on it. If it was bound in spite of that, Bound or Left follows.
+func (v *View) Unbound(nodeName string, pod *corev1.Pod) {
+	n := v.node(nodeName)
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.uncertainty.unbound(verdict.UIDOnNode(pod)) {
+		n.forget()
+	}
+}
+
+// Left takes a pod that has left a node for good. It may come before any NodeInfo shows it.
 func (v *View) Left(nodeName string, pod *corev1.Pod) {
 	n := v.node(nodeName)
 	if n == nil {
@@ -127,8 +175,9 @@ func (v *View) Left(nodeName string, pod *corev1.Pod) {
 	}
 }
 
-// InFlight reports whether a node's kubelet decides about a pod (admission.Node.Decides) that its exact report does not show.
-func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
+// Awaited reports whether a node's kubelet decides about a pod (admission.Node.Decides) that its exact report does not show, and
+// the next report is expected to.
+func (v *View) Awaited(nodeName string, pod *corev1.Pod) bool {
 	n := v.node(nodeName)
 	if n == nil || !verdict.MayHold(pod) {
 		return false
@@ -136,7 +185,8 @@ func (v *View) InFlight(nodeName string, pod *corev1.Pod) bool {
 	asks := admission.PodOf(pod)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.exact() && n.report.Node.Decides(&asks) && !n.covers(verdict.UIDOnNode(pod), &asks)
+	uid := verdict.UIDOnNode(pod)
+	return n.exact() && n.report.Node.Decides(&asks) && !n.covers(uid, &asks) && n.uncertainty.awaits(uid, pod, v.clock.Now())
 }
 
 // Started reports whether the reports have been listed, or cannot be.
@@ -157,10 +207,13 @@ func (v *View) nodeFor(name string) *node {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.nodes[name] == nil {
-		v.nodes[name] = &node{view: v, uncertainty: uncertainty{began: v.began}}
+		v.forgetLost()
+		v.nodes[name] = v.newNode()
 	}
 	return v.nodes[name]
 }
+
+func (v *View) newNode() *node { return &node{view: v, uncertainty: uncertainty{began: v.began}} }
 
 // The reports of nodes without one.
 var (

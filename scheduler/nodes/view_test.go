@@ -31,7 +31,7 @@ func TestViewBeforeTheReportsAreListed(t *testing.T) {
 	v.Set("n1", reportOf(t, nil))
 	check(nodereport.Exact)
 	v.Delete("n1")
-	check(nodereport.Missing)
+	check(nodereport.Awaited)
 }
 
 func TestViewAnswersForWhatItIsGiven(t *testing.T) {
@@ -231,12 +231,24 @@ func TestAPodThatWentUnreported(t *testing.T) {
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us": {
-			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod) },
+			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Bound("n1", "gone") },
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us in vain": {
 			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Left("n1", vm("gone", "6")) },
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
+		},
+		"assumed by us in vain": {
+			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Unbound("n1", vm("gone", "6")) },
+			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Admitted,
+		},
+		"its binding seemed to fail": {
+			story: func(v *View) {
+				v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod)
+				v.Bound("n1", "gone")
+				v.Unbound("n1", vm("gone", "6"))
+			},
+			pods: []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by another scheduler": {
 			story: func(v *View) { v.Left("n1", vm("gone", "6")) }, pods: []*corev1.Pod{vm("a", "2")}, want: admission.Wait,

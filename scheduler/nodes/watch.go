@@ -42,7 +42,7 @@ func (v *View) Run(ctx context.Context, client dynamic.Interface, events Events)
 			settle()
 		},
 		Listed: func() {
-			v.listed.Store(true)
+			v.list()
 			settle()
 		},
 	}
@@ -60,10 +60,14 @@ type handler struct {
 func (h *handler) OnAdd(object any, _ bool) { h.OnUpdate(nil, object) }
 
 // OnUpdate is called by the informer for a report that may have changed.
-func (h *handler) OnUpdate(_, object any) {
+func (h *handler) OnUpdate(before, object any) {
 	decoded, ok := object.(*Object)
 	if !ok {
 		return
+	}
+	was, known := before.(*Object)
+	if known && was.ResourceVersion == decoded.ResourceVersion && was.Report.Same(decoded.Report) {
+		return // the watch has begun anew, and nobody has written anything
 	}
 	change := h.view.Set(decoded.Name, decoded.Report)
 	h.logger.V(4).Info("node report", "node", decoded.Name, "state", decoded.Report.State, "why", decoded.Report.Why, "changed", change.Changed)

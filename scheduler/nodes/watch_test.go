@@ -94,13 +94,13 @@ func TestRunFollowsTheReports(t *testing.T) {
 	torn := nodeCPU(nil)
 	torn.Status.SharedCPUs = "0-"
 	update(object(t, torn))
-	r.await(t, "an unreadable report", r.state(nodereport.Unreadable))
+	r.await(t, "an unreadable report", r.state(nodereport.Awaited))
 	update(object(t, nodeCPU(grants{"a": compute("1,9")})))
 	r.await(t, "a good one again", r.state(nodereport.Exact))
 	if err := reports.Delete(t.Context(), "n1", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	r.await(t, "deleted", r.state(nodereport.Missing))
+	r.await(t, "deleted", r.state(nodereport.Awaited))
 	if got := r.changed.Load(); got != 3 {
 		t.Errorf("told %d changes, want 3: of the first list, that it is settled", got)
 	}

@@ -125,6 +125,13 @@ const (
 	Estimated = Unrated + 1
 )
 
+// unsafe is more than two ratings can differ.
+const unsafe = 1 << 60
+
+// Unsafe is the rating of a node whose kubelet could not be started again with the VM there without losing VMs. It is below
+// the rating of every other rated node.
+func Unsafe(rating int64) int64 { return rating - unsafe }
+
 // Scores of nodes. Unrated nodes get 0. Rated nodes get maxScore minus the range of scores at least.
 const (
 	maxScore = 100
@@ -136,27 +143,45 @@ const (
 )
 
 // Normalize replaces the ratings of all nodes of a cycle by scores. The best rated node gets 100, the worst
-// 100-scoreRange, and nodes between in proportion. Estimated nodes get Gap less than that, and unrated nodes 0.
+// 100-scoreRange, and nodes between in proportion. Estimated nodes get Gap less than that, and unrated nodes 0. Where some of the rated nodes are Unsafe, these share
+// the lower half of the range.
 func Normalize(ratings []*int64, scoreRange int) {
-	worst := int64(math.MaxInt64)
-	best := int64(math.MinInt64)
-	for _, rating := range ratings {
-		if *rating > Estimated {
-			worst = min(worst, *rating)
-			best = max(best, *rating)
-		}
-	}
+	var safe, unsafely []*int64
 	for _, rating := range ratings {
 		switch {
 		case *rating == Unrated:
 			*rating = 0
 		case *rating == Estimated:
 			*rating = int64(maxScore - scoreRange - Gap)
-		case best == worst:
-			*rating = maxScore
+		case *rating < -unsafe/2:
+			unsafely = append(unsafely, rating)
 		default:
-			short := float64(best-*rating) / float64(best-worst)
-			*rating = maxScore - int64(math.Round(float64(scoreRange)*short))
+			safe = append(safe, rating)
 		}
+	}
+	if len(safe) == 0 || len(unsafely) == 0 {
+		spread(append(safe, unsafely...), maxScore, scoreRange)
+		return
+	}
+	half := (scoreRange - 1) / 2
+	spread(safe, maxScore, half)
+	spread(unsafely, int64(maxScore-half-1), scoreRange-half-1)
+}
+
+// spread gives the best rating the score top, and the worst one scoreRange points less.
+func spread(ratings []*int64, top int64, scoreRange int) {
+	worst := int64(math.MaxInt64)
+	best := int64(math.MinInt64)
+	for _, rating := range ratings {
+		worst = min(worst, *rating)
+		best = max(best, *rating)
+	}
+	for _, rating := range ratings {
+		if best == worst {
+			*rating = top
+			continue
+		}
+		short := float64(best-*rating) / float64(best-worst)
+		*rating = top - int64(math.Round(float64(scoreRange)*short))
 	}
 }

@@ -33,8 +33,9 @@ type pendingPod struct {
 	// demand is nil while a scheduling cycle has not come as far as Filter.
 	demand    Demand
 	firstSeen time.Time
-	// retry wakes the pod once; nil if it is not set.
-	retry clock.Timer
+	// retry wakes the pod once, at retryAt; nil if it is not set.
+	retry   clock.Timer
+	retryAt time.Time
 }
 
 // Add puts a pod among those that a report can wake. Some are just being scheduled: for those the scheduling queue
@@ -106,15 +107,23 @@ func (w *Waker) PendingFor(uid types.UID) time.Duration {
 	return w.clock.Since(p.firstSeen)
 }
 
-// RetryIn wakes a pod after a delay if it is still pending then. A pod has at most one such timer; while it runs,
-// further calls do nothing.
+// RetryIn wakes a pod after a delay if it is still pending then. A pod has one such timer, for the earliest of the times
+// that it was asked for.
 func (w *Waker) RetryIn(uid types.UID, delay time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.pending[uid]
-	if p == nil || p.retry != nil || w.ended {
+	if p == nil || w.ended {
 		return
 	}
+	at := w.clock.Now().Add(delay)
+	if p.retry != nil {
+		if !at.Before(p.retryAt) {
+			return
+		}
+		p.retry.Stop()
+	}
+	p.retryAt = at
 	p.retry = w.clock.AfterFunc(delay, func() { w.retry(uid) })
 }
 

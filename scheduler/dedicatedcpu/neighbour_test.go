@@ -1,0 +1,119 @@
+package dedicatedcpu
+
+import (
+	"fmt"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"corepin.dev/corepin/scheduler/config"
+)
+
+// assumed is a pod whose volumes are being provisioned: kube-scheduler's cache has it on the node, and no kubelet has heard
+// of it.
+func assumed(name, cpus string) *corev1.Pod {
+	return launcherPod(name, cpus, func(pod *corev1.Pod) { pod.Spec.NodeName = "n1" })
+}
+
+// A node starts any number of VMs whose volumes are being imported.
+func TestVMsThatWaitForVolumes(t *testing.T) {
+	b := newFixture(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	info := b.node(t, "n1")
+	for i := range 8 {
+		pod := assumed(fmt.Sprint("vm-", i), "2")
+		state := b.preFilter(t, pod)
+		if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
+			t.Fatalf("VM %d of 8, with %d of 16 CPUs kept: %s %q", i, 2*i, status.Code(), status.Message())
+		}
+		b.Reserve(t.Context(), state, pod, "n1")
+		info.AddPod(pod)
+	}
+	b.refuse(t, launcherPod("ninth", "2"), info, ReasonKept)
+}
+
+// The cycle of a pod group puts each member that found a place into the snapshot, and binds none before all have one.
+func TestAGangOnOneNode(t *testing.T) {
+	b := newFixture(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	info := b.node(t, "n1")
+	for i := range 8 {
+		pod := launcherPod(fmt.Sprint("g", i), "2")
+		state := framework.NewCycleState()
+		state.SetPodGroupSchedulingCycle(framework.NewCycleState())
+		if _, status := b.PreFilter(t.Context(), state, pod, nil); !status.IsSuccess() {
+			t.Fatal(status)
+		}
+		if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
+			t.Errorf("member %d of 8 with 2 CPUs each: %s %q", i, status.Code(), status.Message())
+		}
+		pod.Spec.NodeName = "n1"
+		info.AddPod(pod)
+	}
+}
+
+// A binding fails before it was sent: that closes nothing, however long others wait.
+func TestAFailedBindingClosesNothing(t *testing.T) {
+	b := newFixture(config.DedicatedCPUArgs{})
+	b.report(t, "n1", nil)
+	v1 := assumed("v1", "2")
+	v2 := assumed("v2", "2")
+	info := b.node(t, "n1", v1, v2)
+	for _, pod := range []*corev1.Pod{v1, v2} {
+		b.Reserve(t.Context(), b.preFilter(t, pod), pod, "n1")
+	}
+	b.refuse(t, launcherPod("vm", "2"), info, "")
+	b.Unreserve(t.Context(), framework.NewCycleState(), v2, "n1")
+	if err := info.RemovePod(logger(t), v2); err != nil {
+		t.Fatal(err)
+	}
+	b.refuse(t, launcherPod("vm", "2"), info, "")
+	b.report(t, "n1", map[string]string{"other": "0,8"})
+	b.refuse(t, launcherPod("vm", "2"), info, "")
+}
+
+// preempt is what kube-scheduler does on a node: all victims out, then Filter, then those back who can stay.
+func (b *fixture) preempt(t *testing.T, pod *corev1.Pod, info *framework.NodeInfo, back ...*corev1.Pod) *fwk.Status {
+	t.Helper()
+	state, node := b.preFilter(t, pod).Clone(), fwk.NodeInfo(info.Snapshot())
+	for _, victim := range info.GetPods() {
+		if err := node.RemovePod(logger(t), victim.GetPod()); err != nil {
+			t.Fatal(err)
+		}
+		b.RemovePod(t.Context(), state, pod, victim, node)
+	}
+	for _, spared := range back {
+		podInfo, err := framework.NewPodInfo(spared)
+		if err != nil {
+			t.Fatal(err)
+		}
+		node.AddPodInfo(podInfo)
+		b.AddPod(t.Context(), state, pod, podInfo, node)
+	}
+	return b.Filter(t.Context(), state, pod, node)
+}
+
+func TestPreemptionOfPodsInFlight(t *testing.T) {
+	granted := map[string]string{"a": "0-3,8-11"}
+	b := newFixture(config.DedicatedCPUArgs{})
+	b.report(t, "n1", granted)
+	a := onNode(launcherPod("a", "8"))
+	waiting := assumed("waiting", "8")
+	bound := onNode(launcherPod("bound", "2"))
+	vip := launcherPod("vip", "8")
+	if status := b.preempt(t, vip, b.node(t, "n1", a, waiting)); !status.IsSuccess() {
+		t.Errorf("instead of one that waits for its volume: %s %q", status.Code(), status.Message())
+	}
+	if status := b.preempt(t, vip, b.node(t, "n1", a, bound)); status.Message() != ReasonInFlight {
+		t.Errorf("instead of one that its kubelet is about to admit: %s %q", status.Code(), status.Message())
+	}
+	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); status.Message() != ReasonInFlight {
+		t.Errorf("beside one that is spared, with CPUs of another that has gone: %s %q", status.Code(), status.Message())
+	}
+	b.report(t, "n1", nil)
+	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); !status.IsSuccess() {
+		t.Errorf("beside one that is spared: %s %q", status.Code(), status.Message())
+	}
+}
