@@ -142,13 +142,14 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "maybe"}`)).To(forbidden("to true, and to nothing else"))
 		gomega.Expect(patch(ctx, "n1", head+`{cpumanager: "true", role: "db"}`)).To(forbidden("no labels of a Node but"))
 		for body, why := range map[string]string{
-			`{"metadata":{"labels":{"zone":"b"}}}`:                                     "no labels of a Node but",
-			`{"metadata":{"labels":{"zone":null}}}`:                                    "no labels of a Node but",
-			`{"metadata":{"annotations":{"a":"b"}}}`:                                   "nothing of a Node but its labels",
-			`{"metadata":{"finalizers":["a.example/b"]}}`:                              "nothing of a Node but its labels",
-			`{"spec":{"unschedulable":true}}`:                                          "nothing of a Node but its labels",
-			`{"spec":{"taints":[{"key":"a","effect":"NoExecute"}]}}`:                   "nothing of a Node but its labels",
-			`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`: "no labels of a Node but",
+			`{"metadata":{"labels":{"zone":"b"}}}`:                   "no labels of a Node but",
+			`{"metadata":{"labels":{"zone":null}}}`:                  "no labels of a Node but",
+			`{"metadata":{"annotations":{"a":"b"}}}`:                 "nothing of a Node but its labels",
+			`{"metadata":{"finalizers":["a.example/b"]}}`:            "nothing of a Node but its labels",
+			`{"spec":{"unschedulable":true}}`:                        "nothing of a Node but its labels",
+			`{"spec":{"taints":[{"key":"a","effect":"NoExecute"}]}}`: "nothing of a Node but its labels",
+			`{"spec":{"taints":[{"key":"startup-taint.cluster-autoscaler.kubernetes.io/corepin","effect":"NoSchedule"}]}}`: "nothing of a Node but its labels",
+			`{"metadata":{"labels":{"node-role.kubernetes.io/control-plane":"true"}}}`:                                     "no labels of a Node but",
 		} {
 			gomega.Expect(merge(ctx, body)).To(forbidden(why), body)
 		}
