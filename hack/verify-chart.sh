@@ -12,4 +12,4 @@ go build -o "$tmp/chart" ./hack/chart
 "$tmp/chart" -build monitoring >"$tmp/monitoring.yaml"
 "$tmp/chart" -build overlays/single-process >"$tmp/single-process.yaml"
 COREPIN_BASE=$tmp/base.yaml COREPIN_MONITORING=$tmp/monitoring.yaml COREPIN_SINGLE_PROCESS=$tmp/single-process.yaml \
-	go test -modfile=hack/tools/helm/go.mod -tags=helm -vet=off -count=1 ./hack/helm
+	go -C hack/tools/helm test -vet=off -count=1 .

@@ -22,7 +22,7 @@ go vet ./... || status=1
 go vet -tags=system ./test/system ./test/kubevirt || status=1
 # The module of the other kubelet's tests; its Kubernetes is vetted with it, once.
 go -C test/conformance/kubelet137 vet . || status=1
-go vet -modfile=hack/tools/helm/go.mod -tags=helm ./hack/helm || status=1
+go -C hack/tools/helm vet . || status=1
 sorted=$(sort_packages)
 awk '$1 == "all" { print $2 }' <<<"$sorted" | xargs go tool -modfile=hack/tools/go.mod staticcheck || status=1
 awk '$1 == "code" { print $2 }' <<<"$sorted" | xargs -r go tool -modfile=hack/tools/go.mod staticcheck -tests=false || status=1

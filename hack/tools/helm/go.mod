@@ -4,13 +4,9 @@ module corepin.dev/corepin/hack/tools/helm
 
 go 1.26.0
 
-tool (
-	helm.sh/helm/v3/pkg/chart/loader
-	helm.sh/helm/v3/pkg/chartutil
-	helm.sh/helm/v3/pkg/engine
-	helm.sh/helm/v3/pkg/lint
-	helm.sh/helm/v3/pkg/lint/support
-	sigs.k8s.io/yaml
+require (
+	helm.sh/helm/v3 v3.22.0
+	sigs.k8s.io/yaml v1.6.0
 )
 
 require (
@@ -65,7 +61,6 @@ require (
 	golang.org/x/time v0.15.0 // indirect
 	google.golang.org/protobuf v1.36.12-0.20260120151049-f2248ac996af // indirect
 	gopkg.in/inf.v0 v0.9.1 // indirect
-	helm.sh/helm/v3 v3.22.0 // indirect
 	k8s.io/api v0.37.0 // indirect
 	k8s.io/apiextensions-apiserver v0.37.0 // indirect
 	k8s.io/apimachinery v0.37.0 // indirect
@@ -77,5 +72,4 @@ require (
 	sigs.k8s.io/json v0.0.0-20250730193827-2d320260d730 // indirect
 	sigs.k8s.io/randfill v1.0.0 // indirect
 	sigs.k8s.io/structured-merge-diff/v6 v6.4.2 // indirect
-	sigs.k8s.io/yaml v1.6.0 // indirect
 )

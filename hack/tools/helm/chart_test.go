@@ -1,5 +1,3 @@
-//go:build helm
-
 package helm
 
 import (
@@ -18,7 +16,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-const chartDir = "../../manifests/chart"
+const chartDir = "../../../manifests/chart"
 
 // object is one decoded object of a stream.
 type object = map[string]any
