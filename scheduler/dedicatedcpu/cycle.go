@@ -93,12 +93,10 @@ type estimate struct {
 	why   string
 }
 
-// noteHeld notes a node that waits for a report: its first, or one that shows pods in flight. The rounds of package
-// wakeup see to the former.
-func (f *findings) noteHeld(nodeName string, inFlight, simulated bool) {
-	if inFlight {
-		f.heldAt.Store(nodeName, nil)
-	}
+// noteHeld notes a node that waits for a report: its first, or one that shows pods in flight. That report wakes the pod,
+// even if there is no room for it: it is told so, and preemption can look at the node.
+func (f *findings) noteHeld(nodeName string, simulated bool) {
+	f.heldAt.Store(nodeName, nil)
 	if !simulated {
 		f.held.Store(true)
 	}

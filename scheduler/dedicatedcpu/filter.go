@@ -63,7 +63,7 @@ func (pl *DedicatedCPU) tellLate(ctx context.Context, pod *corev1.Pod) {
 // comes before wakes it.
 func (pl *DedicatedCPU) wait(c *cycle, pod *corev1.Pod, nodeName string, r *refusal, p *nodes.Prediction) {
 	if r != refusedState[nodereport.Starting] {
-		c.noteHeld(nodeName, r == &refusedInFlight, c.simulated)
+		c.noteHeld(nodeName, c.simulated)
 	}
 	if !p.Until.IsZero() {
 		pl.waker.RetryIn(pod.UID, pl.view.Remaining(p))

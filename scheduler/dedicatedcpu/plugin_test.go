@@ -99,7 +99,7 @@ func (b *fixture) pend(t testing.TB, pod *corev1.Pod, d *verdict.Demand, heldAt 
 	}
 	f := &findings{}
 	for _, nodeName := range heldAt {
-		f.noteHeld(nodeName, true, false)
+		f.noteHeld(nodeName, false)
 	}
 	b.waker.Add(pod, b.pendingDemand(d, f))
 }

@@ -54,9 +54,6 @@ var _ = ginkgo.Describe("VMs whose volumes are being imported", ginkgo.Ordered, 
 	ginkgo.It("do not keep out a VM that has room beside them", func(ctx context.Context) {
 		create(ctx, bed, launcherPod("quick", 2, alone))
 		eventuallyRunning(ctx, bed, []string{"quick"}, "v1")
-		create(ctx, bed, launcherPod("large", 16, alone))
-		described(ctx, bed, "large", "1 node(s) kept their free exclusive CPUs for pods that are still to come")
-		remove(ctx, bed, "large")
 	})
 	ginkgo.It("close nothing when one of them is given up", func(ctx context.Context) {
 		remove(ctx, bed, names[0])
@@ -135,7 +132,7 @@ var _ = ginkgo.Describe("A new node", ginkgo.Ordered, func() {
 		described(ctx, bed, "even", "1 node(s) were starting, their first CPU report is awaited")
 		gomega.Expect(agent.Restart()).To(gomega.Succeed())
 		eventuallyRunning(ctx, bed, []string{"even"}, "y1")
-		described(ctx, bed, "odd", "gave whole cores only")
+		described(ctx, bed, "odd", "gives whole cores of 2 only")
 		gomega.Consistently(ctx, func(g gomega.Gomega) {
 			pods, err := podsOf(ctx, bed)
 			g.Expect(err).NotTo(gomega.HaveOccurred())
