@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 )
 
 // event is a line of go test -json (cmd/test2json).
@@ -26,6 +28,9 @@ type event struct {
 
 // mostKept is how much output of one test is kept to be shown if it fails. Of more the end counts.
 const mostKept = 64 << 10
+
+// colour is what ginkgo colours its text with on a terminal.
+var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
 // results are those of all packages.
 type results struct {
@@ -100,7 +105,8 @@ func (r *results) keep(e *event) {
 		kept = slices.Clone(kept[len(kept)-mostKept/2:])
 	}
 	tests[e.Test] = kept
-	if text := strings.TrimSpace(e.Output); text != "" {
+	text := strings.TrimSpace(colour.ReplaceAllString(e.Output, ""))
+	if strings.ContainsFunc(text, unicode.IsLetter) {
 		r.latest[e.Package] = text
 	}
 }

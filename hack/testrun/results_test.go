@@ -100,7 +100,8 @@ func TestRunning(t *testing.T) {
 	r := newResults(&log, &shown)
 	began := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	r.line([]byte(`{"Action":"start","Package":"p","Time":"2026-01-02T03:04:05Z"}`))
-	r.line([]byte(`{"Action":"output","Package":"p","Output":"a node restarts\n"}`))
+	r.line([]byte(`{"Action":"output","Package":"p","Output":"\u001b[1ma node restarts\u001b[0m\n"}`))
+	r.line([]byte(`{"Action":"output","Package":"p","Output":"------\n"}`))
 	if got, want := r.running(began.Add(40*time.Second)), "     p runs since 40s: a node restarts"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
