@@ -40,6 +40,7 @@ var _ = ginkgo.Describe("the agent, on a node that changes,", ginkgo.Ordered, fu
 	})
 
 	ginkgo.It("writes nothing while nothing happens", func(ctx context.Context) {
+		see.eventually(ctx, v1alpha1.ConditionSeen, "True", "AgentReady", "") // the scheduler's, which comes after the report
 		report, node := see.versions(ctx)
 		gomega.Consistently(ctx, func() string { got, _ := see.versions(ctx); return got }).WithTimeout(15 * time.Second).Should(gomega.Equal(report))
 		_, after := see.versions(ctx)
