@@ -52,7 +52,16 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 			pods = append(pods, launcherPod(fmt.Sprintf("vm-%03d", i), 2))
 		}
 		began := time.Now()
-		create(ctx, bed, pods...)
+		// creating makes pods while the test goes on: the scheduler binds faster than they are made.
+		creating := func(some []*corev1.Pod) (wait func()) {
+			made := make(chan struct{})
+			go func() {
+				defer ginkgo.GinkgoRecover()
+				defer close(made)
+				create(ctx, bed, some...)
+			}()
+			return func() { <-made }
+		}
 		// killed ends a process once so many pods are bound. Were all of them bound, nothing would be put to the test.
 		killed := func(what string, victim *process.Process, atLeast int) {
 			ginkgo.GinkgoHelper()
@@ -61,16 +70,22 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 			ginkgo.AddReportEntry("kill -9 of "+what, fmt.Sprintf("after %.1fs, %d of %d VMs bound", time.Since(began).Seconds(), bound, vms))
 			gomega.Expect(bound).To(gomega.BeNumerically("<", vms), "VMs bound before the kill -9 of %s", what)
 		}
+		wait := creating(pods[:90])
 		killed("the only scheduler", bed.Scheduler, 20)
+		wait()
 		gomega.Expect(bed.Scheduler.Restart()).To(gomega.Succeed())
 		placed(ctx, 70)
 		var err error
 		standby, err = bed.RunScheduler(ctx, "corepin-scheduler-standby", nil)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		wait = creating(pods[90:150])
 		killed("the leader while another waits", bed.Scheduler, 100)
+		wait()
 		server := bed.Process("kube-apiserver")
 		killed("the API server", server, 140)
 		gomega.Expect(server.Restart()).To(gomega.Succeed())
+		placed(ctx, 140)
+		create(ctx, bed, pods[150:]...)
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
 			// A leader that cannot renew its lease ends, and a Deployment would start it again.
 			if !standby.Running() {
