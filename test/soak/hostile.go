@@ -149,7 +149,7 @@ func (w *world) addHostileNode(ctx, inner context.Context) error {
 	return nil
 }
 
-// attack writes reports that are absurd in turns, labels the node, and tells events.
+// attack writes reports that are absurd in turns, and labels the node.
 func (w *world) attack(ctx context.Context, typed kubernetes.Interface, untyped dynamic.Interface) {
 	reports := untyped.Resource(v1alpha1.Resource)
 	options := metav1.PatchOptions{FieldManager: "hostile"}

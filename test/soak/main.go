@@ -20,7 +20,7 @@
 // is wrong would write them.
 //
 // With -hostile, one guest in twenty sends garbage as its libvirt, and the agent's token of one more node reports nonsense
-// and floods events. The invariants hold for everybody else.
+// and labels its Node. The invariants hold for everybody else.
 //
 // The exit code is 1 where an invariant did not hold. It takes root, libvirt and the binaries.
 package main
