@@ -41,6 +41,8 @@ type Core struct {
 type NUMANode struct {
 	ID   int
 	CPUs cpuset.Set
+	// Size is the number of CPUs. New sets it.
+	Size int
 	// Distances are the kernel's, to the machine's NUMA nodes in the order of their ids. They are nil where unknown.
 	Distances []int
 }
@@ -49,6 +51,8 @@ type NUMANode struct {
 type Unit struct {
 	ID   int
 	CPUs cpuset.Set
+	// Size is the number of CPUs.
+	Size int
 }
 
 // Topology is an immutable description of a machine's CPUs. Callers must not change what its methods return. The zero
@@ -61,6 +65,8 @@ type Topology struct {
 	socketUnits []Unit
 	uncoreUnits []Unit
 	cpus        cpuset.Set
+	size        int
+	words       int
 	threadCount int
 }
 
@@ -83,6 +89,11 @@ func New(cores []Core, numaNodes ...NUMANode) (*Topology, error) {
 	}
 	t.socketUnits = units(t.sockets, t.cores, func(c *Core) int { return c.Socket })
 	t.uncoreUnits = units(t.uncore, t.cores, func(c *Core) int { return c.UncoreCache })
+	t.size = t.cpus.Len()
+	t.words = len(t.cpus)
+	for t.words > 1 && t.cpus[t.words-1] == 0 {
+		t.words--
+	}
 	return t, t.addNUMANodes(numaNodes)
 }
 
@@ -125,6 +136,7 @@ func (t *Topology) addNUMANodes(given []NUMANode) error {
 		if n != 0 && n != len(byID) {
 			return fmt.Errorf("NUMA node %d has %d distances on a machine of %d NUMA nodes", node.ID, n, len(byID))
 		}
+		node.Size = node.CPUs.Len()
 		t.numaNodes = append(t.numaNodes, *node)
 	}
 	slices.SortFunc(t.numaNodes, func(a, b NUMANode) int { return cmp.Compare(a.ID, b.ID) })
@@ -140,6 +152,7 @@ func units(ids []int, cores []Core, idOf func(*Core) int) []Unit {
 	for c := range cores {
 		i, _ := slices.BinarySearch(ids, idOf(&cores[c]))
 		list[i].CPUs = list[i].CPUs.Union(cores[c].CPUs)
+		list[i].Size += cores[c].CPUs.Len()
 	}
 	return list
 }
@@ -154,6 +167,12 @@ func insert(ids []int, id int) []int {
 
 // CPUs are the machine's online CPUs.
 func (t *Topology) CPUs() cpuset.Set { return t.cpus }
+
+// Size is the number of online CPUs.
+func (t *Topology) Size() int { return t.size }
+
+// Words is how many words of a cpuset.Set can hold a CPU of the machine. A prediction looks only at those.
+func (t *Topology) Words() int { return t.words }
 
 // Cores are the machine's cores, by id.
 func (t *Topology) Cores() []Core { return t.cores }
