@@ -145,7 +145,7 @@ func (a *attempt) divide(p *Pod, cpus cpuset.Set) error {
 		grant := Grant{Container: c.Name, CPUs: cpus, Part: true}
 		if c.CPUs > 0 {
 			var err error
-			if grant.CPUs, err = a.cpus.TakeFrom(cpus, c.CPUs); err != nil {
+			if grant.CPUs, err = a.cpus.TakeFrom(&cpus, c.CPUs); err != nil {
 				return err
 			}
 			a.cpus.NotFree = a.cpus.NotFree.Union(grant.CPUs.Minus(cpus))

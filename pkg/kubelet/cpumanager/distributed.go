@@ -127,7 +127,7 @@ func (s *spread) share(combo []int) (int, bool) {
 	var all cpuset.Set
 	groups := 0
 	for _, i := range combo {
-		all = all.Union(s.numa[i].cpus)
+		s.add(&all, s.numa[i].cpus)
 		groups += s.numa[i].free / s.group
 	}
 	if s.common(&all, &s.free) < s.total || groups*s.group < s.total {
@@ -233,8 +233,9 @@ func (s *spread) deviation(left []int) float64 {
 // inOneSocket reports whether all CPUs of the NUMA nodes are in one socket.
 func (s *spread) inOneSocket(combo []int) bool {
 	sockets := 0
-	for _, socket := range s.topology.SocketUnits() {
-		if slices.ContainsFunc(combo, func(i int) bool { return s.numa[i].cpus.Overlaps(socket.CPUs) }) {
+	list := s.topology.SocketUnits()
+	for u := range list {
+		if slices.ContainsFunc(combo, func(i int) bool { return s.meet(s.numa[i].cpus, &list[u].CPUs) }) {
 			sockets++
 		}
 	}
@@ -253,7 +254,7 @@ func (s *spread) takeFrom(combo, extra []int) error {
 	for rest := s.total - share*len(combo); rest > 0; {
 		before := rest
 		for _, i := range extra {
-			if rest > 0 && s.common(&s.numa[i].cpus, &s.free) >= s.group {
+			if rest > 0 && s.common(s.numa[i].cpus, &s.free) >= s.group {
 				s.packFrom(&s.numa[i], s.group)
 				rest -= s.group
 			}
@@ -274,7 +275,7 @@ func (s *spread) takeFrom(combo, extra []int) error {
 // packFrom packs need CPUs into one NUMA node. Where it has too few, nothing is taken and there is no error: the
 // kubelet finds out by accounting at the end.
 func (s *spread) packFrom(node *unit, need int) {
-	part := taking{machine: s.machine, free: s.free.Intersect(node.cpus), need: need}
+	part := taking{machine: s.machine, free: s.free.Intersect(*node.cpus), need: need}
 	if part.pack(s.o) == nil {
 		s.take(&part.taken)
 	}

@@ -27,17 +27,23 @@ type Hints struct {
 // Hints counts the CPUs for a request of need CPUs. The result is valid until the next call.
 func (s *Static) Hints(need int) *Hints {
 	h := &s.hints
-	*h = Hints{machine: &s.machine, bySocket: s.options.AlignBySocket, need: need, fewest: s.numaNodes, free: h.free[:0], sizes: h.sizes[:0]}
+	h.machine = &s.machine
+	h.bySocket = s.options.AlignBySocket
+	h.need = need
+	h.nodes = 0
+	h.reuse = 0
+	h.fewest = s.numaNodes
+	h.free = h.free[:0]
+	h.sizes = h.sizes[:0]
 	free := s.free()
 	nodes := s.topology.NUMANodes()
 	for i := range nodes {
-		capacity := s.count(&nodes[i].CPUs)
 		reusable := s.common(&nodes[i].CPUs, &s.Reusable)
 		h.free = append(h.free, s.common(&nodes[i].CPUs, &free)+reusable)
-		if capacity == 0 {
+		if nodes[i].Size == 0 {
 			continue
 		}
-		h.sizes = append(h.sizes, capacity)
+		h.sizes = append(h.sizes, nodes[i].Size)
 		h.nodes |= 1 << i
 		if reusable > 0 {
 			h.reuse |= 1 << i
@@ -96,8 +102,9 @@ func (h *Hints) socketAligned(mask topologymanager.Mask) bool {
 	}
 	cpus := h.machine.cpusOf(mask)
 	spanned := 0
-	for _, socket := range h.machine.topology.SocketUnits() {
-		if socket.CPUs.Overlaps(cpus) {
+	sockets := h.machine.topology.SocketUnits()
+	for i := range sockets {
+		if h.machine.meet(&sockets[i].CPUs, &cpus) {
 			spanned++
 		}
 	}
@@ -108,7 +115,7 @@ func (h *Hints) socketAligned(mask topologymanager.Mask) bool {
 func (m *machine) cpusOf(mask topologymanager.Mask) cpuset.Set {
 	var cpus cpuset.Set
 	for ; mask != 0; mask = mask.Rest() {
-		cpus = cpus.Union(m.topology.NUMANodes()[mask.First()].CPUs)
+		m.add(&cpus, &m.topology.NUMANodes()[mask.First()].CPUs)
 	}
 	return cpus
 }

@@ -26,13 +26,9 @@ type machine struct {
 }
 
 func newMachine(t *cputopology.Topology) machine {
-	all := t.CPUs()
-	m := machine{topology: t, cores: t.Cores(), words: len(all), cpus: all.Len()}
-	for m.words > 1 && all[m.words-1] == 0 {
-		m.words--
-	}
+	m := machine{topology: t, cores: t.Cores(), words: t.Words(), cpus: t.Size()}
 	for i := range t.NUMANodes() {
-		if m.count(&t.NUMANodes()[i].CPUs) > 0 {
+		if t.NUMANodes()[i].Size > 0 {
 			m.numaNodes++
 		}
 	}
@@ -60,10 +56,34 @@ func (m *machine) common(a, b *cpuset.Set) int {
 	return n
 }
 
+// meet reports whether a and b have a CPU in common.
+func (m *machine) meet(a, b *cpuset.Set) bool {
+	for w := range m.words {
+		if a[w]&b[w] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// add adds the CPUs of b to a.
+func (m *machine) add(a, b *cpuset.Set) {
+	for w := range m.words {
+		a[w] |= b[w]
+	}
+}
+
+// remove takes the CPUs of b out of a.
+func (m *machine) remove(a, b *cpuset.Set) {
+	for w := range m.words {
+		a[w] &^= b[w]
+	}
+}
+
 // unit is a NUMA node, a socket or an uncore cache.
 type unit struct {
 	id   int
-	cpus cpuset.Set
+	cpus *cpuset.Set
 	size int // CPUs it has
 	// whole is how many free CPUs make the kubelet believe that all of the unit is free. For a socket that is the
 	// mean size of the machine's sockets, not its own.
@@ -75,7 +95,7 @@ type unit struct {
 func (m *machine) sockets(into []unit) []unit {
 	list := m.topology.SocketUnits()
 	for i := range list {
-		into = append(into, unit{id: list[i].ID, cpus: list[i].CPUs, size: m.count(&list[i].CPUs), whole: m.cpusPerSocket})
+		into = append(into, unit{id: list[i].ID, cpus: &list[i].CPUs, size: list[i].Size, whole: m.cpusPerSocket})
 	}
 	return into
 }
@@ -84,8 +104,7 @@ func (m *machine) sockets(into []unit) []unit {
 func (m *machine) uncoreCaches(into []unit) []unit {
 	list := m.topology.UncoreUnits()
 	for i := range list {
-		size := m.count(&list[i].CPUs)
-		into = append(into, unit{id: list[i].ID, cpus: list[i].CPUs, size: size, whole: size})
+		into = append(into, unit{id: list[i].ID, cpus: &list[i].CPUs, size: list[i].Size, whole: list[i].Size})
 	}
 	return into
 }
@@ -94,16 +113,15 @@ func (m *machine) uncoreCaches(into []unit) []unit {
 func (m *machine) numa(into []unit) []unit {
 	list := m.topology.NUMANodes()
 	for i := range list {
-		size := m.count(&list[i].CPUs)
-		if size > 0 {
-			into = append(into, unit{id: list[i].ID, cpus: list[i].CPUs, size: size, whole: size})
+		if list[i].Size > 0 {
+			into = append(into, unit{id: list[i].ID, cpus: &list[i].CPUs, size: list[i].Size, whole: list[i].Size})
 		}
 	}
 	return into
 }
 
 // has reports whether a core is in the unit.
-func (u *unit) has(core *cputopology.Core) bool { return u.cpus.Has(core.ID) }
+func (u *unit) has(core *cputopology.Core) bool { return u.cpus[core.ID/64]>>(core.ID%64)&1 != 0 }
 
 // sortByFree sorts the fullest unit first, which makes the kubelet's choice a best fit.
 func sortByFree(units []unit) {

@@ -79,7 +79,7 @@ func (t *taking) pack(o *Options) error {
 // ordered counts and sorts units and gives the indexes of those with a free CPU.
 func (t *taking) ordered(units []unit, into []int) []int {
 	for i := range units {
-		units[i].free = t.common(&units[i].cpus, &t.free)
+		units[i].free = t.common(units[i].cpus, &t.free)
 	}
 	sortByFree(units)
 	for i := range units {
@@ -100,7 +100,7 @@ func (t *taking) nested(outer, inner []unit, into []int) []int {
 	t.ordered(outer, into)
 	for o := range outer {
 		for i := range inner {
-			if outer[o].free > 0 && inner[i].free > 0 && t.meet(&outer[o].cpus, &inner[i].cpus) {
+			if outer[o].free > 0 && inner[i].free > 0 && t.meetFree(outer[o].cpus, inner[i].cpus) {
 				into = append(into, i)
 			}
 		}
@@ -108,8 +108,8 @@ func (t *taking) nested(outer, inner []unit, into []int) []int {
 	return into
 }
 
-// meet reports whether a and b share a free CPU.
-func (t *taking) meet(a, b *cpuset.Set) bool {
+// meetFree reports whether a and b share a free CPU.
+func (t *taking) meetFree(a, b *cpuset.Set) bool {
 	for w := range t.words {
 		if a[w]&b[w]&t.free[w] != 0 {
 			return true
@@ -134,7 +134,7 @@ func (t *taking) takeWhole(units []unit, order []int) {
 	for _, i := range order {
 		u := &units[i]
 		if u.free == u.whole && t.need >= u.size {
-			t.take(&u.cpus)
+			t.take(u.cpus)
 		}
 	}
 }
@@ -148,7 +148,7 @@ func (t *taking) takeWholeCores(parents []unit, order []int) {
 				return
 			}
 			core := &t.cores[c]
-			if t.common(&core.CPUs, &free) == t.cpusPerCore && parents[i].has(core) && t.need >= t.count(&core.CPUs) {
+			if parents[i].has(core) && t.common(&core.CPUs, &free) == t.cpusPerCore && t.need >= t.count(&core.CPUs) {
 				t.take(&core.CPUs)
 			}
 		}
@@ -162,7 +162,7 @@ func (t *taking) takeSingly(parents []unit, order []int) {
 		for most := 1; most <= t.topology.ThreadsPerCore(); most++ {
 			for c := range t.cores {
 				core := &t.cores[c]
-				if t.common(&core.CPUs, &free) == most && parents[i].has(core) && t.takeFrom(core, &free) {
+				if parents[i].has(core) && t.common(&core.CPUs, &free) == most && t.takeFrom(core, &free) {
 					return
 				}
 			}

@@ -21,7 +21,8 @@ func ReservedByCount(t *cputopology.Topology, c Config, minor, n int) (cpuset.Se
 		return t.CPUs(), nil
 	}
 	take := taking{machine: &m, free: t.CPUs(), need: n}
-	cpus, err := take.run(&c.Options, minor)
+	err := take.run(&c.Options, minor)
+	cpus := take.taken
 	switch {
 	case errors.Is(err, errEndless):
 		return cpuset.Set{}, fmt.Errorf("reserving %d CPUs: %w", n, ErrHangs)

@@ -17,7 +17,7 @@ type Static struct {
 	machine
 	options  *Options
 	minor    int
-	reserved cpuset.Set
+	reserved *cpuset.Set
 	hints    Hints
 
 	// Shared is the shared pool, defaultCpuSet in cpu_manager_state.
@@ -28,14 +28,26 @@ type Static struct {
 	NotFree cpuset.Set
 }
 
-// Start sets the policy up on a machine, for a kubelet 1.<minor> with these options.
-func (s *Static) Start(t *cputopology.Topology, o *Options, minor int, reserved, shared cpuset.Set) {
-	hints := s.hints
-	*s = Static{machine: newMachine(t), options: o, minor: minor, reserved: reserved, Shared: shared, hints: hints}
+// Start sets the policy up on a machine, for a kubelet 1.<minor> with these options. A Static is meant to be used again:
+// it keeps what it knows of the machine. Nobody may change reserved meanwhile.
+func (s *Static) Start(t *cputopology.Topology, o *Options, minor int, reserved, shared *cpuset.Set) {
+	if s.topology != t {
+		s.machine = newMachine(t)
+	}
+	s.options = o
+	s.minor = minor
+	s.reserved = reserved
+	s.Shared = *shared
+	s.Reusable = cpuset.Set{}
+	s.NotFree = cpuset.Set{}
 }
 
 // free are the CPUs that can be granted now.
-func (s *Static) free() cpuset.Set { return s.Shared.Minus(s.reserved) }
+func (s *Static) free() cpuset.Set {
+	free := s.Shared
+	s.remove(&free, s.reserved)
+	return free
+}
 
 // Allocate takes need CPUs for a container: from the NUMA nodes of affinity as far as those have enough, and the
 // rest from anywhere (Allocate and allocateCPUs in policy_static.go, v1.36.3). An affinity of 0 is none.
@@ -51,26 +63,46 @@ func (s *Static) Allocate(need int, affinity topologymanager.Mask) (cpuset.Set, 
 
 // Take is Allocate without the check of full-pcpus-only.
 func (s *Static) Take(need int, affinity topologymanager.Mask) (cpuset.Set, error) {
-	allowed := s.free().Union(s.Reusable)
+	allowed := s.free()
+	s.add(&allowed, &s.Reusable)
 	var cpus cpuset.Set
 	var err error
 	if affinity != 0 {
-		from := allowed.Intersect(s.aligned(affinity))
-		if cpus, err = s.TakeFrom(from, min(need, s.count(&from))); err != nil {
+		from := s.aligned(affinity)
+		available := s.common(&from, &allowed)
+		for w := range s.words {
+			from[w] &= allowed[w]
+		}
+		cpus, err = s.TakeFrom(&from, min(need, available))
+		if err != nil {
 			return cpuset.Set{}, err
 		}
 	}
 	missing := need - s.count(&cpus)
 	if missing > 0 {
-		taken, err := s.TakeFrom(allowed.Minus(cpus), missing)
+		rest := allowed
+		s.remove(&rest, &cpus)
+		taken, err := s.TakeFrom(&rest, missing)
 		if err != nil {
 			return cpuset.Set{}, err
 		}
-		cpus = cpus.Union(taken)
+		s.add(&cpus, &taken)
 	}
-	s.NotFree = s.NotFree.Union(cpus.Minus(allowed))
-	s.Shared = s.Shared.Minus(cpus)
+	for w := range s.words {
+		s.NotFree[w] |= cpus[w] &^ allowed[w]
+	}
+	s.remove(&s.Shared, &cpus)
 	return cpus, nil
+}
+
+// Keep sets whether later containers of the pod may reuse CPUs that one of its containers got: those of an init container
+// that ends.
+func (s *Static) Keep(cpus *cpuset.Set, reusable bool) {
+	if reusable {
+		s.add(&s.Reusable, cpus)
+		return
+	}
+	s.remove(&s.Reusable, cpus)
 }
 
 // aligned are the CPUs of the NUMA nodes of affinity, or of their sockets with align-by-socket.
@@ -80,9 +112,10 @@ func (s *Static) aligned(affinity topologymanager.Mask) cpuset.Set {
 		return cpus
 	}
 	var wide cpuset.Set
-	for _, socket := range s.topology.SocketUnits() {
-		if socket.CPUs.Overlaps(cpus) {
-			wide = wide.Union(socket.CPUs)
+	sockets := s.topology.SocketUnits()
+	for i := range sockets {
+		if s.meet(&sockets[i].CPUs, &cpus) {
+			s.add(&wide, &sockets[i].CPUs)
 		}
 	}
 	return wide
@@ -100,12 +133,13 @@ func (s *Static) CheckSMT(need int) error {
 			"SMT Alignment Error: requested %d cpus not multiple cpus per core = %d", need, s.cpusPerCore)}
 	}
 	available := s.free()
-	reserved := s.reserved
-	for c := 0; !reserved.IsEmpty() && c < len(s.cores); c++ {
+	reserved := s.count(s.reserved)
+	for c := 0; reserved > 0 && c < len(s.cores); c++ {
 		cpus := &s.cores[c].CPUs
-		if s.common(cpus, &reserved) > 0 {
-			available = available.Minus(*cpus)
-			reserved = reserved.Minus(*cpus)
+		of := s.common(cpus, s.reserved)
+		if of > 0 {
+			s.remove(&available, cpus)
+			reserved -= of
 		}
 	}
 	free := s.count(&available)
@@ -119,17 +153,15 @@ func (s *Static) CheckSMT(need int) error {
 
 // TakeFrom takes need of the CPUs from, by the allocator that the options choose (takeByTopology in
 // policy_static.go, v1.36.3). It changes nothing else.
-func (s *Static) TakeFrom(from cpuset.Set, need int) (cpuset.Set, error) {
-	t := taking{machine: &s.machine, free: from, need: need}
-	return t.run(s.options, s.minor)
+func (s *Static) TakeFrom(from *cpuset.Set, need int) (cpuset.Set, error) {
+	t := taking{machine: &s.machine, free: *from, need: need}
+	err := t.run(s.options, s.minor)
+	return t.taken, err
 }
 
-func (t *taking) run(o *Options, minor int) (cpuset.Set, error) {
-	var err error
+func (t *taking) run(o *Options, minor int) error {
 	if o.DistributeCPUsAcrossNUMA {
-		err = t.distribute(o, minor)
-	} else {
-		err = t.pack(o)
+		return t.distribute(o, minor)
 	}
-	return t.taken, err
+	return t.pack(o)
 }

@@ -19,7 +19,7 @@ func (t *taking) takeUncore(outer, inner []unit, numaFirst bool) {
 		t.ordered(caches, into)
 		for _, n := range order {
 			for c := range caches {
-				if caches[c].free > 0 && t.meet(&numa[n].cpus, &caches[c].cpus) {
+				if caches[c].free > 0 && t.meetFree(numa[n].cpus, caches[c].cpus) {
 					into = append(into, c)
 				}
 			}
