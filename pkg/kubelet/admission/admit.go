@@ -26,6 +26,8 @@ type attempt struct {
 	podMemory     memorymanager.PodRequest
 	request       []memorymanager.Quantity
 	deviceRequest []devicemanager.Request
+	// empty is scratch for the node with nothing granted to anyone.
+	empty Node
 	// containers is how many grants there can be.
 	containers int
 	// misaligned is how the topology manager refuses the pod.
@@ -48,7 +50,7 @@ func newAttempt(n *Node, p *Pod, asks interests) *attempt {
 	a.devices.Held = a.devices.Held[:0]
 	a.memory.Held = a.memory.Held[:0]
 	if asks.cpus {
-		a.cpus.Start(n.Topology, &n.CPUManager.Options, n.Minor, n.Reserved, n.Shared)
+		a.cpus.Start(n.Topology, &n.CPUManager.Options, n.Minor, &n.Reserved, &n.Shared)
 	}
 	if asks.memory {
 		a.memory.Start(n.Memory)
@@ -73,10 +75,17 @@ func (a *attempt) end() {
 func Admit(n *Node, p *Pod) Decision {
 	d := admit(n, p, nil)
 	if d.Verdict == Refused {
-		empty := n.Empty()
-		d.Preemptible = admit(&empty, p, nil).Verdict == Admitted
+		d.Preemptible = n.admitsWhenEmpty(p)
 	}
 	return d
+}
+
+// admitsWhenEmpty reports whether the node would admit p with nothing granted to anyone.
+func (n *Node) admitsWhenEmpty(p *Pod) bool {
+	a := attempts.Get().(*attempt) // The node would be allocated otherwise.
+	defer attempts.Put(a)
+	n.emptyInto(&a.empty)
+	return admit(&a.empty, p, nil).Verdict == Admitted
 }
 
 // Admitting is Admit, and the node afterwards.
@@ -130,16 +139,18 @@ func (a *attempt) leave(after *contents, err error) {
 
 // decision is the outcome of an attempt that ended with err.
 func (a *attempt) decision(err error) Decision {
-	shared := a.node.Shared
 	if err == nil {
-		d := Decision{Verdict: Admitted, Grants: a.grants, Held: a.held(), Shared: shared}
+		d := Decision{Verdict: Admitted, Grants: a.grants, Held: a.held(), Shared: a.node.Shared}
 		if a.asks.cpus {
 			d.Shared = a.cpus.Shared
 			d.NotFree = a.cpus.NotFree
 		}
 		return d
 	}
-	d := Decision{Verdict: Refused, Shared: shared.Union(granted(a.grants)).Minus(a.lost)}
+	d := Decision{Verdict: Refused, Shared: a.node.Shared}
+	if len(a.grants) > 0 || !a.lost.IsEmpty() {
+		d.Shared = d.Shared.Union(granted(a.grants)).Minus(a.lost)
+	}
 	if refusal, ok := err.(*topologymanager.Refusal); ok { // errors.As would allocate
 		d.Reason = refusal.Reason
 		d.Message = refusal.Message
@@ -320,10 +331,6 @@ func (a *attempt) grantCPUs(c *Container, affinity topologymanager.Mask) error {
 		a.grants = make([]Grant, 0, a.containers)
 	}
 	a.grants = append(a.grants, Grant{Container: c.Name, CPUs: cpus})
-	if c.Kind == Init {
-		a.cpus.Reusable = a.cpus.Reusable.Union(cpus)
-	} else {
-		a.cpus.Reusable = a.cpus.Reusable.Minus(cpus)
-	}
+	a.cpus.Keep(&cpus, c.Kind == Init)
 	return nil
 }

@@ -46,7 +46,14 @@ func (n *Node) Free() cpuset.Set { return n.Shared.Minus(n.Reserved) }
 
 // Empty is the same node with nothing granted to anyone.
 func (n *Node) Empty() Node {
-	empty := *n
+	var empty Node
+	n.emptyInto(&empty)
+	return empty
+}
+
+// emptyInto makes empty the same node with nothing granted to anyone.
+func (n *Node) emptyInto(empty *Node) {
+	*empty = *n
 	empty.Shared = n.Topology.CPUs()
 	if n.CPUManager.Options.StrictCPUReservation {
 		empty.Shared = empty.Shared.Minus(n.Reserved)
@@ -59,7 +66,6 @@ func (n *Node) Empty() Node {
 		empty.Devices = n.Devices.Empty()
 	}
 	empty.Ending = nil
-	return empty
 }
 
 // Granting is the same node after grants of CPUs, for example those of an admitted pod. See Admitting for the rest of what
@@ -104,7 +110,7 @@ func (h *Held) Equal(other *Held) bool {
 func (n *Node) numaNodes() topologymanager.Mask {
 	var all topologymanager.Mask
 	for i := range n.Topology.NUMANodes() {
-		if !n.Topology.NUMANodes()[i].CPUs.IsEmpty() {
+		if n.Topology.NUMANodes()[i].Size > 0 {
 			all |= 1 << i
 		}
 	}
