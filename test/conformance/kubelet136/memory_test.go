@@ -30,18 +30,10 @@ func startMemory(machine []difftest.MemoryNode) (difftest.MemoryOracle, error) {
 	info := &cadvisor.MachineInfo{}
 	reserved := map[int]map[corev1.ResourceName]uint64{}
 	for id, node := range machine {
-		n := cadvisor.Node{Id: id, Memory: node.Total["memory"]}
-		for _, page := range []struct {
-			name string
-			kib  uint64
-		}{{"hugepages-1Gi", 1 << 20}, {"hugepages-2Mi", 1 << 11}} {
-			n.HugePages = append(n.HugePages, cadvisor.HugePagesInfo{PageSize: page.kib, NumPages: node.Total[page.name] / page.kib / 1024})
-		}
+		n := cadvisor.Node{Id: id}
+		setMemory(&n, node)
 		info.Topology = append(info.Topology, n)
-		reserved[id] = map[corev1.ResourceName]uint64{}
-		for name, bytes := range node.Reserved {
-			reserved[id][corev1.ResourceName(name)] = bytes
-		}
+		reserved[id] = reservedOf(node)
 	}
 	m := &memory{state: state.NewMemoryState(logr.Discard())}
 	policy, err := memorymanager.NewPolicyStatic(logr.Discard(), info, reserved, m)
@@ -50,6 +42,26 @@ func startMemory(machine []difftest.MemoryNode) (difftest.MemoryOracle, error) {
 	}
 	m.Policy = policy
 	return m, policy.Start(logr.Discard(), m.state)
+}
+
+// setMemory sets the memory of a NUMA node as cadvisor has it.
+func setMemory(n *cadvisor.Node, node difftest.MemoryNode) {
+	n.Memory = node.Total["memory"]
+	for _, page := range []struct {
+		name string
+		kib  uint64
+	}{{"hugepages-1Gi", 1 << 20}, {"hugepages-2Mi", 1 << 11}} {
+		n.HugePages = append(n.HugePages, cadvisor.HugePagesInfo{PageSize: page.kib, NumPages: node.Total[page.name] / page.kib / 1024})
+	}
+}
+
+// reservedOf is the memory of a NUMA node that is kept for the system.
+func reservedOf(node difftest.MemoryNode) map[corev1.ResourceName]uint64 {
+	reserved := map[corev1.ResourceName]uint64{}
+	for name, bytes := range node.Reserved {
+		reserved[corev1.ResourceName(name)] = bytes
+	}
+	return reserved
 }
 
 // GetAffinity makes it a topologymanager.Store.

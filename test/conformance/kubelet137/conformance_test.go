@@ -4,9 +4,13 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
+	"corepin.dev/corepin/test/conformance/kubelet136/plugin"
 )
 
-func TestMain(m *testing.M) { difftest.Main(m) }
+func TestMain(m *testing.M) {
+	plugin.OwnFolder()
+	difftest.Main(m)
+}
 
 func TestRandomScenarios(t *testing.T) { kubelet.TestRandom(t) }
 func TestScenarios(t *testing.T)       { kubelet.TestFiles(t) }

@@ -2,6 +2,7 @@ package kubelet137
 
 import (
 	"context"
+	"slices"
 
 	"github.com/go-logr/logr"
 	cadvisor "github.com/google/cadvisor/lib/model"
@@ -16,6 +17,8 @@ import (
 
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
 	"corepin.dev/corepin/test/conformance/kubelet136/static"
 )
@@ -28,6 +31,9 @@ type oracle struct {
 	static.Policy
 	config  difftest.Config
 	manager topologymanager.Manager
+	memory  *memoryProvider // nil where there is no memory manager
+	devices *deviceProvider // nil where there is no device manager
+	pods    []*corev1.Pod   // on the node
 }
 
 func start(c difftest.Config) (difftest.Oracle, error) {
@@ -59,8 +65,26 @@ func (o *oracle) start(s state.State) error {
 	if err := o.Run(policy, s, c.Machine.CPUs()); err != nil {
 		return err
 	}
-	manager.AddHintProvider(logr.Discard(), o)
 	o.manager = manager
+	return o.addProviders()
+}
+
+// addProviders adds the hint providers in the kubelet's order: device manager, CPU manager, memory manager
+// (NewContainerManager in pkg/kubelet/cm/container_manager_linux.go).
+func (o *oracle) addProviders() (err error) {
+	if o.config.Devices != nil {
+		if o.devices, err = startDevices(o.config, o.manager, func() []*corev1.Pod { return o.pods }); err != nil {
+			return err
+		}
+		o.manager.AddHintProvider(logr.Discard(), o.devices)
+	}
+	o.manager.AddHintProvider(logr.Discard(), o)
+	if o.config.Memory != nil {
+		if o.memory, err = startMemoryProvider(o.config, o.manager); err != nil {
+			return err
+		}
+		o.manager.AddHintProvider(logr.Discard(), o.memory)
+	}
 	return nil
 }
 
@@ -73,7 +97,72 @@ func (o *oracle) Restart() error {
 }
 
 func (o *oracle) Add(pod *corev1.Pod) admission.Decision {
-	return o.Outcome(pod, o.manager.Admit(context.Background(), &lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation}))
+	if !slices.Contains(o.pods, pod) {
+		o.pods = append(o.pods, pod)
+	}
+	result := o.manager.Admit(context.Background(), &lifecycle.PodAdmitAttributes{Pod: pod, Operation: lifecycle.AddOperation})
+	d := o.Outcome(pod, result)
+	if !result.Admit {
+		o.forget(pod)
+		return d
+	}
+	if o.memory != nil {
+		d.Held.Memory = o.memory.held(pod)
+	}
+	if o.devices != nil {
+		d.Held.Devices = o.devices.inventory.Held(pod)
+	}
+	return d
+}
+
+// Remove takes back all that a pod holds.
+func (o *oracle) Remove(pod *corev1.Pod) {
+	o.Policy.Remove(pod)
+	o.forget(pod)
+}
+
+// forget takes back memory and devices.
+func (o *oracle) forget(pod *corev1.Pod) {
+	o.pods = slices.DeleteFunc(o.pods, func(other *corev1.Pod) bool { return other == pod })
+	if o.memory != nil {
+		for _, container := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+			o.memory.Remove(pod, container.Name)
+		}
+	}
+}
+
+// StartApps gives back the memory of a pod's init containers.
+func (o *oracle) StartApps(pod *corev1.Pod) {
+	for _, container := range pod.Spec.InitContainers {
+		if container.RestartPolicy == nil {
+			o.memory.Remove(pod, container.Name)
+		}
+	}
+}
+
+// Memory is the memory manager's state.
+func (o *oracle) Memory() *memorymanager.State {
+	if o.memory == nil {
+		return nil
+	}
+	s := o.memory.State()
+	return &s
+}
+
+// Devices are the device manager's.
+func (o *oracle) Devices() *devicemanager.State {
+	if o.devices == nil {
+		return nil
+	}
+	o.devices.UpdateAllocatedDevices(logr.Discard())
+	return o.devices.inventory.State(o.pods)
+}
+
+// Close ends the kubelet.
+func (o *oracle) Close() {
+	if o.devices != nil {
+		o.devices.close()
+	}
 }
 
 // machineInfo is what cadvisor would tell the kubelet of the machine.

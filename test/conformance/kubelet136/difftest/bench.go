@@ -6,6 +6,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 )
 
 // benchmarks are the nodes and pods that pkg/kubelet/admission has benchmarks of, too.
@@ -31,6 +32,27 @@ remove b2
 remove b3
 remove b4
 add vm: compute 8
+`},
+	{"128CPUsMemoryDevices", `
+machine 2 sockets x 1 numa x 32 cores x 2 threads
+cpu-manager full-pcpus-only
+topology-manager single-numa-node container
+reserved 0,64
+memory-manager memory 256Gi-1Gi hugepages-1Gi 200Gi; memory 256Gi hugepages-1Gi 200Gi
+devices example.com/a 16@0 16@1
+devices example.com/b 4@0 4@1
+add a0: c 4 memory=1Gi hugepages-1Gi=8Gi example.com/a=1 example.com/b=1
+add a1: c 4 memory=1Gi hugepages-1Gi=8Gi example.com/a=1 example.com/b=1
+add vm: compute 8 memory=1Gi hugepages-1Gi=16Gi example.com/a=2 example.com/b=1
+`},
+	{"256CPUsMemoryDevices", `
+machine 2 sockets x 4 numa x 16 cores x 2 threads
+cpu-manager full-pcpus-only
+topology-manager restricted pod
+reserved 0,128
+memory-manager memory 64Gi-1Gi; memory 64Gi; memory 64Gi; memory 64Gi; memory 64Gi; memory 64Gi; memory 64Gi; memory 64Gi
+devices example.com/a 4@0 4@1 4@2 4@3 4@4 4@5 4@6 4@7
+add vm: compute 40 memory=80Gi example.com/a=6
 `},
 	{"256CPUs", `
 machine 2 sockets x 4 numa x 16 cores x 2 threads
@@ -73,6 +95,7 @@ func (k Kubelet) BenchmarkAdmit(b *testing.B) {
 			}
 			b.ReportMetric(float64(b.Elapsed())/float64(b.N)/ours, "times-ours")
 		})
+		kubelet.Close()
 	}
 }
 
@@ -98,5 +121,10 @@ func (k Kubelet) beforeLast(b *testing.B, s scenario) (*admission.Node, Oracle) 
 		}
 	}
 	n.Shared = kubelet.Shared()
+	n.Devices = kubelet.Devices()
+	n.Memory = kubelet.Memory()
+	if n.Memory != nil {
+		n.MemoryManager = memorymanager.PolicyStatic
+	}
 	return n, kubelet
 }

@@ -17,16 +17,45 @@ type coverage struct {
 	cells                             map[string]map[string]int // row, outcome
 }
 
-var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "endless", "panic", "not free"}
+var outcomes = []string{"granted", "shared pool", "Topology", "SMT parity", "SMT room", "no room", "accounting", "pod pool", "memory", "devices", "endless", "panic", "not free"}
+
+// mixRow is the row of a scenario's policy, scope and managers.
+func (s *scenario) mixRow() string {
+	scope := s.scope
+	if s.policy == topologymanager.PolicyNone {
+		scope = "any scope"
+	}
+	return s.policy + ", " + scope + ", " + s.mix()
+}
+
+// mixRows are the rows of every policy, scope and mix of managers.
+func mixRows() (rows []string) {
+	for _, policy := range []string{topologymanager.PolicyNone, topologymanager.PolicyBestEffort, topologymanager.PolicyRestricted, topologymanager.PolicySingleNUMANode} {
+		for _, scope := range []string{topologymanager.ScopeContainer, topologymanager.ScopePod} {
+			for _, s := range []scenario{{memory: []MemoryNode{}}, {devices: []DeviceResource{}}, {memory: []MemoryNode{}, devices: []DeviceResource{}}} {
+				s.policy = policy
+				s.scope = scope
+				if !slices.Contains(rows, s.mixRow()) {
+					rows = append(rows, s.mixRow())
+				}
+			}
+		}
+	}
+	return rows
+}
 
 // rows that every run of some length must have met with a grant.
-var rows = []string{
+var rows = slices.Concat(nodeRows, mixRows())
+
+var nodeRows = []string{
 	"policy none", "policy best-effort", "policy restricted", "policy single-numa-node", "scope container", "scope pod",
 	"no option", "full-pcpus-only", "strict-cpu-reservation", "distribute-cpus-across-numa", "distribute-cpus-across-cores",
 	"align-by-socket", "prefer-align-cpus-by-uncorecache", "prefer-closest-numa-nodes", "max-allowable-numa-nodes",
 	"SMT 1", "SMT 2", "SMT 4", "1 NUMA node", "2-4 NUMA nodes", "5-7 NUMA nodes", "8 NUMA nodes", "NUMA node without CPUs", "gaps in NUMA ids",
 	"sockets > NUMA", "sockets = NUMA", "sockets < NUMA", "NUMA nodes unlike", "CPUs offline", "hybrid cores", "512 CPUs",
 	"half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
+	"huge pages", "memory of several NUMA nodes", "memory of an init container", "devices with a NUMA node", "devices without NUMA node",
+	"devices of a burstable pod", "no device asked for", "devices used again", "devices that only the kubelet knows",
 	"again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
 }
 
@@ -46,11 +75,15 @@ func outcome(d admission.Decision) string {
 		return "SMT room"
 	case strings.Contains(d.Message, "accounting"):
 		return "accounting"
+	case strings.Contains(d.Message, "[memorymanager]"):
+		return "memory"
+	case strings.Contains(d.Message, "devices"):
+		return "devices"
 	case d.Verdict == admission.Refused:
 		return "no room"
 	case !d.NotFree.IsEmpty():
 		return "not free"
-	case len(d.Grants) == 0:
+	case len(d.Grants) == 0 && d.Held.IsEmpty():
 		return "shared pool"
 	}
 	return "granted"
@@ -63,6 +96,7 @@ func (c *coverage) count(s scenario, p admission.Pod, d admission.Decision, agai
 	case !again:
 		c.admissions++
 		found = append(append(rowsOfNode(s), rowsOfMachine(s.machine)...), rowsOfPod(p)...)
+		found = append(found, rowsOfHeld(p, &d.Held)...)
 		if asOne {
 			found = append(found, "pod as one")
 		} else if s.podLevel && p.PodLevel != nil {
@@ -90,6 +124,9 @@ func rowsOfNode(s scenario) []string {
 	found = append(found, s.cpuOptions...)
 	if len(s.cpuOptions) == 0 {
 		found = append(found, "no option")
+	}
+	if s.memory != nil || s.devices != nil {
+		found = append(found, s.mixRow())
 	}
 	for _, option := range s.topologyOptions {
 		name, _, _ := strings.Cut(option, "=")
@@ -174,6 +211,34 @@ func rowsOfPod(p admission.Pod) []string {
 	return found
 }
 
+// rowsOfHeld are the rows of what a pod got besides CPUs.
+func rowsOfHeld(p admission.Pod, held *admission.Held) []string {
+	var found []string
+	row := func(is bool, name string) {
+		if is && !slices.Contains(found, name) {
+			found = append(found, name)
+		}
+	}
+	for _, h := range held.Memory {
+		row(h.Type != "memory", "huge pages")
+		row(h.NUMANodes.Len() > 1, "memory of several NUMA nodes")
+		row(h.Init, "memory of an init container")
+	}
+	for _, h := range held.Devices {
+		row(h.NUMANodes != 0, "devices with a NUMA node")
+		row(h.NUMANodes == 0, "devices without NUMA node")
+		row(h.NUMANodes != 0 && !p.Guaranteed, "devices of a burstable pod")
+		row(h.Again > 0, "devices used again")
+		row(h.Unsure, "devices that only the kubelet knows")
+	}
+	for _, c := range p.Containers {
+		for _, r := range c.Devices {
+			row(r.Count == 0, "no device asked for")
+		}
+	}
+	return found
+}
+
 func sign(n int) int { return max(-1, min(1, n)) }
 
 func (c *coverage) String() string {
@@ -201,7 +266,7 @@ func (c *coverage) missing() []string {
 			missing = append(missing, row+": granted")
 		}
 	}
-	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool", "panic"} {
+	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool", "memory", "devices", "panic"} {
 		if !slices.ContainsFunc(rows, func(row string) bool { return c.cells[row][outcome] > 0 }) {
 			missing = append(missing, outcome)
 		}

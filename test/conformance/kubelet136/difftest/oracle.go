@@ -6,6 +6,8 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/predicates"
 )
 
@@ -35,9 +37,14 @@ type Config struct {
 	TopologyOptions, CPUOptions map[string]string
 	Reserved                    cpuset.Set
 	ReservedCount               int // CPUs to reserve where Reserved is empty
+	// Memory is by NUMA node. It is nil where the memory manager does not run.
+	Memory []MemoryNode
+	// Devices are nil where no device manager is asked.
+	Devices []DeviceResource
 }
 
-// Oracle is a kubelet's topology manager with the static CPU manager policy as the only hint provider.
+// Oracle is a kubelet's topology manager with its hint providers: the static CPU manager policy and, where the
+// configuration has them, the device manager and the static memory manager policy.
 type Oracle interface {
 	// Reserved are the CPUs that are never granted.
 	Reserved() cpuset.Set
@@ -49,6 +56,14 @@ type Oracle interface {
 	// Restart starts a new kubelet over the checkpoint of the old one, before it has seen any pod. It returns an error
 	// where that does not start.
 	Restart() error
+	// StartApps gives back the memory of a pod's init containers, as the kubelet does when its app containers start.
+	StartApps(*corev1.Pod)
 	// Remove takes back all that a pod holds.
 	Remove(*corev1.Pod)
+	// Memory is the memory manager's state, or nil.
+	Memory() *memorymanager.State
+	// Devices are the device manager's, or nil.
+	Devices() *devicemanager.State
+	// Close ends the kubelet. No other can have devices before.
+	Close()
 }

@@ -43,6 +43,7 @@ func (d dice) scenario(podLevel bool) scenario {
 	d.reserve(&s)
 	s.podLevel = podLevel
 	d.steps(&s)
+	d.besides(&s)
 	return s
 }
 

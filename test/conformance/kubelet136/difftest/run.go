@@ -4,12 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -48,7 +51,7 @@ func (s scenario) node(minor int) (*admission.Node, error) {
 // config is the kubelet's side of a scenario.
 func (s scenario) config() Config {
 	return Config{Machine: s.machine, Policy: s.policy, Scope: s.scope, TopologyOptions: options(s.topologyOptions),
-		CPUOptions: options(s.cpuOptions), Reserved: s.reserved, ReservedCount: s.reservedCount}
+		CPUOptions: options(s.cpuOptions), Reserved: s.reserved, ReservedCount: s.reservedCount, Memory: s.memory, Devices: s.devices}
 }
 
 // run walks both sides through a scenario. It returns the first mismatch, or why the kubelet does not start, which we
@@ -67,6 +70,9 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 		return &mismatch{-1, fmt.Sprintf("the kubelet does not start: %v; we see nothing wrong", theirErr)}, nil
 	case theirErr != nil:
 		return nil, theirErr
+	}
+	defer kubelet.Close()
+	switch {
 	case ourErr != nil:
 		return &mismatch{-1, fmt.Sprintf("the kubelet starts; we say: %v", ourErr)}, nil
 	case n.Inexact(probe) != "":
@@ -75,17 +81,28 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 		return &mismatch{-1, fmt.Sprintf("reserved and shared at the start: kubelet %s and %s; we say %s and %s",
 			kubelet.Reserved(), kubelet.Shared(), n.Reserved, n.Shared)}, nil
 	}
-	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{}, grants: map[string][]admission.Grant{}}
+	if s.memory != nil {
+		n.MemoryManager = memorymanager.PolicyStatic
+		n.Memory = kubelet.Memory()
+	}
+	n.Devices = kubelet.Devices()
+	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{},
+		grants: map[string][]admission.Grant{}, held: map[string]admission.Held{}}
 	for i, step := range s.steps {
 		var text string
-		switch w.remove(step.pod); {
+		switch {
 		case step.restart:
 			text = w.restart(step)
+		case step.start:
+			w.start(step.pod)
 		case step.add:
+			w.remove(step.pod)
 			text = w.add(i, step)
+		default:
+			w.remove(step.pod)
 		}
-		if text == "" && !w.down && n.Shared != kubelet.Shared() {
-			text = fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", kubelet.Shared(), n.Shared)
+		if text == "" && !w.down {
+			text = w.afterwards()
 		}
 		if text != "" {
 			return &mismatch{i, text}, nil
@@ -115,13 +132,15 @@ type walk struct {
 	order    []string // the pods, as they came
 	pods     map[string]*corev1.Pod
 	grants   map[string][]admission.Grant
+	held     map[string]admission.Held
 }
 
 // remove removes a pod, if it is there.
 func (w *walk) remove(name string) {
 	if pod := w.pods[name]; pod != nil {
 		w.kubelet.Remove(pod)
-		*w.node = w.node.Releasing(w.grants[name], &admission.Held{})
+		held := w.held[name]
+		*w.node = w.node.Releasing(w.grants[name], &held)
 		w.forget(name)
 	}
 }
@@ -130,10 +149,60 @@ func (w *walk) forget(name string) {
 	w.order = slices.DeleteFunc(w.order, func(other string) bool { return other == name })
 	delete(w.pods, name)
 	delete(w.grants, name)
+	delete(w.held, name)
+}
+
+// start starts a pod's app containers, if it is there.
+func (w *walk) start(name string) {
+	pod := w.pods[name]
+	if pod == nil || w.node.Memory == nil {
+		return
+	}
+	w.kubelet.StartApps(pod)
+	ended := admission.Held{Memory: slices.Clone(w.held[name].Memory)}
+	ended.Memory = slices.DeleteFunc(ended.Memory, func(h memorymanager.Held) bool { return !h.Init })
+	*w.node = w.node.Releasing(nil, &ended)
+	left := w.held[name]
+	left.Memory = slices.DeleteFunc(slices.Clone(left.Memory), func(h memorymanager.Held) bool { return h.Init })
+	w.held[name] = left
+}
+
+// afterwards says where the sides differ after a step. What only the kubelet knows is learned from it, as from a report.
+func (w *walk) afterwards() string {
+	n := w.node
+	if n.Shared != w.kubelet.Shared() {
+		return fmt.Sprintf("shared pool afterwards: kubelet %s; we say %s", w.kubelet.Shared(), n.Shared)
+	}
+	memory := w.kubelet.Memory()
+	if n.Memory != nil && n.Memory.Torn { // Both sides removed containers in the same order.
+		settled := n.Memory.Clone()
+		settled.Torn = false
+		n.Memory = &settled
+	}
+	if n.Memory != nil && !n.Memory.Equal(memory) {
+		return fmt.Sprintf("memory afterwards: kubelet\n%+v\nwe say\n%+v", *memory, *n.Memory)
+	}
+	if n.Devices == nil {
+		return ""
+	}
+	devices := w.kubelet.Devices()
+	for i := range devices.Resources {
+		theirs := &devices.Resources[i]
+		ours := &n.Devices.Resources[i]
+		same := slices.Equal(theirs.Groups, ours.Groups) || ours.Unsure && theirs.Free() == ours.Free()
+		if !same {
+			return fmt.Sprintf("devices afterwards: kubelet %+v; we say %+v", *theirs, *ours)
+		}
+	}
+	n.Devices = devices
+	return ""
 }
 
 // restart restarts the kubelet, lets it admit the pods that are there again, and says where the sides differ.
 func (w *walk) restart(s step) string {
+	if w.node.Memory != nil || w.node.Devices != nil {
+		return "" // TestRestart is about those.
+	}
 	var held []admission.Grant
 	for _, name := range w.order {
 		held = append(held, w.grants[name]...)
@@ -170,19 +239,24 @@ func (w *walk) restart(s step) string {
 func (w *walk) add(serial int, s step) string {
 	pod := s.spec(serial)
 	p := admission.PodOf(pod)
-	d := admission.Admit(w.node, &p)
+	if w.node.Inexact(p) != "" {
+		return ""
+	}
+	d, after := w.node.Admitting(&p)
 	w.seen(w.scenario, p, d, false)
 	switch d.Reason {
-	case admission.ReasonEndless:
-		return "" // asking the kubelet would hang the test, too
+	case admission.ReasonEndless, admission.ReasonUndetermined:
+		return "" // asking the kubelet would hang the test, or have no certain answer
 	case admission.ReasonPanic:
 		if text := w.panics(pod); text != "" {
 			return text
 		}
 	default:
-		if text := differ(w.kubelet.Add(pod), d); text != "" {
+		theirs := w.kubelet.Add(pod)
+		if text := differ(theirs, d); text != "" {
 			return text
 		}
+		d.Held = theirs.Held
 	}
 	if s.result != "" && describe(d) != s.result {
 		return fmt.Sprintf("both sides:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
@@ -191,9 +265,9 @@ func (w *walk) add(serial int, s step) string {
 		return ""
 	}
 	w.down = d.Verdict != admission.Admitted && d.Shared != w.node.Shared // CPUs are lost until the node is drained
-	w.node.Shared = d.Shared
+	*w.node = after
 	if d.Verdict == admission.Admitted {
-		w.pods[s.pod], w.grants[s.pod] = pod, d.Grants
+		w.pods[s.pod], w.grants[s.pod], w.held[s.pod] = pod, d.Grants, d.Held
 		w.order = append(w.order, s.pod)
 	}
 	return ""
@@ -214,11 +288,62 @@ func (w *walk) panics(pod *corev1.Pod) (text string) {
 var probe = admission.Pod{Guaranteed: true, Containers: []admission.Container{{Name: "probe", CPUs: 1}}}
 
 func differ(theirs, ours admission.Decision) string {
-	if theirs.Verdict == ours.Verdict && theirs.Reason == ours.Reason && theirs.Message == ours.Message &&
-		theirs.Shared == ours.Shared && slices.Equal(theirs.Grants, ours.Grants) {
+	if theirs.Verdict == ours.Verdict && theirs.Reason == ours.Reason && sameMessage(theirs.Message, ours.Message) &&
+		theirs.Shared == ours.Shared && slices.Equal(theirs.Grants, ours.Grants) &&
+		slices.Equal(theirs.Held.Memory, ours.Held.Memory) && sameDevices(theirs.Held.Devices, ours.Held.Devices) {
 		return ""
 	}
-	return fmt.Sprintf("kubelet:\n  %s\nwe say:\n  %s", describe(theirs), describe(ours))
+	return fmt.Sprintf("kubelet:\n  %s %+v\nwe say:\n  %s %+v", describe(theirs), theirs.Held, describe(ours), ours.Held)
+}
+
+// sameMessage compares messages. Of several resources that a container cannot get, the kubelet names any.
+func sameMessage(theirs, ours string) bool {
+	ofDevices := func(message string) bool {
+		return strings.Contains(message, "requested number of devices unavailable for") || strings.Contains(message, "no healthy devices present")
+	}
+	return theirs == ours || ofDevices(theirs) && ofDevices(ours)
+}
+
+// sameDevices compares devices, by group or, where ours are unsure, in sum.
+func sameDevices(theirs, ours []devicemanager.Held) bool {
+	type key struct{ container, resource string }
+	sums := map[key]int{}
+	unsure := map[key]bool{}
+	for _, h := range ours {
+		unsure[key{h.Container, h.Resource}] = unsure[key{h.Container, h.Resource}] || h.Unsure
+		sums[key{h.Container, h.Resource}] += h.Devices
+	}
+	type group struct {
+		key
+		numaNodes topologymanager.Mask
+	}
+	groups := map[group][2]int{}
+	for _, h := range theirs {
+		k := key{h.Container, h.Resource}
+		sums[k] -= h.Devices
+		if !unsure[k] {
+			g := groups[group{k, h.NUMANodes}]
+			groups[group{k, h.NUMANodes}] = [2]int{g[0] + h.Devices, g[1] + h.Again}
+		}
+	}
+	for _, h := range ours {
+		k := key{h.Container, h.Resource}
+		if !unsure[k] {
+			g := groups[group{k, h.NUMANodes}]
+			groups[group{k, h.NUMANodes}] = [2]int{g[0] - h.Devices, g[1] - h.Again}
+		}
+	}
+	for _, sum := range sums {
+		if sum != 0 {
+			return false
+		}
+	}
+	for _, rest := range groups {
+		if rest != [2]int{} {
+			return false
+		}
+	}
+	return true
 }
 
 // describe is the decision without what only we know of it.

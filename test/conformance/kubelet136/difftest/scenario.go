@@ -25,30 +25,38 @@ type scenario struct {
 	reserved        cpuset.Set
 	reservedCount   int  // used where it is not 0
 	podLevel        bool // the gate PodLevelResourceManagers
+	memory          []MemoryNode
+	devices         []DeviceResource
 	steps           []step
 }
 
 // podLevelGate is the line that turns this gate on.
 const podLevelGate = "PodLevelResourceManagers"
 
-// step adds a pod, removes one, or restarts the kubelet.
+// step adds a pod, starts the app containers of one, removes one, or restarts the kubelet.
 type step struct {
-	restart, add bool
-	pod          string
-	class        string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
-	wants        []admission.Container
-	result       string // "" if nothing in particular is expected
+	restart, add, start bool
+	pod                 string
+	class               string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
+	wants               []admission.Container
+	result              string // "" if nothing in particular is expected
 }
 
 func (s step) String() string {
 	if s.restart {
 		return "restart"
 	}
+	if s.start {
+		return "start " + s.pod
+	}
 	if !s.add {
 		return "remove " + s.pod
 	}
-	pod := admission.Pod{Name: strings.TrimSpace(s.pod + " " + s.class), Containers: s.wants}
-	return "add " + pod.String()
+	var containers []string
+	for _, c := range s.wants {
+		containers = append(containers, wantText(c))
+	}
+	return "add " + strings.TrimSpace(s.pod+" "+s.class) + ": " + strings.Join(containers, ", ")
 }
 
 func (s scenario) String() string {
@@ -71,6 +79,12 @@ func (s scenario) String() string {
 	}
 	if s.podLevel {
 		fmt.Fprintln(&b, podLevelGate)
+	}
+	if s.memory != nil {
+		fmt.Fprintln(&b, memoryLine(s.memory))
+	}
+	for _, r := range s.devices {
+		fmt.Fprintln(&b, deviceLine(r))
 	}
 	for _, step := range s.steps {
 		fmt.Fprintln(&b, step)
@@ -100,11 +114,13 @@ func (s step) spec(serial int) *corev1.Pod {
 		if want.CPUs > 0 {
 			cpu = *resource.NewQuantity(int64(want.CPUs), resource.DecimalSI)
 		}
-		list := corev1.ResourceList{corev1.ResourceCPU: cpu, corev1.ResourceMemory: resource.MustParse("64Mi")}
+		list := corev1.ResourceList{corev1.ResourceCPU: cpu}
+		amounts(&want, list)
 		container := corev1.Container{Name: want.Name}
 		container.Resources = corev1.ResourceRequirements{Requests: list, Limits: list.DeepCopy()}
 		if s.class == "burstable" {
-			container.Resources.Limits = nil
+			delete(container.Resources.Limits, corev1.ResourceCPU)
+			delete(container.Resources.Limits, corev1.ResourceMemory)
 		}
 		switch want.Kind {
 		case admission.App:
@@ -166,6 +182,14 @@ func (s *scenario) parseLine(word, rest string) (err error) {
 		return s.parseAdd(rest)
 	case "remove":
 		s.steps = append(s.steps, step{pod: rest})
+	case "start":
+		s.steps = append(s.steps, step{start: true, pod: rest})
+	case "memory-manager":
+		s.memory, err = parseMemory(rest)
+	case "devices":
+		var r DeviceResource
+		r, err = parseDevices(rest)
+		s.devices = append(s.devices, r)
 	case podLevelGate:
 		s.podLevel = true
 	case "restart":
@@ -217,32 +241,33 @@ func (s *scenario) parseAdd(rest string) error {
 	}
 	next := step{add: true, pod: name, class: class}
 	for part := range strings.SplitSeq(list, ",") {
-		words := strings.Fields(part)
-		want := admission.Container{}
-		if len(words) == 3 {
-			switch words[0] {
-			case "init":
-				want.Kind = admission.Init
-			case "sidecar":
-				want.Kind = admission.Sidecar
-			default:
-				return fmt.Errorf("%q is neither init nor sidecar", words[0])
-			}
-			words = words[1:]
-		}
-		if len(words) != 2 {
-			return fmt.Errorf("container %q: want a name and a number of CPUs or shared", part)
-		}
-		want.Name = words[0]
-		if words[1] != "shared" {
-			cpus, err := strconv.Atoi(words[1])
-			if err != nil {
-				return err
-			}
-			want.CPUs = cpus
+		want, err := parseWant(part)
+		if err != nil {
+			return fmt.Errorf("container %q: %w", part, err)
 		}
 		next.wants = append(next.wants, want)
 	}
 	s.steps = append(s.steps, next)
 	return nil
+}
+
+func parseWant(text string) (want admission.Container, err error) {
+	words := strings.Fields(text)
+	kinds := map[string]admission.Kind{"init": admission.Init, "sidecar": admission.Sidecar}
+	if len(words) > 2 {
+		if kind, found := kinds[words[0]]; found {
+			want.Kind = kind
+			words = words[1:]
+		}
+	}
+	if len(words) < 2 {
+		return want, fmt.Errorf("want a name and a number of CPUs or shared")
+	}
+	want.Name = words[0]
+	if words[1] != "shared" {
+		if want.CPUs, err = strconv.Atoi(words[1]); err != nil {
+			return want, err
+		}
+	}
+	return want, parseAmounts(&want, words[2:])
 }

@@ -47,7 +47,8 @@ func simplerMachines(s scenario) []scenario {
 		if t.reserved.IsEmpty() && !s.reserved.IsEmpty() {
 			t.reserved.Add(machine.CPUs().First())
 		}
-		if t.reservedCount <= machine.CPUs().Len() && len(machine.String()) < len(s.machine.String()) {
+		fits := (s.memory == nil || len(s.memory) == len(machine.NUMANodes())) && knowsDevices(machine, s.devices)
+		if fits && t.reservedCount <= machine.CPUs().Len() && len(machine.String()) < len(s.machine.String()) {
 			all = append(all, t)
 		}
 	}
@@ -82,6 +83,7 @@ func smallerThan(s scenario) []scenario {
 		t.reserved.Add(first)
 		all = append(all, t)
 	}
+	all = append(all, simplerResources(s)...)
 	for i, step := range s.steps {
 		for c := range step.wants {
 			if len(step.wants) > 1 {
