@@ -178,3 +178,30 @@ func TestTornMemory(t *testing.T) {
 		t.Errorf("a pod without memory of its own: %s", d)
 	}
 }
+
+// On many NUMA nodes the kubelet's product of hints does not come to an end.
+func TestEndlessHints(t *testing.T) {
+	n := newNode(t, "2 sockets x 4 numa x 4 cores x 2 threads", "", topologymanager.PolicyRestricted, topologymanager.ScopeContainer, "0")
+	n.MemoryManager = memorymanager.PolicyStatic
+	n.Memory = &memorymanager.State{Types: []string{"hugepages-1Gi", "hugepages-2Mi", "memory"}}
+	p := podAsking("vm", 2)
+	for i := range n.Topology.NUMANodes() {
+		n.Memory.NUMANodes = append(n.Memory.NUMANodes, memorymanager.NUMANode{Group: 1 << i, Memory: make([]memorymanager.Amount, 3)})
+	}
+	for _, name := range n.Memory.Types {
+		if why := n.Inexact(*p); why != "" {
+			t.Errorf("%d types of memory: %s", len(p.Containers[0].Memory), why)
+		}
+		p.Containers[0].Memory = append(p.Containers[0].Memory, memorymanager.Quantity{Type: name, Bytes: 1})
+	}
+	for scope, want := range map[string]string{topologymanager.ScopeContainer: "for a", topologymanager.ScopePod: "for pod as a whole"} {
+		n.TopologyManager.Scope = scope
+		if why := n.Inexact(*p); !strings.HasSuffix(why, want) {
+			t.Errorf("three types and CPUs, scope %s: %q", scope, why)
+		}
+	}
+	n.TopologyManager.Policy = topologymanager.PolicySingleNUMANode
+	if why := n.Inexact(*p); why != "" {
+		t.Errorf("single-numa-node: %s", why)
+	}
+}

@@ -45,6 +45,9 @@ func (n *Node) Inexact(p Pod) string {
 	if why == "" && asks.decisive() {
 		why = n.tooLong(&p)
 	}
+	if why == "" && (asks.memory || asks.aligned) {
+		why = n.endless(&p)
+	}
 	return why
 }
 

@@ -36,10 +36,13 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 		return Admit(n, p)
 	}
 	wait := n.uncertain(p, asks)
+	ends := n.ends(p)
+	if wait == "" && len(inFlight) == 0 && !ends { // As nearly always: nothing is allocated for it.
+		return n.sound(Admit(n, p), cpuset.Set{})
+	}
 	var pods []*Pod
 	if wait == "" {
 		pods = n.concerned(inFlight, p)
-		ends := n.ends(p)
 		switch {
 		case len(pods) == 1 && !ends:
 			return n.sound(Admit(n, p), cpuset.Set{})
@@ -83,9 +86,6 @@ func (n *Node) uncertain(p *Pod, asks interests) string {
 
 // concerned are the pods in flight that are related to p, or to one that is, in their order, and p at the end.
 func (n *Node) concerned(inFlight []*Pod, p *Pod) []*Pod {
-	if len(inFlight) == 0 {
-		return []*Pod{p}
-	}
 	is := make([]bool, len(inFlight))
 	found := make([]*Pod, 0, len(inFlight)+1)
 	found = append(found, p)

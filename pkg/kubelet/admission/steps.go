@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
@@ -58,6 +59,50 @@ func (n *Node) deviceSteps(c *Container) int {
 		}
 	}
 	return total
+}
+
+// maxCombinations is how many combinations of hints a kubelet can compare in some minutes.
+const maxCombinations = 1e9
+
+// endless says that the kubelet's topology manager would not come to an end, or "". It goes through the product of the lists
+// of hints, one list for the CPUs, one for each type of memory, and one for each resource of devices (HintMerger in
+// pkg/kubelet/cm/topologymanager/policy.go, v1.36.3). With single-numa-node the lists are short.
+func (n *Node) endless(p *Pod) string {
+	policy := n.TopologyManager.Policy
+	if policy == topologymanager.PolicyNone || policy == topologymanager.PolicySingleNUMANode {
+		return ""
+	}
+	asks := n.interestsOf(p)
+	if n.TopologyManager.Scope == topologymanager.ScopePod {
+		whole := Container{Name: "pod as a whole", CPUs: p.PeakCPUs(), Memory: p.peakMemory(&memorymanager.PodRequest{}, nil), Devices: p.peakDevices(nil)}
+		return n.endlessFor(&whole, asks)
+	}
+	why := ""
+	for i := 0; i < len(p.Containers) && why == ""; i++ {
+		why = n.endlessFor(&p.Containers[i], asks)
+	}
+	return why
+}
+
+func (n *Node) endlessFor(c *Container, asks interests) string {
+	combinations := 1.0
+	list := func(numaNodes int) { combinations *= float64(uint64(1) << numaNodes) }
+	if asks.cpus && c.CPUs > 0 {
+		list(n.numaNodes().Len())
+	}
+	for k := 0; k < len(c.Memory) && asks.memory; k++ {
+		list(len(n.Memory.NUMANodes))
+	}
+	for k := 0; k < len(c.Devices) && asks.aligned; k++ {
+		r := n.Devices.Resource(c.Devices[k].Resource)
+		if r != nil && r.Aligned() {
+			list(devicemanager.HintNodes(r, n.Minor, len(n.Topology.NUMANodes())).Len())
+		}
+	}
+	if combinations <= maxCombinations {
+		return ""
+	}
+	return fmt.Sprintf("the kubelet's topology manager would compare up to %.0e combinations of hints for %s", combinations, c.Name)
 }
 
 // tooLong says that predicting an admission of p takes too long, or "". A refused pod is tried on the empty node, too.
