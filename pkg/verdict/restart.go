@@ -63,11 +63,25 @@ func (n *Node) lostWith(d *Demand, grants []admission.Grant) (lost int, name str
 			pods = append(pods, running{pod.Name, pod.Asks, pod.Grants, pod.Held})
 		}
 	}
-	for _, pod := range pods {
-		if admission.Readmit(&node, pod.asks, pod.held, &pod.besides).Verdict == admission.Refused {
+	for i := range pods {
+		if pods[i].isLost(&node) {
 			lost++
-			name = pod.name
+			name = pods[i].name
 		}
 	}
 	return lost, name
+}
+
+// isLost reports whether the kubelet of a node, started again, would refuse the pod. It may ask before the device plugins
+// have registered, or after.
+func (r *running) isLost(n *admission.Node) bool {
+	if admission.Readmit(n, r.asks, r.held, &r.besides).Verdict == admission.Refused {
+		return true
+	}
+	if n.Devices == nil {
+		return false
+	}
+	early := *n
+	early.Devices = n.Devices.Unregistered()
+	return admission.Readmit(&early, r.asks, r.held, &r.besides).Verdict == admission.Refused
 }

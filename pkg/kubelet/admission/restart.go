@@ -219,7 +219,7 @@ func (a *attempt) hintMemoryAgain(request []memorymanager.Quantity, held []memor
 // grantAgain checks what the managers check of a container that holds what it asks for.
 func (a *attempt) grantAgain(c *Container, affinity topologymanager.Affinity, besides *Held) error {
 	if a.asks.devices {
-		err := a.devices.AllocateAgain(c.Kind == Init, c.Devices)
+		err := a.devices.AllocateAgain(c.Name, c.Kind == Init, c.Devices, besides.Devices)
 		if err != nil {
 			return err
 		}

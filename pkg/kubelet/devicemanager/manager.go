@@ -87,7 +87,7 @@ func (m *Manager) HintsAgain(providers []topologymanager.HintProvider, requests 
 		h := &m.hints[len(m.hints)-1]
 		own := holding(t.resource, held, container)
 		if sum(own) == 0 {
-			h.set(t, m.minor, m.numaNodes, requests[i].Count, false)
+			h.set(t, m.minor, m.numaNodes, requests[i].Count, container != "")
 			continue
 		}
 		h.set(&touched{resource: t.resource, free: own}, m.minor, m.numaNodes, requests[i].Count, false)
@@ -123,14 +123,37 @@ func holding(r *Resource, held []Held, container string) []int {
 // AllocateAgain is Allocate for a container that holds devices already, in a kubelet that has started again. It asks nothing
 // of a container that runs. An init container that has ended needs a plugin with a healthy device, although it will not run
 // again (devicesToAllocate in manager.go, v1.36.3).
-func (m *Manager) AllocateAgain(ended bool, requests []Request) error {
+func (m *Manager) AllocateAgain(container string, isInit bool, requests []Request, held []Held) error {
 	for i := range requests {
 		t := m.touch(requests[i].Resource)
-		if ended && t != nil && t.resource.healthy() == 0 {
+		if isInit && t != nil && t.resource.healthy() == 0 {
 			return fmt.Errorf("no healthy devices present; cannot allocate unhealthy devices %s", t.resource.Name)
 		}
 	}
+	for i := range held {
+		if held[i].Container == container {
+			m.reuseAgain(isInit, &held[i])
+		}
+	}
 	return nil
+}
+
+// reuseAgain notes what later containers may reuse of what a container holds.
+func (m *Manager) reuseAgain(isInit bool, h *Held) {
+	t := m.touch(h.Resource)
+	if t == nil {
+		return
+	}
+	for k := range t.resource.Groups {
+		if t.resource.Groups[k].NUMANodes != h.NUMANodes {
+			continue
+		}
+		if isInit {
+			t.reusable[k] += h.Devices - h.Again
+		} else {
+			t.reusable[k] -= h.Again
+		}
+	}
 }
 
 // touch is the working copy of a resource, or nil where no plugin serves it.

@@ -171,3 +171,41 @@ func TestEmptyAndReleasing(t *testing.T) {
 		t.Errorf("the state itself was changed")
 	}
 }
+
+// A kubelet that has started again lets a container that asks for no device have the hints of one that could reuse those of an
+// init container.
+func TestAgain(t *testing.T) {
+	state := stateOf(Group{NUMANodes: 1, Devices: 1, Healthy: 1}, Group{NUMANodes: 2, Devices: 1, Healthy: 1, Free: 1})
+	held := []Held{{Container: "init", Resource: nic, NUMANodes: 1, Devices: 1}}
+	ask := func(count int) []Request { return []Request{{Resource: nic, Count: count}} }
+	for name, tc := range map[string]struct {
+		state     *State
+		container string // that holds what was held
+		isInit    bool
+		possible  []topologymanager.Mask // for a later container that asks for none
+		refused   bool
+	}{
+		"init container":                      {state, "init", true, []topologymanager.Mask{1, 3}, false},
+		"sidecar":                             {state, "init", false, []topologymanager.Mask{1, 2, 3}, false},
+		"init container, before registration": {state.Unregistered(), "init", true, nil, true},
+		"sidecar, before registration":        {state.Unregistered(), "init", false, nil, false},
+	} {
+		var m Manager
+		m.Start(tc.state, 36, 2)
+		err := m.AllocateAgain(tc.container, tc.isInit, ask(1), held)
+		if (err != nil) != tc.refused {
+			t.Errorf("%s: %v", name, err)
+		}
+		var possible []topologymanager.Mask
+		for _, hints := range m.HintsAgain(nil, ask(0), held, "compute") {
+			for mask := topologymanager.Mask(1); mask <= 3; mask++ {
+				if hints.Possible(mask) {
+					possible = append(possible, mask)
+				}
+			}
+		}
+		if !slices.Equal(possible, tc.possible) {
+			t.Errorf("%s: possible are %v, want %v", name, possible, tc.possible)
+		}
+	}
+}

@@ -120,6 +120,19 @@ func (s *State) Empty() *State {
 	return empty
 }
 
+// Unregistered is the state of a kubelet that has started again, before any plugin has registered: it knows the resources,
+// and no device of them (readCheckpoint in manager.go, v1.36.3).
+func (s *State) Unregistered() *State {
+	if s == nil {
+		return nil
+	}
+	none := &State{Resources: slices.Clone(s.Resources)}
+	for i := range none.Resources {
+		none.Resources[i].Groups = nil
+	}
+	return none
+}
+
 // Releasing is the state after the pod that holds devices has gone.
 func (s *State) Releasing(held []Held) *State {
 	after := s.Clone()
