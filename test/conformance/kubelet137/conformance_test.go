@@ -20,6 +20,7 @@ func TestCommand(t *testing.T)         { kubelet.TestCommand(t) }
 func TestFit(t *testing.T)             { kubelet.TestFit(t) }
 func TestPodLevel(t *testing.T)        { kubelet.TestPodLevel(t) }
 func TestMerge(t *testing.T)           { kubelet.TestMerge(t) }
+func TestTraffic(t *testing.T)         { kubelet.TestTraffic(t) }
 func TestMemory(t *testing.T)          { kubelet.TestMemory(t) }
 func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
 

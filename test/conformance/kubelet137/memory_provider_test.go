@@ -2,6 +2,7 @@ package kubelet137
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 
@@ -22,7 +23,8 @@ type memoryProvider struct {
 	indexOf map[int]int // of NUMA nodes by id
 }
 
-func startMemoryProvider(c difftest.Config, store topologymanager.Store) (*memoryProvider, error) {
+// startMemoryProvider starts the memory manager, over the checkpoint of the one before if there is one.
+func startMemoryProvider(c difftest.Config, store topologymanager.Store, before *memoryProvider) (*memoryProvider, error) {
 	p := &memoryProvider{indexOf: map[int]int{}}
 	info := machineInfo(c.Machine)
 	reserved := map[int]map[corev1.ResourceName]uint64{}
@@ -33,12 +35,42 @@ func startMemoryProvider(c difftest.Config, store topologymanager.Store) (*memor
 		reserved[node.Id] = reservedOf(c.Memory[i])
 	}
 	p.state = state.NewMemoryState(logr.Discard())
+	if before != nil {
+		if err := before.remember(p.state); err != nil {
+			return nil, err
+		}
+	}
 	policy, err := memorymanager.NewPolicyStatic(logr.Discard(), info, reserved, store)
 	if err != nil {
 		return nil, err
 	}
 	p.Policy = policy
 	return p, policy.Start(logr.Discard(), p.state)
+}
+
+// remember copies the state to another one, by way of a checkpoint file.
+func (p *memoryProvider) remember(to state.State) error {
+	dir, err := os.MkdirTemp("", "")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	checkpoint := func() (state.State, error) {
+		return state.NewCheckpointState(logr.Discard(), dir, "memory_manager_state", p.Policy.Name())
+	}
+	written, err := checkpoint()
+	if err != nil {
+		return err
+	}
+	written.SetMachineState(p.state.GetMachineState())
+	written.SetMemoryAssignments(p.state.GetMemoryAssignments())
+	read, err := checkpoint()
+	if err != nil {
+		return err
+	}
+	to.SetMachineState(read.GetMachineState())
+	to.SetMemoryAssignments(read.GetMemoryAssignments())
+	return nil
 }
 
 // State is the machine state by index of NUMA nodes.

@@ -73,14 +73,19 @@ func (o *oracle) start(s state.State) error {
 // (NewContainerManager in pkg/kubelet/cm/container_manager_linux.go).
 func (o *oracle) addProviders() (err error) {
 	if o.config.Devices != nil {
-		if o.devices, err = startDevices(o.config, o.manager, func() []*corev1.Pod { return o.pods }); err != nil {
+		if o.devices == nil {
+			o.devices, err = startDevices(o.config, o.manager, func() []*corev1.Pod { return o.pods })
+		} else {
+			err = o.devices.restart(o.config, o.manager)
+		}
+		if err != nil {
 			return err
 		}
 		o.manager.AddHintProvider(logr.Discard(), o.devices)
 	}
 	o.manager.AddHintProvider(logr.Discard(), o)
 	if o.config.Memory != nil {
-		if o.memory, err = startMemoryProvider(o.config, o.manager); err != nil {
+		if o.memory, err = startMemoryProvider(o.config, o.manager, o.memory); err != nil {
 			return err
 		}
 		o.manager.AddHintProvider(logr.Discard(), o.memory)
@@ -88,12 +93,26 @@ func (o *oracle) addProviders() (err error) {
 	return nil
 }
 
-func (o *oracle) Restart() error {
+func (o *oracle) Restart(pluginsLater bool) error {
 	s, err := o.Remembered()
-	if err != nil {
+	if err == nil {
+		err = o.start(s)
+	}
+	if err != nil || o.devices == nil || pluginsLater {
 		return err
 	}
-	return o.start(s)
+	return o.devices.register()
+}
+
+func (o *oracle) Ready() {
+	if o.devices == nil {
+		return
+	}
+	err := o.devices.register()
+	if err != nil {
+		panic(err)
+	}
+	o.devices.ready = true
 }
 
 func (o *oracle) Add(pod *corev1.Pod) admission.Decision {

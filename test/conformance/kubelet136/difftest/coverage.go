@@ -56,7 +56,7 @@ var nodeRows = []string{
 	"half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
 	"huge pages", "memory of several NUMA nodes", "memory of an init container", "devices with a NUMA node", "devices without NUMA node",
 	"devices of a burstable pod", "no device asked for", "devices used again", "devices that only the kubelet knows",
-	"again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
+	"again after a restart", "memory again after a restart", "devices again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
 }
 
 func outcome(d admission.Decision) string {
@@ -104,6 +104,13 @@ func (c *coverage) count(s scenario, p admission.Pod, d admission.Decision, agai
 		}
 	case asOne:
 		found = append(found, "pod as one again")
+	case !d.Held.IsEmpty():
+		if len(d.Held.Memory) > 0 {
+			found = append(found, "memory again after a restart")
+		}
+		if len(d.Held.Devices) > 0 {
+			found = append(found, "devices again after a restart")
+		}
 	}
 	for _, row := range found {
 		if c.cells == nil {

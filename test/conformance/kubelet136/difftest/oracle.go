@@ -53,9 +53,12 @@ type Oracle interface {
 	// Add admits a pod and gives the outcome in our types, without NotFree and Preemptible, which the kubelet does not
 	// know. A refused pod holds nothing afterwards.
 	Add(*corev1.Pod) admission.Decision
-	// Restart starts a new kubelet over the checkpoint of the old one, before it has seen any pod. It returns an error
-	// where that does not start.
-	Restart() error
+	// Restart starts a new kubelet over the checkpoints of the old one, before it has seen any pod. Containers run, but for
+	// init containers that are no sidecars. Device plugins have registered, or do so at Ready if pluginsLater is set. It
+	// returns an error where the kubelet does not start.
+	Restart(pluginsLater bool) error
+	// Ready tells a kubelet that has started again that it has seen all pods.
+	Ready()
 	// StartApps gives back the memory of a pod's init containers, as the kubelet does when its app containers start.
 	StartApps(*corev1.Pod)
 	// Remove takes back all that a pod holds.

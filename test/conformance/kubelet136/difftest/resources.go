@@ -82,6 +82,9 @@ func parseBytes(text string) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%q: %w", text, err)
 	}
+	if quantity.Sign() < 0 {
+		return 0, fmt.Errorf("%q is less than nothing", text)
+	}
 	return uint64(quantity.Value()), nil
 }
 
@@ -114,6 +117,9 @@ func deviceLine(r DeviceResource) string {
 	return strings.Join(words, " ")
 }
 
+// mostDevices is how many devices a word of a scenario can stand for.
+const mostDevices = 4096
+
 func parseDevices(text string) (r DeviceResource, err error) {
 	words := strings.Fields(text)
 	if len(words) == 0 {
@@ -133,6 +139,9 @@ func parseDevices(text string) (r DeviceResource, err error) {
 		count, err := strconv.Atoi(number)
 		if err != nil {
 			return r, err
+		}
+		if count < 1 || count > mostDevices {
+			return r, fmt.Errorf("devices %q: want 1 to %d", word, mostDevices)
 		}
 		device := Device{Healthy: !sick}
 		for id := range strings.SplitSeq(where, "+") {
@@ -219,7 +228,11 @@ func (d dice) besides(s *scenario) {
 	if s.podLevel {
 		return
 	}
-	room := listsWithin(len(s.machine.NUMANodes())) - 1 // one is the CPU manager's
+	most := 10_000
+	if d.oneIn(8) {
+		most = 100_000
+	}
+	room := listsWithin(len(s.machine.NUMANodes()), most) - 1 // one is the CPU manager's
 	types := 0
 	if d.oneIn(2) && room > 0 {
 		s.memory = d.memoryOf(len(s.machine.NUMANodes()))
@@ -235,6 +248,10 @@ func (d dice) besides(s *scenario) {
 		return
 	}
 	for i := range s.steps {
+		if s.steps[i].restart {
+			s.steps[i].pluginsLater = s.devices != nil && d.oneIn(2)
+			continue
+		}
 		large := d.oneIn(4)
 		for k := range s.steps[i].wants {
 			d.ask(s, &s.steps[i].wants[k], large, types)
@@ -243,10 +260,9 @@ func (d dice) besides(s *scenario) {
 	d.starts(s)
 }
 
-// listsWithin is how many lists of hints over all sets of so many NUMA nodes the kubelet can combine in about a second. It
-// goes through the product of all lists.
-func listsWithin(numaNodes int) int {
-	const most = 100_000
+// listsWithin is how many lists of hints over all sets of so many NUMA nodes have no more than most combinations. The kubelet
+// goes through the product of all lists, which takes it most of the time of a run.
+func listsWithin(numaNodes, most int) int {
 	sets := 1<<numaNodes - 1
 	lists := 1
 	for combined := sets; lists < 8 && combined*sets <= most; combined *= sets {

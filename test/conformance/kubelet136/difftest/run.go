@@ -198,43 +198,6 @@ func (w *walk) afterwards() string {
 	return ""
 }
 
-// restart restarts the kubelet, lets it admit the pods that are there again, and says where the sides differ.
-func (w *walk) restart(s step) string {
-	if w.node.Memory != nil || w.node.Devices != nil {
-		return "" // TestRestart is about those.
-	}
-	var held []admission.Grant
-	for _, name := range w.order {
-		held = append(held, w.grants[name]...)
-	}
-	ours := w.node.Restarts(held)
-	if err := w.kubelet.Restart(); (err == nil) != (ours == "") {
-		return fmt.Sprintf("the kubelet starts again: %v; we say %q", err, ours)
-	}
-	if s.result != "" && ours != s.result {
-		return fmt.Sprintf("both sides: %q; the scenario wants %q", ours, s.result)
-	}
-	if w.down = ours != ""; w.down {
-		return ""
-	}
-	for _, name := range slices.Clone(w.order) {
-		p := admission.PodOf(w.pods[name])
-		d := admission.Readmit(w.node, &p, w.grants[name], &admission.Held{})
-		w.seen(w.scenario, p, d, true)
-		if d.Reason == admission.ReasonPanic {
-			return w.panics(w.pods[name])
-		}
-		if text := differ(w.kubelet.Add(w.pods[name]), d); text != "" {
-			return "pod " + name + " again, " + text
-		}
-		w.node.Shared, w.grants[name] = d.Shared, d.Grants
-		if d.Verdict != admission.Admitted {
-			w.forget(name)
-		}
-	}
-	return ""
-}
-
 // add admits the step's pod on both sides and says where they, or they and the scenario, differ.
 func (w *walk) add(serial int, s step) string {
 	pod := s.spec(serial)

@@ -33,16 +33,24 @@ type scenario struct {
 // podLevelGate is the line that turns this gate on.
 const podLevelGate = "PodLevelResourceManagers"
 
+// pluginsLater is behind a restart after which the device plugins come late.
+const pluginsLater = "plugins-later"
+
 // step adds a pod, starts the app containers of one, removes one, or restarts the kubelet.
 type step struct {
 	restart, add, start bool
-	pod                 string
-	class               string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
-	wants               []admission.Container
-	result              string // "" if nothing in particular is expected
+	// pluginsLater is set for a restart after which the kubelet admits the pods again before any device plugin registers.
+	pluginsLater bool
+	pod          string
+	class        string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
+	wants        []admission.Container
+	result       string // "" if nothing in particular is expected
 }
 
 func (s step) String() string {
+	if s.restart && s.pluginsLater {
+		return "restart " + pluginsLater
+	}
 	if s.restart {
 		return "restart"
 	}
@@ -193,7 +201,10 @@ func (s *scenario) parseLine(word, rest string) (err error) {
 	case podLevelGate:
 		s.podLevel = true
 	case "restart":
-		s.steps = append(s.steps, step{restart: true})
+		if rest != "" && rest != pluginsLater {
+			return fmt.Errorf("want nothing or %s", pluginsLater)
+		}
+		s.steps = append(s.steps, step{restart: true, pluginsLater: rest != ""})
 	case "=":
 		if len(s.steps) == 0 {
 			return fmt.Errorf("a result before the first step")

@@ -1,6 +1,9 @@
 package difftest
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestScenarioText makes sure that what is printed of a failure can be read back.
 func TestScenarioText(t *testing.T) {
@@ -14,4 +17,25 @@ func TestScenarioText(t *testing.T) {
 			t.Fatalf("seed %d: printed\n%s\nread back as\n%s", at, text, again)
 		}
 	}
+}
+
+func FuzzParseScenario(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(newDice(seed).scenario(seed%2 == 1).String())
+	}
+	f.Add("machine 1 sockets x 1 numa x 1 cores x 1 threads\nmemory-manager memory 1Gi-1Mi\ndevices example.com/a prefers 2!@0+1 1@-\nrestart plugins-later\nadd p: init c 1 memory=1 example.com/a=1\n= x")
+	f.Fuzz(func(t *testing.T, text string) {
+		if len(text) > 4096 || strings.ContainsAny(text, "\r\v\f") {
+			return
+		}
+		s, err := parseScenario(text)
+		if err != nil {
+			return
+		}
+		printed := s.String()
+		again, err := parseScenario(printed)
+		if err != nil || again.String() != printed {
+			t.Errorf("%q is printed as\n%s\nand read back with error %v as\n%s", text, printed, err, again)
+		}
+	})
 }

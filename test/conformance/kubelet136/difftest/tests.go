@@ -4,6 +4,7 @@ import (
 	"embed"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"testing"
 	"time"
 
@@ -18,6 +19,7 @@ var testdata embed.FS
 // Main is for the TestMain of a package that tests a Kubelet.
 func Main(m *testing.M) {
 	klog.SetLogger(logr.Discard())
+	debug.SetGCPercent(400) // The kubelet's hints are all garbage.
 	// The kubelet's alpha options are behind a gate; nothing else depends on it.
 	if err := utilfeature.DefaultMutableFeatureGate.Set("CPUManagerPolicyAlphaOptions=true"); err != nil {
 		fmt.Fprintln(os.Stderr, "setting the kubelet's feature gate:", err)

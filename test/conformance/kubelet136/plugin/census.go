@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
 
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
@@ -58,6 +60,22 @@ func (i *Inventory) Held(pod *corev1.Pod) []devicemanager.Held {
 		}
 	}
 	return held
+}
+
+// Running are the containers of pods, and the ids of those that run: all but init containers that are no sidecars.
+func Running(pods []*corev1.Pod) (containermap.ContainerMap, sets.Set[string]) {
+	containers := containermap.NewContainerMap()
+	running := sets.New[string]()
+	for _, pod := range pods {
+		for i, container := range append(slices.Clone(pod.Spec.InitContainers), pod.Spec.Containers...) {
+			id := string(pod.UID) + " " + container.Name
+			containers.Add(string(pod.UID), container.Name, id)
+			if i >= len(pod.Spec.InitContainers) || container.RestartPolicy != nil {
+				running.Insert(id)
+			}
+		}
+	}
+	return containers, running
 }
 
 // State is what the node has, of which pods hold some.

@@ -52,6 +52,9 @@ func mount() error {
 	if err == nil {
 		err = syscall.Mount("tmpfs", "/var/lib", "tmpfs", 0, "")
 	}
+	if err == nil { // The managers wait until what they write is on disk.
+		err = os.Setenv("TMPDIR", "/var/lib")
+	}
 	return err
 }
 
