@@ -60,11 +60,27 @@ var _ = ginkgo.Describe("VMs whose volumes are being imported", ginkgo.Ordered, 
 		create(ctx, bed, launcherPod("instead", 2, alone))
 		eventuallyRunning(ctx, bed, []string{"instead"}, "v1")
 	})
+	ginkgo.It("close nothing when the binding of one fails", func(ctx context.Context) {
+		lost := names[1]
+		forgetClaim(ctx, bed, lost)
+		described(ctx, bed, lost, "FailedScheduling")
+		create(ctx, bed, launcherPod("next", 4, alone))
+		eventuallyRunning(ctx, bed, []string{"next"}, "v1")
+		remove(ctx, bed, "next", lost)
+	})
+	ginkgo.It("can be preempted", func(ctx context.Context) {
+		gomega.Expect(bed.Apply(ctx, []byte(priorities))).To(gomega.Succeed())
+		// 26 CPUs of 30 are taken, and 4 are left on some NUMA node. Six are there if VMs go that wait for their volumes.
+		create(ctx, bed, launcherPod("urgent", 10, alone, priority("high")))
+		eventuallyRunning(ctx, bed, []string{"urgent"}, "v1")
+		gomega.Expect(runningOf(ctx, bed)).To(gomega.ContainElements("quick", "instead"), "who ran was to be spared")
+		remove(ctx, bed, "urgent")
+	})
 	ginkgo.It("run when their volumes are there, each on CPUs of its own", func(ctx context.Context) {
-		for _, name := range names[1:] {
+		for _, name := range names[2:] {
 			provision(ctx, bed, name)
 		}
-		eventuallyRunning(ctx, bed, names[1:], "v1")
+		eventuallyRunning(ctx, bed, names[2:], "v1")
 		witness{bed}.noCPUTwice()
 		neverMispredicted(ctx, bed, bed.Scheduler)
 	})
@@ -85,6 +101,31 @@ func withVolume(ctx context.Context, bed *testbed.Testbed, pod *corev1.Pod) *cor
 	pod.Spec.Volumes = append(pod.Spec.Volumes, corev1.Volume{Name: "disk", VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: pod.Name}}})
 	return pod
+}
+
+// forgetClaim deletes a claim at once, as an administrator might.
+func forgetClaim(ctx context.Context, bed *testbed.Testbed, name string) {
+	ginkgo.GinkgoHelper()
+	claim, err := claimOf(ctx, bed, name)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	claim.Finalizers = nil
+	claims := bed.Client().CoreV1().PersistentVolumeClaims(testbed.VMNamespace)
+	_, err = claims.Update(ctx, claim, metav1.UpdateOptions{})
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	gomega.Expect(claims.Delete(ctx, name, metav1.DeleteOptions{})).To(gomega.Succeed())
+}
+
+// runningOf names the VMs that run.
+func runningOf(ctx context.Context, bed *testbed.Testbed) (names []string) {
+	ginkgo.GinkgoHelper()
+	pods, err := podsOf(ctx, bed)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	for i := range pods {
+		if pods[i].Status.Phase == corev1.PodRunning {
+			names = append(names, pods[i].Name)
+		}
+	}
+	return names
 }
 
 func claimOf(ctx context.Context, bed *testbed.Testbed, name string) (*corev1.PersistentVolumeClaim, error) {

@@ -55,6 +55,8 @@ type Options struct {
 	Controllers []string
 	// ControllerArgs are added to the arguments of kube-controller-manager.
 	ControllerArgs []string
+	// APIServerArgs are added to the arguments of kube-apiserver.
+	APIServerArgs []string
 }
 
 // Cluster is a running control plane. Stop must be called.

@@ -55,7 +55,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 	if err != nil {
 		return fmt.Errorf("reading the API server's address: %w", err)
 	}
-	server, err := c.run(process.Command{Name: "kube-apiserver", Path: c.options.Binary, Args: []string{
+	server, err := c.run(process.Command{Name: "kube-apiserver", Path: c.options.Binary, Args: slices.Concat([]string{
 		"kube-apiserver",
 		"--bind-address=" + host,
 		"--advertise-address=" + host,
@@ -84,7 +84,7 @@ func (c *Cluster) startAPIServer(ctx context.Context, etcd string) error {
 		"--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true",
 		"--profiling=false",
-	}})
+	}, c.options.APIServerArgs)})
 	if err != nil {
 		return err
 	}

@@ -106,9 +106,11 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 		return nil, err
 	}
 	again := func(err error) { t.noteRestart(name, err) }
-	return t.StartSupervised(again, name, filepath.Join(t.options.Bin, "corepin-scheduler"),
-		"--config="+path, "--authentication-kubeconfig="+kubeconfig, "--authorization-kubeconfig="+kubeconfig,
-		"--bind-address=127.0.0.1", "--secure-port="+strings.TrimPrefix(ports[0], "127.0.0.1:"), t.verbosity())
+	flags := append([]string{
+		"--config=" + path, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
+		"--bind-address=127.0.0.1", "--secure-port=" + strings.TrimPrefix(ports[0], "127.0.0.1:"), t.verbosity(),
+	}, t.options.SchedulerFlags...)
+	return t.StartSupervised(again, name, filepath.Join(t.options.Bin, "corepin-scheduler"), flags...)
 }
 
 func (t *Testbed) verbosity() string {

@@ -72,6 +72,9 @@ type Options struct {
 	AgentRoute func(node, kubeconfig string) (string, error)
 	// ControllerArgs are added to those of kube-controller-manager.
 	ControllerArgs []string
+	// APIServerArgs are added to those of kube-apiserver, and SchedulerFlags to those of every scheduler: for feature gates.
+	APIServerArgs  []string
+	SchedulerFlags []string
 	// SchedulerArgs are added to the arguments of plugin DedicatedCPU in the shipped configuration.
 	SchedulerArgs map[string]any
 	// Log gets a line for each start; nil discards them.
@@ -109,6 +112,7 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 		Controllers:    options.Controllers,
 		Front:          options.Front,
 		ControllerArgs: options.ControllerArgs,
+		APIServerArgs:  options.APIServerArgs,
 	})
 	if err != nil {
 		return nil, err
