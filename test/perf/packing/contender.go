@@ -15,6 +15,7 @@ type contender struct {
 	name       string
 	strategy   config.ScoringStrategy              // of corepin; "" for stock kube-scheduler
 	scoreRange int                                 // of corepin; 0 for the shipped one
+	restart    config.RestartSafety                // of corepin; "" for the shipped one
 	scoring    schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
 }
 
@@ -23,6 +24,8 @@ var contenders = []contender{
 	{name: "stock MostAllocated", scoring: schedulerconfig.MostAllocated},
 	{name: "corepin LeastFragmentation", strategy: config.LeastFragmentation},
 	{name: "corepin LeastFragm., range 40", strategy: config.LeastFragmentation, scoreRange: config.MaxScoreRange},
+	{name: "corepin, restarts Prefer", strategy: config.LeastFragmentation, restart: config.RestartPrefer},
+	{name: "corepin, restarts Require", strategy: config.LeastFragmentation, restart: config.RestartRequire},
 	{name: "corepin MostAllocated", strategy: config.MostAllocated},
 	{name: "corepin MostFree", strategy: config.MostFree},
 }
@@ -47,6 +50,9 @@ func (c *contender) start(ctx context.Context) (*cycle.Scheduler, error) {
 	changes := []string{line + string(config.LeastFragmentation), line + string(c.strategy)}
 	if c.scoreRange != 0 {
 		changes = append(changes, "scoreRange: 5", fmt.Sprint("scoreRange: ", c.scoreRange))
+	}
+	if c.restart != "" {
+		changes = append(changes, "restartSafety: Ignore", "restartSafety: "+string(c.restart))
 	}
 	configuration, err := cycle.ShippedConfig(changes...)
 	if err != nil {

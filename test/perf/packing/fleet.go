@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"os"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -19,8 +21,8 @@ type fleet struct {
 	dir      string
 	capacity int // CPUs that VMs can have
 	bound    map[string]*corev1.Pod
-	pods     int  // made so far
-	apart    bool // VMs prefer hosts without another VM of their application
+	pods     int // made so far
+	bench    bench
 	tally
 }
 
@@ -31,12 +33,12 @@ type tally struct {
 	vms, cpus, everRefused int
 }
 
-func newFleet(ctx context.Context, c *contender, apart bool) (*fleet, error) {
+func newFleet(ctx context.Context, c *contender, b bench) (*fleet, error) {
 	dir, err := os.MkdirTemp(memoryDir(), "packing")
 	if err != nil {
 		return nil, fmt.Errorf("making a folder for the kubelets: %w", err)
 	}
-	f := &fleet{nodes: map[string]*node{}, dir: dir, bound: map[string]*corev1.Pod{}, apart: apart}
+	f := &fleet{nodes: map[string]*node{}, dir: dir, bound: map[string]*corev1.Pod{}, bench: b}
 	if f.Scheduler, err = c.start(ctx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
@@ -46,7 +48,7 @@ func newFleet(ctx context.Context, c *contender, apart bool) (*fleet, error) {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return nil, errors.Join(fmt.Errorf("making a folder for a kubelet: %w", err), f.stop())
 		}
-		n, err := newNode(ctx, name, &machines[i%len(machines)], dir)
+		n, err := newNode(ctx, name, &b.machines()[i%len(b.machines())], dir)
 		if err != nil {
 			return nil, errors.Join(err, f.stop())
 		}
@@ -77,6 +79,25 @@ func (f *fleet) stop() error {
 	return os.RemoveAll(f.dir)
 }
 
+// restart starts each kubelet once more, over its state file, and has it admit the VMs that run there. It returns how many
+// VMs the kubelets fail. The scheduler is not told: the fleet is at its end.
+func (f *fleet) restart(ctx context.Context) (lost int, err error) {
+	for _, name := range slices.Sorted(maps.Keys(f.nodes)) {
+		var running []*corev1.Pod
+		for _, pod := range f.bound {
+			if pod.Spec.NodeName == name {
+				running = append(running, pod)
+			}
+		}
+		failed, err := f.nodes[name].restart(ctx, running)
+		if err != nil {
+			return lost, err
+		}
+		lost += failed
+	}
+	return lost, nil
+}
+
 // tell gives a node's report to the scheduler.
 func (f *fleet) tell(n *node) error {
 	if !f.Reads() {
@@ -96,7 +117,7 @@ func (f *fleet) place(ctx context.Context, cpus, retries int) (string, error) {
 	for range 1 + retries {
 		f.pods++
 		pod := launcherPod(fmt.Sprintf("vm-%d", f.pods), cpus)
-		if f.apart {
+		if f.bench.apart {
 			preferApart(pod, fmt.Sprint("app-", f.pods/appSize))
 		}
 		host, err := f.Choose(ctx, pod)

@@ -19,6 +19,23 @@ type machine struct {
 // nodeCount is how many nodes there are, of each machine type every third.
 const nodeCount = 100
 
+// bench is what is measured, of all contenders alike.
+type bench struct {
+	seeds int
+	// apart: VMs come in applications, and prefer hosts without another VM of theirs.
+	apart bool
+	// wholeCores: all nodes are of the first machine type.
+	wholeCores bool
+}
+
+// machines are the types of nodes, by turns.
+func (b bench) machines() []machine {
+	if b.wholeCores {
+		return machines[:1]
+	}
+	return machines
+}
+
 var machines = []machine{
 	newMachine("64 CPUs, whole cores in one NUMA node", cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads"),
 		"0,32", "single-numa-node", "full-pcpus-only"),

@@ -13,7 +13,7 @@ const retries = 5
 type result struct {
 	class, contender string
 	ours             bool // corepin's
-	apart            bool // VMs prefer hosts without another VM of their application
+	bench            bench
 	capacity         int
 
 	// firstVMs and firstCPUs ran when for the first time a VM was refused or found no node.
@@ -22,7 +22,8 @@ type result struct {
 	churn               map[string]*figures
 	retried             figures // the churn once more, with retries
 	curve               []sample
-	everRefused         int // in all fills and churns, also between the phases that are shown
+	lost                float64 // VMs that fail when each kubelet is restarted at the end of a fill
+	everRefused         int     // in all fills and churns, also between the phases that are shown
 }
 
 // figures are counts at one time, or means over a time.
@@ -57,14 +58,14 @@ type sample struct{ at, stranded float64 }
 // samplesPerLifetime is how often a churn is looked at.
 const samplesPerLifetime = 40
 
-func measure(ctx context.Context, c class, who contender, seeds int, apart bool) (result, error) {
-	r := result{apart: apart, class: c.name, contender: who.name, ours: who.strategy != "", churn: map[string]*figures{}}
+func measure(ctx context.Context, c class, who contender, b bench) (result, error) {
+	r := result{bench: b, class: c.name, contender: who.name, ours: who.strategy != "", churn: map[string]*figures{}}
 	for _, p := range phases {
 		if p.name != "" {
 			r.churn[p.name] = &figures{}
 		}
 	}
-	for seed := range seeds {
+	for seed := range b.seeds {
 		if err := r.runFill(ctx, &c, &who, uint64(seed)); err != nil {
 			return r, err
 		}
@@ -78,7 +79,9 @@ func measure(ctx context.Context, c class, who contender, seeds int, apart bool)
 			}
 		}
 	}
-	r.firstVMs, r.firstCPUs = r.firstVMs/float64(seeds), r.firstCPUs/float64(seeds)
+	r.firstVMs /= float64(b.seeds)
+	r.firstCPUs /= float64(b.seeds)
+	r.lost /= float64(b.seeds)
 	r.fill.mean()
 	for _, f := range r.churn {
 		f.mean()
@@ -87,10 +90,10 @@ func measure(ctx context.Context, c class, who contender, seeds int, apart bool)
 }
 
 // during runs a contender on new nodes.
-func during(ctx context.Context, who *contender, apart bool, do func(ctx context.Context, f *fleet) error) error {
+func during(ctx context.Context, who *contender, b bench, do func(ctx context.Context, f *fleet) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	f, err := newFleet(ctx, who, apart)
+	f, err := newFleet(ctx, who, b)
 	if err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func during(ctx context.Context, who *contender, apart bool, do func(ctx context
 }
 
 func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.bench, func(ctx context.Context, f *fleet) error {
 		r.capacity = f.capacity
 		first := true
 		for _, vm := range c.fill(seed, f.capacity) {
@@ -113,7 +116,9 @@ func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uin
 		}
 		r.fill.add(f.figures(c))
 		r.everRefused += f.everRefused
-		return nil
+		lost, err := f.restart(ctx)
+		r.lost += float64(lost)
+		return err
 	})
 }
 
@@ -125,7 +130,7 @@ func (f *fleet) figures(c *class) figures {
 }
 
 func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.bench, func(ctx context.Context, f *fleet) error {
 		err := f.churn(ctx, c, seed, 0, func(p *phase, at float64, looked figures) {
 			if sum := r.churn[p.name]; sum != nil {
 				sum.add(looked)
@@ -140,7 +145,7 @@ func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed ui
 }
 
 func (r *result) runRetries(ctx context.Context, c *class, who *contender, seed uint64) error {
-	return during(ctx, who, r.apart, func(ctx context.Context, f *fleet) error {
+	return during(ctx, who, r.bench, func(ctx context.Context, f *fleet) error {
 		return f.churn(ctx, c, seed, retries, func(p *phase, _ float64, looked figures) {
 			if p.name == phases[1].name {
 				r.retried.add(looked)

@@ -31,6 +31,7 @@ const (
 type node struct {
 	*machine
 	object  *corev1.Node
+	dir     string // the kubelet's
 	kubelet *simnode.Kubelet
 	// held are the CPUs of the VMs that run.
 	held map[types.UID]cpuset.Set
@@ -55,13 +56,10 @@ func newNode(ctx context.Context, name string, m *machine, dir string) (*node, e
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 		},
 	}
-	var err error
-	n.kubelet, err = simnode.NewKubelet(ctx, simnode.KubeletOptions{
-		RootDir: dir, Machine: m.info(), Settings: m.settings,
-		Node: func(context.Context, bool) (*corev1.Node, error) { return n.object, nil },
-	})
+	n.dir = dir
+	err := n.start(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("starting the kubelet of %s: %w", name, err)
+		return nil, err
 	}
 	n.kubelet.Admit()
 	cpus, err := cpumanager.Parse(m.settings.CPUManagerPolicy, m.settings.CPUManagerPolicyOptions)
@@ -75,6 +73,29 @@ func newNode(ctx context.Context, name string, m *machine, dir string) (*node, e
 	n.view = admission.Node{Topology: m.topology, Minor: 36, CPUManager: cpus, TopologyManager: topology,
 		Reserved: m.reserved, Shared: m.topology.CPUs()}
 	return n, nil
+}
+
+// start starts a kubelet over the state file of the one before, if there is one.
+func (n *node) start(ctx context.Context) error {
+	kubelet, err := simnode.NewKubelet(ctx, simnode.KubeletOptions{
+		RootDir: n.dir, Machine: n.info(), Settings: n.settings,
+		Node: func(context.Context, bool) (*corev1.Node, error) { return n.object, nil },
+	})
+	if err != nil {
+		return fmt.Errorf("starting the kubelet of %s: %w", n.object.Name, err)
+	}
+	n.kubelet = kubelet
+	return nil
+}
+
+// restart is the kubelet's end and its next start, with the pods that run. It returns how many it fails.
+func (n *node) restart(ctx context.Context, running []*corev1.Pod) (failed int, err error) {
+	n.kubelet.Stop()
+	err = n.start(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return len(n.kubelet.Admit(running...)), nil
 }
 
 // admit is the kubelet's decision about a pod; refused gives its reason.

@@ -18,7 +18,7 @@ func TestMain(m *testing.M) {
 // refusals places the first VMs of a trace and counts what the kubelets refuse.
 func refusals(t *testing.T, who *contender, vms int) (refused, placed int) {
 	t.Helper()
-	err := during(klog.NewContext(t.Context(), logr.Discard()), who, false, func(ctx context.Context, f *fleet) error {
+	err := during(klog.NewContext(t.Context(), logr.Discard()), who, bench{}, func(ctx context.Context, f *fleet) error {
 		var names []string
 		var sizes []int
 		for i, vm := range classes[0].fill(1, f.capacity)[:vms] {

@@ -9,23 +9,23 @@ import (
 )
 
 // table says what was measured, on what and when.
-func table(results []result, seeds int, apart bool) string {
+func table(results []result, measured bench) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-packing, %s, %s\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs, of three machine types; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity, seeds)
-	if apart {
+	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity, measured.seeds)
+	if measured.apart {
 		fmt.Fprintf(&b, "VMs come in applications of %d, and prefer hosts without another VM of their application\n", appSize)
 	}
-	for _, m := range machines {
+	for _, m := range measured.machines() {
 		fmt.Fprintf(&b, "  %s: %s\n", m.name, m.topology)
 	}
 	for _, c := range classes {
 		fmt.Fprintf(&b, "\ntrace %s\n", c.name)
-		fmt.Fprintf(&b, "%-28s| %-47s| %-43s| %-35s| %-13s| %s\n", "", "fill: VMs come and stay", "churn asking for 85 of 100 CPUs", "churn asking for 115 of 100", "with retries", "pairs on one host, %")
-		fmt.Fprintf(&b, "%-28s| %-14s %-14s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %-13s| %s\n", "",
-			"first failure", "at the end", "stranded", "refused", "refused", "", "CPUs", "stranded", "uneven", "refused", "", "CPUs", "stranded", "refused", "fill, churn")
-		fmt.Fprintf(&b, "%-28s| %5s %8s %5s %8s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %-13s|\n", "",
-			"VMs", "CPUs", "VMs", "CPUs", "CPUs", "/1000", "/1000", "", "running", "CPUs", "%", "/1000", "", "running", "CPUs", "/1000")
+		fmt.Fprintf(&b, "%-28s| %-47s| %-43s| %-35s| %-13s| %-20s| %s\n", "", "fill: VMs come and stay", "churn asking for 85 of 100 CPUs", "churn asking for 115 of 100", "with retries", "pairs on one host, %", "kubelets restarted")
+		fmt.Fprintf(&b, "%-28s| %-14s %-14s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %-13s| %-20s| %s\n", "",
+			"first failure", "at the end", "stranded", "refused", "refused", "", "CPUs", "stranded", "uneven", "refused", "", "CPUs", "stranded", "refused", "fill, churn", "VMs lost after fill")
+		fmt.Fprintf(&b, "%-28s| %5s %8s %5s %8s %8s %8s| %10s %6s %9s %9s %5s| %10s %6s %9s %7s| %-13s| %-20s|\n", "",
+			"VMs", "CPUs", "VMs", "CPUs", "CPUs", "/1000", "/1000", "", "running", "CPUs", "%", "/1000", "", "running", "CPUs", "/1000", "")
 		for i := range results {
 			if results[i].class == c.name {
 				line(&b, &results[i])
@@ -41,9 +41,9 @@ func line(b *strings.Builder, r *result) {
 	if !r.ours {
 		again = fmt.Sprintf("%.0f", r.retried.perThousand())
 	}
-	fmt.Fprintf(b, "%-28s| %5.0f %8.0f %5.0f %8.0f %8.0f %8.0f| %10.0f %6s %9.0f %9.0f %5.1f| %10.0f %6s %9.0f %8.0f| %-13s| %.0f, %.0f\n", r.contender,
+	fmt.Fprintf(b, "%-28s| %5.0f %8.0f %5.0f %8.0f %8.0f %8.0f| %10.0f %6s %9.0f %9.0f %5.1f| %10.0f %6s %9.0f %8.0f| %-13s| %-20s| %.0f\n", r.contender,
 		r.firstVMs, r.firstCPUs, r.fill.vms, r.fill.cpus, r.fill.stranded, r.fill.perThousand(),
-		low.perThousand(), "", low.cpus, low.stranded, low.uneven, high.perThousand(), "", high.cpus, high.stranded, again, r.fill.onOneHost(), low.onOneHost())
+		low.perThousand(), "", low.cpus, low.stranded, low.uneven, high.perThousand(), "", high.cpus, high.stranded, again, fmt.Sprintf("%.0f, %.0f", r.fill.onOneHost(), low.onOneHost()), r.lost)
 }
 
 // placed are the CPUs that a contender placed on a class, by where.
