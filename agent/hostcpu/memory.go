@@ -11,12 +11,21 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 )
 
-// NodeMemory is the memory of a NUMA node in bytes.
+// NodeMemory is the memory of a NUMA node.
 type NodeMemory struct {
-	Total int64
+	Total int64 // in bytes
 	// HugePages has the huge pages by the kubelet's name of the resource, for example hugepages-1Gi.
-	HugePages map[string]int64
+	HugePages map[string]HugePages
 }
+
+// HugePages are the huge pages of one size on a NUMA node.
+type HugePages struct {
+	Size        int64 // of a page, in bytes
+	Pages, Free int64 // numbers of pages
+}
+
+// Bytes is the size of all pages.
+func (h HugePages) Bytes() int64 { return h.Pages * h.Size }
 
 const kibi = 1024
 
@@ -66,29 +75,60 @@ func memTotal(text string) (int64, error) {
 	return 0, errors.New("it has no MemTotal")
 }
 
-// hugePages reads hugepages/hugepages-<size>kB/nr_hugepages of a NUMA node.
-func hugePages(fsys fs.FS, dir string) (map[string]int64, error) {
+// hugePages reads hugepages/hugepages-<size>kB/nr_hugepages and free_hugepages of a NUMA node.
+func hugePages(fsys fs.FS, dir string) (map[string]HugePages, error) {
 	sizes, err := fs.Glob(fsys, path.Join(dir, "hugepages", "hugepages-*kB"))
 	if err != nil {
 		return nil, err
 	}
-	pages := map[string]int64{}
+	pages := map[string]HugePages{}
 	for _, size := range sizes {
 		name := strings.TrimSuffix(strings.TrimPrefix(path.Base(size), "hugepages-"), "kB")
 		kilobytes, err := strconv.ParseInt(name, 10, 64)
 		if err != nil {
 			continue
 		}
-		text, err := fs.ReadFile(fsys, path.Join(size, "nr_hugepages"))
-		if err != nil {
+		h := HugePages{Size: kilobytes * kibi}
+		if h.Pages, err = readCount(fsys, path.Join(size, "nr_hugepages")); err != nil {
 			return nil, err
 		}
-		number, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("%s/nr_hugepages: %w", size, err)
+		if h.Free, err = readCount(fsys, path.Join(size, "free_hugepages")); err != nil {
+			return nil, err
 		}
-		bytes := kilobytes * kibi
-		pages["hugepages-"+resource.NewQuantity(bytes, resource.BinarySI).String()] = number * bytes
+		pages["hugepages-"+resource.NewQuantity(h.Size, resource.BinarySI).String()] = h
 	}
 	return pages, nil
+}
+
+func readCount(fsys fs.FS, name string) (int64, error) {
+	text, err := fs.ReadFile(fsys, name)
+	if err != nil {
+		return 0, err
+	}
+	number, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return number, nil
+}
+
+// lowWater is the last read with the fewest free huge pages of all reads, oldest first. A count that jumps up and down
+// then reads the same again and again, and what was taken a moment ago does not count as free.
+func lowWater(reads []map[int32]NodeMemory) map[int32]NodeMemory {
+	last := reads[len(reads)-1]
+	lowest := make(map[int32]NodeMemory, len(last))
+	for id, node := range last {
+		pages := make(map[string]HugePages, len(node.HugePages))
+		for name, h := range node.HugePages {
+			for _, read := range reads {
+				earlier, known := read[id].HugePages[name]
+				if known {
+					h.Free = min(h.Free, earlier.Free)
+				}
+			}
+			pages[name] = h
+		}
+		lowest[id] = NodeMemory{Total: node.Total, HugePages: pages}
+	}
+	return lowest
 }

@@ -32,7 +32,13 @@ type Watcher struct {
 	reading atomic.Pointer[source.Reading[*cputopology.Topology]]
 	memory  atomic.Pointer[source.Reading[map[int32]NodeMemory]]
 	changed source.Bell
+	// reads are the last reads of the memory, for Refresh only.
+	reads []map[int32]NodeMemory
 }
+
+// lowReads is how many reads the number of free huge pages is the lowest of: with a read every 10 s, pages that a guest
+// gave back are free in the report half a minute later.
+const lowReads = 3
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
@@ -45,7 +51,7 @@ func NewWatcher(options Options) *Watcher {
 // Reading is the outcome of the latest read.
 func (w *Watcher) Reading() source.Reading[*cputopology.Topology] { return *w.reading.Load() }
 
-// Memory is the machine's memory as of the latest read.
+// Memory is the machine's memory as of the latest read. The free huge pages are the fewest of the last lowReads reads.
 func (w *Watcher) Memory() source.Reading[map[int32]NodeMemory] { return *w.memory.Load() }
 
 // Topology is the machine as last read; nil before the first good read.
@@ -97,6 +103,10 @@ func (w *Watcher) refreshMemory(ctx context.Context) {
 	before := w.Memory()
 	memory, err := w.readMemory()
 	source.Observe(source.HostMemory, err)
+	if err == nil {
+		w.reads = append(w.reads[max(0, len(w.reads)-lowReads+1):], memory)
+		memory = lowWater(w.reads)
+	}
 	after := before.Next(memory, err, w.options.Clock.Now())
 	if before.Known == after.Known && reflect.DeepEqual(before.Value, after.Value) && before.SameError(after) {
 		return

@@ -190,11 +190,10 @@ func machineDiffers(state kubelet.Memory, machine map[int32]hostcpu.NodeMemory) 
 		if !known {
 			return fmt.Sprintf("the machine has no NUMA node %d, and memory_manager_state was written with one", node)
 		}
-		now := maps.Clone(has.HugePages)
-		if now == nil {
-			now = map[string]int64{}
+		now := map[string]int64{"memory": has.Total}
+		for name, pages := range has.HugePages {
+			now[name] = pages.Bytes()
 		}
-		now["memory"] = has.Total
 		resources := state.NUMANodes[node].Resources
 		both := maps.Clone(now)
 		for name, was := range resources {
