@@ -24,6 +24,9 @@ const (
 	askAgain = 10 * time.Minute
 	// askJitter spreads the agents of a cluster, as a part of askAgain.
 	askJitter = 0.2
+	// askDevicesAgain is the time between two questions for devices that nothing has asked for. They cost the API server
+	// nothing.
+	askDevicesAgain = time.Minute
 )
 
 // ErrNotYet is wrapped by ConfigzOptions.Address while the agent itself does not know enough to ask; Ask
@@ -38,25 +41,49 @@ func (w *Watcher) Ask() {
 	}
 }
 
+// AskDevices makes the Watcher ask the kubelet for its devices again, soon. It never blocks.
+func (w *Watcher) AskDevices() {
+	select {
+	case w.askDevices <- struct{}{}:
+	default: // it is about to
+	}
+}
+
 func (w *Watcher) keepAsking(ctx context.Context) {
 	backoff := retries
-	for {
+	for ctx.Err() == nil {
 		pause := wait.Jitter(askAgain, askJitter)
 		if w.RefreshAnswers(ctx) {
 			backoff = retries
 		} else {
 			pause = min(pause, backoff.Step())
 		}
-		timer := w.options.Clock.NewTimer(pause)
+		if w.waitToAsk(ctx, pause) {
+			backoff = retries
+		}
+	}
+}
+
+// waitToAsk waits until the kubelet is to be asked everything, because of Ask or since the pause is over. Meanwhile it asks
+// for devices. It reports whether it was because of Ask.
+func (w *Watcher) waitToAsk(ctx context.Context, pause time.Duration) (asked bool) {
+	timer := w.options.Clock.NewTimer(pause)
+	defer timer.Stop()
+	devices := w.options.Clock.NewTicker(askDevicesAgain)
+	defer devices.Stop()
+	for {
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return
+			return false
 		case <-w.ask:
-			backoff = retries
+			return true
 		case <-timer.C():
+			return false
+		case <-w.askDevices:
+			w.RefreshDevices(ctx)
+		case <-devices.C():
+			w.RefreshDevices(ctx)
 		}
-		timer.Stop()
 	}
 }
 
@@ -65,23 +92,40 @@ func (w *Watcher) keepAsking(ctx context.Context) {
 func (w *Watcher) RefreshAnswers(ctx context.Context) (answered bool) {
 	before := w.State()
 	config, configErr := askConfigz(ctx, w.options.Configz, before.File.Value.CertFile)
-	cpus, cpusErr := askAllocatable(ctx, w.options.RootDir)
-	if ctx.Err() != nil || errors.Is(configErr, ErrNotYet) {
-		return false // neither says anything about the kubelet
+	if errors.Is(configErr, ErrNotYet) || ctx.Err() != nil {
+		return false // it says nothing about the kubelet
+	}
+	allocatableErr := w.RefreshDevices(ctx)
+	if ctx.Err() != nil {
+		return false
+	}
+	configz := before.Configz.Next(config, configErr, w.options.Clock.Now())
+	source.Observe(source.Configz, configErr)
+	if !same(before.Configz, configz) {
+		w.change(func(s *State) { s.Configz = configz })
+		klog.FromContext(ctx).V(2).Info("asked the kubelet", "configz", errorText(configErr), "podresources", errorText(allocatableErr))
+	}
+	return configErr == nil && allocatableErr == nil
+}
+
+// RefreshDevices asks the kubelet now which CPUs and devices it may grant. It is called as RefreshAnswers is.
+func (w *Watcher) RefreshDevices(ctx context.Context) error {
+	before := w.State()
+	may, err := askAllocatable(ctx, w.options.RootDir)
+	if ctx.Err() != nil {
+		return err // it says nothing about the kubelet
 	}
 	now := w.options.Clock.Now()
-	configz := before.Configz.Next(config, configErr, now)
-	allocatable := before.Allocatable.Next(cpus, cpusErr, now)
-	source.Observe(source.Configz, configErr)
-	source.Observe(source.PodResources, cpusErr)
-	if !same(before.Configz, configz) || !same(before.Allocatable, allocatable) {
+	cpus := before.Allocatable.Next(may.cpus, err, now)
+	devices := before.Served.Next(may.devices, err, now)
+	source.Observe(source.PodResources, err)
+	if !same(before.Allocatable, cpus) || !same(before.Served, devices) {
 		w.change(func(s *State) {
-			s.Configz = configz
-			s.Allocatable = allocatable
+			s.Allocatable = cpus
+			s.Served = devices
 		})
-		klog.FromContext(ctx).V(2).Info("asked the kubelet", "configz", errorText(configErr), "podresources", errorText(cpusErr))
 	}
-	return configErr == nil && cpusErr == nil
+	return err
 }
 
 func errorText(err error) string {

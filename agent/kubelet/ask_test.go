@@ -37,6 +37,7 @@ type fakeKubelet struct {
 	answer  string
 	status  int
 	cpus    []int64
+	devices []*podresources.ContainerDevices
 	tokens  []string
 	asked   int
 	cert    []byte
@@ -110,7 +111,7 @@ func (k *fakeKubelet) start(t *testing.T) {
 func (k *fakeKubelet) GetAllocatableResources(context.Context, *podresources.AllocatableResourcesRequest) (*podresources.AllocatableResourcesResponse, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return &podresources.AllocatableResourcesResponse{CpuIds: k.cpus}, k.refuses
+	return &podresources.AllocatableResourcesResponse{CpuIds: k.cpus, Devices: k.devices}, k.refuses
 }
 
 func (k *fakeKubelet) set(f func()) {
@@ -300,8 +301,8 @@ func TestCPUsThatCannotBeAreRefused(t *testing.T) {
 	k.start(t)
 	for _, ids := range [][]int64{{-1}, {1 << 40}} {
 		k.set(func() { k.cpus = ids })
-		if cpus, err := askAllocatable(t.Context(), k.dir); err == nil {
-			t.Errorf("%v gives %s", ids, cpus)
+		if may, err := askAllocatable(t.Context(), k.dir); err == nil {
+			t.Errorf("%v gives %s", ids, may.cpus)
 		}
 	}
 	k.set(func() { k.refuses = errors.New("too many requests") })

@@ -52,23 +52,28 @@ type checkpointDocument struct {
 // change with them. The kubelet replaces the file by rename, so a file truncated by a crash does not parse.
 func ParseCheckpoint(data []byte) (Checkpoint, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
-		return Checkpoint{}, errors.New("the file is empty; stop the kubelet, remove the file and start the kubelet again")
+		return Checkpoint{}, errors.New("the file is empty; " + removeFile)
 	}
 	var document checkpointDocument
-	if err := decodeStrictly(data, &document); err != nil {
+	if err := decodeStrictly(data, &document, removeFile); err != nil {
 		return Checkpoint{}, err
 	}
 	state := document.checkpointState
 	if document.Data != nil {
 		state = checkpointState{}
-		if err := decodeStrictly([]byte(*document.Data), &state); err != nil {
+		if err := decodeStrictly([]byte(*document.Data), &state, removeFile); err != nil {
 			return Checkpoint{}, fmt.Errorf("field data: %w", err)
 		}
 	}
 	return state.parse()
 }
 
-func decodeStrictly(data []byte, into any) error {
+// removeFile is what to do about a cpu_manager_state that stays damaged.
+const removeFile = "stop the kubelet, remove the file and start the kubelet again"
+
+// decodeStrictly decodes a file that has to be all there, and has to have no field that is not known. advice is what to do
+// where it stays damaged.
+func decodeStrictly(data []byte, into any, advice string) error {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(into); err != nil {
@@ -77,10 +82,10 @@ func decodeStrictly(data []byte, into any) error {
 		if lenient == nil {
 			return fmt.Errorf("%w (%w)", errUnknownCheckpoint, err)
 		}
-		return fmt.Errorf("the file is damaged or half written (%w); if this stays, stop the kubelet, remove the file and start the kubelet again", err)
+		return fmt.Errorf("the file is damaged or half written (%w); if this stays, %s", err, advice)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("the file goes on after its end; stop the kubelet, remove the file and start the kubelet again")
+		return errors.New("the file goes on after its end; " + advice)
 	}
 	return nil
 }

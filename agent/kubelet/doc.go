@@ -4,11 +4,13 @@
 //
 //	cpu_manager_state     the CPU manager's checkpoint: the policy it runs with, the shared pool, the CPUs
 //	                      granted to each container
-//	memory_manager_state  the memory manager's, which is reported and decides nothing
+//	memory_manager_state  the memory manager's
+//	kubelet_internal_checkpoint  the device manager's: the devices that each container holds
 //	/configz              what the kubelet runs with: the options of the policies, the reserved CPUs
 //	its configuration     what it will run with when it starts again, and what it runs with, probably, where
 //	file                  it cannot be asked: flags and drop-in files stand above it
-//	podresources          which CPUs it may grant: so which it keeps, and whether the policy is static
+//	podresources          which CPUs it may grant: so which it keeps, and whether the policy is static; which devices
+//	                      are healthy, and on which NUMA nodes they are
 //
 // Each is a Reading of its own, and each may be missing. A kubelet before 1.36 with feature gate KubeletFineGrainedAuthz
 // off does not let the agent read /configz. It asks for the right to run commands in pods, which the agent is not given.
@@ -24,6 +26,9 @@
 // A kubelet's configuration is fixed when it starts. So it is asked when one may have started, until it
 // answers, and every ten minutes besides. Signs of a start are a new podresources socket, and a change of the
 // policy or of the configuration file.
+//
+// Devices come and go while a kubelet runs. It is asked for them whenever something happens in the directory of the device
+// plugins' sockets, where the checkpoint is as well, and every minute besides. That costs the API server nothing.
 //
 // The agent's token goes to the kubelet's port, so who listens there has to prove that it is this node's
 // kubelet: see Trust.

@@ -22,6 +22,9 @@ type Memory struct {
 	NUMANodes map[int32]NUMAMemory `json:"machineState"`
 	// Granted are the assignments by pod and container.
 	Granted map[types.UID]map[string][]MemoryBlock `json:"entries"`
+	// PodLevel reports whether pods hold memory as a whole, which they do only with the kubelet's feature gate
+	// PodLevelResourceManagers on.
+	PodLevel bool `json:"-"`
 }
 
 // NUMAMemory is the memory of one NUMA node.
@@ -47,26 +50,34 @@ type MemoryBlock struct {
 	Size      int64   `json:"size"`
 }
 
+// memoryContents is the contents of the file: podEntries are there from 1.36 on.
+type memoryContents struct {
+	Memory
+	PodEntries map[types.UID]json.RawMessage `json:"podEntries"`
+}
+
 // ParseMemory reads a memory_manager_state file. Kubelets from 1.37 on repeat the older fields and put the
-// whole state, as text, into data. Nothing is decided by it, so fields that are not known are left alone.
+// whole state, as text, into data. Fields that are not known are left alone.
 func ParseMemory(data []byte) (Memory, error) {
 	if len(bytes.TrimSpace(data)) == 0 {
 		return Memory{}, errors.New("the file is empty")
 	}
 	var document struct {
-		Memory
+		memoryContents
 		Data *string `json:"data"`
 	}
 	if err := json.Unmarshal(data, &document); err != nil {
 		return Memory{}, fmt.Errorf("the file is damaged or half written: %w", err)
 	}
-	m := document.Memory
+	state := document.memoryContents
 	if document.Data != nil {
-		m = Memory{}
-		if err := json.Unmarshal([]byte(*document.Data), &m); err != nil {
+		state = memoryContents{}
+		if err := json.Unmarshal([]byte(*document.Data), &state); err != nil {
 			return Memory{}, fmt.Errorf("the file is damaged or half written: field data: %w", err)
 		}
 	}
+	m := state.Memory
+	m.PodLevel = len(state.PodEntries) > 0
 	if m.Policy == "" {
 		return Memory{}, errors.New("policyName is missing; the state is of a version this agent does not know")
 	}

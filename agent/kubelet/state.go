@@ -34,6 +34,11 @@ type State struct {
 	// Allocatable are the CPUs that the kubelet may grant, granted ones included, as it says itself;
 	// empty where its CPU manager does not run with policy static.
 	Allocatable source.Reading[cpuset.Set]
+	// Served are the healthy devices of each resource that device plugins serve, as the kubelet says itself, sorted by id;
+	// none for a resource of which no device has a NUMA node.
+	Served source.Reading[map[string][]Device]
+	// Devices is the device manager's checkpoint. A kubelet that never had a plugin has none, which is an empty one.
+	Devices source.Reading[Devices]
 }
 
 // Asked reports whether the kubelet was asked at all, with or without success.

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,15 +48,16 @@ type Watcher struct {
 	// looked is when the files were last read, with or without success.
 	looked  atomic.Pointer[time.Time]
 	changed source.Bell
-	// ask holds a token when the kubelet is to be asked.
-	ask chan struct{}
+	// ask and askDevices hold a token when the kubelet is to be asked everything, or for its devices.
+	ask        chan struct{}
+	askDevices chan struct{}
 	// storing serializes those who change the state: the files' side and the kubelet's.
 	storing sync.Mutex
 }
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
-	w := &Watcher{options: options, ask: make(chan struct{}, 1)}
+	w := &Watcher{options: options, ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1)}
 	w.state.Store(&State{})
 	return w
 }
@@ -109,8 +112,10 @@ func (w *Watcher) Run(ctx context.Context) error {
 func (w *Watcher) seen(ctx context.Context, event fsnotify.Event) (again bool) {
 	switch name := filepath.Base(event.Name); {
 	case event.Op == fsnotify.Chmod:
-	case name == podResourcesDir:
+	case name == podResourcesDir, name == devicesDir:
 		return true
+	case filepath.Base(filepath.Dir(event.Name)) == devicesDir:
+		w.seenDevices(ctx, name)
 	case name == podResourcesSocket:
 		if event.Op.Has(fsnotify.Create) { // a kubelet has started
 			w.Refresh(ctx)
@@ -122,9 +127,23 @@ func (w *Watcher) seen(ctx context.Context, event fsnotify.Event) (again bool) {
 	return false
 }
 
+// seenDevices acts on what happened beside the plugins' sockets. The kubelet notes a plugin that comes in its checkpoint, but
+// not one that goes, whose socket goes too. The file's successor has a name that begins with a dot
+// (pkg/kubelet/checkpointmanager and pkg/util/filesystem, v1.36.3).
+func (w *Watcher) seenDevices(ctx context.Context, name string) {
+	if strings.HasPrefix(name, ".") {
+		return
+	}
+	if name == devicesFile {
+		w.Refresh(ctx)
+	}
+	w.AskDevices()
+}
+
 // directories are those of all files.
 func (w *Watcher) directories() []string {
-	return []string{w.options.RootDir, filepath.Dir(w.options.ConfigFile), filepath.Join(w.options.RootDir, podResourcesDir)}
+	root := w.options.RootDir
+	return []string{root, filepath.Dir(w.options.ConfigFile), filepath.Join(root, podResourcesDir), filepath.Join(root, devicesDir)}
 }
 
 // noteWatched takes note of whether the kernel notifies of changes in the directories. Where it does not, changes are seen
@@ -161,6 +180,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now)
 	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), ParseMemory, now)
 	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
+	devices := w.nextDevices(before.Devices, now)
 	modified := modifiedAt(w.options.ConfigFile)
 	started := modifiedAt(filepath.Join(w.options.RootDir, podResourcesDir, podResourcesSocket))
 	ended := w.options.Clock.Now()
@@ -168,7 +188,8 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	source.Observe(source.Checkpoint, checkpoint.Err)
 	source.Observe(source.Memory, memory.Err)
 	source.Observe(source.Config, file.Err)
-	if same(before.Checkpoint, checkpoint) && same(before.Memory, memory) && same(before.File, file) &&
+	source.Observe(source.Devices, devices.Err)
+	if same(before.Checkpoint, checkpoint) && same(before.Memory, memory) && same(before.File, file) && same(before.Devices, devices) &&
 		before.Modified.Equal(modified) && before.Started.Equal(started) {
 		return
 	}
@@ -179,6 +200,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 		s.Checkpoint = checkpoint
 		s.Memory = memory
 		s.File = file
+		s.Devices = devices
 		s.Modified = modified
 		s.Started = started
 	})
@@ -188,6 +210,20 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	if checkpoint.Err == nil {
 		logger.V(2).Info("read the kubelet's files", "policy", checkpoint.Value.Policy, "shared", checkpoint.Value.Shared.String(), "pods", len(checkpoint.Value.Granted))
 	}
+}
+
+// nextDevices reads the device manager's checkpoint. The kubelet makes the directory when it starts, and the file with its first
+// plugin. It removes neither, so a file that was there and is not says nothing.
+func (w *Watcher) nextDevices(before source.Reading[Devices], now time.Time) source.Reading[Devices] {
+	dir := filepath.Join(w.options.RootDir, devicesDir)
+	after := next(before, filepath.Join(dir, devicesFile), ParseDevices, now)
+	if !errors.Is(after.Err, fs.ErrNotExist) || len(before.Value.Registered) > 0 {
+		return after
+	}
+	if info, err := os.Stat(dir); err == nil && info.IsDir() {
+		return before.Next(Devices{}, nil, now)
+	}
+	return after
 }
 
 // change makes the next State of the present one, and tells everybody.

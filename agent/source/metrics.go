@@ -18,8 +18,9 @@ var (
 	Checkpoint   = newName("checkpoint")   // cpu_manager_state
 	Memory       = newName("memory")       // memory_manager_state
 	Config       = newName("config")       // the kubelet's configuration file
+	Devices      = newName("devices")      // kubelet_internal_checkpoint
 	Configz      = newName("configz")      // what the kubelet says of its configuration
-	PodResources = newName("podresources") // which CPUs the kubelet can grant
+	PodResources = newName("podresources") // which CPUs and devices the kubelet can grant
 	Topology     = newName("topology")     // CPUs and NUMA nodes in sysfs
 	HostMemory   = newName("host_memory")  // memory and huge pages of the NUMA nodes in sysfs
 	Cgroup       = newName("cgroup")       // the containers' cpusets
@@ -37,7 +38,7 @@ var readErrors = metrics.NewCounterVec(&metrics.CounterOpts{
 	Namespace:      "corepin",
 	Subsystem:      "agent",
 	Name:           "source_errors_total",
-	Help:           "Reads that failed, by source: checkpoint, config, memory (the kubelet's files), configz, podresources (the kubelet itself), topology, host_memory (sysfs) or cgroup.",
+	Help:           "Reads that failed, by source: checkpoint, config, devices, memory (the kubelet's files), configz, podresources (the kubelet itself), topology, host_memory (sysfs) or cgroup.",
 	StabilityLevel: metrics.ALPHA,
 }, []string{"source"})
 

@@ -1,0 +1,200 @@
+package kubelet
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+)
+
+// goodDevices is a file as a kubelet writes it: a pod whose init container has ended and whose VF the compute container has
+// taken over, and a device of two NUMA nodes.
+const goodDevices = `{"Data":{"PodDeviceEntries":[
+ {"PodUID":"u2","ContainerName":"compute","ResourceName":"intel.com/vf","DeviceIDs":{"1":["0000:81:02.1","0000:81:02.0"]},"AllocResp":"CgRhYmNk"},
+ {"PodUID":"u1","ContainerName":"compute","ResourceName":"nvidia.com/nvl","DeviceIDs":{"0":["g"],"1":["g","h"]},"AllocResp":""},
+ {"PodUID":"u1","ContainerName":"compute","ResourceName":"devices.kubevirt.io/kvm","DeviceIDs":{"-1":["kvm7"]},"AllocResp":null},
+ {"PodUID":"u2","ContainerName":"setup","ResourceName":"intel.com/vf","DeviceIDs":{"1":["0000:81:02.0"]},"AllocResp":"CgA="}],
+ "RegisteredDevices":{"intel.com/vf":["0000:81:02.1","0000:81:02.0","0000:18:02.0"],"nvidia.com/nvl":["h","g"],"gone.com/x":[]}},"Checksum":1742344224}`
+
+func TestParseDevices(t *testing.T) {
+	want := Devices{
+		Registered: map[string]int{"intel.com/vf": 3, "nvidia.com/nvl": 2, "gone.com/x": 0},
+		Held: []HeldDevices{
+			{Pod: "u1", Container: "compute", Resource: "devices.kubevirt.io/kvm", Devices: []Device{{"kvm7", ""}}},
+			{Pod: "u1", Container: "compute", Resource: "nvidia.com/nvl", Devices: []Device{{"g", "0-1"}, {"h", "1"}}},
+			{Pod: "u2", Container: "compute", Resource: "intel.com/vf", Devices: []Device{{"0000:81:02.0", "1"}, {"0000:81:02.1", "1"}}},
+			{Pod: "u2", Container: "setup", Resource: "intel.com/vf", Devices: []Device{{"0000:81:02.0", "1"}}},
+		},
+	}
+	for name, text := range map[string]string{
+		"of today":       goodDevices,
+		"with a boot id": strings.Replace(goodDevices, `"Checksum"`, `"BootID":"8f0c","Checksum"`, 1),
+	} {
+		got, err := ParseDevices([]byte(text))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: got %+v, error %v", name, got, err)
+		}
+	}
+	got, err := ParseDevices([]byte(`{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}`))
+	if err != nil || len(got.Held) != 0 || len(got.Registered) != 0 {
+		t.Errorf("of a kubelet without plugins: %+v, error %v", got, err)
+	}
+}
+
+func TestParseDevicesRefuses(t *testing.T) {
+	for name, tc := range map[string]struct{ change, want string }{
+		"half a file":            {"half", "half written"},
+		"nothing":                {"", "empty"},
+		"more behind it":         {goodDevices + "{}", "goes on after its end"},
+		"a field of tomorrow":    {strings.Replace(goodDevices, `"AllocResp":null`, `"Shared":true`, 1), "update the agent"},
+		"ids that are no list":   {strings.Replace(goodDevices, `{"-1":["kvm7"]}`, `["kvm7"]`, 1), "damaged"},
+		"a NUMA node of words":   {strings.Replace(goodDevices, `"-1"`, `"left"`, 1), "no number"},
+		"a NUMA node below none": {strings.Replace(goodDevices, `"-1"`, `"-2"`, 1), "no machine has that"},
+		"a NUMA node of none":    {strings.Replace(goodDevices, `"-1"`, `"99999999"`, 1), "no machine has that"},
+		"no pod":                 {strings.Replace(goodDevices, `"u1"`, `""`, 1), "has no pod"},
+		"an entry twice":         {strings.Replace(goodDevices, `"setup"`, `"compute"`, 1), "listed twice"},
+	} {
+		text := tc.change
+		if name == "half a file" {
+			text = goodDevices[:len(goodDevices)/2]
+		}
+		got, err := ParseDevices([]byte(text))
+		if err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: got %+v, error %v, want %q", name, got, err, tc.want)
+		}
+	}
+}
+
+func FuzzParseDevices(f *testing.F) {
+	f.Add(goodDevices)
+	f.Add(`{"Data":{"PodDeviceEntries":[{"PodUID":"u","ContainerName":"c","ResourceName":"r","DeviceIDs":{"00":["a"],"0":["a"]}}]}}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		got, err := ParseDevices([]byte(text))
+		if err != nil {
+			return
+		}
+		for _, held := range got.Held {
+			if held.Pod == "" || held.Container == "" || held.Resource == "" {
+				t.Errorf("an entry without a key: %+v", held)
+			}
+			for i := 1; i < len(held.Devices); i++ {
+				if held.Devices[i-1].ID >= held.Devices[i].ID {
+					t.Errorf("devices are not in order: %+v", held)
+				}
+			}
+		}
+	})
+}
+
+func listed(resource, id string, nodes ...int64) *podresources.ContainerDevices {
+	d := &podresources.ContainerDevices{ResourceName: resource, DeviceIds: []string{id}}
+	for _, node := range nodes {
+		d.Topology = &podresources.TopologyInfo{Nodes: append(d.GetTopology().GetNodes(), &podresources.NUMANode{ID: node})}
+	}
+	return d
+}
+
+func TestReadsTheDevicesOfAnAnswer(t *testing.T) {
+	got, err := allocatableOf(&podresources.AllocatableResourcesResponse{Devices: []*podresources.ContainerDevices{
+		listed("vf", "b", 0), listed("nvl", "g", 1), listed("vf", "a", 1), listed("nvl", "g", 0), listed("nvl", "plain"), listed("kvm", "kvm0"), listed("kvm", "kvm1"),
+	}})
+	want := map[string][]Device{"vf": {{"a", "1"}, {"b", "0"}}, "nvl": {{"g", "0-1"}, {"plain", ""}}, "kvm": nil}
+	if err != nil || !reflect.DeepEqual(got.devices, want) {
+		t.Errorf("got %+v, error %v", got.devices, err)
+	}
+	_, err = allocatableOf(&podresources.AllocatableResourcesResponse{Devices: []*podresources.ContainerDevices{listed("vf", "b", 5000)}})
+	if err == nil || !strings.Contains(err.Error(), "NUMA node 5000") {
+		t.Errorf("a NUMA node that no machine has: %v", err)
+	}
+	_, err = allocatableOf(&podresources.AllocatableResourcesResponse{CpuIds: []int64{-1}})
+	if err == nil || !strings.Contains(err.Error(), "CPU -1") {
+		t.Errorf("a CPU that no machine has: %v", err)
+	}
+}
+
+// TestWatcherReadsDevices: a checkpoint that was never there is an empty one; one that was there and is not says nothing.
+func TestWatcherReadsDevices(t *testing.T) {
+	k := newFakeKubelet(t)
+	w := NewWatcher(k.options())
+	file := filepath.Join(k.dir, devicesDir, devicesFile)
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	read := func() (held int, known bool, err error) {
+		w.Refresh(t.Context())
+		devices := w.State().Devices
+		return len(devices.Value.Held), devices.Known, devices.Err
+	}
+	if _, known, err := read(); known || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without the directory: known %t, %v", known, err)
+	}
+	if err := os.Mkdir(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if held, known, err := read(); held != 0 || !known || err != nil {
+		t.Errorf("before the first plugin: %d held, known %t, %v", held, known, err)
+	}
+	write(goodDevices)
+	if held, _, err := read(); held != 4 || err != nil {
+		t.Errorf("%d held, %v", held, err)
+	}
+	write(goodDevices[:99])
+	if held, known, err := read(); held != 4 || !known || err == nil {
+		t.Errorf("half a file: %d held, known %t, %v", held, known, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if held, known, err := read(); held != 4 || !known || err == nil {
+		t.Errorf("removed: %d held, known %t, %v", held, known, err)
+	}
+	write(strings.Repeat(" ", maxFileSize+1))
+	if _, _, err := read(); err == nil || !strings.Contains(err.Error(), fmt.Sprint(maxFileSize)) {
+		t.Errorf("too large a file: %v", err)
+	}
+}
+
+// TestWatcherAsksForDevices: a plugin that comes writes the checkpoint, one that goes takes its socket along.
+func TestWatcherAsksForDevices(t *testing.T) {
+	k := newFakeKubelet(t)
+	k.keepCertificate(t)
+	k.start(t)
+	dir := filepath.Join(k.dir, devicesDir)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := NewWatcher(k.options())
+	changed := w.Subscribe()
+	start(t, w)
+	await(t, w, changed, "no devices", func(s *State) bool { return s.Asked() && s.Served.Known && len(s.Served.Value) == 0 && s.Watched.Value })
+	k.set(func() { k.devices = []*podresources.ContainerDevices{listed("intel.com/vf", "a", 1)} })
+	replace(t, filepath.Join(dir, devicesFile), goodDevices)
+	await(t, w, changed, "a plugin that came", func(s *State) bool { return len(s.Served.Value["intel.com/vf"]) == 1 && len(s.Devices.Value.Held) == 4 })
+	socket := filepath.Join(dir, "vf.sock")
+	if err := os.WriteFile(socket, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.set(func() { k.devices = nil })
+	if err := os.Remove(socket); err != nil {
+		t.Fatal(err)
+	}
+	await(t, w, changed, "a plugin that went", func(s *State) bool { return len(s.Served.Value) == 0 })
+	// The agent's start asks, and so does the first look at the configuration file.
+	if asked := k.askedTimes(); asked > 2 {
+		t.Errorf("%d questions for the configuration, want those of the start, 2 at most", asked)
+	}
+}
+
+func (k *fakeKubelet) askedTimes() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.asked
+}
