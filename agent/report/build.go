@@ -26,7 +26,6 @@ func Build(f Facts, last v1alpha1.NodeCPUStatus, now time.Time) v1alpha1.NodeCPU
 // build writes everything but the conditions.
 func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	s := *last.DeepCopy()
-	s.Format = v1alpha1.FormatVersion
 	s.Agent = r.Agent
 	s.Conditions = withoutSeen(s.Conditions)
 	s.KubeletVersion = r.KubeletVersion
@@ -53,9 +52,13 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	if r.Kubelet.Memory.Known {
 		setMemory(&s.MemoryManager, r.Kubelet.Memory.Value)
 	}
+	s.MemoryManager.Unknown = memoryUnknown(r, last.MemoryManager.Unknown)
 	if r.Reserved != nil {
 		s.ReservedCPUs = r.Reserved.String()
 	}
+	setHugePages(&s, r, last)
+	setDevices(&s, r, last)
+	s.Format = nodereport.Format(&s)
 	nodereport.Summarize(&s)
 	return s
 }
@@ -102,5 +105,8 @@ func normalized(s v1alpha1.NodeCPUStatus) *v1alpha1.NodeCPUStatus {
 	}
 	normalizeMemory(&n.MemoryManager)
 	slices.SortFunc(n.Conditions, func(a, b metav1.Condition) int { return cmp.Compare(a.Type, b.Type) })
+	for i := range n.Conditions {
+		n.Conditions[i].ObservedGeneration = 0
+	}
 	return n
 }

@@ -57,7 +57,7 @@ func never[T any](r *source.Reading[T]) { *r = source.Reading[T]{} }
 
 func TestBuild(t *testing.T) {
 	s := Build(facts(), v1alpha1.NodeCPUStatus{Generation: 7}, noon)
-	if s.Format != v1alpha1.FormatVersion || s.Generation != 7 || s.KubeletVersion != "v1.36.3" || s.CPUManager.Policy != "static" || s.CPUManager.Options["full-pcpus-only"] != "true" ||
+	if s.Format != 1 || s.Generation != 7 || s.KubeletVersion != "v1.36.3" || s.CPUManager.Policy != "static" || s.CPUManager.Options["full-pcpus-only"] != "true" ||
 		s.TopologyManager.Policy != "single-numa-node" || s.TopologyManager.Scope != "container" || s.MemoryManager.Policy != "None" {
 		t.Errorf("got %+v", s)
 	}

@@ -59,6 +59,7 @@ func setConditions(s *v1alpha1.NodeCPUStatus, r *Resolved, now metav1.Time) {
 		condition.LastTransitionTime = now // kept where the status stays
 		meta.SetStatusCondition(&s.Conditions, condition)
 	}
+	setDevicesKnown(s, r, now)
 }
 
 func running(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
@@ -234,7 +235,11 @@ func complete(s *v1alpha1.NodeCPUStatus, r *Resolved) metav1.Condition {
 	missing(ReasonPodResourcesUnreadable, !readable(k.Allocatable), failing("the kubelet's podresources socket", k.Allocatable, last),
 		"the reserved CPUs are computed from the configuration, and not confirmed")
 	missing(ReasonMemoryUnreadable, !readable(k.Memory), failing("memory_manager_state", k.Memory, last),
-		"the memory manager's assignments are not reported; no prediction depends on them")
+		memoryConsequence(r))
+	if aligns(s) {
+		missing(ReasonDevicesUnreadable, !readable(k.Devices), failing("the device manager's checkpoint", k.Devices, last),
+			"pods with a device that may have a NUMA node are not predicted exactly")
+	}
 	if err := k.Watched.Err; err != nil {
 		problems = append(problems, problem{ReasonFilesNotWatched, fmt.Sprintf(
 			"the kernel does not notify of changes of the kubelet's files (%v): they are read every ten seconds, and the report is late by as much", err)})

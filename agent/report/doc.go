@@ -17,6 +17,13 @@
 //     file alone.
 //   - SourcesComplete: True where every source is read. Otherwise its message says of each missing source why, since
 //     when, and what follows.
+//   - DevicesKnown: True where the report has every resource of a device plugin that has a device with a NUMA node. Of each
+//     resource it says how many devices are on which NUMA nodes, how many of them are healthy and free, and what each
+//     container holds: never which. What is not known of one resource makes only pods that ask for it inexact, and is
+//     said beside it. That happens for some seconds after each change of a device's health, since the kubelet tells
+//     its socket, its checkpoint and the Node of it one after the other. For unhealthy devices, which the kubelet does
+//     not list, the NUMA nodes are known if they were healthy before, or if all devices of the resource are on the
+//     same ones.
 //   - RestartSafe: False where the kubelet, with the configuration of its next start, would not start or would fail
 //     running pods. An event is written when a change of the configuration causes that. Unknown, with the reason, where
 //     that is not certain. A kubelet that starts reads the pods' node selectors and required affinities and the Node's labels
@@ -29,6 +36,9 @@
 // status.generation by one. A write carries the resource version that the report was built over, so that a change by
 // somebody else in between is not lost unseen. Such a change is then corrected, since the report is the agent's alone:
 // at once the first time, then ever more slowly, for the other writer may be a second agent.
+//
+// Free huge pages are counted too, and change without any pod. Their number is the lowest of half a minute, so that one
+// that jumps up and down is written once (package hostcpu).
 //
 // One thing is not overwritten: a report with fields that this agent does not know. A newer agent wrote it, in a rollout
 // or before a rollback, and an older one would take those fields away. The Publisher then writes nothing and looks again

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -35,6 +36,33 @@ func setMemory(m *v1alpha1.MemoryManager, memory kubelet.Memory) {
 		}
 		m.Granted = append(m.Granted, pod)
 	}
+}
+
+// memoryUnknown says why the memory manager's assignments are not known; "" where they are, or where there are none.
+func memoryUnknown(r *Resolved, last string) string {
+	if r.Origin == kubelet.Nowhere {
+		return last
+	}
+	memory := r.Kubelet.Memory
+	switch {
+	case r.Config.MemoryManagerPolicy != memoryStatic:
+		return ""
+	case !readable(memory):
+		return shortText(failing("memory_manager_state", memory, last))
+	case memory.Value.Policy != memoryStatic:
+		return fmt.Sprintf("the kubelet's configuration says memory manager policy Static, but memory_manager_state says %.40s; restart the kubelet as the Kubernetes documentation says for a change of the policy", memory.Value.Policy)
+	case memory.Value.PodLevel:
+		return "memory_manager_state has memory of whole pods, which is not modelled"
+	}
+	return ""
+}
+
+// memoryConsequence is what follows where memory_manager_state cannot be read.
+func memoryConsequence(r *Resolved) string {
+	if r.Config.MemoryManagerPolicy == memoryStatic {
+		return "Guaranteed pods are not predicted exactly"
+	}
+	return "no prediction depends on it under policy None"
 }
 
 func normalizeMemory(m *v1alpha1.MemoryManager) {

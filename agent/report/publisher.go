@@ -223,6 +223,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, errOtherWriter
 	}
 	status.Generation = max(before.Generation, p.highest) + 1
+	stampDevicesKnown(&status)
 	object, err := statusOf(node.Name, p.last.ResourceVersion, &status)
 	if err != nil {
 		return false, err

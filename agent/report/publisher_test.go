@@ -345,8 +345,8 @@ func TestPublisherTakesOverANewerFormat(t *testing.T) {
 		_ = unstructured.SetNestedField(o.Object, int64(v1alpha1.FormatVersion+1), "status", "format")
 	})
 	w.sync(w.publisher(), true, "")
-	if got := w.stored().Status; got.Format != v1alpha1.FormatVersion || got.Generation != 2 {
-		t.Errorf("format %d, generation %d; want our format in the second report", got.Format, got.Generation)
+	if got := w.stored().Status; got.Format != 1 || got.Generation != 2 {
+		t.Errorf("format %d, generation %d; want the oldest format that will do in the second report", got.Format, got.Generation)
 	}
 }
 

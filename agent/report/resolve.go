@@ -28,7 +28,7 @@ type Facts struct {
 	// KubeletVersion is the Node's; empty where the Node does not have it yet.
 	KubeletVersion string
 	// Node is the agent's Node. Its labels and taints decide whether a kubelet that starts admits the pods that run; nil is a
-	// Node without any.
+	// Node without any. In its status the kubelet says how many devices there are, and how many of them are healthy.
 	Node *corev1.Node
 	// BootID is the Node's; empty where the Node does not have it.
 	BootID string

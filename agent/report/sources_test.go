@@ -24,6 +24,8 @@ func allFacts() Facts {
 	f.Kubelet.Configz = known(f.Kubelet.File.Value)
 	f.Kubelet.Allocatable = known(cpuset.Of(1, 2, 3, 5, 6, 7))
 	f.Kubelet.Memory = known(kubelet.Memory{Policy: "None"})
+	f.Kubelet.Served = known(map[string][]kubelet.Device{})
+	f.Kubelet.Devices = known(kubelet.Devices{})
 	f.Pods = []*corev1.Pod{}
 	return f
 }
@@ -50,7 +52,8 @@ func TestEachSourceDegradesAlone(t *testing.T) {
 			ReasonConfigzUnreadable, "down", no, ReasonConfigUnreadable},
 		"podresources":      {func(f *Facts) { fail(&f.Kubelet.Allocatable, "no socket") }, ReasonPodResourcesUnreadable, "computed from the configuration", yes, ReasonPredictable},
 		"podresources ever": {func(f *Facts) { never(&f.Kubelet.Allocatable); fail(&f.Kubelet.Allocatable, "no socket") }, ReasonPodResourcesUnreadable, "no socket", yes, ReasonPredictable},
-		"memory":            {func(f *Facts) { fail(&f.Kubelet.Memory, "empty") }, ReasonMemoryUnreadable, "no prediction depends on them", yes, ReasonPredictable},
+		"memory":            {func(f *Facts) { fail(&f.Kubelet.Memory, "empty") }, ReasonMemoryUnreadable, "no prediction depends on it", yes, ReasonPredictable},
+		"devices":           {func(f *Facts) { fail(&f.Kubelet.Devices, "half") }, ReasonDevicesUnreadable, "a device that may have a NUMA node", yes, ReasonPredictable},
 		"state":             {func(f *Facts) { fail(&f.Kubelet.Checkpoint, "half") }, ReasonStateUnreadable, "nothing is predicted exactly", no, ReasonStateUnreadable},
 		"topology":          {func(f *Facts) { fail(&f.Host, "no sysfs") }, ReasonTopologyUnreadable, "no sysfs", no, ReasonTopologyUnreadable},
 	} {

@@ -34,7 +34,11 @@ const Kind = "NodeCPU"
 // FormatVersion is the newest report format that this package knows. It is raised when a field that
 // readers must not ignore is added, so that an older scheduler says "newer report" instead of
 // predicting from half of it.
-const FormatVersion = 1
+//
+// An agent writes the oldest format that has all that it knows of its node. So a node that has nothing of a new format is
+// predicted by an older scheduler as before, whatever is upgraded first. Format 2 has the devices that device plugins
+// serve, the huge pages as the kernel has them, and why memory is not known.
+const FormatVersion = 2
 
 // NodeCPU is the report of one node's CPUs.
 //
@@ -75,7 +79,7 @@ type NodeCPUList struct {
 // Every list and text has a limit, so that a report that an agent makes up costs little to read. The limits are those of the
 // largest machine that there is: 1,792 CPUs, and 64 NUMA nodes of which 34 have no CPUs.
 type NodeCPUStatus struct {
-	// format is the format of this report, set by the agent to its own FormatVersion. A reader that
+	// format is the format of this report: the oldest one that has everything that is in it. A reader that
 	// knows only lower numbers must treat the report as unknown, since it may not mean what it seems to.
 	// +optional
 	Format int32 `json:"format,omitempty"`
@@ -111,6 +115,14 @@ type NodeCPUStatus struct {
 	// memoryManager is the kubelet's memory manager.
 	// +optional
 	MemoryManager MemoryManager `json:"memoryManager,omitempty"`
+
+	// devices are the resources of device plugins that have, or had, a device with a NUMA node, sorted by name: the kubelet
+	// aligns pods with no others. They are all only where condition DevicesKnown is True. Under topology manager policy
+	// none, where no device decides about a NUMA node, there are none. Only the agent writes them, all at once.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Devices []DeviceResource `json:"devices,omitempty"`
 
 	// podLevelResourceManagers is set when the kubelet's feature gate of that name is on (alpha in 1.36, beta
 	// in 1.37, off by default in both). Pods with pod-level resources (spec.resources) then get CPUs of their
@@ -154,7 +166,7 @@ type NodeCPUStatus struct {
 	Summary Summary `json:"summary,omitempty"`
 
 	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, SourcesComplete,
-	// RestartSafe, Labelled, Drifted. Condition Seen is corepin-scheduler's.
+	// DevicesKnown, RestartSafe, Labelled, Drifted. Condition Seen is corepin-scheduler's.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -174,6 +186,10 @@ const (
 	// ConditionSourcesComplete is True where the agent can ask everything that knows about the node's
 	// CPUs; otherwise its message says what is missing, and what stands in its place.
 	ConditionSourcesComplete = "SourcesComplete"
+	// ConditionDevicesKnown is True where devices has every resource of a device plugin that has a device with a NUMA node.
+	// Its observedGeneration is the report's generation: an agent of an earlier version, which does not know this
+	// condition, leaves it as it was when it writes. It is missing under topology manager policy none.
+	ConditionDevicesKnown = "DevicesKnown"
 	// ConditionRestartSafe is False where the kubelet, started again as it is configured now, would not
 	// start, would fail pods that run, or would take their CPUs from them. It is Unknown where that is not certain.
 	ConditionRestartSafe = "RestartSafe"
@@ -237,6 +253,11 @@ type MemoryManager struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Policy string `json:"policy,omitempty"`
+	// unknown says why numaNodes and granted cannot be relied on; empty where they can. Guaranteed pods are then not
+	// predicted exactly.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Unknown string `json:"unknown,omitempty"`
 	// numaNodes is the memory of each NUMA node as in the kubelet's memory_manager_state; empty where the
 	// memory manager does not run.
 	// +optional
@@ -333,6 +354,98 @@ type NUMANode struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Distances []int32 `json:"distances,omitempty"`
+
+	// hugePages are the huge pages that the kernel has, for each size that it has any of.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	HugePages []HugePages `json:"hugePages,omitempty"`
+}
+
+// HugePages are the huge pages of one size on a NUMA node, in numbers of pages.
+type HugePages struct {
+	// type is the name of the size as a resource: "hugepages-1Gi".
+	// +kubebuilder:validation:MaxLength=63
+	Type string `json:"type"`
+
+	// pages are all.
+	Pages int64 `json:"pages"`
+
+	// free are those that nobody has taken: the fewest of the last half minute.
+	Free int64 `json:"free"`
+}
+
+// DeviceResource is an extended resource that a device plugin serves.
+type DeviceResource struct {
+	// name is the resource's name: "intel.com/sriov_vf".
+	// +kubebuilder:validation:MaxLength=317
+	Name string `json:"name"`
+
+	// unknown says why the numbers cannot be relied on; empty where they can. Pods that ask for this resource are then not
+	// predicted exactly.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Unknown string `json:"unknown,omitempty"`
+
+	// groups are its devices by the NUMA nodes that they are on.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Groups []DeviceGroup `json:"groups,omitempty"`
+
+	// held is what containers hold of it, sorted by container, NUMA nodes and numbers. Containers that hold the same are one
+	// entry, since there may be thousands of them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1024
+	Held []HeldDevices `json:"held,omitempty"`
+}
+
+// DeviceGroup is the number of devices on one set of NUMA nodes.
+type DeviceGroup struct {
+	// numaNodes are the kernel's ids as a list: "0", or "0-1" for devices that are on both; empty for devices without a
+	// NUMA node.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	NUMANodes string `json:"numaNodes,omitempty"`
+
+	// devices are all, whether healthy or not.
+	Devices int32 `json:"devices"`
+
+	// healthy are the healthy ones of them.
+	Healthy int32 `json:"healthy"`
+
+	// free are the healthy ones that no container holds.
+	Free int32 `json:"free"`
+}
+
+// HeldDevices is the number of devices that a container of each of some pods holds on one set of NUMA nodes.
+type HeldDevices struct {
+	// container is the container's name. It may have ended: init containers hold what they had until the pod has gone.
+	// +kubebuilder:validation:MaxLength=63
+	Container string `json:"container"`
+
+	// numaNodes are the NUMA nodes of the devices, as in groups.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	NUMANodes string `json:"numaNodes,omitempty"`
+
+	// devices is how many it holds.
+	Devices int32 `json:"devices"`
+
+	// again is how many of them another container of the pod has too that comes before it by name: a container takes over
+	// the devices of init containers.
+	// +optional
+	Again int32 `json:"again,omitempty"`
+
+	// unhealthy is how many of the others are not healthy now.
+	// +optional
+	Unhealthy int32 `json:"unhealthy,omitempty"`
+
+	// podUIDs are the pods, sorted.
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=4096
+	PodUIDs []types.UID `json:"podUIDs"`
 }
 
 // Core is a set of CPUs that are hardware threads of one another.
