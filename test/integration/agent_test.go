@@ -33,7 +33,7 @@ var _ = ginkgo.Describe("the agent, on a node that changes,", ginkgo.Ordered, fu
 	})
 
 	ginkgo.It("says of each source that it does not have what follows", func(ctx context.Context) {
-		for _, want := range []string{"its configuration file is believed instead", "computed from the configuration", "memory_manager_state"} {
+		for _, want := range []string{"its configuration file is believed instead", "computed from the configuration"} {
 			see.eventually(ctx, v1alpha1.ConditionSourcesComplete, "False", "ConfigzUnreadable", want)
 		}
 		see.eventually(ctx, v1alpha1.ConditionExact, "True", "PredictableByFile", "")

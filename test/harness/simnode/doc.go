@@ -3,8 +3,10 @@
 //
 // What is real:
 //
-//   - The CPU manager and the topology manager of k8s.io/kubernetes v1.36.3 admit or refuse every pod and
-//     write the checkpoint file cpu_manager_state.
+//   - The CPU manager, the memory manager and the topology manager of k8s.io/kubernetes v1.36.3 admit or refuse every
+//     pod and write the state files cpu_manager_state and memory_manager_state.
+//   - On a machine with devices so does the device manager, with its checkpoint, and pod resources are served. The
+//     device plugins are not real: each agrees to everything.
 //   - The kubelet's fit predicate gives OutOfcpu and the like.
 //   - cadvisor, the kubelet's own reader, reads the topology from the simulated /sys.
 //   - Pods, the Node object, its Lease and the events go through a real API server.
@@ -14,7 +16,9 @@
 //
 //	<dir>/sys/devices/system/{cpu,node}   what the kernel would show
 //	<dir>/kubelet/config.yaml             KubeletConfiguration
-//	<dir>/kubelet/cpu_manager_state       written by the kubelet's code
+//	<dir>/kubelet/cpu_manager_state       written by the kubelet's code, as is memory_manager_state
+//	<dir>/kubelet/device-plugins/         the device manager's socket and checkpoint
+//	<dir>/kubelet/pod-resources/          the socket of pod resources
 //	<dir>/kubelet/pods/<uid>/volumes/...  the emptyDir volumes
 //
 // What is simulated: there is no container runtime. A container "runs" when the status says so, init

@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	cadvisor "github.com/google/cadvisor/info/v1"
+	"google.golang.org/grpc"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -19,9 +20,10 @@ import (
 	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
+	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
+	"k8s.io/kubernetes/pkg/kubelet/cm/memorymanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
-	"k8s.io/kubernetes/pkg/scheduler/framework"
 )
 
 const stateFile = "cpu_manager_state"
@@ -30,10 +32,14 @@ const stateFile = "cpu_manager_state"
 // it hears of them and records the CPUs it grants in <root>/cpu_manager_state. It knows no API server.
 // One goroutine at a time may call its methods, and none may admit after Stop.
 type Kubelet struct {
-	cpus     cpumanager.Manager
-	handlers []lifecycle.PodAdmitHandler
-	ready    atomic.Bool // the first list of pods was admitted
-	stopped  atomic.Bool
+	cpus    cpumanager.Manager
+	memory  memorymanager.Manager
+	devices *devicemanager.ManagerImpl // nil on a machine without devices
+	// podResources is nil on a machine without devices.
+	podResources *grpc.Server
+	handlers     []lifecycle.PodAdmitHandler
+	ready        atomic.Bool // the first list of pods was admitted
+	stopped      atomic.Bool
 
 	mu     sync.Mutex
 	active []*corev1.Pod
@@ -44,6 +50,10 @@ type KubeletOptions struct {
 	RootDir  string // an existing directory; a checkpoint in it is taken over, as the kubelet does
 	Machine  *cadvisor.MachineInfo
 	Settings KubeletSettings
+	// Devices reports whether there are device plugins. Only then is there a device manager, and are pod resources served.
+	Devices bool
+	// Running are pods whose containers run already.
+	Running []*corev1.Pod
 	// Node gives the Node object, for the fit predicate; cached says that an old one will do.
 	Node func(ctx context.Context, cached bool) (*corev1.Node, error)
 }
@@ -57,6 +67,7 @@ type Rejection struct {
 // NewKubelet starts a kubelet, or gives the error with which the real one would exit.
 func NewKubelet(ctx context.Context, o KubeletOptions) (*Kubelet, error) {
 	settings := o.Settings.withDefaults()
+	o.Settings = settings
 	reserved, ids, err := settings.reservation()
 	if err != nil {
 		return nil, err
@@ -73,24 +84,41 @@ func NewKubelet(ctx context.Context, o KubeletOptions) (*Kubelet, error) {
 		return nil, fmt.Errorf("starting the CPU manager: %w", err)
 	}
 	k := &Kubelet{cpus: cpus}
+	// The order of the providers is the kubelet's: devices, CPUs, memory (NewContainerManager in
+	// pkg/kubelet/cm/container_manager_linux.go, v1.36.3).
+	if o.Devices {
+		if err := k.startDevices(o, topology); err != nil {
+			return nil, err
+		}
+		topology.AddHintProvider(logger, k.devices)
+	}
 	topology.AddHintProvider(logger, cpus)
 	// The order is the kubelet's (pkg/kubelet/kubelet.go, v1.36.3): resources are assigned, and may be
 	// refused, before the pod is found to fit.
 	k.handlers = []lifecycle.PodAdmitHandler{
 		topology,
-		lifecycle.NewPredicateAdmitHandler(o.Node, noPreemption{}, func(*framework.NodeInfo, *lifecycle.PodAdmitAttributes) error { return nil }),
+		lifecycle.NewPredicateAdmitHandler(o.Node, noPreemption{}, k.updatePlugins),
 	}
 	if err := cpus.Start(ctx, k.activePods, sources{&k.ready}, noStatus{}, noRuntime{}, containermap.NewContainerMap()); err != nil {
 		return nil, fmt.Errorf("starting the CPU manager: %w", err)
 	}
+	if err := k.startMemory(ctx, o, topology); err != nil {
+		return nil, err
+	}
+	topology.AddHintProvider(logger, k.memory)
+	if o.Devices {
+		return k, k.servePodResources(ctx, o.RootDir)
+	}
 	return k, nil
 }
 
-// forgetAssignments is what an administrator does before a kubelet may start with another CPU manager
-// policy: remove the checkpoint.
+// forgetAssignments is what an administrator does before a kubelet may start with another policy of the CPU manager or the
+// memory manager: remove the state files.
 func forgetAssignments(rootDir string) error {
-	if err := os.Remove(filepath.Join(rootDir, stateFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the CPU manager's state: %w", err)
+	for _, file := range []string{stateFile, memoryStateFile} {
+		if err := os.Remove(filepath.Join(rootDir, file)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("removing the kubelet's state: %w", err)
+		}
 	}
 	return nil
 }
@@ -141,6 +169,12 @@ func (k *Kubelet) State() state.Reader { return k.cpus.State() }
 // newer kubelet's. It asks for the active pods before it writes, under its own lock: from now on that
 // question ends the goroutine, and a round that had its answer already is waited for here.
 func (k *Kubelet) Stop() {
+	if k.podResources != nil {
+		k.podResources.Stop()
+	}
+	if k.devices != nil {
+		_ = k.devices.Stop(klog.Background()) // it stops listening for plugins
+	}
 	k.stopped.Store(true)
 	if lock, ok := k.cpus.(sync.Locker); ok {
 		lock.Lock()

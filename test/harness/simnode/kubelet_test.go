@@ -37,7 +37,7 @@ func newHost(t *testing.T, machine string, settings KubeletSettings) *host {
 	t.Helper()
 	dir := t.TempDir()
 	topology := cputopology.MustParse(machine)
-	if err := writeSysfs(filepath.Join(dir, "sys"), topology, 8<<30); err != nil {
+	if err := writeSysfs(filepath.Join(dir, "sys"), topology, 8<<30, nil); err != nil {
 		t.Fatal(err)
 	}
 	info, err := machineInfo(filepath.Join(dir, "sys"))

@@ -47,7 +47,9 @@ type podState struct {
 // startLife starts a kubelet and returns when it has taken over the pods bound to the node.
 func (n *Node) startLife(ctx context.Context) (*life, error) {
 	ctx, cancel := context.WithCancel(ctx)
-	kubelet, err := NewKubelet(ctx, KubeletOptions{RootDir: n.KubeletRootDir(), Machine: n.machine, Settings: n.settings, Node: n.node})
+	kubelet, err := NewKubelet(ctx, KubeletOptions{
+		RootDir: n.KubeletRootDir(), Machine: n.machine, Settings: n.settings, Node: n.node, Devices: n.devices != nil, Running: n.runningPods(),
+	})
 	if err != nil {
 		cancel()
 		return nil, err
@@ -65,6 +67,10 @@ func (n *Node) startLife(ctx context.Context) (*life, error) {
 	select {
 	case pods := <-l.pods:
 		n.observe(ctx, l, pods)
+		if err := n.registerPlugins(ctx, l); err != nil {
+			l.end()
+			return nil, err
+		}
 		n.syncPods(ctx, l)
 		return l, nil
 	case <-ctx.Done():
@@ -123,7 +129,10 @@ func (n *Node) live(ctx context.Context, l *life) (request, bool) {
 		case <-ctx.Done():
 			return request{}, false
 		case r := <-n.requests:
-			return r, true
+			if r.keep == nil {
+				return r, true
+			}
+			r.done <- r.keep(l)
 		case pods := <-updates:
 			n.observe(ctx, l, pods)
 		case <-n.changed:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,8 +42,12 @@ type Options struct {
 	Topology    *cputopology.Topology
 	UseHostCPUs bool
 	Kubelet     KubeletSettings
-	Memory      string            // capacity, as a Kubernetes quantity; "" is 64Gi
-	Labels      map[string]string // added to those of every kubelet
+	Memory      string // capacity, as a Kubernetes quantity; "" is 64Gi
+	// HugePages are the huge pages of each NUMA node, by resource name, such as hugepages-1Gi. They are part of Memory.
+	HugePages map[string]int64
+	// Devices are what device plugins list, by resource. A machine with no plugins at all has no device manager.
+	Devices map[string][]Device
+	Labels  map[string]string // added to those of every kubelet
 	// Guests runs the virtual machine of a pod of which SpecOf knows the shape; its SocketDir is filled
 	// in. nil means guest.None{}. SpecOf nil means that no pod has one.
 	Guests guest.Runner
@@ -67,6 +72,7 @@ type Node struct {
 	settings KubeletSettings
 	pods     map[types.UID]*podState
 	known    *corev1.Node // the Node object as last seen
+	devices  map[string][]Device
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // ends Run; nil when it does not run
@@ -76,13 +82,15 @@ type Node struct {
 // request asks Run to end the kubelet's life and, unless it is to stay down, to begin a new one.
 type request struct {
 	change func() error // between the lives; nil changes nothing
-	down   bool
-	done   chan error // has room for the answer
+	// keep, where it is set, is done to the present life, which goes on.
+	keep func(l *life) error
+	down bool
+	done chan error // has room for the answer
 }
 
 // New makes the node's directory; nothing runs yet.
 func New(o Options) (*Node, error) {
-	n := &Node{options: o, requests: make(chan request), changed: make(chan struct{}, 1), pods: map[types.UID]*podState{}}
+	n := &Node{options: o, devices: maps.Clone(o.Devices), requests: make(chan request), changed: make(chan struct{}, 1), pods: map[types.UID]*podState{}}
 	if n.options.Guests == nil {
 		n.options.Guests = guest.None{}
 	}
@@ -113,7 +121,7 @@ func (n *Node) makeMachine() (err error) {
 		return errors.New("a node has either a topology or the host's CPUs")
 	}
 	if !n.options.UseHostCPUs {
-		if err := writeSysfs(n.SysfsDir(), n.options.Topology, n.memory.Value()); err != nil {
+		if err := writeSysfs(n.SysfsDir(), n.options.Topology, n.memory.Value(), n.options.HugePages); err != nil {
 			return err
 		}
 	}
@@ -137,7 +145,7 @@ func (n *Node) makeMachine() (err error) {
 // use makes settings those of the next life.
 func (n *Node) use(settings KubeletSettings) error {
 	n.settings = settings.withDefaults()
-	return n.settings.writeConfig(n.KubeletRootDir())
+	return n.settings.writeConfig(n.KubeletRootDir(), n.machine.Topology[0].Id)
 }
 
 // SysfsDir is the directory that is /sys on the node.

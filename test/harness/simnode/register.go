@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"strings"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -28,7 +29,7 @@ const (
 
 // capacity is what the machine has. The devices are KubeVirt's device plugin's: as many as one could ask.
 func (n *Node) capacity() corev1.ResourceList {
-	return corev1.ResourceList{
+	list := corev1.ResourceList{
 		corev1.ResourceCPU:              *resource.NewQuantity(int64(n.machine.NumCores), resource.DecimalSI),
 		corev1.ResourceMemory:           n.memory,
 		corev1.ResourcePods:             *resource.NewQuantity(maxPods, resource.DecimalSI),
@@ -37,11 +38,30 @@ func (n *Node) capacity() corev1.ResourceList {
 		"devices.kubevirt.io/tun":       resource.MustParse("1k"),
 		"devices.kubevirt.io/vhost-net": resource.MustParse("1k"),
 	}
+	for name, pages := range n.options.HugePages {
+		size := pageSize(name)
+		list[corev1.ResourceName(name)] = *resource.NewQuantity(size*pages*int64(len(n.machine.Topology)), resource.BinarySI)
+	}
+	return list
+}
+
+// pageSize is the size in the name of a resource such as hugepages-1Gi, in bytes; 0 for other names.
+func pageSize(name string) int64 {
+	size, err := resource.ParseQuantity(strings.TrimPrefix(name, corev1.ResourceHugePagesPrefix))
+	if err != nil {
+		return 0
+	}
+	return size.Value()
 }
 
 // allocatable is the capacity without what is reserved, and without the memory that is kept from eviction.
 func (n *Node) allocatable() corev1.ResourceList {
 	list := n.capacity()
+	for name := range n.options.HugePages {
+		memory := list[corev1.ResourceMemory]
+		memory.Sub(list[corev1.ResourceName(name)])
+		list[corev1.ResourceMemory] = memory
+	}
 	// The settings are those of a kubelet that started: they parse.
 	reserved, _, _ := n.settings.reservation()
 	for name, amount := range map[corev1.ResourceName]resource.Quantity{
@@ -101,6 +121,27 @@ func (n *Node) register(ctx context.Context) error {
 	})
 	if err != nil {
 		return fmt.Errorf("registering node %s: %w", n.options.Name, err)
+	}
+	return nil
+}
+
+// updateStatus writes what the Node has of the plugins' devices.
+func (n *Node) updateStatus(ctx context.Context, l *life) error {
+	nodes := n.client.CoreV1().Nodes()
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		node, err := nodes.Get(ctx, n.options.Name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		n.setStatus(node)
+		capacity, allocatable := l.kubelet.DeviceAmounts()
+		maps.Copy(node.Status.Capacity, capacity)
+		maps.Copy(node.Status.Allocatable, allocatable)
+		n.known, err = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("writing the status of node %s: %w", n.options.Name, err)
 	}
 	return nil
 }

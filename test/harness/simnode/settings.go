@@ -24,6 +24,7 @@ type KubeletSettings struct {
 	TopologyManagerPolicy        string // "" is "none"
 	TopologyManagerScope         string // "" is "container"
 	TopologyManagerPolicyOptions map[string]string
+	MemoryManagerPolicy          string // "" is "None"; with "Static" the eviction threshold is reserved on the first NUMA node
 	ReservedSystemCPUs           string // a CPU list; wins over SystemReservedCPU
 	SystemReservedCPU            string // an amount, e.g. "500m"; the kubelet picks the CPUs
 }
@@ -31,6 +32,7 @@ type KubeletSettings struct {
 func (s KubeletSettings) withDefaults() KubeletSettings {
 	s.CPUManagerPolicy = cmp.Or(s.CPUManagerPolicy, "none")
 	s.TopologyManagerPolicy = cmp.Or(s.TopologyManagerPolicy, "none")
+	s.MemoryManagerPolicy = cmp.Or(s.MemoryManagerPolicy, memoryPolicyNone)
 	s.TopologyManagerScope = cmp.Or(s.TopologyManagerScope, "container")
 	return s
 }
@@ -56,7 +58,7 @@ func (s KubeletSettings) reservation() (resource.Quantity, kubecpuset.CPUSet, er
 }
 
 // configuration is the file that an administrator would have written.
-func (s KubeletSettings) configuration() *kubeletconfig.KubeletConfiguration {
+func (s KubeletSettings) configuration(firstNUMANode int) *kubeletconfig.KubeletConfiguration {
 	config := &kubeletconfig.KubeletConfiguration{
 		TypeMeta:                     metav1.TypeMeta{APIVersion: kubeletconfig.SchemeGroupVersion.String(), Kind: "KubeletConfiguration"},
 		CPUManagerPolicy:             s.CPUManagerPolicy,
@@ -71,6 +73,12 @@ func (s KubeletSettings) configuration() *kubeletconfig.KubeletConfiguration {
 	if s.SystemReservedCPU != "" {
 		config.SystemReserved = map[string]string{string(corev1.ResourceCPU): s.SystemReservedCPU}
 	}
+	if s.MemoryManagerPolicy != memoryPolicyNone {
+		config.MemoryManagerPolicy = s.MemoryManagerPolicy
+		config.ReservedMemory = []kubeletconfig.MemoryReservation{{
+			NumaNode: int32(firstNUMANode), Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(evictionMemory)},
+		}}
+	}
 	return config
 }
 
@@ -83,8 +91,8 @@ const (
 )
 
 // writeConfig replaces <kubelet root>/config.yaml in one step, so that no reader sees half of it.
-func (s KubeletSettings) writeConfig(rootDir string) error {
-	text, err := yaml.Marshal(s.configuration())
+func (s KubeletSettings) writeConfig(rootDir string, firstNUMANode int) error {
+	text, err := yaml.Marshal(s.configuration(firstNUMANode))
 	if err != nil {
 		return fmt.Errorf("writing the kubelet configuration: %w", err)
 	}

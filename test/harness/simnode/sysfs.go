@@ -20,8 +20,8 @@ type sysfsTree struct {
 
 // writeSysfs writes what Linux shows of a machine's CPUs, uncore caches and NUMA nodes below root: the
 // attributes that readers of topology use, each in the kernel's own format. Memory, in bytes, is spread
-// evenly over the NUMA nodes.
-func writeSysfs(root string, machine *cputopology.Topology, memory int64) error {
+// evenly over the NUMA nodes. hugePages are those of each of them, by resource name.
+func writeSysfs(root string, machine *cputopology.Topology, memory int64, hugePages map[string]int64) error {
 	tree := &sysfsTree{root: filepath.Join(root, "devices/system")}
 	for _, list := range []string{"online", "present", "possible"} {
 		tree.write("cpu/"+list, machine.CPUs().String())
@@ -42,7 +42,7 @@ func writeSysfs(root string, machine *cputopology.Topology, memory int64) error 
 		}
 		coresInSocket[core.Socket]++ // the kernel numbers cores within their socket
 	}
-	tree.numaNodes(machine, memory)
+	tree.numaNodes(machine, memory, hugePages)
 	return tree.err
 }
 
@@ -65,7 +65,7 @@ func (t *sysfsTree) uncoreCache(dir string, id int, cpus cpuset.Set) {
 	t.write(dir+"shared_cpu_map", cpuMask(cpus))
 }
 
-func (t *sysfsTree) numaNodes(machine *cputopology.Topology, memory int64) {
+func (t *sysfsTree) numaNodes(machine *cputopology.Topology, memory int64, hugePages map[string]int64) {
 	var all, withCPU cpuset.Set
 	nodes := machine.NUMANodes()
 	kilobytes := memory / int64(len(nodes)) / 1024
@@ -76,7 +76,8 @@ func (t *sysfsTree) numaNodes(machine *cputopology.Topology, memory int64) {
 		t.write(dir+"distance", distances(nodes, i))
 		t.write(dir+"meminfo", fmt.Sprintf("Node %d MemTotal:       %d kB\nNode %d MemFree:        %d kB",
 			node.ID, kilobytes, node.ID, kilobytes))
-		t.write(dir+"hugepages/hugepages-2048kB/nr_hugepages", "0")
+		t.hugePages(dir, map[string]int64{"hugepages-2Mi": 0})
+		t.hugePages(dir, hugePages)
 		for id := range node.CPUs.All() {
 			withCPU.Add(node.ID)
 			t.link(fmt.Sprintf("%scpu%d", dir, id), fmt.Sprintf("../../cpu/cpu%d", id))
@@ -86,6 +87,15 @@ func (t *sysfsTree) numaNodes(machine *cputopology.Topology, memory int64) {
 	t.write("node/online", all.String())
 	t.write("node/possible", all.String())
 	t.write("node/has_cpu", withCPU.String())
+}
+
+// hugePages writes pages of which none is taken.
+func (t *sysfsTree) hugePages(dir string, pages map[string]int64) {
+	for name, number := range pages {
+		size := fmt.Sprintf("%shugepages/hugepages-%dkB/", dir, pageSize(name)/1024)
+		t.write(size+"nr_hugepages", strconv.FormatInt(number, 10))
+		t.write(size+"free_hugepages", strconv.FormatInt(number, 10))
+	}
 }
 
 // distances are the machine's, or where it states none, Linux's usual 10 to itself and 20 to others.

@@ -29,7 +29,7 @@ func TestKubeletSeesTheMachine(t *testing.T) {
 		t.Run(text, func(t *testing.T) {
 			machine := cputopology.MustParse(text)
 			root := t.TempDir()
-			if err := writeSysfs(root, machine, 16<<30); err != nil {
+			if err := writeSysfs(root, machine, 16<<30, nil); err != nil {
 				t.Fatal(err)
 			}
 			info, err := machineInfo(root)
@@ -62,7 +62,7 @@ func TestKubeletSeesTheMachine(t *testing.T) {
 
 func TestUncoreCachesWithinANUMANode(t *testing.T) {
 	root := t.TempDir()
-	if err := writeSysfs(root, cputopology.MustParse("s0 n0 u0: 0,4 1,5; s0 n0 u7: 2,6 3,7"), 1<<30); err != nil {
+	if err := writeSysfs(root, cputopology.MustParse("s0 n0 u0: 0,4 1,5; s0 n0 u7: 2,6 3,7"), 1<<30, nil); err != nil {
 		t.Fatal(err)
 	}
 	info, err := machineInfo(root)
@@ -99,7 +99,7 @@ func TestRootedSysfsReadsThisMachine(t *testing.T) {
 
 func TestSysfsFormats(t *testing.T) {
 	root := t.TempDir()
-	if err := writeSysfs(root, cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads"), 2<<30); err != nil {
+	if err := writeSysfs(root, cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads"), 2<<30, nil); err != nil {
 		t.Fatal(err)
 	}
 	for path, want := range map[string]string{
