@@ -9,6 +9,9 @@
 // pods, and a report larger than any machine needs (limits.go). A scheduler that guessed would bind a VM
 // to a node that refuses it. Read turns an error into the State of the report, so nobody can overlook it.
 //
+// Memory and devices that a report does not have, or does not have for sure, are not errors either: the node has none then,
+// and pods that ask for them are not exact.
+//
 // Two facts of the kubelet look like errors and are not (pkg/kubelet/cm/cpumanager, v1.36.3). Containers
 // of one pod may hold the same CPU, because an app container takes over the CPUs of init containers that
 // ended before it. And a CPU may be in neither the shared pool nor any grant, because the kubelet writes
@@ -50,49 +53,76 @@ func Owner(nc *v1alpha1.NodeCPU) types.UID {
 // Node decodes a report into everything that the kubelet's decision depends on. Errors name the node and
 // the field. Nothing in a report with an error can be relied on.
 func Node(nc *v1alpha1.NodeCPU) (*admission.Node, error) {
-	node, _, err := decode(&nc.Status)
+	d, err := decode(&nc.Status)
 	if err != nil {
 		return nil, fmt.Errorf("reading node report of %s: %w", nc.Name, err)
 	}
-	return node, nil
+	return d.node, nil
 }
 
-// decode reads the node and what its pods hold.
-func decode(status *v1alpha1.NodeCPUStatus) (*admission.Node, map[types.UID]map[string]cpuset.Set, error) {
+// decoded is a node and what its pods hold.
+type decoded struct {
+	node    *admission.Node
+	cpus    map[types.UID]map[string]cpuset.Set
+	memory  heldMemory
+	devices heldDevices
+}
+
+// held is what pods hold besides CPUs.
+func (d *decoded) held() map[types.UID]admission.Held {
+	pods := make(map[types.UID]admission.Held, max(len(d.memory), len(d.devices)))
+	for uid, blocks := range d.memory {
+		pods[uid] = admission.Held{Memory: blocks}
+	}
+	for uid, devices := range d.devices {
+		held := pods[uid]
+		held.Devices = devices
+		pods[uid] = held
+	}
+	return pods
+}
+
+func decode(status *v1alpha1.NodeCPUStatus) (*decoded, error) {
 	if err := readable(status); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if status.CPUManager.Policy == "" {
-		return nil, nil, errors.New("cpuManager.policy is empty: the agent on the node has not read the kubelet's state yet")
+		return nil, errors.New("cpuManager.policy is empty: the agent on the node has not read the kubelet's state yet")
 	}
 	topology, err := Topology(status)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	node := &admission.Node{
 		Topology: topology, MemoryManager: status.MemoryManager.Policy, PodLevelResourceManagers: status.PodLevelResourceManagers,
 	}
 	if node.Minor, err = minor(status.KubeletVersion); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if node.CPUManager, err = cpumanager.Parse(status.CPUManager.Policy, status.CPUManager.Options); err != nil {
-		return nil, nil, fmt.Errorf("cpuManager: %w", err)
+		return nil, fmt.Errorf("cpuManager: %w", err)
 	}
 	manager := status.TopologyManager
 	if node.TopologyManager, err = topologymanager.Parse(manager.Policy, manager.Scope, manager.Options); err != nil {
-		return nil, nil, fmt.Errorf("topologyManager: %w", err)
+		return nil, fmt.Errorf("topologyManager: %w", err)
 	}
 	if node.Reserved, err = onlineCPUs("reservedCPUs", status.ReservedCPUs, topology); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if node.Shared, err = onlineCPUs("sharedCPUs", status.SharedCPUs, topology); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	pods, err := granted(status, topology)
-	if err != nil {
-		return nil, nil, err
+	d := &decoded{node: node}
+	if d.cpus, err = granted(status, topology); err != nil {
+		return nil, err
 	}
-	return node, pods, nil
+	if node.Memory, d.memory, err = decodeMemory(status, topology); err != nil {
+		return nil, err
+	}
+	if node.Devices, d.devices, err = decodeDevices(status, topology); err != nil {
+		return nil, err
+	}
+	return d, nil
 }
 
 // readable checks that a report is of a known format and within limits.

@@ -95,7 +95,7 @@ func Read(nc *v1alpha1.NodeCPU) *Report {
 
 // read decodes a report. There is no error: a report that cannot be used is a Report too, and says why.
 func read(nc *v1alpha1.NodeCPU) *Report {
-	node, granted, err := decode(&nc.Status)
+	d, err := decode(&nc.Status)
 	if err != nil {
 		state := Unreadable
 		if errors.Is(err, ErrNewer) {
@@ -105,15 +105,15 @@ func read(nc *v1alpha1.NodeCPU) *Report {
 		r.Owner = Owner(nc)
 		return r
 	}
-	r := &Report{Owner: Owner(nc), Machine: MachineOf(&nc.Status), Node: node, Granted: make(map[types.UID][]admission.Grant, len(granted))}
-	for uid, containers := range granted {
+	r := &Report{Owner: Owner(nc), Machine: MachineOf(&nc.Status), Node: d.node, Granted: make(map[types.UID][]admission.Grant, len(d.cpus)), Held: d.held()}
+	for uid, containers := range d.cpus {
 		grants := make([]admission.Grant, 0, len(containers))
 		for _, name := range slices.Sorted(maps.Keys(containers)) {
 			grants = append(grants, admission.Grant{Container: name, CPUs: containers[name]})
 		}
 		r.Granted[uid] = grants
 	}
-	r.State, r.Why = stateOf(nc, node)
+	r.State, r.Why = stateOf(nc, d.node)
 	return r
 }
 
