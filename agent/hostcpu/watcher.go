@@ -36,7 +36,7 @@ type Watcher struct {
 	reads []map[int32]NodeMemory
 }
 
-// lowReads is how many reads the number of free huge pages is the lowest of: with a read every 10 s, pages that a guest
+// lowReads is how many reads the number of free huge pages is the lowest of. With a read every 10 s, pages that a guest
 // gave back are free in the report half a minute later.
 const lowReads = 3
 

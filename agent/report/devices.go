@@ -118,7 +118,7 @@ func devicesUnreadable(r *Resolved, last string) string {
 	return ""
 }
 
-// deviceResources are the resources with devices of NUMA nodes, sorted: those that have healthy ones now, those of which
+// deviceResources are the resources with devices of NUMA nodes, sorted. They are those that have healthy ones now, those of which
 // containers hold some, and those that had some in the last report and still have a plugin.
 func deviceResources(r *Resolved, last *v1alpha1.NodeCPUStatus) []string {
 	names := map[string]bool{}

@@ -16,7 +16,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 )
 
-// largeFacts are facts of a machine of 16 NUMA nodes with 2,000 devices of four resources, and of 500 pods: as many as there
+// largeFacts are facts of a machine of 16 NUMA nodes with 2,000 devices of four resources, and of 500 pods. As many as there
 // are CPUs for have two CPUs each, all have memory and huge pages under policy Static and four devices.
 func largeFacts(machine string) Facts {
 	const (

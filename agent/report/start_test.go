@@ -111,6 +111,10 @@ func TestTheMemoryManagersStart(t *testing.T) {
 		}}
 	}
 	state := kubelet.Memory{Policy: "Static", NUMANodes: map[int32]kubelet.NUMAMemory{0: resources(190*gib, gib, 16*gib), 1: resources(190*gib, 0, 16*gib)}}
+	for id, node := range state.NUMANodes {
+		node.Group = []int32{id}
+		state.NUMANodes[id] = node
+	}
 	machine := func(total, huge int64) source.Reading[map[int32]hostcpu.NodeMemory] {
 		node := func(total, huge int64) hostcpu.NodeMemory {
 			return hostcpu.NodeMemory{Total: total, HugePages: map[string]hostcpu.HugePages{"hugepages-1Gi": {Size: 1, Pages: huge}}}

@@ -23,7 +23,7 @@ import (
 
 const gib = 1 << 30
 
-// reportWithMemory is a report of policy Static: on each of two NUMA nodes 8 GiB of memory and 4 GiB of huge pages, of which
+// reportWithMemory is a report of policy Static. On each of two NUMA nodes 8 GiB of memory and 4 GiB of huge pages, of which
 // pod uid has 2 GiB and 1 GiB on NUMA node 1.
 func reportWithMemory() *v1alpha1.NodeCPU {
 	nc := report()

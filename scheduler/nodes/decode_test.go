@@ -32,7 +32,7 @@ func TestDecode(t *testing.T) {
 			change: func(nc *v1alpha1.NodeCPU) {
 				nc.Status = v1alpha1.NodeCPUStatus{Format: v1alpha1.FormatVersion + 1, SharedCPUs: "all"}
 			},
-			want: nodereport.Newer, wantWhy: "its format is 2",
+			want: nodereport.Newer, wantWhy: "its format is 3",
 		},
 		"one with metadata of a newer API server": {
 			raw:  func(o map[string]any) { o["metadata"].(map[string]any)["future"] = "x" },
