@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,8 +38,11 @@ type node struct {
 	bed   *testbed.Testbed
 	agent *testbed.Node
 	state state.State
-	free  kubecpuset.CPUSet // the shared pool while the pod of the rounds is not there
-	mine  kubecpuset.CPUSet // what that pod gets
+	// devices are the kubelet's; uids are the pods with CPUs and devices.
+	devices *kubeletDevices
+	uids    []types.UID
+	free    kubecpuset.CPUSet // the shared pool while the pod of the rounds is not there
+	mine    kubecpuset.CPUSet // what that pod gets
 }
 
 func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, error) {
@@ -60,6 +64,9 @@ func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, erro
 	if err := n.fill(ctx); err != nil {
 		return nil, err
 	}
+	if n.devices, err = newKubeletDevices(ctx, sim.KubeletRootDir(), n.uids); err != nil {
+		return nil, err
+	}
 	if n.agent, err = bed.AddAgent(ctx, testbed.Machine{Name: nodeName}, sim); err != nil {
 		return nil, err
 	}
@@ -73,8 +80,11 @@ func (n *node) fill(ctx context.Context) error {
 		return fmt.Errorf("making the node: %w", err)
 	}
 	// A patch, since the controllers write the Node as well.
-	version := []byte(`{"status":{"nodeInfo":{"kubeletVersion":"v1.36.3"}}}`)
-	if _, err := n.bed.Client().CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, version, metav1.PatchOptions{}, "status"); err != nil {
+	status, err := amounts()
+	if err != nil {
+		return err
+	}
+	if _, err := n.bed.Client().CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, status, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("writing the node's status: %w", err)
 	}
 	assignments := state.ContainerCPUAssignments{}
@@ -98,6 +108,7 @@ func (n *node) fill(ctx context.Context) error {
 			core := kubecpuset.New(i+1, i+1+cpus/2)
 			assignments[string(made.UID)] = map[string]kubecpuset.CPUSet{"compute": core}
 			shared = shared.Difference(core)
+			n.uids = append(n.uids, made.UID)
 		}
 	}
 	n.state.SetCPUAssignments(assignments)
@@ -109,15 +120,23 @@ func (n *node) fill(ctx context.Context) error {
 // podUID is the pod that starts in the even rounds and ends in the odd ones.
 const podUID = types.UID("00000000-0000-0000-0000-00000000beec")
 
-// toggle writes what a kubelet writes when a pod is admitted or removed: twice, in the same order.
-func (n *node) toggle(round int) {
+// toggle writes what a kubelet writes when a pod is admitted or removed: the devices first, then twice the CPUs, in the same
+// order.
+func (n *node) toggle(round int) error {
 	if round%2 == 0 {
+		if err := n.devices.write(n.devices.entry(podUID, vfCount-4)); err != nil {
+			return err
+		}
 		n.state.SetDefaultCPUSet(n.free.Difference(n.mine))
 		n.state.SetCPUSet(string(podUID), "compute", n.mine)
-		return
+		return nil
+	}
+	if err := n.devices.write(); err != nil {
+		return err
 	}
 	n.state.Delete(string(podUID), "compute")
 	n.state.SetDefaultCPUSet(n.free)
+	return nil
 }
 
 func (n *node) watchReport(ctx context.Context) (watch.Interface, error) {
@@ -148,11 +167,23 @@ func (n *node) awaitSeen(ctx context.Context, w watch.Interface, round int) erro
 			for _, pod := range report.Status.Granted {
 				granted = granted || pod.PodUID == podUID
 			}
-			if granted == want && report.Status.SharedCPUs == n.state.GetDefaultCPUSet().String() {
+			if granted == want && holdsDevices(report) == want && report.Status.SharedCPUs == n.state.GetDefaultCPUSet().String() {
 				return nil
 			}
 		}
 	}
+}
+
+// holdsDevices reports whether the report has devices of the pod of the rounds.
+func holdsDevices(report *v1alpha1.NodeCPU) bool {
+	for _, resource := range report.Status.Devices {
+		for _, held := range resource.Held {
+			if slices.Contains(held.PodUIDs, podUID) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // writes counts the requests that changed, or were to change, a report or a Node's labels, as the API
