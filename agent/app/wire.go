@@ -3,6 +3,9 @@ package app
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -188,9 +191,10 @@ func (a *agent) connect() error {
 }
 
 // nodeChanged runs after every change of the Node. Another address or version means another kubelet, which is then
-// asked again.
+// asked again. Another number of devices is how a plugin shows that has gone without taking its socket along.
 func (a *agent) nodeChanged() func() {
 	last := ""
+	devices := ""
 	return func() {
 		if node, err := a.informers.Node(); err == nil {
 			now := fmt.Sprint(node.UID, node.Status.Addresses, node.Status.DaemonEndpoints, node.Status.NodeInfo.KubeletVersion, node.Status.NodeInfo.BootID)
@@ -198,9 +202,27 @@ func (a *agent) nodeChanged() func() {
 				last = now
 				a.kubelet.Ask()
 			}
+			if amounts := deviceAmounts(node); amounts != devices {
+				devices = amounts
+				a.kubelet.AskDevices()
+			}
 		}
 		a.publisher.Trigger()
 		a.labeller.Trigger()
 		a.taint.Trigger()
 	}
+}
+
+// deviceAmounts are a Node's extended resources in one line.
+func deviceAmounts(node *corev1.Node) string {
+	var text strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(node.Status.Capacity)) {
+		if !strings.Contains(string(name), "/") {
+			continue
+		}
+		capacity := node.Status.Capacity[name]
+		allocatable := node.Status.Allocatable[name]
+		fmt.Fprintf(&text, "%s %d %d ", name, capacity.Value(), allocatable.Value())
+	}
+	return text.String()
 }

@@ -25,8 +25,8 @@ const (
 	// askJitter spreads the agents of a cluster, as a part of askAgain.
 	askJitter = 0.2
 	// askDevicesAgain is the time between two questions for devices that nothing has asked for. They cost the API server
-	// nothing.
-	askDevicesAgain = time.Minute
+	// nothing, and the node as much as there are devices.
+	askDevicesAgain = 5 * time.Minute
 )
 
 // ErrNotYet is wrapped by ConfigzOptions.Address while the agent itself does not know enough to ask; Ask

@@ -57,13 +57,13 @@ type devicesDocument struct {
 			DeviceIDs     map[string][]string // by NUMA node; -1 stands for none
 			AllocResp     ignored
 		}
-		RegisteredDevices map[string][]string
+		RegisteredDevices map[string][]ignored // only their number is kept
 	}
 	Checksum json.RawMessage
 	BootID   string
 }
 
-// ignored is a field that is not kept: what a plugin answered may be large.
+// ignored is a value that is not kept: what a plugin answered may be large, and plugins may list thousands of devices.
 type ignored struct{}
 
 func (*ignored) UnmarshalJSON([]byte) error { return nil }

@@ -28,7 +28,8 @@
 // policy or of the configuration file.
 //
 // Devices come and go while a kubelet runs. It is asked for them whenever something happens in the directory of the device
-// plugins' sockets, where the checkpoint is as well, and every minute besides. That costs the API server nothing.
+// plugins' sockets, where the checkpoint is as well. So it is when the Node has another number of them (AskDevices),
+// and every five minutes besides. That costs the API server nothing. The checkpoint is read again only where it is another file.
 //
 // The agent's token goes to the kubelet's port, so who listens there has to prove that it is this node's
 // kubelet: see Trust.

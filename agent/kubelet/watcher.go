@@ -51,6 +51,8 @@ type Watcher struct {
 	// ask and askDevices hold a token when the kubelet is to be asked everything, or for its devices.
 	ask        chan struct{}
 	askDevices chan struct{}
+	// devicesInfo is of the device manager's checkpoint that was last read without error, for Refresh only.
+	devicesInfo os.FileInfo
 	// storing serializes those who change the state: the files' side and the kubelet's.
 	storing sync.Mutex
 }
@@ -216,7 +218,15 @@ func (w *Watcher) Refresh(ctx context.Context) {
 // plugin. It removes neither, so a file that was there and is not says nothing.
 func (w *Watcher) nextDevices(before source.Reading[Devices], now time.Time) source.Reading[Devices] {
 	dir := filepath.Join(w.options.RootDir, devicesDir)
+	info, _ := os.Lstat(filepath.Join(dir, devicesFile)) // nil where it is not there
+	if info != nil && before.Known && before.Err == nil && w.devicesInfo != nil && sameFile(info, w.devicesInfo) {
+		return before
+	}
 	after := next(before, filepath.Join(dir, devicesFile), ParseDevices, now)
+	w.devicesInfo = nil
+	if after.Err == nil {
+		w.devicesInfo = info
+	}
 	if !errors.Is(after.Err, fs.ErrNotExist) || len(before.Value.Registered) > 0 {
 		return after
 	}
@@ -224,6 +234,11 @@ func (w *Watcher) nextDevices(before source.Reading[Devices], now time.Time) sou
 		return before.Next(Devices{}, nil, now)
 	}
 	return after
+}
+
+// sameFile reports whether a file is the one that it was. The kubelet replaces the file for each change.
+func sameFile(a, b os.FileInfo) bool {
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
 // change makes the next State of the present one, and tells everybody.
