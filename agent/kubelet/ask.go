@@ -3,6 +3,7 @@ package kubelet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -111,10 +112,24 @@ func (w *Watcher) RefreshAnswers(ctx context.Context) (answered bool) {
 // RefreshDevices asks the kubelet now which CPUs and devices it may grant. It is called as RefreshAnswers is.
 func (w *Watcher) RefreshDevices(ctx context.Context) error {
 	before := w.State()
-	may, err := askAllocatable(ctx, w.options.RootDir)
+	answer, err := askAllocatable(ctx, w.options.RootDir)
 	if ctx.Err() != nil {
 		return err // it says nothing about the kubelet
 	}
+	seen := fingerprint(w.seed, answer)
+	if err == nil && w.answered && seen == w.answer {
+		source.Observe(source.PodResources, nil)
+		return nil
+	}
+	var may allocatable
+	if err == nil {
+		may, err = decodeAllocatable(answer)
+		if err != nil {
+			err = fmt.Errorf("reading what the kubelet says of its resources: %w", err)
+		}
+	}
+	w.answered = err == nil
+	w.answer = seen
 	now := w.options.Clock.Now()
 	cpus := before.Allocatable.Next(may.cpus, err, now)
 	devices := before.Served.Next(may.devices, err, now)

@@ -301,7 +301,12 @@ func TestCPUsThatCannotBeAreRefused(t *testing.T) {
 	k.start(t)
 	for _, ids := range [][]int64{{-1}, {1 << 40}} {
 		k.set(func() { k.cpus = ids })
-		if may, err := askAllocatable(t.Context(), k.dir); err == nil {
+		answer, err := askAllocatable(t.Context(), k.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		may, err := decodeAllocatable(answer)
+		if err == nil {
 			t.Errorf("%v gives %s", ids, may.cpus)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 
@@ -109,45 +108,57 @@ func compareHeld(a, b HeldDevices) int {
 
 // devicesByNUMANode reads the ids by NUMA node. A device on two NUMA nodes is listed under both.
 func devicesByNUMANode(lists map[string][]string) ([]Device, error) {
-	nodes := map[string][]int64{}
-	for _, list := range slices.Sorted(maps.Keys(lists)) {
+	var devices []located
+	for list, ids := range lists {
 		node, err := strconv.ParseInt(list, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("NUMA node %.40q is no number", list)
 		}
-		var on []int64
-		if node != withoutNUMANode {
-			on = []int64{node}
-		}
-		for _, id := range lists[list] {
-			nodes[id] = append(nodes[id], on...)
+		for _, id := range ids {
+			devices = append(devices, located{id, node})
 		}
 	}
-	return devicesOf(nodes)
+	return devicesOf(devices)
 }
 
 // withoutNUMANode is nodeWithoutTopology of pkg/kubelet/cm/devicemanager/manager.go (v1.36.3).
 const withoutNUMANode = -1
 
-// devicesOf makes devices of the NUMA nodes of each id, sorted by id. Devices of the same NUMA nodes share the text.
-func devicesOf(nodes map[string][]int64) ([]Device, error) {
-	texts := map[string]string{}
-	devices := make([]Device, 0, len(nodes))
-	for _, id := range slices.Sorted(maps.Keys(nodes)) {
-		var set cpuset.Set
-		for _, node := range nodes[id] {
-			if node < 0 || node >= cpuset.MaxCPUs {
-				return nil, fmt.Errorf("device %.80q is on NUMA node %d, and no machine has that", id, node)
+// located is a device on one of its NUMA nodes, or on withoutNUMANode.
+type located struct {
+	id   string
+	node int64
+}
+
+// devicesOf makes devices of the NUMA nodes of each, sorted by id. Devices of the same NUMA nodes share the text. It sorts
+// the list.
+func devicesOf(list []located) ([]Device, error) {
+	slices.SortFunc(list, func(a, b located) int { return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.node, b.node)) })
+	number := 0
+	for i := range list {
+		if list[i].node < withoutNUMANode || list[i].node >= cpuset.MaxCPUs {
+			return nil, fmt.Errorf("device %.80q is on NUMA node %d, and no machine has that", list[i].id, list[i].node)
+		}
+		if i == 0 || list[i].id != list[i-1].id {
+			number++
+		}
+	}
+	texts := map[cpuset.Set]string{}
+	devices := make([]Device, 0, number)
+	for i := 0; i < len(list); {
+		id := list[i].id
+		var nodes cpuset.Set
+		for ; i < len(list) && list[i].id == id; i++ {
+			if list[i].node != withoutNUMANode {
+				nodes.Add(int(list[i].node))
 			}
-			set.Add(int(node))
 		}
-		text := set.String()
-		known, there := texts[text]
-		if !there {
-			texts[text] = text
-			known = text
+		text, known := texts[nodes]
+		if !known {
+			text = nodes.String()
+			texts[nodes] = text
 		}
-		devices = append(devices, Device{ID: id, NUMANodes: known})
+		devices = append(devices, Device{ID: id, NUMANodes: text})
 	}
 	return devices, nil
 }

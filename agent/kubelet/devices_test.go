@@ -3,12 +3,16 @@ package kubelet
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 )
 
@@ -99,22 +103,106 @@ func listed(resource, id string, nodes ...int64) *podresources.ContainerDevices 
 	return d
 }
 
-func TestReadsTheDevicesOfAnAnswer(t *testing.T) {
-	got, err := allocatableOf(&podresources.AllocatableResourcesResponse{Devices: []*podresources.ContainerDevices{
-		listed("vf", "b", 0), listed("nvl", "g", 1), listed("vf", "a", 1), listed("nvl", "g", 0), listed("nvl", "plain"), listed("kvm", "kvm0"), listed("kvm", "kvm1"),
-	}})
-	want := map[string][]Device{"vf": {{"a", "1"}, {"b", "0"}}, "nvl": {{"g", "0-1"}, {"plain", ""}}, "kvm": nil}
-	if err != nil || !reflect.DeepEqual(got.devices, want) {
-		t.Errorf("got %+v, error %v", got.devices, err)
+// encode is an answer as the kubelet sends it.
+func encode(t testing.TB, cpus []int64, devices ...*podresources.ContainerDevices) []byte {
+	t.Helper()
+	answer, err := proto.Marshal(&podresources.AllocatableResourcesResponse{
+		CpuIds: cpus, Devices: devices, Memory: []*podresources.ContainerMemory{{MemoryType: "memory", Size: 1 << 30}},
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
-	_, err = allocatableOf(&podresources.AllocatableResourcesResponse{Devices: []*podresources.ContainerDevices{listed("vf", "b", 5000)}})
-	if err == nil || !strings.Contains(err.Error(), "NUMA node 5000") {
-		t.Errorf("a NUMA node that no machine has: %v", err)
+	return answer
+}
+
+func TestDecodeAllocatable(t *testing.T) {
+	two := listed("many", "y", 2)
+	two.DeviceIds = append(two.DeviceIds, "x")
+	got, err := decodeAllocatable(encode(t, []int64{0, 3, 200},
+		listed("vf", "b", 0), listed("nvl", "g", 1), listed("vf", "a", 1), listed("nvl", "g", 0), listed("nvl", "plain"),
+		listed("kvm", "kvm0"), listed("kvm", "kvm1"), two))
+	want := map[string][]Device{
+		"vf": {{"a", "1"}, {"b", "0"}}, "nvl": {{"g", "0-1"}, {"plain", ""}}, "kvm": nil, "many": {{"x", "2"}, {"y", "2"}},
 	}
-	_, err = allocatableOf(&podresources.AllocatableResourcesResponse{CpuIds: []int64{-1}})
-	if err == nil || !strings.Contains(err.Error(), "CPU -1") {
-		t.Errorf("a CPU that no machine has: %v", err)
+	if err != nil || !reflect.DeepEqual(got.devices, want) || got.cpus.String() != "0,3,200" {
+		t.Errorf("got %+v, error %v", got, err)
 	}
+	got, err = decodeAllocatable(nil)
+	if err != nil || len(got.devices) != 0 || !got.cpus.IsEmpty() {
+		t.Errorf("of nothing: %+v, error %v", got, err)
+	}
+	unpacked := protowire.AppendVarint(protowire.AppendTag(nil, answerCPUs, protowire.VarintType), 7)
+	got, err = decodeAllocatable(unpacked)
+	if err != nil || got.cpus.String() != "7" {
+		t.Errorf("CPUs one by one: %+v, error %v", got, err)
+	}
+}
+
+func TestDecodeAllocatableRefuses(t *testing.T) {
+	whole := encode(t, []int64{1}, listed("vf", "b", 0))
+	for want, answer := range map[string][]byte{
+		"NUMA node 5000": encode(t, nil, listed("vf", "b", 5000)),
+		"NUMA node -7":   encode(t, nil, listed("vf", "b", 0), listed("vf", "c", -7)),
+		"CPU -1":         encode(t, []int64{-1}),
+		"CPU 1024":       encode(t, []int64{1024}),
+		"EOF":            whole[:len(whole)-1],
+	} {
+		_, err := decodeAllocatable(answer)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+}
+
+// TestFingerprint: what differs between two answers of a kubelet whose devices are as before is their order.
+func TestFingerprint(t *testing.T) {
+	seed := maphash.MakeSeed()
+	a := listed("vf", "a", 0)
+	b := listed("vf", "b", 1)
+	print := fingerprint(seed, encode(t, []int64{1, 2}, a, b))
+	if fingerprint(seed, encode(t, []int64{1, 2}, b, a)) != print {
+		t.Error("another order has another fingerprint")
+	}
+	for name, other := range map[string][]byte{
+		"another CPU":       encode(t, []int64{1, 3}, a, b),
+		"one device fewer":  encode(t, []int64{1, 2}, a),
+		"a device twice":    encode(t, []int64{1, 2}, a, b, b),
+		"another NUMA node": encode(t, []int64{1, 2}, a, listed("vf", "b", 0)),
+		"another name":      encode(t, []int64{1, 2}, a, listed("vg", "b", 1)),
+		"half of it":        encode(t, []int64{1, 2}, a, b)[:9],
+		"nothing":           nil,
+	} {
+		if fingerprint(seed, other) == print {
+			t.Errorf("%s: the fingerprint is the same", name)
+		}
+	}
+}
+
+// FuzzDecodeAllocatable: what protobuf's own decoder reads is read alike.
+func FuzzDecodeAllocatable(f *testing.F) {
+	f.Add(encode(f, []int64{0, 1}, listed("vf", "b", 0), listed("vf", "b", 1), listed("kvm", "k")))
+	f.Add(encode(f, []int64{5}, listed("vf", "b", 70)))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		got, err := decodeAllocatable(answer)
+		fingerprint(maphash.MakeSeed(), answer)
+		var message podresources.AllocatableResourcesResponse
+		if err != nil || proto.Unmarshal(answer, &message) != nil {
+			return
+		}
+		want := map[string]bool{}
+		for _, d := range message.GetDevices() {
+			want[d.GetResourceName()] = want[d.GetResourceName()] || len(d.GetTopology().GetNodes()) > 0 && len(d.GetDeviceIds()) > 0
+		}
+		for name, aligned := range want {
+			devices, listed := got.devices[name]
+			if !listed || aligned != slices.ContainsFunc(devices, func(d Device) bool { return d.NUMANodes != "" }) {
+				t.Errorf("%q: got %+v, aligned %t", name, devices, aligned)
+			}
+		}
+		if len(got.devices) != len(want) {
+			t.Errorf("got %+v, want %v", got.devices, want)
+		}
+	})
 }
 
 // TestWatcherReadsDevices: a checkpoint that was never there is an empty one; one that was there and is not says nothing.

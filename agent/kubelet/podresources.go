@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/mem"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
 	"corepin.dev/corepin/pkg/cpuset"
@@ -35,67 +36,44 @@ type allocatable struct {
 	devices map[string][]Device
 }
 
-// askAllocatable asks the kubelet what it may grant. It is a connection for each question, and a question is rare.
+// askAllocatable asks the kubelet what it may grant, and returns its answer as it came: decodeAllocatable reads it. It is a
+// connection for each question, and a question is rare.
 //
 // What containers hold is not asked: the kubelet's answer to List has neither the pods' UIDs nor init containers, and the
 // device manager's checkpoint has both.
-func askAllocatable(ctx context.Context, rootDir string) (allocatable, error) {
+func askAllocatable(ctx context.Context, rootDir string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	socket := filepath.Join(rootDir, podResourcesDir, podResourcesSocket)
 	connection, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)))
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer), grpc.ForceCodecV2(undecoded{})))
 	if err != nil {
-		return allocatable{}, fmt.Errorf("asking %s: %w", socket, err)
+		return nil, fmt.Errorf("asking %s: %w", socket, err)
 	}
 	defer connection.Close()
-	answer, err := podresources.NewPodResourcesListerClient(connection).GetAllocatableResources(ctx, &podresources.AllocatableResourcesRequest{})
-	if err != nil {
-		return allocatable{}, fmt.Errorf("asking %s: %w", socket, err)
+	var answer []byte
+	if err := connection.Invoke(ctx, podresources.PodResourcesLister_GetAllocatableResources_FullMethodName, nil, &answer); err != nil {
+		return nil, fmt.Errorf("asking %s: %w", socket, err)
 	}
-	a, err := allocatableOf(answer)
-	if err != nil {
-		return allocatable{}, fmt.Errorf("asking %s: %w", socket, err)
-	}
-	return a, nil
+	return answer, nil
 }
 
-// allocatableOf reads an answer. The kubelet lists a device once for each of its NUMA nodes
-// (containerDevicesFromResourceDeviceInstances in pkg/kubelet/cm/container_manager.go, v1.36.3).
-func allocatableOf(answer *podresources.AllocatableResourcesResponse) (allocatable, error) {
-	a := allocatable{devices: map[string][]Device{}}
-	for _, id := range answer.GetCpuIds() {
-		if id < 0 || id >= cpuset.MaxCPUs {
-			return allocatable{}, fmt.Errorf("CPU %d is none", id)
-		}
-		a.cpus.Add(int(id))
+// undecoded leaves an answer as it is: most say the same as the one before, and a decoded one takes ten times its size. The
+// question is a message without fields.
+type undecoded struct{}
+
+// Name is that of the encoding, by which the kubelet knows it.
+func (undecoded) Name() string { return "proto" }
+
+// Marshal encodes the question.
+func (undecoded) Marshal(any) (mem.BufferSlice, error) { return nil, nil }
+
+// Unmarshal copies the answer into a *[]byte.
+func (undecoded) Unmarshal(data mem.BufferSlice, into any) error {
+	bytes, ok := into.(*[]byte)
+	if !ok {
+		return fmt.Errorf("an answer is read into %T", into)
 	}
-	aligned := map[string]map[string][]int64{}
-	for _, listed := range answer.GetDevices() {
-		a.devices[listed.GetResourceName()] = nil
-		if len(listed.GetTopology().GetNodes()) > 0 {
-			aligned[listed.GetResourceName()] = map[string][]int64{}
-		}
-	}
-	for _, listed := range answer.GetDevices() {
-		nodes := aligned[listed.GetResourceName()]
-		if nodes == nil {
-			continue
-		}
-		var on []int64
-		for _, node := range listed.GetTopology().GetNodes() {
-			on = append(on, node.GetID())
-		}
-		for _, id := range listed.GetDeviceIds() {
-			nodes[id] = append(nodes[id], on...)
-		}
-	}
-	for resource, nodes := range aligned {
-		devices, err := devicesOf(nodes)
-		if err != nil {
-			return allocatable{}, fmt.Errorf("%.80s: %w", resource, err)
-		}
-		a.devices[resource] = devices
-	}
-	return a, nil
+	*bytes = data.Materialize()
+	return nil
 }

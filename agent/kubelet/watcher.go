@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"io/fs"
 	"os"
@@ -53,13 +54,18 @@ type Watcher struct {
 	askDevices chan struct{}
 	// devicesInfo is of the device manager's checkpoint that was last read without error, for Refresh only.
 	devicesInfo os.FileInfo
+	// answer is the fingerprint of the kubelet's last answer about devices, and answered reports whether State has what that
+	// answer says. Both are for RefreshDevices only.
+	answer   uint64
+	answered bool
+	seed     maphash.Seed
 	// storing serializes those who change the state: the files' side and the kubelet's.
 	storing sync.Mutex
 }
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
-	w := &Watcher{options: options, ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1)}
+	w := &Watcher{options: options, ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	w.state.Store(&State{})
 	return w
 }
