@@ -31,7 +31,7 @@ const (
 	ReasonTopologyUnreadable = "TopologyUnreadable"
 	ReasonConfigPending      = "ConfigPending"
 	ReasonContradiction      = "Contradiction"
-	ReasonNotModelled        = "NotModelled"
+	ReasonNotModelled        = v1alpha1.ReasonNotModelled
 )
 
 // Reasons of condition SourcesComplete; those of unreadable sources above are as well.

@@ -126,10 +126,19 @@ func stateOf(nc *v1alpha1.NodeCPU, node *admission.Node) (State, string) {
 	switch {
 	case exact == nil:
 		return Inexact, "the report does not say whether it is exact"
-	case exact.Status != metav1.ConditionTrue:
+	case exact.Status != metav1.ConditionTrue && !onlyMemory(exact, node):
 		return Inexact, shorten(exact.Message)
 	}
 	return Exact, ""
+}
+
+// onlyMemory reports whether nothing but the memory manager is why a report is not exact. Then node itself says which pods are
+// not exact. So it does where the agent is of a version that did not know the memory manager's rules.
+func onlyMemory(exact *metav1.Condition, node *admission.Node) bool {
+	without := *node
+	without.MemoryManager = ""
+	pod := admission.Pod{Guaranteed: true, Containers: []admission.Container{{CPUs: 1}}}
+	return exact.Reason == v1alpha1.ReasonNotModelled && without.Inexact(pod) == ""
 }
 
 // Has reports whether the report says that a pod holds anything.

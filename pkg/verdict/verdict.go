@@ -37,7 +37,8 @@ type Verdict struct {
 	// Obstacle is None if the node can take the pod.
 	Obstacle Obstacle
 	// State is what is known of the kubelet. Where it is Inexact, that may be because of the pod. Decision is
-	// set only where State is Exact and Obstacle is none before InFlight.
+	// set only where State is Exact and Obstacle is none before InFlight. A refusal on CPUs alone is exact even where memory or
+	// devices are not known.
 	State nodereport.State
 	// Labelled reports whether the node is labelled.
 	Labelled bool
@@ -76,9 +77,13 @@ func Of(n *Node, d *Demand) Verdict {
 		v.Obstacle = Label
 		return v
 	}
+	var refusal *admission.Decision
 	if v.State == nodereport.Exact {
 		why := n.inexact(d)
 		if why != "" {
+			refusal = n.refusedOnCPUs(d)
+		}
+		if why != "" && refusal == nil {
 			v.State = nodereport.Inexact
 			v.Why = why
 		}
@@ -88,6 +93,8 @@ func Of(n *Node, d *Demand) Verdict {
 	}
 	switch {
 	case v.Obstacle != None:
+	case refusal != nil:
+		v.refuse(refusal)
 	case v.State != nodereport.Exact:
 		v.Obstacle = unknown(d, v.State)
 	default:
@@ -169,9 +176,7 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 	case admission.Wait:
 		v.wait(n, d)
 	case admission.Refused:
-		v.Obstacle = Kubelet
-		v.Why = decision.Message
-		v.Evictable = decision.Preemptible
+		v.refuse(decision)
 	case admission.Admitted:
 		v.keepPlaces(n, d)
 		if v.Obstacle == None {
@@ -181,6 +186,14 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 			v.askRestart(n, d)
 		}
 	}
+}
+
+// refuse takes a refusal of the kubelet.
+func (v *Verdict) refuse(decision *admission.Decision) {
+	v.Decision = *decision
+	v.Obstacle = Kubelet
+	v.Why = decision.Message
+	v.Evictable = decision.Preemptible
 }
 
 // askRestart asks what a restart of the kubelet would cost.

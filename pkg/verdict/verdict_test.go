@@ -5,9 +5,11 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/placement"
 )
@@ -174,5 +176,67 @@ func TestDoubtfulPods(t *testing.T) {
 	n := New(nodeObject(), reportOf(t, map[string]string{"a": "1,9"}), pods)
 	if d := DemandOf(vm("new", "8")); !new(Of(&n, &d)).Fits() {
 		t.Error("the report has the pod, so its CPUs are known")
+	}
+}
+
+// Where memory or devices are not known, what the CPU manager and the topology manager refuse on CPUs alone is certain, and all
+// else is not.
+func TestCertainOnCPUsAlone(t *testing.T) {
+	static := func(n *admission.Node) { n.MemoryManager = "Static" }
+	asking := func(device string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			pod.Spec.Containers[0].Resources.Limits[corev1.ResourceName(device)] = resource.MustParse("1")
+		}
+	}
+	second := func(cpus string) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) { pod.Spec.Containers = append(pod.Spec.Containers, container("second", cpus)) }
+	}
+	for name, test := range map[string]struct {
+		node     func(*admission.Node)
+		pod      *corev1.Pod
+		inFlight []*corev1.Pod
+		want     Obstacle
+		reason   string
+	}{
+		"half a core":                    {node: static, pod: vm("new", "3"), want: Kubelet, reason: admission.ReasonSMTAlignment},
+		"more than a NUMA node has":      {node: static, pod: vm("new", "10"), want: Kubelet, reason: admission.ReasonTopologyAffinity},
+		"what fits on CPUs":              {node: static, pod: vm("new", "8"), want: Inexact},
+		"half a core, with a device":     {node: func(*admission.Node) {}, pod: vm("new", "3", asking("intel.com/vf")), want: Kubelet, reason: admission.ReasonSMTAlignment},
+		"a device whose node is unknown": {node: func(*admission.Node) {}, pod: vm("new", "2", asking("intel.com/vf")), want: Inexact},
+		"a second container of half a core": {
+			node: static, pod: vm("new", "2", second("3")), want: Kubelet, reason: admission.ReasonSMTAlignment,
+		},
+		"a second container that fits if the first one is elsewhere": { // alone the first one goes to NUMA node 0
+			node: static, pod: vm("new", "6", second("6")), want: Inexact,
+		},
+		"two that do not fit on one NUMA node under scope pod": {
+			node: func(n *admission.Node) {
+				static(n)
+				n.TopologyManager.Scope = topologymanager.ScopePod
+			},
+			pod: vm("new", "6", second("6")), want: Kubelet, reason: admission.ReasonTopologyAffinity,
+		},
+		"a pod in flight that takes the rest": {
+			node: static, pod: vm("new", "8"), inFlight: []*corev1.Pod{vm("a", "8")}, want: Inexact,
+		},
+		"a kubelet that is not known": {node: func(n *admission.Node) {
+			static(n)
+			n.Minor = 20
+		}, pod: vm("new", "3"), want: Inexact},
+	} {
+		report := reportOf(t, nil)
+		test.node(report.Node)
+		n := New(nodeObject(), report, podsOf(test.inFlight))
+		d := DemandOf(test.pod)
+		d.Dedicated = true
+		v := Of(&n, &d)
+		if v.Obstacle != test.want || v.Decision.Reason != test.reason {
+			t.Errorf("%s: obstacle %q (%s), reason %q; want %q, %q", name, v.Obstacle, v.Why, v.Decision.Reason, test.want, test.reason)
+		}
+		d.Dedicated = false
+		v = Of(&n, &d)
+		if v.Fits() != (test.want != Kubelet) {
+			t.Errorf("%s: a pod that is no VM: obstacle %q", name, v.Obstacle)
+		}
 	}
 }

@@ -174,6 +174,10 @@ type NodeCPUStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// ReasonNotModelled of condition Exact: everything was read, and the kubelet has a rule, or a memory manager whose state is not
+// known, that is not computed. What was read is up to date.
+const ReasonNotModelled = "NotModelled"
+
 // Condition types of a NodeCPU.
 const (
 	// ConditionCPUManagerRunning is True where the kubelet's CPU manager runs with policy static, False
