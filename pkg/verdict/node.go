@@ -28,6 +28,8 @@ type Node struct {
 	// Kubelet is the node without the pods in flight and without the new pod. It is nil where no report
 	// could be read. It must not be changed.
 	Kubelet *admission.Node
+	// Reported is the node while the pods in Gone still hold what the report says; nil where Kubelet is.
+	Reported *admission.Node
 	// Pods are the pods on the node that may hold exclusive CPUs.
 	Pods []Pod
 	// Gone are granted pods that are no longer on the node, and pods of which the report has only some
@@ -118,6 +120,7 @@ func reported(object *corev1.Node, report *nodereport.Report) Node {
 // has counts as free, since the kubelet is going to come to the same end as for the pod as a whole.
 func (n *Node) apply(r *nodereport.Report, pods []Pod) {
 	n.Kubelet = r.Node
+	n.Reported = r.Node
 	n.Pods = pods
 	covered := 0
 	for i := range pods {
@@ -222,16 +225,6 @@ func (n *Node) InFlight(pods []*admission.Pod) []*admission.Pod {
 		}
 	}
 	return pods
-}
-
-// open reports whether pods in flight may have been admitted before or after other pods left the node.
-func (n *Node) open() bool {
-	for i := range n.Pods {
-		if n.Pods[i].Awaited() && (n.Left || n.Pods[i].Doubtful) {
-			return true
-		}
-	}
-	return false
 }
 
 // onlyKept reports whether pods are in flight, and no report is waited for on account of any of them.

@@ -168,7 +168,7 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 		v.Obstacle = unknown(d, v.State)
 		return
 	}
-	if n.open() && (decision.Verdict == admission.Admitted || decision.Preemptible) {
+	if (decision.Verdict == admission.Admitted || decision.Preemptible) && n.open(d) {
 		*decision = admission.Decision{Verdict: admission.Wait, Shared: decision.Shared,
 			Message: "the pods in flight may have been admitted before or after other pods left the node"}
 	}

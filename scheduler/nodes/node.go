@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -42,6 +43,19 @@ func (n *node) reports(uid types.UID) bool {
 		return false
 	}
 	return n.report.Has(uid)
+}
+
+// mayDecide reports whether the kubelet decides about a pod by more than amounts, for all that is known. If it does, what others
+// get depends on it.
+func (n *node) mayDecide(pod *corev1.Pod) bool {
+	if verdict.AsksCPUs(pod) {
+		return true
+	}
+	if n.report == nil || n.report.Node == nil {
+		return false
+	}
+	asks := admission.PodOf(pod)
+	return n.report.Node.Decides(&asks)
 }
 
 // covers reports whether the report has all that a pod asks for.

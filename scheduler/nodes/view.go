@@ -170,7 +170,7 @@ func (v *View) Left(nodeName string, pod *corev1.Pod) {
 	uid := verdict.UIDOnNode(pod)
 	if n.reports(uid) {
 		n.addGone(uid)
-	} else if verdict.AsksCPUs(pod) && n.uncertainty.left(uid) {
+	} else if n.mayDecide(pod) && n.uncertainty.left(uid) {
 		n.forget()
 	}
 }

@@ -1,0 +1,123 @@
+package verdict
+
+import (
+	"math/bits"
+	"slices"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
+	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+)
+
+// open reports whether what a demand gets depends on whether pods in flight were admitted before or after other pods left the
+// node. Pods that have nothing to do with the demand do not count, nor do those that get the same in either case.
+func (n *Node) open(d *Demand) bool {
+	if !n.mayBeOpen() {
+		return false
+	}
+	awaited := n.concerning(&d.Pod)
+	if slices.ContainsFunc(awaited, func(p *Pod) bool { return p.Doubtful }) {
+		return true
+	}
+	return len(awaited) > 0 && n.Left && !n.getTheSame(awaited)
+}
+
+// mayBeOpen is a quick look at what nearly no node has.
+func (n *Node) mayBeOpen() bool {
+	for i := range n.Pods {
+		if n.Pods[i].Awaited() && (n.Left || n.Pods[i].Doubtful) {
+			return true
+		}
+	}
+	return false
+}
+
+// concerning are the awaited pods that decide about the same as p, or as another pod in flight that does.
+func (n *Node) concerning(p *admission.Pod) []*Pod {
+	found := make([]bool, len(n.Pods))
+	asked := []*admission.Pod{p}
+	var awaited []*Pod
+	for k := 0; k < len(asked); k++ {
+		for i := range n.Pods {
+			pod := &n.Pods[i]
+			if !pod.InFlight || found[i] || !n.share(asked[k], pod.Asks) {
+				continue
+			}
+			found[i] = true
+			asked = append(asked, pod.Asks)
+			if pod.Awaited() {
+				awaited = append(awaited, pod)
+			}
+		}
+	}
+	return awaited
+}
+
+// share reports whether both pods are about exclusive CPUs, about memory, or about the same devices.
+func (n *Node) share(p, q *admission.Pod) bool {
+	memory, devices := n.Kubelet.Besides(p)
+	alsoMemory, alsoDevices := n.Kubelet.Besides(q)
+	return memory && alsoMemory || n.Kubelet.Exclusive(p) && n.Kubelet.Exclusive(q) ||
+		slices.ContainsFunc(devices, func(name string) bool { return slices.Contains(alsoDevices, name) })
+}
+
+// getTheSame reports whether pods in flight get the same whenever the pods that have left did so. It is certain of pods that
+// ask for memory alone. A pod gets the best NUMA node that has room, and the most room is there when all have left. If
+// the NUMA node that is the best then has room for all the pods even while nobody has left, it is the best all the time.
+func (n *Node) getTheSame(pods []*Pod) bool {
+	before := n.Reported
+	if before == nil || before.Memory == nil || n.Kubelet.Memory == nil || !singly(before.Memory) || !singly(n.Kubelet.Memory) {
+		return false
+	}
+	var asked []memorymanager.Quantity
+	for _, pod := range pods {
+		memory, devices := n.Kubelet.Besides(pod.Asks)
+		if !memory || len(devices) > 0 || n.Kubelet.Exclusive(pod.Asks) || slices.Contains(n.Gone, pod.UID) {
+			return false
+		}
+		for i := range pod.Asks.Containers {
+			asked = append(asked, pod.Asks.Containers[i].Memory...)
+		}
+	}
+	for _, pod := range pods {
+		decision, _ := n.Kubelet.Admitting(pod.Asks)
+		if decision.Verdict != admission.Admitted {
+			return false
+		}
+		for _, block := range decision.Held.Memory {
+			if bits.OnesCount64(uint64(block.NUMANodes)) != 1 || !affords(before.Memory, block.NUMANodes.First(), block.Type, asked) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// singly reports whether no memory is given out over several NUMA nodes.
+func singly(s *memorymanager.State) bool {
+	for i := range s.NUMANodes {
+		if s.NUMANodes[i].Group != topologymanager.Mask(1)<<i {
+			return false
+		}
+	}
+	return !s.Torn
+}
+
+// affords reports whether a NUMA node has as much free memory of a type as is asked for in all.
+func affords(s *memorymanager.State, numaNode int, name string, asked []memorymanager.Quantity) bool {
+	at, known := slices.BinarySearch(s.Types, name)
+	if !known {
+		return false
+	}
+	left := s.NUMANodes[numaNode].Memory[at].Free
+	for _, q := range asked {
+		if q.Type != name {
+			continue
+		}
+		if q.Bytes > left {
+			return false
+		}
+		left -= q.Bytes
+	}
+	return true
+}
