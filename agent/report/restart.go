@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -51,6 +52,9 @@ func restartSafe(s *v1alpha1.NodeCPUStatus, r *Resolved) (c metav1.Condition, kn
 		Type: v1alpha1.ConditionRestartSafe, Status: metav1.ConditionTrue, Reason: ReasonKeepsEverything,
 		Message: "started again, the kubelet leaves every pod its CPUs",
 	}
+	if r.Next.MemoryManagerPolicy == memoryStatic {
+		c.Message = "started again, the kubelet leaves every pod its CPUs and its memory"
+	}
 	p := restartProblem(s, r)
 	if p == nil {
 		// Every pod is admitted again, and who they are is not known.
@@ -80,7 +84,7 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 	if why := startProblem(r); why != "" {
 		return &problem{ReasonWouldNotStart, "will not start: " + why}
 	}
-	var node *admission.Node
+	var node *started
 	if checkpoint.Policy == cpumanager.PolicyStatic {
 		var problem *problem
 		if node, problem = takesItsState(s, r); problem != nil {
@@ -99,8 +103,14 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 	return nil
 }
 
+// started is a node whose kubelet has started again and has not admitted any pod yet, and what pods hold besides CPUs.
+type started struct {
+	*admission.Node
+	held map[types.UID]admission.Held
+}
+
 // takesItsState is the node with its next configuration, or why its CPU manager would not start with the state that it has.
-func takesItsState(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, *problem) {
+func takesItsState(s *v1alpha1.NodeCPUStatus, r *Resolved) (*started, *problem) {
 	node, err := nodeAfterRestart(s, r)
 	if err != nil {
 		return nil, &problem{ReasonWouldNotStart, fmt.Sprintf("may not start: %v", err)}
@@ -118,21 +128,24 @@ func takesItsState(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, *pr
 	return node, nil
 }
 
-// nodeAfterRestart is the node with its next configuration and its present state.
-func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*admission.Node, error) {
+// nodeAfterRestart is the node with its next configuration and its present state. No device plugin has registered yet, so
+// devices give the topology manager no hint.
+func nodeAfterRestart(s *v1alpha1.NodeCPUStatus, r *Resolved) (*started, error) {
 	status := s.DeepCopy()
 	status.CPUManager.Options = r.Next.CPUManagerOptions
 	status.TopologyManager = topologyManagerOf(r.Next)
+	status.MemoryManager.Policy = r.Next.MemoryManagerPolicy
 	status.PodLevelResourceManagers = r.Next.PodLevelResourceManagers(r.Minor)
 	if r.ReservedByNext != nil {
 		status.ReservedCPUs = r.ReservedByNext.String()
 	}
-	node, err := nodereport.Node(&v1alpha1.NodeCPU{Status: *status})
-	if err == nil { // What becomes of memory and devices is not asked.
-		node.Memory = nil
-		node.Devices = nil
+	report := nodereport.Read(&v1alpha1.NodeCPU{Status: *status})
+	if report.Node == nil {
+		return nil, errors.New(report.Why)
 	}
-	return node, err
+	node := *report.Node
+	node.Devices = nil
+	return &started{Node: &node, held: report.Held}, nil
 }
 
 // grantsOf are the CPUs that a pod holds: those of the pod as a whole, where it has any, and those of its containers.
@@ -154,8 +167,9 @@ func grantsOf(checkpoint kubelet.Checkpoint, uid types.UID) []admission.Grant {
 // the oldest first.
 type again struct{ refused, moved, unsure []string }
 
-// readmitted asks about every pod; node is nil where the CPU manager's policy grants no CPUs.
-func readmitted(node *admission.Node, r *Resolved) again {
+// readmitted asks about every pod, in the order in which the kubelet admits them; node is nil where the CPU manager's policy
+// grants no CPUs.
+func readmitted(node *started, r *Resolved) again {
 	pods := slices.Clone(r.Pods)
 	slices.SortStableFunc(pods, func(a, b *corev1.Pod) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), strings.Compare(string(a.UID), string(b.UID)))
@@ -175,6 +189,10 @@ func readmitted(node *admission.Node, r *Resolved) again {
 			why = unrecorded(node, pod, r.Kubelet.Checkpoint.Value)
 			certain = why == ""
 		}
+		if why == "" {
+			why = node.refusesMemory(pod, r.Kubelet.Checkpoint.Value)
+			certain = why == ""
+		}
 		switch {
 		case why != "" && certain:
 			all.refused = append(all.refused, fmt.Sprintf("%s (%s)", name, why))
@@ -187,26 +205,53 @@ func readmitted(node *admission.Node, r *Resolved) again {
 	return all
 }
 
-// refusedCPUs is why the kubelet would not admit a pod again with the CPUs that it holds; "" where it would. It then
-// reports whether the pod gets other CPUs.
-func refusedCPUs(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Checkpoint) (why string, moved bool) {
-	held := grantsOf(checkpoint, pod.UID)
+// refusedCPUs is why the kubelet would not admit a pod again with the CPUs that it holds, whatever its memory; "" where it
+// would. It then reports whether the pod gets other CPUs.
+func refusedCPUs(node *started, pod *corev1.Pod, checkpoint kubelet.Checkpoint) (why string, moved bool) {
+	held := grantsOf(checkpoint, uidOnNode(pod))
 	if node == nil || len(held) == 0 {
 		return "", false
 	}
+	cpus := *node.Node
+	cpus.MemoryManager = memoryNone
 	demand := admission.PodOf(pod)
-	d := admission.Readmit(node, &demand, held, &admission.Held{})
+	d := admission.Readmit(&cpus, &demand, held, &admission.Held{})
 	if d.Verdict == admission.Refused {
 		return d.Reason, false
 	}
 	return "", d.Granted() != (admission.Decision{Grants: held}).Granted()
 }
 
+// refusesMemory is why the kubelet may not admit a pod again on account of its memory; "" where it does. The node is then
+// as the pod leaves it: an init container whose memory was given back gets memory once more.
+func (n *started) refusesMemory(pod *corev1.Pod, checkpoint kubelet.Checkpoint) string {
+	if n == nil || n.MemoryManager != memoryStatic || n.Memory == nil {
+		return ""
+	}
+	uid := uidOnNode(pod)
+	demand := admission.PodOf(pod)
+	held := n.held[uid]
+	if pod.Status.Phase == corev1.PodRunning && !n.CoversBesides(&demand, &held) {
+		return "memory_manager_state has not all of its memory, so the kubelet may grant it other memory, or refuse it"
+	}
+	d, after := n.Readmitting(&demand, grantsOf(checkpoint, uid), &held)
+	if d.Verdict == admission.Refused {
+		return d.Reason + " on account of its memory"
+	}
+	n.Node = &after
+	return ""
+}
+
+// uidOnNode is the UID by which the kubelet knows a pod. A static pod has another one at the API server.
+func uidOnNode(pod *corev1.Pod) types.UID {
+	return types.UID(cmp.Or(pod.Annotations[corev1.MirrorPodAnnotationKey], string(pod.UID)))
+}
+
 // unrecorded is why it is not certain what becomes of a pod that runs and asks for CPUs of its own, where the state file has
 // none for it; "" for other pods. A kubelet whose disk is full grants CPUs and cannot write them down. One that starts
 // then takes the pod for a new one.
-func unrecorded(node *admission.Node, pod *corev1.Pod, checkpoint kubelet.Checkpoint) string {
-	if node == nil || pod.Status.Phase != corev1.PodRunning || len(grantsOf(checkpoint, pod.UID)) > 0 {
+func unrecorded(node *started, pod *corev1.Pod, checkpoint kubelet.Checkpoint) string {
+	if node == nil || pod.Status.Phase != corev1.PodRunning || len(grantsOf(checkpoint, uidOnNode(pod))) > 0 {
 		return ""
 	}
 	demand := admission.PodOf(pod)
