@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/nodes"
@@ -60,13 +61,33 @@ func unrated(p *nodes.Prediction) int64 {
 }
 
 func placementOf(d *verdict.Demand, p *nodes.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {
-	return &scoring.Placement{
+	placement := &scoring.Placement{
 		Node:                p.Node,
 		FreeAfter:           p.Decision.Shared.Minus(p.Node.Reserved),
 		UnrequestedMilliCPU: nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU(),
 		ExclusiveCPUs:       d.Pod.PeakCPUs(),
 		SharedMilliCPU:      d.Shared(),
 	}
+	if p.Node.Memory != nil || p.Node.Devices != nil {
+		_, after := p.Node.Admitting(&d.Pod)
+		placement.After = &after
+		placement.MemoryPerCPU = memoryPerCPU(&d.Pod)
+	}
+	return placement
+}
+
+// memoryPerCPU is what a pod asks for of each type of memory, divided by its exclusive CPUs.
+func memoryPerCPU(pod *admission.Pod) map[string]uint64 {
+	sums := map[string]uint64{}
+	for i := range pod.Containers {
+		for _, q := range pod.Containers[i].Memory {
+			sums[q.Type] += q.Bytes
+		}
+	}
+	for name := range sums {
+		sums[name] /= uint64(max(1, pod.PeakCPUs()))
+	}
+	return sums
 }
 
 // ScoreExtensions returns the plugin itself.

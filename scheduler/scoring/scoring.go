@@ -4,8 +4,9 @@
 // A rating is a number of any size; more is better. It is comparable between nodes for the same VM and strategy.
 // Normalize maps the ratings of one scheduling cycle to the scores of the scheduling framework.
 //
-// A rating counts CPUs. Whether the VM fits at all is the kubelet's decision, which is predicted elsewhere. Here it
-// matters only how much of the node is left, and a few divisions are enough for that.
+// A rating counts CPUs. Where the kubelet aligns memory or devices, it counts the CPUs that have both beside them. Whether the
+// VM fits at all is the kubelet's decision, which is predicted elsewhere. Here it matters only how much of the node is left,
+// and a few divisions are enough for that.
 //
 // # One voice among many
 //
@@ -69,6 +70,10 @@ import (
 type Placement struct {
 	// Node is the node without the VM. The CPUs of VMs that are being started there are not in its shared pool.
 	Node *admission.Node
+	// After has the memory and the devices as the VM leaves them; nil where the node manages neither.
+	After *admission.Node
+	// MemoryPerCPU is what the VM asks for of each type of memory, divided by its CPUs, in bytes.
+	MemoryPerCPU map[string]uint64
 	// FreeAfter are the CPUs that the kubelet could still grant with the VM there. If it may be granted one of several
 	// sets of CPUs, none of them is free.
 	FreeAfter cpuset.Set
@@ -98,14 +103,21 @@ type capacity struct {
 	node  *admission.Node
 	free  cpuset.Set
 	milli int64
+	// stock has the memory and the devices, and perCPU is Placement.MemoryPerCPU.
+	stock  *admission.Node
+	perCPU map[string]uint64
 }
 
 func (p *Placement) before() capacity {
-	return capacity{p.Node, p.Node.Free(), p.UnrequestedMilliCPU}
+	return capacity{p.Node, p.Node.Free(), p.UnrequestedMilliCPU, p.Node, p.MemoryPerCPU}
 }
 
 func (p *Placement) after() capacity {
-	return capacity{p.Node, p.FreeAfter, p.UnrequestedMilliCPU - 1000*int64(p.ExclusiveCPUs) - p.SharedMilliCPU}
+	after := p.After
+	if after == nil {
+		after = p.Node
+	}
+	return capacity{p.Node, p.FreeAfter, p.UnrequestedMilliCPU - 1000*int64(p.ExclusiveCPUs) - p.SharedMilliCPU, after, p.MemoryPerCPU}
 }
 
 // share is the part of a node's exclusive CPUs that VMs can still have, in millionths.
