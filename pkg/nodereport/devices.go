@@ -56,7 +56,7 @@ func compareHeldDevices(a, b devicemanager.Held) int {
 // devicesKnown reports whether the agent that wrote the report has read all devices.
 func devicesKnown(s *v1alpha1.NodeCPUStatus) bool {
 	known := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionDevicesKnown)
-	return known != nil && known.Status == metav1.ConditionTrue && known.ObservedGeneration == s.Generation
+	return known != nil && known.Status == metav1.ConditionTrue && known.ObservedGeneration == s.Generation && !pruned(s)
 }
 
 // resourceOf reads a resource, and adds what pods hold of it to held. Of one that is not known only that is read.

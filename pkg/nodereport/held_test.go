@@ -116,6 +116,7 @@ func TestWhatIsNotKnown(t *testing.T) {
 	}{
 		"all": {func(*v1alpha1.NodeCPU) {}, true, true, ""},
 		"format 1": {func(nc *v1alpha1.NodeCPU) {
+			nc.Status.Format = 1
 			nc.Status.Devices = nil
 			nc.Status.Conditions = nc.Status.Conditions[:1]
 		}, true, false, ""},
@@ -124,14 +125,26 @@ func TestWhatIsNotKnown(t *testing.T) {
 			nc.Status.Conditions[1] = metav1.Condition{Type: v1alpha1.ConditionSourcesComplete, Status: metav1.ConditionFalse,
 				Message: "memory_manager_state cannot be read since 2026-11-23T12:00:00Z"}
 		}, false, false, ""},
-		"format 1 over a newer one":   {func(nc *v1alpha1.NodeCPU) { nc.Status.Generation = 8 }, true, false, ""},
-		"devices unreadable":          {func(nc *v1alpha1.NodeCPU) { condition(nc).Status = metav1.ConditionFalse }, true, false, ""},
-		"memory unreadable":           {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager.Unknown = "no such file" }, false, true, ""},
-		"no memory state":             {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager = v1alpha1.MemoryManager{Policy: "Static"} }, false, true, ""},
-		"policy None":                 {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager.Policy = "None" }, false, true, ""},
-		"no devices at all":           {func(nc *v1alpha1.NodeCPU) { nc.Status.Devices = nil }, true, true, ""},
+		"format 1 over a newer one": {func(nc *v1alpha1.NodeCPU) { nc.Status.Generation = 8 }, true, false, ""},
+		"devices unreadable":        {func(nc *v1alpha1.NodeCPU) { condition(nc).Status = metav1.ConditionFalse }, true, false, ""},
+		"memory unreadable":         {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager.Unknown = "no such file" }, false, true, ""},
+		"no memory state":           {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager = v1alpha1.MemoryManager{Policy: "Static"} }, false, true, ""},
+		"policy None":               {func(nc *v1alpha1.NodeCPU) { nc.Status.MemoryManager.Policy = "None" }, false, true, ""},
+		"no devices at all": {func(nc *v1alpha1.NodeCPU) {
+			nc.Status.Format = 1
+			nc.Status.Devices = nil
+		}, true, true, ""},
 		"one resource is not known":   {func(nc *v1alpha1.NodeCPU) { nc.Status.Devices[0].Unknown = "its plugin has gone" }, true, true, "its plugin has gone"},
 		"more is held than there are": {func(nc *v1alpha1.NodeCPU) { nc.Status.Devices[0].Held[0].Devices = 9 }, true, true, "containers hold more of its devices"},
+		"a definition of format 1 dropped fields": {func(nc *v1alpha1.NodeCPU) {
+			nc.Status.Format = 2
+			nc.Status.Devices = nil
+		}, false, false, ""},
+		"format 1, whose agent does not know the memory manager's rules": {func(nc *v1alpha1.NodeCPU) {
+			nc.Status.Format = 1
+			nc.Status.Devices = nil
+			nc.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotModelled}}
+		}, true, false, ""},
 	} {
 		nc := reportWithDevices()
 		tc.change(nc)
@@ -267,4 +280,29 @@ func threadTime(t *testing.T) time.Duration {
 		t.Fatal(err)
 	}
 	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
+}
+
+// TestOnlyTheMemoryManager: a report that is not exact for another reason than the memory manager is not exact.
+func TestOnlyTheMemoryManager(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reason, kubelet string
+		want            State
+	}{
+		"the memory manager":  {v1alpha1.ReasonNotModelled, "v1.36.3", Exact},
+		"an unknown kubelet":  {v1alpha1.ReasonNotModelled, "v1.99.0", Inexact},
+		"an unreadable state": {"StateUnreadable", "v1.36.3", Inexact},
+	} {
+		nc := reportWithMemory()
+		nc.Status.MemoryManager.Unknown = "no such file"
+		nc.Status.KubeletVersion = tc.kubelet
+		nc.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionFalse, Reason: tc.reason}}
+		r := Read(nc)
+		if r.State != tc.want {
+			t.Errorf("%s: %s (%s), want %s", name, r.State, r.Why, tc.want)
+			continue
+		}
+		if r.State == Exact && r.Node.Inexact(asking("2", "", "")) == "" {
+			t.Errorf("%s: a pod with memory is exact", name)
+		}
+	}
 }

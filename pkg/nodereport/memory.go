@@ -63,7 +63,7 @@ func decodeMemory(s *v1alpha1.NodeCPUStatus, topology *cputopology.Topology) (*m
 // memoryKnown reports whether the memory manager's state in the report is the latest. Agents that know only format 1 say so in
 // the words of a condition alone.
 func memoryKnown(s *v1alpha1.NodeCPUStatus) bool {
-	if s.MemoryManager.Unknown != "" {
+	if s.MemoryManager.Unknown != "" || pruned(s) {
 		return false
 	}
 	complete := meta.FindStatusCondition(s.Conditions, v1alpha1.ConditionSourcesComplete)
