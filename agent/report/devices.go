@@ -321,17 +321,13 @@ func compareHolders(a, b holder) int {
 // holders are the containers that hold devices. A container has devices of init containers of its pod again. The entries
 // come sorted by pod and container.
 func (t *tally) holders() []v1alpha1.HeldDevices {
-	healthy := map[string]bool{}
-	for _, device := range t.healthy {
-		healthy[device.ID] = true
-	}
 	pods := map[holder][]types.UID{}
 	earlier := map[string]bool{}
 	for i, entry := range t.held {
 		if i > 0 && t.held[i-1].Pod != entry.Pod {
 			clear(earlier)
 		}
-		for _, h := range holdersOf(entry, healthy, earlier) {
+		for _, h := range t.holdersOf(entry, earlier) {
 			pods[h] = append(pods[h], entry.Pod)
 		}
 	}
@@ -345,7 +341,7 @@ func (t *tally) holders() []v1alpha1.HeldDevices {
 }
 
 // holdersOf counts the devices of one container. It adds them to earlier.
-func holdersOf(entry kubelet.HeldDevices, healthy, earlier map[string]bool) map[string]holder {
+func (t *tally) holdersOf(entry kubelet.HeldDevices, earlier map[string]bool) map[string]holder {
 	counts := map[string]holder{}
 	for _, device := range entry.Devices {
 		h := counts[device.NUMANodes]
@@ -355,13 +351,19 @@ func holdersOf(entry kubelet.HeldDevices, healthy, earlier map[string]bool) map[
 		switch {
 		case earlier[device.ID]:
 			h.again++
-		case !healthy[device.ID]:
+		case !t.isHealthy(device.ID):
 			h.unhealthy++
 		}
 		earlier[device.ID] = true
 		counts[device.NUMANodes] = h
 	}
 	return counts
+}
+
+// isHealthy looks a device up among the healthy ones, which are sorted.
+func (t *tally) isHealthy(id string) bool {
+	_, found := slices.BinarySearchFunc(t.healthy, id, func(d kubelet.Device, id string) int { return cmp.Compare(d.ID, id) })
+	return found
 }
 
 // beyondLimits reports whether a resource has more than a report can have.
