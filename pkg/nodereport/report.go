@@ -69,6 +69,8 @@ type Report struct {
 	Granted map[types.UID][]admission.Grant
 	// Held is what else pods hold. A pod may be here and not in Granted.
 	Held map[types.UID]admission.Held
+	// HugePages are the kernel's; nil where the report has none.
+	HugePages HugePages
 	// Agent is the pod that keeps the report up to date; the zero AgentPod where it does not say.
 	Agent v1alpha1.AgentPod
 	// Seen is what condition Seen says, and since when; zero where nobody has said it.
@@ -106,6 +108,7 @@ func read(nc *v1alpha1.NodeCPU) *Report {
 		return r
 	}
 	r := &Report{Owner: Owner(nc), Machine: MachineOf(&nc.Status), Node: d.node, Granted: make(map[types.UID][]admission.Grant, len(d.cpus)), Held: d.held()}
+	r.HugePages = decodeHugePages(&nc.Status, d.node.Topology)
 	for uid, containers := range d.cpus {
 		grants := make([]admission.Grant, 0, len(containers))
 		for _, name := range slices.Sorted(maps.Keys(containers)) {
@@ -169,7 +172,7 @@ func (r *Report) Same(s *Report) bool {
 	if r == nil || s == nil {
 		return r == s
 	}
-	return r.Owner == s.Owner && r.Machine == s.Machine && r.State == s.State && sameNode(r.Node, s.Node) &&
+	return r.Owner == s.Owner && r.Machine == s.Machine && r.State == s.State && sameNode(r.Node, s.Node) && r.HugePages.Equal(s.HugePages) &&
 		maps.EqualFunc(r.Granted, s.Granted, slices.Equal[[]admission.Grant]) &&
 		maps.EqualFunc(r.Held, s.Held, func(a, b admission.Held) bool { return a.Equal(&b) })
 }

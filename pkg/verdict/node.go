@@ -30,6 +30,8 @@ type Node struct {
 	Kubelet *admission.Node
 	// Reported is the node while the pods in Gone still hold what the report says; nil where Kubelet is.
 	Reported *admission.Node
+	// HugePages are the kernel's; nil where they are not known.
+	HugePages nodereport.HugePages
 	// Pods are the pods on the node that may hold exclusive CPUs.
 	Pods []Pod
 	// Gone are granted pods that are no longer on the node, and pods of which the report has only some
@@ -94,7 +96,7 @@ func BestCase(object *corev1.Node, report *nodereport.Report, gone []types.UID) 
 
 // reported is what the Node object and the report say without any pods.
 func reported(object *corev1.Node, report *nodereport.Report) Node {
-	n := Node{State: report.State, Why: report.Why}
+	n := Node{State: report.State, Why: report.Why, HugePages: report.HugePages}
 	if object == nil {
 		return n
 	}

@@ -50,7 +50,7 @@ type Verdict struct {
 	Missing int64
 	// Decision is the kubelet's, with the pods in flight admitted before.
 	Decision admission.Decision
-	// Guest says why CPUs that the kubelet may grant do not satisfy the VM. It wraps an error of package placement.
+	// Guest says why CPUs that the kubelet may grant do not satisfy the VM. It wraps an error of package placement, or ErrPages.
 	Guest error
 	// LostAtRestart is how many pods the kubelet would fail if it started again with the pod there. It is counted where
 	// the demand asks for it.
@@ -181,6 +181,9 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 		v.keepPlaces(n, d)
 		if v.Obstacle == None {
 			v.askGuest(n, d)
+		}
+		if v.Obstacle == None {
+			v.askPages(n, d)
 		}
 		if v.Obstacle == None && d.Dedicated && d.Restart != RestartIgnored {
 			v.askRestart(n, d)

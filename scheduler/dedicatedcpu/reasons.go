@@ -54,6 +54,7 @@ const (
 	ReasonSplitsThreads    = "node(s) would split the guest's hardware threads"
 	ReasonNoThreadCPU      = "node(s) would leave no CPU for the guest's emulator or IO threads"
 	ReasonLate             = "node(s) were not looked at, as the time for predictions in one cycle was over"
+	ReasonNoPages          = "node(s) didn't have enough free huge pages on the NUMA nodes of the guest's CPUs"
 	ReasonGuestNUMA        = "node(s) would spread the guest over more NUMA nodes than it can have"
 )
 
@@ -99,6 +100,8 @@ var (
 	refusedSplitsThreads       = refusal{evictable, ReasonSplitsThreads, "splits_threads"}
 	refusedAlwaysSplitsThreads = refusal{final, ReasonSplitsThreads, "never_threads"}
 	refusedNoThreadCPU         = refusal{final, ReasonNoThreadCPU, "no_thread_cpu"}
+	refusedNoPages             = refusal{evictable, ReasonNoPages, "no_pages"}
+	refusedNeverPages          = refusal{final, ReasonNoPages, "no_pages"}
 	refusedGuestNUMA           = refusal{evictable, ReasonGuestNUMA, "guest_numa"}
 	refusedNeverGuestNUMA      = refusal{final, ReasonGuestNUMA, "guest_numa"}
 )
@@ -127,6 +130,7 @@ func allRefusals() []*refusal {
 		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedKept, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
+		&refusedNoPages, &refusedNeverPages,
 		&refusedRestart, &refusedNeverRestart,
 	}
 	for _, byState := range []map[nodereport.State]*refusal{refusedState, estimatedFull, estimatedSmall} {
@@ -182,13 +186,15 @@ func decisionRefusal(p *nodes.Prediction, pod *admission.Pod) *refusal {
 	return either(p.Evictable, &refusedOther, &refusedOtherForever)
 }
 
-// guestRefusal is the refusal for CPUs that do not satisfy the guest: err is an error of placement.Fit.
+// guestRefusal is the refusal for CPUs that do not satisfy the guest: err is an error of placement.Fit, or verdict.ErrPages.
 func guestRefusal(err error, evictable bool) *refusal {
 	switch {
 	case errors.Is(err, placement.ErrSplitsCore):
 		return either(evictable, &refusedSplitsThreads, &refusedAlwaysSplitsThreads)
 	case errors.Is(err, placement.ErrTooFew):
 		return &refusedNoThreadCPU
+	case errors.Is(err, verdict.ErrPages):
+		return either(evictable, &refusedNoPages, &refusedNeverPages)
 	}
 	return either(evictable, &refusedGuestNUMA, &refusedNeverGuestNUMA)
 }
