@@ -150,7 +150,11 @@ func (w *world) restartKubelet(ctx context.Context, node string, _ time.Duration
 // startKubelet starts a kubelet again and again until it runs, as an init system does: without the API server it does not.
 func (w *world) startKubelet(ctx context.Context, node string) error {
 	for {
+		w.watch.restarting(w, node)
 		err := w.bed.Nodes[node].Sim.Restart()
+		if err == nil {
+			w.noteLeftovers(ctx, node, time.Now())
+		}
 		if err == nil || ctx.Err() != nil {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/test/harness/guest"
+	"corepin.dev/corepin/test/harness/testbed"
 )
 
 const (
@@ -149,7 +151,7 @@ func (w *world) addHostileNode(ctx, inner context.Context) error {
 	return nil
 }
 
-// attack writes reports that are absurd in turns, and labels the node.
+// attack writes reports that are absurd in turns, labels the node, and tells events.
 func (w *world) attack(ctx context.Context, typed kubernetes.Interface, untyped dynamic.Interface) {
 	reports := untyped.Resource(v1alpha1.Resource)
 	options := metav1.PatchOptions{FieldManager: "hostile"}
@@ -166,7 +168,46 @@ func (w *world) attack(ctx context.Context, typed kubernetes.Interface, untyped 
 			}
 			w.watch.count(result, nil)
 		}
+		w.tellLies(ctx, typed, n)
 		pause(ctx, 300*time.Millisecond)
+	}
+}
+
+// tellLies tells events about a pod of somebody else, and some that the policy refuses: about another Node, and in the
+// name of another node's agent.
+func (w *world) tellLies(ctx context.Context, typed kubernetes.Interface, n int) {
+	pods, err := typed.CoreV1().Pods(testbed.VMNamespace).List(ctx, metav1.ListOptions{})
+	if err != nil || len(pods.Items) == 0 {
+		return
+	}
+	victim := &pods.Items[n%len(pods.Items)]
+	aboutPod := corev1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: victim.Namespace, Name: victim.Name, UID: victim.UID}
+	aboutNode := corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Namespace: metav1.NamespaceDefault, Name: w.names[n%len(w.names)]}
+	for _, lie := range []struct {
+		about   corev1.ObjectReference
+		teller  string
+		allowed bool
+	}{{aboutPod, hostileNode, true}, {aboutPod, w.names[0], false}, {aboutNode, hostileNode, false}} {
+		_, err := typed.CoreV1().Events(lie.about.Namespace).Create(ctx, lieAbout(lie.about, lie.teller), metav1.CreateOptions{})
+		switch {
+		case err == nil && lie.allowed:
+			w.watch.count("hostile events taken", nil)
+		case err == nil:
+			w.watch.violated("a node's token tells no events of others", "told about %s %s as %s", lie.about.Kind, lie.about.Name, lie.teller)
+		default:
+			w.watch.count("hostile events refused, or the API server away", nil)
+		}
+	}
+}
+
+// lieAbout is an event with the reason by which the soak itself, and users, know how a pod was judged.
+func lieAbout(about corev1.ObjectReference, teller string) *corev1.Event {
+	return &corev1.Event{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "lie-", Namespace: about.Namespace}, InvolvedObject: about,
+		Reason: "CPUsEstimated", Message: strings.Repeat("lie ", 250), Type: corev1.EventTypeWarning, Count: 1,
+		FirstTimestamp: metav1.Now(), LastTimestamp: metav1.Now(),
+		Source:              corev1.EventSource{Component: "corepin-agent", Host: teller},
+		ReportingController: "corepin-agent", ReportingInstance: teller,
 	}
 }
 

@@ -90,6 +90,7 @@ func (w *watch) lookAtCheckpoint(world *world, node string) {
 		w.count("a checkpoint could not be read", err)
 		return
 	}
+	w.noteGrants(c)
 	if err := c.twice(); err != nil {
 		w.violated("no CPU twice", "%s: %v", node, err)
 	}
@@ -199,6 +200,8 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	first := pod.Status.Phase == corev1.PodFailed && !seen.over
 	restart := slices.Clone(w.unsafe[seen.node])
 	full := time.Since(w.full[seen.node]) < diskAftermath
+	leftover := w.leftovers[seen.node]
+	young := grantedJustBefore(w.granted[string(pod.UID)], w.restarts[seen.node])
 	w.mu.Unlock()
 	if !first {
 		return
@@ -219,10 +222,14 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.violated("guests run", "%s (%s)", said, terminations(pod))
 	case announced(restart, pod.Name):
 		w.count("pods lost at a kubelet's restart, as RestartSafe announced", nil)
+	case young:
+		w.count("pods lost at a kubelet's restart that came too soon after the grant to be announced", nil)
 	case seen.ran:
 		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said %v", said, restart)
 	case estimated:
 		w.count("pods refused that were judged by counting", nil)
+	case boundBefore(pod, leftover):
+		w.count("pods refused by a kubelet that started with CPUs of pods that were gone", nil)
 	default:
 		w.violated("no kubelet refuses a pod", "%s", said)
 	}
@@ -239,8 +246,9 @@ func terminations(pod *corev1.Pod) string {
 }
 
 func hasEvent(ctx context.Context, world *world, pod *corev1.Pod, reason string) (bool, error) {
+	// An agent may tell any event about any pod, but in its own name only.
 	events, err := world.bed.Client().CoreV1().Events(pod.Namespace).List(ctx, metav1.ListOptions{
-		FieldSelector: fmt.Sprintf("involvedObject.uid=%s,reason=%s", pod.UID, reason)})
+		FieldSelector: fmt.Sprintf("involvedObject.uid=%s,reason=%s,reportingComponent!=corepin-agent", pod.UID, reason)})
 	if err != nil {
 		return false, err
 	}

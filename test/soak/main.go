@@ -19,8 +19,10 @@
 // stepped without stepping the machine's. Instead, the times in Leases are written an hour off, as a holder whose clock
 // is wrong would write them.
 //
-// With -hostile, one guest in twenty sends garbage as its libvirt, and the agent's token of one more node reports nonsense
-// and labels its Node. The invariants hold for everybody else.
+// With -hostile, one guest in twenty sends garbage as its libvirt, and the agent's token of one more node reports nonsense,
+// labels its Node and tells events about pods of others. The invariants hold for everybody else.
+//
+// Two refusals at a kubelet's start are only counted, since nobody could have told of them: see starts.go.
 //
 // The exit code is 1 where an invariant did not hold. It takes root, libvirt and the binaries.
 package main

@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // drawn are the first faults by a seed, in words.
@@ -101,6 +102,51 @@ func TestAnnounced(t *testing.T) {
 	} {
 		if got := announced([]unsafe{{time.Now(), "another"}, tc.said}, "a"); got != tc.want {
 			t.Errorf("%s: announced: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestLeftovers(t *testing.T) {
+	c := checkpoint{Entries: map[string]map[string]string{"runs": {"compute": "1,5"}, "ended": {"compute": "2,6"}, "gone": {"compute": "3,7"}}}
+	pods := []corev1.Pod{{}, {}}
+	pods[0].UID = "runs"
+	pods[1].UID = "ended"
+	pods[1].Status.Phase = corev1.PodFailed
+	left := c.leftBy(pods)
+	slices.Sort(left)
+	if want := []string{"ended map[compute:2,6]", "gone map[compute:3,7]"}; !slices.Equal(left, want) {
+		t.Errorf("left are %q, want %q", left, want)
+	}
+	started := time.Now()
+	for name, tc := range map[string]struct {
+		bound time.Time
+		want  bool
+	}{
+		"just before": {started.Add(-time.Second), true},
+		"long before": {started.Add(-time.Hour), false},
+		"after":       {started.Add(time.Second), false},
+	} {
+		pod := &corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{
+			{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(tc.bound)}}}}
+		if got := boundBefore(pod, started); got != tc.want {
+			t.Errorf("bound %s: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestGrantedJustBefore(t *testing.T) {
+	restart := time.Now()
+	for name, tc := range map[string]struct {
+		granted time.Time
+		want    bool
+	}{
+		"never":        {time.Time{}, false},
+		"just before":  {restart.Add(-time.Second), true},
+		"in good time": {restart.Add(-time.Minute), false},
+		"after":        {restart.Add(time.Second), false},
+	} {
+		if got := grantedJustBefore(tc.granted, restart); got != tc.want {
+			t.Errorf("granted %s: %t, want %t", name, got, tc.want)
 		}
 	}
 }

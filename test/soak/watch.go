@@ -23,6 +23,9 @@ type watch struct {
 	pods       map[string]*seenPod  // by UID
 	label      map[string]time.Time // since when a node's label is wrong; zero where it is right
 	unsafe     map[string][]unsafe  // what a node's report has said of a restart that is not safe
+	granted    map[string]time.Time // when a pod, by UID, was first seen in a checkpoint
+	restarts   map[string]time.Time // when a node's kubelet was last told to start
+	leftovers  map[string]time.Time // when a node's kubelet last started with CPUs of pods that were gone
 }
 
 // seenPod is a launcher pod as the observer has seen it.
@@ -57,6 +60,7 @@ func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
 		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string][]unsafe{},
+		granted: map[string]time.Time{}, restarts: map[string]time.Time{}, leftovers: map[string]time.Time{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}

@@ -210,6 +210,22 @@ func TestRestartKeepsCPUs(t *testing.T) {
 	host.mustHold(t, "static 0-1,3,6-9,11,14-15 map[b:map[c0:2,10] c:map[c0:4-5,12-13]]")
 }
 
+// A kubelet that starts gives back the CPUs of pods that are gone only after it has admitted its first list of pods
+// (sourcesReady in syncLoopIteration, pkg/kubelet/kubelet.go, v1.36.3). What was bound to those CPUs meanwhile is refused.
+func TestRestartRefusesWhatWasBoundToLeftCPUs(t *testing.T) {
+	host := newHost(t, twoSockets, pinned)
+	first := host.kubelet(t)
+	mustAdmit(t, first, pod("gone", time.Hour, "8"))
+	first.Remove("gone")
+	first.Stop()
+
+	second := host.kubelet(t)
+	if got := second.Admit(pod("bound", 0, "8")); len(got) != 1 || got[0].Reason != "TopologyAffinityError" {
+		t.Errorf("in the first list: %+v", got)
+	}
+	mustAdmit(t, second, pod("later", 0, "8"))
+}
+
 // TestRestartMayKill: kubelet 1.36 checks SMT alignment before it looks whether the pod has its CPUs
 // already (kubernetes issue 129078), so on a node more than half full a restart fails running pods. A
 // simulated node does the same.
