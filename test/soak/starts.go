@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// announceLimit is how long after a grant RestartSafe may not have told of it: the agent or the API server is away for at
-// most a fault, and the agent writes its report when it is back.
+// announceLimit is how long after a grant RestartSafe may not have told of it. The agent or the API server is away for at
+// most a fault. The agent writes its report when it is back.
 const announceLimit = longestFault + 5*time.Second
 
 // restarting notes that a node's kubelet will be started again, and what it has granted until then.
