@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 const header = "apiVersion: agent.corepin.dev/v1alpha1\nkind: AgentConfiguration\n"
@@ -124,7 +126,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(header))
 	f.Add([]byte(header + "pinning: {mode: observe, deadline: 1s}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := Decode(data)
+		var c *AgentConfiguration
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { c, err = Decode(data) })
 		if err == nil && len(Validate(c)) > 0 {
 			t.Fatalf("accepted a configuration that is not valid: %v", Validate(c))
 		}

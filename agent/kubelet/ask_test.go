@@ -24,6 +24,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // fakeKubelet listens where a kubelet does: TLS with the certificate that a kubelet makes for itself, and the
@@ -320,7 +321,9 @@ func FuzzParseConfigz(f *testing.F) {
 	f.Add([]byte(staticConfigz))
 	f.Add([]byte(`{"kubeletconfig":{"systemReserved":{"cpu":"500m"}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := parseConfigz(data)
+		var c Config
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { c, err = parseConfigz(data) })
 		if err == nil && (c.CPUManagerPolicy == "" || c.TopologyManagerScope == "" || c.ReservedCount < 0) {
 			t.Errorf("%q gives %+v", data, c)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // Files as kubelets write them.
@@ -100,7 +101,9 @@ func FuzzParseCheckpoint(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := ParseCheckpoint(data)
+		var c Checkpoint
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { c, err = ParseCheckpoint(data) })
 		if err != nil {
 			return
 		}

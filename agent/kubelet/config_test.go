@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 const configHeader = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletConfiguration\n"
@@ -101,7 +102,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		"no CPU list":         {configHeader + "reservedSystemCPUs: most\n", "reservedSystemCPUs: "},
 		"no amount":           {configHeader + "kubeReserved: {cpu: some}\n", `kubeReserved.cpu "some"`},
 		"a negative amount":   {configHeader + "systemReserved: {cpu: -1}\n", "systemReserved.cpu -1 is negative"},
-		"an amount too large": {configHeader + "kubeReserved: {cpu: 9E}\n", "more than the 1024 CPUs"},
+		"an amount too large": {configHeader + "kubeReserved: {cpu: 9E}\n", "more than the 1792 CPUs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := ParseConfig([]byte(tc.file)); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -114,7 +115,9 @@ func TestParseConfigRefuses(t *testing.T) {
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(configHeader + "reservedSystemCPUs: 0-1\nkubeReserved: {cpu: 1500m}\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		c, err := ParseConfig(data)
+		var c Config
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { c, err = ParseConfig(data) })
 		if err == nil && (c.ReservedCount < 0 || c.ReservedCount > 2*cpuset.MaxCPUs || c.CPUManagerPolicy == "") {
 			t.Fatalf("accepted %+v", c)
 		}

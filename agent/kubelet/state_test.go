@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"corepin.dev/corepin/agent/source"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func TestConfigSaysWhoseWordItIs(t *testing.T) {
@@ -93,8 +94,10 @@ func TestParseMemory(t *testing.T) {
 func FuzzParseMemory(f *testing.F) {
 	f.Add([]byte(memoryState))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if m, err := ParseMemory(data); err == nil && m.Policy == "" {
-			t.Errorf("%q is taken for a state", data)
-		}
+		bounds.Within(t, bounds.Parser, string(data), func() {
+			if m, err := ParseMemory(data); err == nil && m.Policy == "" {
+				t.Errorf("%q is taken for a state", data)
+			}
+		})
 	})
 }

@@ -22,7 +22,7 @@ import (
 	"corepin.dev/corepin/agent/source"
 )
 
-// maxFileSize bounds what is read of one file. A state file with 1024 CPUs, each granted to a container
+// maxFileSize bounds what is read of one file. A state file with 1792 CPUs, each granted to a container
 // of its own, has about 200 kB.
 const maxFileSize = 4 << 20
 

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func TestParseDomain(t *testing.T) {
@@ -101,7 +102,9 @@ func FuzzParseDomain(f *testing.F) {
 	f.Add(`<domain><vcpus><vcpu id='2' enabled='yes'/></vcpus><iothreads>3</iothreads></domain>`)
 	f.Add(`<domain><vcpu>1</vcpu><iothreadids><iothread id='7'/></iothreadids><cputune><vcpupin vcpu='0' cpuset='0-7,^6'/><emulatorpin cpuset='1'/></cputune></domain>`)
 	f.Fuzz(func(t *testing.T, text string) {
-		d, err := parseDomain(text, 64)
+		var d *domain
+		var err error
+		bounds.Within(t, bounds.Parser, text, func() { d, err = parseDomain(text, 64) })
 		if err != nil {
 			return
 		}

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func TestTextForms(t *testing.T) {
@@ -34,11 +35,11 @@ func TestParseRefuses(t *testing.T) {
 		{"", "want"},
 		{"2 sockets", "want"},
 		{"0 sockets x 1 numa x 1 cores x 1 threads", "not a number of sockets"},
-		{"99999 sockets x 99999 numa x 99999 cores x 99999 threads", "more than 1024 CPUs"},
+		{"99999 sockets x 99999 numa x 99999 cores x 99999 threads", "more than 1792 CPUs"},
 		{"s0 n0 u0: 0,1 1,2", "in two cores"},
 		{"s0 n0 u0:", "at least one CPU"},
 		{"x0: 1", "not a place"},
-		{"s0 n0 u0: 5000", "above 1023"},
+		{"s0 n0 u0: 5000", "above 1791"},
 	} {
 		if _, err := Parse(tc.text); err == nil || !strings.Contains(err.Error(), tc.want) {
 			t.Errorf("Parse(%q): %v; want an error with %q", tc.text, err, tc.want)
@@ -71,7 +72,9 @@ func FuzzParse(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		machine, err := Parse(text)
+		var machine *Topology
+		var err error
+		bounds.Within(t, bounds.Parser, text, func() { machine, err = Parse(text) })
 		if err != nil {
 			return
 		}

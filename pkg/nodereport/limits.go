@@ -12,7 +12,7 @@ import (
 // machine stays far below them: each core and each granted container holds a CPU of its own.
 const (
 	maxCores      = cpuset.MaxCPUs
-	maxNUMANodes  = 1024               // the kernel's own limit (MAX_NUMNODES)
+	maxNUMANodes  = 64                 // as the CustomResourceDefinition; more than the largest machine has
 	maxContainers = 4 * cpuset.MaxCPUs // granted, of all pods; CPUs of init containers are granted again
 	maxListBytes  = 64 << 10           // of all CPU lists together
 	maxWhy        = 1024               // bytes kept of a message

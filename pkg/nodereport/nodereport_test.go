@@ -16,6 +16,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // report is a good one: 8 CPUs, 0 and 4 reserved, 1 and 5 granted.
@@ -202,7 +203,9 @@ func FuzzNode(f *testing.F) {
 			return
 		}
 		Summarize(&nc.Status)
-		node, err := Node(&nc)
+		var node *admission.Node
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { node, err = Node(&nc) })
 		if err != nil {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func exact(nc *v1alpha1.NodeCPU) {
@@ -104,13 +105,13 @@ func TestLimits(t *testing.T) {
 		change func(s *v1alpha1.NodeCPUStatus)
 		want   string
 	}{
-		"cores":      {func(s *v1alpha1.NodeCPUStatus) { s.Cores = make([]v1alpha1.Core, maxCores+1) }, "1025 cores, more than the 1024"},
+		"cores":      {func(s *v1alpha1.NodeCPUStatus) { s.Cores = make([]v1alpha1.Core, maxCores+1) }, "1793 cores, more than the 1792"},
 		"NUMA nodes": {func(s *v1alpha1.NodeCPUStatus) { s.NUMANodes = make([]v1alpha1.NUMANode, maxNUMANodes+1) }, "NUMA nodes, more than"},
 		"pods":       {func(s *v1alpha1.NodeCPUStatus) { s.Granted = make([]v1alpha1.PodGrant, maxContainers+1) }, "pods and containers"},
 		"containers": {func(s *v1alpha1.NodeCPUStatus) {
 			s.Granted[0].Containers = make([]v1alpha1.ContainerGrant, maxContainers)
 		}, "pods and containers"},
-		"lists": {func(s *v1alpha1.NodeCPUStatus) { s.SharedCPUs = strings.Repeat("0-1023,", maxListBytes/7) }, "bytes of CPU lists"},
+		"lists": {func(s *v1alpha1.NodeCPUStatus) { s.SharedCPUs = strings.Repeat("0-1791,", maxListBytes/7) }, "bytes of CPU lists"},
 	} {
 		nc := report()
 		test.change(&nc.Status)
@@ -126,7 +127,7 @@ func TestLimits(t *testing.T) {
 // BenchmarkRead reads the most expensive report within the limits that was found: long lists of wide ranges.
 func BenchmarkRead(b *testing.B) {
 	nc := report()
-	nc.Status.SharedCPUs = strings.TrimSuffix(strings.Repeat("0-1023,", maxListBytes/7-20), ",")
+	nc.Status.SharedCPUs = strings.TrimSuffix(strings.Repeat("0-1791,", maxListBytes/7-20), ",")
 	b.ReportAllocs()
 	for b.Loop() {
 		if r := Read(nc); r.State != Unreadable {
@@ -142,7 +143,8 @@ func FuzzRead(f *testing.F) {
 		nc.Status.SharedCPUs = shared
 		nc.Status.CPUManager.Policy = policy
 		nc.Status.Granted = []v1alpha1.PodGrant{podGrant(types.UID(uid), container, granted)}
-		r := Read(nc)
+		var r *Report
+		bounds.Within(t, bounds.Parser, shared+granted+container+policy+uid, func() { r = Read(nc) })
 		if (r.Node == nil) != (r.State == Newer || r.State == Unreadable) || !r.Same(Read(nc)) {
 			t.Fatalf("state %s, node %v", r.State, r.Node)
 		}

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func TestText(t *testing.T) {
@@ -46,7 +47,10 @@ func FuzzParseText(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		vcpus, pins, err := ParseText(text)
+		var vcpus []int
+		var pins Pins
+		var err error
+		bounds.Within(t, bounds.Parser, text, func() { vcpus, pins, err = ParseText(text) })
 		if err != nil {
 			return
 		}

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strings"
 	"testing"
+
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // vmiYAML is a dedicated VMI of that domain; the domain's lines are given without indentation.
@@ -132,7 +134,9 @@ func FuzzDecode(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		v, err := Decode(data)
+		var v *VMI
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { v, err = Decode(data) })
 		if err != nil {
 			return
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func instancetype(t *testing.T, cpu string) *Instancetype {
@@ -111,20 +113,22 @@ func FuzzObjects(f *testing.F) {
 		if yaml.Unmarshal([]byte(text), &object) != nil {
 			return
 		}
-		cluster, _ := ClusterOf(object)
-		v, err := FromUnstructured(object)
-		if err != nil {
-			v = &VMI{Kind: KindVM, Instancetype: &Reference{}}
-		}
-		it, _ := InstancetypeOf(object)
-		p, _ := PreferenceOf(object)
-		v, _ = Expand(v, it, p)
-		for _, strictness := range strictnesses {
-			for _, finding := range cluster.Judge(v, strictness) {
-				if finding.Message == "" {
-					t.Fatalf("a finding without words: %+v", finding)
+		bounds.Within(t, bounds.Parser, text, func() {
+			cluster, _ := ClusterOf(object)
+			v, err := FromUnstructured(object)
+			if err != nil {
+				v = &VMI{Kind: KindVM, Instancetype: &Reference{}}
+			}
+			it, _ := InstancetypeOf(object)
+			p, _ := PreferenceOf(object)
+			v, _ = Expand(v, it, p)
+			for _, strictness := range strictnesses {
+				for _, finding := range cluster.Judge(v, strictness) {
+					if finding.Message == "" {
+						t.Fatalf("a finding without words: %+v", finding)
+					}
 				}
 			}
-		}
+		})
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"corepin.dev/corepin/pkg/vmi"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUArgs\n"
@@ -82,7 +83,9 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(header + "scoringStrategy: MostFree\n"))
 	f.Add([]byte("{"))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		args, err := Decode(data)
+		var args *DedicatedCPUArgs
+		var err error
+		bounds.Within(t, bounds.Parser, string(data), func() { args, err = Decode(data) })
 		if (args == nil) == (err == nil) {
 			t.Fatalf("Decode gave %v and error %v", args, err)
 		}

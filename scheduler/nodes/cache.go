@@ -11,7 +11,7 @@ const (
 	maxKinds      = 512
 	maxCacheBytes = 64 << 20
 	// predictionBytes is what one cached prediction takes, with what it points to; setBytes is one set of a table.
-	predictionBytes = 768
+	predictionBytes = 1024
 	setBytes        = 16 * associativity
 	// associativity is how many entries a set has: as many as one line of the processor's cache holds.
 	associativity = 4

@@ -12,6 +12,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
+	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/nodereport"
 )
 
@@ -57,7 +58,7 @@ func TestKind(t *testing.T) {
 // predictionBytes must be at least what a prediction takes, with the grants it points to.
 func TestPredictionBytes(t *testing.T) {
 	size := reflect.TypeFor[Prediction]().Size()
-	if grants := uintptr(128 + 24); size+grants > predictionBytes || size+grants < predictionBytes/2 {
+	if grants := reflect.TypeFor[cpuset.Set]().Size() + 24; size+grants > predictionBytes || size+grants < predictionBytes/2 {
 		t.Errorf("a prediction takes %d bytes and its grant %d; %d are counted", size, grants, predictionBytes)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 func TestDecode(t *testing.T) {
@@ -105,7 +106,8 @@ func FuzzDecode(f *testing.F) {
 		if o.UnmarshalJSON(data) != nil {
 			return
 		}
-		report := Decode(&o).Report
+		var report *nodereport.Report
+		bounds.Within(t, bounds.Parser, string(data), func() { report = Decode(&o).Report })
 		if (report.State == nodereport.Exact) != (report.Why == "") {
 			t.Errorf("a report that is %s says why: %q", report.State, report.Why)
 		}

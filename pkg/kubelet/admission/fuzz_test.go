@@ -8,6 +8,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // FuzzDecision holds every decision that is exact to 50 ms of one thread, whatever machine a report describes. Other
@@ -34,9 +35,9 @@ func FuzzDecision(f *testing.F) {
 		}
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		before := cpuTime(t)
+		before := bounds.CPUTime(t)
 		d := AdmitAfter(n, pods, p)
-		if took := cpuTime(t) - before; took > most {
+		if took := bounds.CPUTime(t) - before; took > most {
 			t.Errorf("%s\n%d in flight: %s took %s", n, len(pods), d, took)
 		}
 		if strange := d.Granted().Minus(n.Shared); d.Verdict == Admitted && !strange.IsEmpty() {

@@ -5,11 +5,11 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // TestBoundedTime looks for pods and machines on which a decision takes long. 24 NUMA nodes are real hardware, on which
@@ -27,9 +27,9 @@ func TestBoundedTime(t *testing.T) {
 				continue
 			}
 			for _, inFlight := range [][]*Pod{nil, {p, podAsking("other", 61), podAsking("third", 2)}} {
-				before := cpuTime(t)
+				before := bounds.CPUTime(t)
 				d := AdmitAfter(n, inFlight, p)
-				took := cpuTime(t) - before
+				took := bounds.CPUTime(t) - before
 				longest = max(longest, took)
 				decided++
 				if took > most {
@@ -63,15 +63,6 @@ func largeNodes(t *testing.T) []*Node {
 		}
 	}
 	return nodes
-}
-
-// cpuTime is what this thread has used: other work on the machine does not count.
-func cpuTime(t *testing.T) time.Duration {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(1 /* RUSAGE_THREAD */, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // What is too long alone is not exact, and what is too long in every order has to wait.
