@@ -124,7 +124,7 @@ func partOf(tree string, document []byte) (string, error) {
 		return "admission-refuse.yaml", nil
 	case policy == "dedicated-cpu-warnings.corepin.dev":
 		return "admission-warn.yaml", nil
-	case policy == "agent-confinement.corepin.dev":
+	case policy == "agent-confinement.corepin.dev", policy == "seen-confinement.corepin.dev":
 		return "confinement.yaml", nil
 	}
 	return "", fmt.Errorf("hack/chart does not know what the chart does with %s %s", object.Kind, policy)

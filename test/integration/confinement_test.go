@@ -100,6 +100,18 @@ var _ = ginkgo.Describe("an agent's token", ginkgo.Ordered, func() {
 		gomega.Expect(err).To(forbidden("owned by the Node of its name"))
 	})
 
+	ginkgo.It("does not say of itself whether its node is heard from", func(ctx context.Context) {
+		reports := untyped.Resource(v1alpha1.Resource)
+		_, err := reports.Apply(ctx, "n1", reportOf("n1", "n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(writesSeen("n1", "")(ctx, holder{typed, untyped})).To(forbidden("does not write condition Seen"))
+		gomega.Expect(writesSeen("n1", "")(ctx, holder{bed.Client(), bed.Dynamic()})).To(gomega.Succeed())
+		_, err = reports.ApplyStatus(ctx, "n1", statusOf("n1"), options)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = reports.Patch(ctx, "n1", types.MergePatchType, []byte(`{"status":{"conditions":null}}`), metav1.PatchOptions{}, "status")
+		gomega.Expect(err).To(forbidden("does not write condition Seen"))
+	})
+
 	ginkgo.It("changes nothing of its report but the status and the owner", func(ctx context.Context) {
 		reports := untyped.Resource(v1alpha1.Resource)
 		const rest, owned = "nothing of a NodeCPU but its status and its owner", "owned by the Node of its name"

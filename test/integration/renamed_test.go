@@ -62,8 +62,10 @@ var _ = ginkgo.Describe("the agent under another name and namespace", ginkgo.Ord
 		bed = startTestbed(ctx, nil)
 		// The shipped policy must not be what holds them.
 		policies := bed.Client().AdmissionregistrationV1()
-		gomega.Expect(policies.ValidatingAdmissionPolicyBindings().Delete(ctx, "agent-confinement.corepin.dev", metav1.DeleteOptions{})).To(gomega.Succeed())
-		gomega.Expect(policies.ValidatingAdmissionPolicies().Delete(ctx, "agent-confinement.corepin.dev", metav1.DeleteOptions{})).To(gomega.Succeed())
+		for _, name := range []string{"agent-confinement.corepin.dev", "seen-confinement.corepin.dev"} {
+			gomega.Expect(policies.ValidatingAdmissionPolicyBindings().Delete(ctx, name, metav1.DeleteOptions{})).To(gomega.Succeed())
+			gomega.Expect(policies.ValidatingAdmissionPolicies().Delete(ctx, name, metav1.DeleteOptions{})).To(gomega.Succeed())
+		}
 		for _, name := range []string{"n1", "n2"} {
 			_, err := bed.Client().CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 			gomega.Expect(err).NotTo(gomega.HaveOccurred())

@@ -78,6 +78,31 @@ func writesReport(node string, subresources ...string) func(context.Context, hol
 	}
 }
 
+// writesCondition applies a condition, and more of the status.
+func writesCondition(node, kind, status string, more ...string) func(context.Context, holder) error {
+	return func(ctx context.Context, h holder) error {
+		body := fmt.Appendf(nil, `{"apiVersion":"%s","kind":"%s","metadata":{"name":"%s"},"status":{"conditions":[`+
+			`{"type":"%s","status":"%s","reason":"Test","message":"a test","lastTransitionTime":"2026-01-01T00:00:00Z"}]%s}}`,
+			v1alpha1.GroupVersion, v1alpha1.Kind, node, kind, status, strings.Join(more, ""))
+		force := true
+		_, err := h.untyped.Resource(v1alpha1.Resource).Patch(ctx, node, types.ApplyYAMLPatchType, body, metav1.PatchOptions{FieldManager: "condition-" + kind, Force: &force}, "status")
+		return err
+	}
+}
+
+func writesSeen(node, more string) func(context.Context, holder) error {
+	return writesCondition(node, v1alpha1.ConditionSeen, "False", more)
+}
+
+// removes takes a field of node n2's report away.
+func removes(path string) func(context.Context, holder) error {
+	return func(ctx context.Context, h holder) error {
+		body := fmt.Appendf(nil, `[{"op":"remove","path":"%s"}]`, path)
+		_, err := h.untyped.Resource(v1alpha1.Resource).Patch(ctx, "n2", types.JSONPatchType, body, metav1.PatchOptions{}, "status")
+		return err
+	}
+}
+
 func asks(attributes authorizationv1.ResourceAttributes) func(context.Context, holder) error {
 	return func(ctx context.Context, h holder) error {
 		review, err := h.typed.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx,
@@ -180,6 +205,22 @@ var rights = map[string][]right{
 			tellsEvent(corev1.ObjectReference{APIVersion: "v1", Kind: "Node", Namespace: "default", Name: "n2"}),
 			tellsEvent(corev1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: inVMs, Name: "victim"}))},
 	},
+	"the scheduler's token": {
+		{"writes condition Seen of any report", true, everyOne(writesSeen("n1", ""), writesSeen("n2", ""))},
+		{"writes anything else of a report", false, everyOne(
+			writesSeen("n2", `,"kubeletVersion":"v1.36.4"`), writesSeen("n2", `,"sharedCPUs":"0-7"`), writesSeen("n2", `,"reservedCPUs":"0"`),
+			writesCondition("n2", v1alpha1.ConditionExact, "False"), writesCondition("n2", v1alpha1.ConditionDrifted, "False"),
+			removes("/status/sharedCPUs"), removes("/status/conditions"))},
+		{"makes, changes or deletes a report", false, everyOne(writesReport("n3"), writesReport("n2"), removes("/status"),
+			func(ctx context.Context, h holder) error {
+				return h.untyped.Resource(v1alpha1.Resource).Delete(ctx, "n2", metav1.DeleteOptions{})
+			})},
+		{"writes a Node, or a VMI", false, everyOne(
+			func(ctx context.Context, h holder) error {
+				_, err := h.typed.CoreV1().Nodes().Patch(ctx, "n2", types.MergePatchType, []byte(`{"metadata":{"labels":{"a":"b"}}}`), metav1.PatchOptions{})
+				return err
+			}, makesVMI("never", `{}`))},
+	},
 	"a tenant who may create pods": {
 		{"has a pod on a node that no scheduler chose", true, makesPod("placed", func(p *corev1.Pod) { p.Spec.NodeName = "n2" })},
 		{"makes a pod that looks like a launcher pod", true, makesPod("launcher", func(p *corev1.Pod) {
@@ -225,10 +266,16 @@ var _ = ginkgo.Describe("who can do what:", ginkgo.Ordered, ginkgo.ContinueOnFai
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		typed, untyped := clientsOf(path)
 		holders["a node's token"] = holder{typed, untyped}
+		path, err = bed.ServiceAccountKubeconfig(ctx, "corepin-system", "corepin-scheduler")
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		typed, untyped = clientsOf(path)
+		holders["the scheduler's token"] = holder{typed, untyped}
 		holders["a tenant who may create pods"] = tenant(ctx, bed, "pods", `""`, "pods")
 		holders["a tenant who may create VMIs"] = tenant(ctx, bed, "vmis", "kubevirt.io", "virtualmachineinstances")
 		// New policies and roles take a moment to be enforced.
-		gomega.Eventually(ctx, func() error { return writesReport("n2", "status")(ctx, holders["a node's token"]) }).WithTimeout(deadline).Should(gomega.HaveOccurred())
+		for _, who := range []string{"a node's token", "the scheduler's token"} {
+			gomega.Eventually(ctx, func() error { return writesSeen("n2", `,"sharedCPUs":"0-7"`)(ctx, holders[who]) }).WithTimeout(deadline).Should(gomega.Satisfy(refused))
+		}
 		gomega.Eventually(ctx, func() error {
 			return makesVMI("probe", `{"schedulerName":"corepin","domain":{"cpu":{"cores":2,"dedicatedCpuPlacement":true}}}`)(ctx, holders["a tenant who may create VMIs"])
 		}).WithTimeout(deadline).Should(gomega.MatchError(gomega.ContainSubstring("no memory is given")))
@@ -258,11 +305,12 @@ func prepareVictims(ctx context.Context, bed *testbed.Testbed) {
 		_, err := bed.Client().CoreV1().Nodes().Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	}
-	report := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.Kind, "metadata": map[string]any{"name": "n2"}}}
-	_, err := bed.Dynamic().Resource(v1alpha1.Resource).Create(ctx, report, metav1.CreateOptions{})
-	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	admin := holder{bed.Client(), bed.Dynamic()}
+	for _, name := range []string{"n1", "n2"} {
+		gomega.Expect(writesReport(name)(ctx, admin)).To(gomega.Succeed())
+	}
+	gomega.Expect(writesReport("n2", "status")(ctx, admin)).To(gomega.Succeed())
+	gomega.Expect(writesCondition("n2", v1alpha1.ConditionExact, "True")(ctx, admin)).To(gomega.Succeed())
 	gomega.Expect(makesPod("victim", func(p *corev1.Pod) { p.Spec.NodeName = "n2" })(ctx, admin)).To(gomega.Succeed())
 	gomega.Expect(makesVMI("victim", `{"domain":{"cpu":{"cores":2,"dedicatedCpuPlacement":true},"memory":{"guest":"64Mi"}}}`)(ctx, admin)).To(gomega.Succeed())
 }
