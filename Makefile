@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down unit race fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-scale soak clean
+.PHONY: help setup build demo up down unit race fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-silence bench-scale soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -38,7 +38,7 @@ unit: ## Run the tests that need nothing but Go; no root, no installed packages
 race: ## Run the same tests under the race detector; needs a C compiler
 	@CGO_ENABLED=1 go test -race -vet=off -timeout=$(TIMEOUT) $(UNIT)
 
-fuzz: ## Run each fuzz target for half a minute
+fuzz: ## Run each fuzz target for half a minute, two at a time
 	@hack/fuzz.sh 30s
 
 presubmit: verify unit ## What a change has to pass before it is sent; CI runs the rest
@@ -91,6 +91,9 @@ bench-pin: setup ## Start 50 guests at once: time until they are pinned, the age
 bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/; ten minutes
 	@go run ./test/perf/packing -seeds 3 -out $(BINARIES)/bench
 	@go run ./test/perf/packing -seeds 3 -apart -out $(BINARIES)/bench/apart
+
+bench-silence: setup build ## Time until a silent node is seen, with the shipped settings and 20 nodes; takes ten minutes
+	@go run ./test/perf/silence -bin $(BINARIES)
 
 bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes an hour
 	@go run ./test/perf/scale -out $(BINARIES)/bench

@@ -39,7 +39,7 @@
 //	agent cannot reach the API      30 s HTTP/2 ping + 3 s + 2 failures of 5 s   + 15 s = 58 s
 //	node cut off, kubelet dead      50 s grace + 5 s period of the controller    + 15 s = 70 s
 //
-// test/integration measures each with shorter times.
+// test/integration measures each with shorter times, and `make bench-silence` with these.
 //
 // # Why not a Lease
 //

@@ -3,13 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -20,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/test/harness/line"
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
@@ -35,11 +30,11 @@ const (
 // A node that says nothing more is seen, whatever the cause, and so is a scheduler that does not come.
 var _ = ginkgo.Describe("silence", ginkgo.Ordered, func() {
 	var (
-		bed  *testbed.Testbed
-		line *cuttable
+		bed *testbed.Testbed
+		way *line.Line
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
-		line = &cuttable{}
+		way = &line.Line{}
 		live := alignedMachine("live", "1 sockets x 1 numa x 8 cores x 2 threads", "0,8")
 		mute := alignedMachine("mute", "1 sockets x 1 numa x 8 cores x 2 threads", "0,8")
 		bed = startTestbedWith(ctx, testbed.Options{
@@ -47,9 +42,14 @@ var _ = ginkgo.Describe("silence", ginkgo.Ordered, func() {
 			AgentEnv:       []string{fmt.Sprintf("HTTP2_READ_IDLE_TIMEOUT_SECONDS=%d", pingIdle), fmt.Sprintf("HTTP2_PING_TIMEOUT_SECONDS=%d", pingTimeout)},
 			SchedulerArgs:  map[string]any{"silentAfter": silentAfter.String()},
 			ControllerArgs: []string{"--node-monitor-grace-period=" + nodeGrace.String(), "--node-monitor-period=1s"},
-			AgentRoute:     line.route,
+			AgentRoute: func(node, kubeconfig string) (string, error) {
+				if node != "mute" {
+					return kubeconfig, nil
+				}
+				return way.Route(kubeconfig)
+			},
 		})
-		ginkgo.DeferCleanup(line.close)
+		ginkgo.DeferCleanup(way.Close)
 		gomega.Expect(bed.Apply(ctx, []byte(viewer))).To(gomega.Succeed())
 		for _, node := range []string{"live", "mute"} {
 			eventuallySeen(ctx, bed, node, metav1.ConditionTrue)
@@ -102,8 +102,8 @@ var _ = ginkgo.Describe("silence", ginkgo.Ordered, func() {
 		func(context.Context) error { return syscall.Kill(agent().PID(), syscall.SIGSTOP) },
 		func(context.Context) error { return syscall.Kill(agent().PID(), syscall.SIGCONT) })
 	fault("an agent that cannot reach the API server", silentAfter+3*probePeriod+(pingIdle+pingTimeout+3)*time.Second+slack,
-		func(context.Context) error { line.cut(true); return nil },
-		func(context.Context) error { line.cut(false); return nil })
+		func(context.Context) error { way.Cut(true); return nil },
+		func(context.Context) error { way.Cut(false); return nil })
 	fault("a node that is cut off", silentAfter+nodeGrace+2*time.Second+slack,
 		func(context.Context) error { return bed.Nodes["mute"].Sim.Kill() },
 		func(context.Context) error { return bed.Nodes["mute"].Sim.Restart() })
@@ -187,92 +187,4 @@ func eventsOn(ctx context.Context, bed *testbed.Testbed, node string) (string, e
 		}
 	}
 	return strings.Join(reasons, "\n"), nil
-}
-
-// cuttable is the way of node mute's agent to the API server. While it is cut nothing passes, and no connection is closed:
-// a network that swallows packets.
-type cuttable struct {
-	mu       sync.Mutex
-	passing  *sync.Cond
-	isCut    bool
-	closed   bool
-	listener net.Listener
-}
-
-// route gives the kubeconfig of an agent with which it takes this way.
-func (c *cuttable) route(node, kubeconfig string) (string, error) {
-	if node != "mute" {
-		return kubeconfig, nil
-	}
-	text, err := os.ReadFile(kubeconfig)
-	if err != nil {
-		return "", err
-	}
-	_, after, _ := strings.Cut(string(text), "server: ")
-	address, _, _ := strings.Cut(after, "\n")
-	server, err := url.Parse(strings.TrimSpace(address))
-	if err != nil {
-		return "", err
-	}
-	c.passing = sync.NewCond(&c.mu)
-	c.listener, err = net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	go c.accept(server.Host)
-	routed := filepath.Join(filepath.Dir(kubeconfig), "routed-"+filepath.Base(kubeconfig))
-	return routed, os.WriteFile(routed, []byte(strings.ReplaceAll(string(text), server.Host, c.listener.Addr().String())), 0o600)
-}
-
-func (c *cuttable) accept(to string) {
-	for {
-		near, err := c.listener.Accept()
-		if err != nil {
-			return
-		}
-		far, err := net.Dial("tcp", to)
-		if err != nil {
-			_ = near.Close()
-			continue
-		}
-		go c.pass(far, near)
-		go c.pass(near, far)
-	}
-}
-
-// pass copies what comes while it may.
-func (c *cuttable) pass(to io.WriteCloser, from io.Reader) {
-	defer to.Close()
-	buffer := make([]byte, 32<<10)
-	for {
-		n, err := from.Read(buffer)
-		c.mu.Lock()
-		for c.isCut && !c.closed {
-			c.passing.Wait()
-		}
-		c.mu.Unlock()
-		if n > 0 {
-			if _, writeErr := to.Write(buffer[:n]); writeErr != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (c *cuttable) cut(isCut bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.isCut = isCut
-	c.passing.Broadcast()
-}
-
-func (c *cuttable) close() {
-	c.mu.Lock()
-	c.closed = true
-	c.passing.Broadcast()
-	c.mu.Unlock()
-	_ = c.listener.Close()
 }
