@@ -60,8 +60,8 @@ var _ = ginkgo.Describe("the shipped identities", ginkgo.Ordered, func() {
 		}
 	})
 
-	// Of a report's status it writes condition Seen: see the specs about silence.
-	ginkgo.It("do not let the scheduler write nodes, anything of reports but their status, or read secrets", func(ctx context.Context) {
+	// Of a report it writes condition Seen: see rights_test.go.
+	ginkgo.It("do not let the scheduler write nodes, reports beside their status, or read secrets", func(ctx context.Context) {
 		typed, untyped := clients(ctx, "corepin-scheduler")
 		_, err := typed.CoreV1().Secrets("").List(ctx, metav1.ListOptions{})
 		gomega.Expect(err).To(forbidden)
