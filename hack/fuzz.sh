@@ -9,9 +9,6 @@ cd "$(dirname "$0")/.."
 time=${1:-30s}
 pattern=${2:-.}
 export CGO_ENABLED=${CGO_ENABLED:-0}
-# A parser that believes a length is found by the tests' own limits; this one keeps the machine alive meanwhile.
-export GOMEMLIMIT=1GiB
-ulimit -v $((8 << 20)) # KiB
 
 at_once=2
 binaries=bin/fuzz
@@ -20,10 +17,11 @@ mkdir -p "$binaries"
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 
-# run fuzzes one target. Its binary runs in its package, where its testdata is.
+# run fuzzes one target. Its binary runs in its package, where its testdata is. A parser that believes a length is found
+# by the tests' own limits; the limit here keeps the machine alive meanwhile.
 run() {
 	local folder=$1 target=$2 binary=$3 log=$4
-	if (cd "$folder" && "$binary" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" \
+	if (ulimit -v $((8 << 20)) && cd "$folder" && GOMEMLIMIT=1GiB "$binary" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" \
 		-test.fuzzcachedir="$cache/corepin.dev/corepin/$folder" -test.parallel=1) >"$log" 2>&1; then
 		printf 'fuzz: %s %s for %s: %s\n' "$folder" "$target" "$time" "$(grep -o 'execs: [0-9]*' "$log" | tail -n 1)"
 		return
@@ -39,11 +37,13 @@ mapfile -t targets < <(grep -ro --include='*_test.go' '^func Fuzz[A-Za-z0-9]*' a
 
 failed=0
 running=0
+built=''
 for line in "${targets[@]}"; do
 	read -r folder target <<<"$line"
 	binary=$PWD/$binaries/${folder//\//-}.test
 	# Only this repository's code is built to tell the fuzzer what was reached: Kubernetes is compiled already.
-	go test -c -vet=off -gcflags='corepin.dev/corepin/...=-d=libfuzzer' -o "$binary" "./$folder"
+	[ "$folder" = "$built" ] || go -C "$folder" test -c -vet=off -gcflags='corepin.dev/corepin/...=-d=libfuzzer' -o "$binary" .
+	built=$folder
 	if [ "$running" -ge "$at_once" ]; then
 		wait -n || failed=$((failed + 1))
 		running=$((running - 1))
