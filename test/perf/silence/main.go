@@ -5,7 +5,8 @@
 // killed, hangs or is cut off from the API server, or its kubelet ends. It measures the time until condition Seen of the
 // node's report is False, mends the fault, and waits until all are heard from again.
 //
-// Before that, it counts for a while what passes between agents and API server while nothing happens.
+// Before that, it counts for a while what passes between agents and API server while nothing happens. It is run by
+// `make bench-silence`.
 package main
 
 import (
