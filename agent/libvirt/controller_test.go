@@ -116,7 +116,7 @@ func TestManyGuests(t *testing.T) {
 	t.Logf("%d guests started within %s; all were pinned %s later", manyGuests, took, time.Since(start))
 
 	for vm, l := range n.all {
-		l.kill() // the guest goes on
+		l.kill(t) // the guest goes on
 		if err := unix.SchedSetaffinity(l.threadID(t, "vms_"+vm, "CPU 1/TCG"), elsewhere(vms[vm])); err != nil {
 			t.Fatal(err)
 		}

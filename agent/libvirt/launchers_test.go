@@ -51,9 +51,9 @@ func startLaunchers(t testing.TB, vms map[string]cpuset.Set) *launchers {
 	t.Helper()
 	first, xml, _ := startQEMU(t)
 	n := &launchers{kubelet: first.kubelet, all: map[string]*libvirtd{}, running: map[string]time.Time{},
-		xml: strings.NewReplacer("<vcpu>1<", "<vcpu>2<", "</os>", "<loader type='rom'>"+haltingFirmware(t, first.home)+"</loader></os>").Replace(withLongText(xml))}
+		xml: strings.NewReplacer("<vcpu>1<", "<vcpu>2<", "</os>", "<loader type='rom'>"+haltingFirmware(t, first.Private())+"</loader></os>").Replace(withLongText(xml))}
 	for vm := range vms {
-		l := newLibvirtd(t, "qemu:///session")
+		l := newLibvirtd(t, "qemu:///session", "")
 		l.kubelet = n.kubelet
 		l.start(t)
 		l.link(t, vm)
@@ -101,12 +101,6 @@ func (n *launchers) launchOne(t testing.TB, vm string, l *libvirtd) error {
 		_, err := l.rpc.DomainCreateXML(strings.Replace(n.xml, "vms_db", "vms_"+vm, 1), 0)
 		created <- err
 	}()
-	// Not destroyed, which takes libvirt two seconds for each.
-	t.Cleanup(func() {
-		if pid, err := l.pid("vms_" + vm); err == nil {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
-	})
 	for {
 		select {
 		case event := <-told:

@@ -2,13 +2,12 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -16,44 +15,20 @@ import (
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/test/harness/guest"
 )
 
 // libvirtd is a real libvirtd in session mode, private to a test, with launcher pods' directories that have
 // its socket.
 type libvirtd struct {
-	path, home, uri, socket string
+	*guest.Server
+	uri, socket string
 	// kubelet is the kubelet's root directory, whose name is as long as it takes to make the sockets' paths too
 	// long for a unix address.
 	kubelet string
-	// host is the name of the host that it believes to be on, "" for this one's; see onAnotherHost.
-	host string
 
-	cmd *exec.Cmd
-	log strings.Builder
 	rpc *golibvirt.Libvirt // the test's own connection, as another client would have one
 }
-
-// cacheHome is where every libvirtd of this package keeps what it found out about QEMU, which takes it seconds.
-var cacheHome string
-
-func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "lvcache")
-		if err == nil {
-			err = os.Chmod(dir, 0o755)
-		}
-		if err != nil {
-			fmt.Fprintln(os.Stderr, "making libvirtd's cache:", err)
-			return 1
-		}
-		defer os.RemoveAll(dir)
-		cacheHome = filepath.Join(dir, "cache")
-		return m.Run()
-	}())
-}
-
-// nobody is the user that a session-mode libvirtd runs as; it refuses to run that way as root.
-const nobody = 65534
 
 // require skips the test where something it needs is missing, or fails it where nothing may be.
 func require(t testing.TB, ok bool, missing string) {
@@ -70,98 +45,68 @@ func require(t testing.TB, ok bool, missing string) {
 // startLibvirtd starts one and connects to uri in it, with a launcher pod for VM db. All end with the test.
 func startLibvirtd(t testing.TB, uri string) *libvirtd {
 	t.Helper()
-	l := newLibvirtd(t, uri)
+	l := newLibvirtd(t, uri, "")
 	l.start(t)
 	l.link(t, "db")
 	return l
 }
 
-// newLibvirtd prepares one, which ends with the test if it is started.
-func newLibvirtd(t testing.TB, uri string) *libvirtd {
+// newLibvirtd prepares one, which ends with the test. It believes to be on the host of that name, "" for this one.
+func newLibvirtd(t testing.TB, uri, host string) *libvirtd {
 	t.Helper()
 	require(t, os.Geteuid() == 0, "starting a libvirtd of another user needs root")
-	path, err := exec.LookPath("libvirtd")
+	_, err := exec.LookPath("libvirtd")
 	require(t, err == nil, "libvirtd is not installed (Debian: apt-get install libvirt-daemon)")
 
-	// Not t.TempDir(): its path is too long for libvirtd's own socket, and closed to other users.
-	home, err := os.MkdirTemp("", "lv")
+	// Not t.TempDir(): its path is too long for a socket, and closed to other users.
+	dir, err := os.MkdirTemp("", "lv")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
-	if err := os.Chmod(home, 0o755); err != nil {
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	l := &libvirtd{path: path, home: home, uri: uri, socket: filepath.Join(home, "run/libvirt/libvirt-sock"),
-		kubelet: filepath.Join(home, "a-kubelet-root-directory-with-a-long-name")}
-	for _, dir := range []string{filepath.Join(home, "run"), filepath.Join(home, "config"), cacheHome} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Chown(dir, nobody, nobody); err != nil {
-			t.Fatal(err)
-		}
+	server, err := guest.NewServer(guest.ServerOptions{SocketDir: dir, Host: host})
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		l.kill()
 		if t.Failed() {
-			t.Logf("libvirtd wrote:\n%s", &l.log)
+			t.Logf("libvirtd wrote:\n%s", server.Output())
+		}
+		// Its guests have been stopped, or are of no interest any more.
+		if err := errors.Join(server.Kill(), server.Stop(context.Background())); err != nil {
+			t.Error(err)
 		}
 	})
-	return l
+	return &libvirtd{Server: server, uri: uri, socket: server.Socket(), kubelet: filepath.Join(dir, "a-kubelet-root-directory-with-a-long-name")}
 }
 
 // start starts the process and connects to it.
 func (l *libvirtd) start(t testing.TB) {
 	t.Helper()
-	in := func(dir string) string { return filepath.Join(l.home, dir) }
-	l.cmd = l.command()
-	l.cmd.Env = []string{
-		"PATH=" + os.Getenv("PATH"), "HOME=" + l.home,
-		"XDG_RUNTIME_DIR=" + in("run"), "XDG_CONFIG_HOME=" + in("config"), "XDG_CACHE_HOME=" + cacheHome,
+	if err := l.Start(); err != nil {
+		t.Fatal(err)
 	}
-	l.cmd.Dir = l.home
-	l.cmd.Stdout, l.cmd.Stderr = &l.log, &l.log
-	if err := l.cmd.Start(); err != nil {
-		t.Fatalf("starting libvirtd: %v", err)
-	}
-	await(t, "libvirtd to listen", func() error {
-		conn, err := net.Dial("unix", l.socket)
-		if err == nil {
-			conn.Close()
-		}
-		return err
-	})
 	l.rpc = golibvirt.NewWithDialer(dialTo(l.socket))
 	if err := l.rpc.ConnectToURI(golibvirt.ConnectURI(l.uri)); err != nil {
 		t.Fatalf("connecting to %s: %v", l.uri, err)
 	}
 }
 
-// command runs libvirtd as nobody; on another host than this one in a UTS namespace, which gives it the name.
-func (l *libvirtd) command() *exec.Cmd {
-	if l.host == "" {
-		cmd := exec.Command(l.path)
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
-		return cmd
+// kill kills libvirtd with SIGKILL. Its guests go on.
+func (l *libvirtd) kill(t testing.TB) {
+	t.Helper()
+	if err := l.Kill(); err != nil {
+		t.Fatal(err)
 	}
-	const script = `hostname "$0" && exec setpriv --reuid="$1" --regid="$1" --clear-groups "$2"`
-	return exec.Command("unshare", "--uts", "sh", "-c", script, l.host, fmt.Sprint(nobody), l.path)
-}
-
-// kill kills libvirtd with SIGKILL.
-func (l *libvirtd) kill() {
-	if l.cmd == nil || l.cmd.Process == nil {
-		return // it did not even start
-	}
-	_ = l.cmd.Process.Kill()
-	_ = l.cmd.Wait()
 }
 
 // restart kills libvirtd and starts it again, as a launcher pod does with its own.
 func (l *libvirtd) restart(t testing.TB) {
 	t.Helper()
-	l.kill()
+	l.kill(t)
 	l.start(t)
 }
 
@@ -255,9 +200,6 @@ func (l *libvirtd) domain(t *testing.T, name string) golibvirt.Domain {
 	}
 	return dom
 }
-
-// stopProcess makes libvirtd hang: its sockets stay, and nobody answers.
-func (l *libvirtd) stopProcess() error { return l.cmd.Process.Signal(syscall.SIGSTOP) }
 
 // listen has something else than a libvirtd at a pod's socket; it calls serve for each connection and
 // keeps it open until the test ends. With a nil serve it never even answers.

@@ -3,7 +3,6 @@ package libvirt
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -23,25 +22,9 @@ import (
 // that it is on.
 func onAnotherHost(t *testing.T) *libvirtd {
 	t.Helper()
-	l := newLibvirtd(t, "qemu:///session")
-	l.host = "elsewhere"
-	dir := filepath.Join(l.home, "config/libvirt")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chown(dir, nobody, nobody); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "libvirtd.conf"), []byte("host_uuid = \"5f0a6c3e-8a0b-4a52-9d4c-2f6c3b1a7d10\"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	l := newLibvirtd(t, "qemu:///session", "elsewhere")
 	l.start(t)
 	l.link(t, "db")
-	t.Cleanup(func() {
-		if dom, err := l.rpc.DomainLookupByName("vms_db"); err == nil {
-			_ = l.rpc.DomainDestroy(dom)
-		}
-	})
 	return l
 }
 
@@ -56,7 +39,7 @@ func (l *libvirtd) migrate(t *testing.T, to *libvirtd) *migration {
 	t.Helper()
 	uri := func(l *libvirtd) string { return "qemu+unix:///session?socket=" + l.socket }
 	m := &migration{virsh: exec.CommandContext(t.Context(), "virsh", "--connect", uri(l), "migrate", "--live", "--bandwidth", "1",
-		"vms_db", uri(to), "--migrateuri", "unix://"+filepath.Join(to.home, "run/migration"))}
+		"vms_db", uri(to), "--migrateuri", "unix://"+filepath.Join(to.Private(), "migration"))}
 	m.virsh.Stdout, m.virsh.Stderr = &m.output, &m.output
 	if err := m.virsh.Start(); err != nil {
 		t.Fatal(err)
@@ -83,7 +66,7 @@ func TestMigratedIn(t *testing.T) {
 	atSource := runController(t, source.kubelet, "", map[string]cpuset.Set{"db": before})
 	on := func(l *libvirtd, cpus cpuset.Set) func() error {
 		return func() error {
-			if _, err := l.pid("vms_db"); err != nil {
+			if _, err := l.GuestPID("vms_db"); err != nil {
 				return err
 			}
 			return same(l.threads(t, "vms_db"), map[string]cpuset.Set{"CPU 0/TCG": cpus, "IO iothread1": cpus})
@@ -96,7 +79,7 @@ func TestMigratedIn(t *testing.T) {
 	settings := config.Pinning{Mode: config.PinningEnforce, Deadline: metav1.Duration{Duration: 500 * time.Millisecond}, VerifyPeriod: metav1.Duration{Duration: time.Hour}}
 	atTarget := runControllerWith(t, settings, target.kubelet, map[string]cpuset.Set{"db": after})
 	m := source.migrate(t, target)
-	await(t, "the guest to be expected at the target", func() error { _, err := target.pid("vms_db"); return err })
+	await(t, "the guest to be expected at the target", func() error { _, err := target.GuestPID("vms_db"); return err })
 	qemu := source.guestPID(t, "vms_db")
 	if err := unix.Kill(qemu, unix.SIGSTOP); err != nil {
 		t.Fatal(err)

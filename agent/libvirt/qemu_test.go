@@ -201,20 +201,11 @@ func usableCPUs(t testing.TB) []int {
 
 func (l *libvirtd) guestPID(t testing.TB, domain string) int {
 	t.Helper()
-	pid, err := l.pid(domain)
+	pid, err := l.GuestPID(domain)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return pid
-}
-
-// pid is a guest's process, as libvirt noted it.
-func (l *libvirtd) pid(domain string) (int, error) {
-	data, err := os.ReadFile(filepath.Join(filepath.Dir(l.socket), "qemu/run", domain+".pid"))
-	if err != nil {
-		return 0, err
-	}
-	return strconv.Atoi(strings.TrimSpace(string(data)))
 }
 
 // mainThread stands for the name of QEMU's main thread, which others have too.

@@ -137,7 +137,7 @@ func TestPodsOfProcesses(t *testing.T) {
 func TestReachTheHostsLibvirt(t *testing.T) {
 	l := startLibvirtd(t, testDriver)
 	l.create(t, testDomain("prod-db"))
-	c := config.Pinning{LibvirtFrom: config.FromHost, LibvirtURI: testDriver, LibvirtSockets: []string{filepath.Join(l.home, "absent"), l.socket}}
+	c := config.Pinning{LibvirtFrom: config.FromHost, LibvirtURI: testDriver, LibvirtSockets: []string{filepath.Join(l.Private(), "absent"), l.socket}}
 	connection, err := New(c).Connect(shortly(t), pinning.Place{})
 	if err != nil {
 		t.Fatal(err)

@@ -51,7 +51,6 @@ type domain struct {
 	daemon *daemon
 	handle libvirt.Domain
 	pid    int
-	reap   func() error // ends a hypervisor process that outlived libvirtd; may be nil
 	done   chan struct{}
 	cancel context.CancelFunc
 	once   sync.Once
@@ -113,9 +112,6 @@ func (g *domain) stopNow(ctx context.Context) error {
 		errs = append(errs, g.daemon.libvirt.Disconnect())
 	}
 	g.cancel()
-	errs = append(errs, g.daemon.stop(ctx))
-	if g.reap != nil {
-		errs = append(errs, g.reap())
-	}
+	errs = append(errs, g.daemon.Stop(ctx))
 	return errors.Join(errs...)
 }

@@ -16,9 +16,9 @@
 // protocol. That allows a socket in a directory that only root may enter, with a path longer than the 107
 // bytes of a socket address. The real kubelet's pod directories are like that.
 //
-// A guest belongs to the process that started it. Stop ends it without a trace; if that process dies,
-// libvirt destroys the domain and libvirtd ends itself within seconds. What is then left is libvirtd's
-// private directory, guest-*, in the system's temporary directory.
+// A guest belongs to the process that started it. Stop ends it without a trace. If that process is gone without a Stop, another
+// one that watches it kills what is left and removes the files (keeper.go). Server is a libvirtd alone, for tests that start guests
+// of their own in it, kill it, or migrate.
 package guest
 
 import (

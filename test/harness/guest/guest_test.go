@@ -142,7 +142,7 @@ func TestTestDriverKeepsPinsAcrossConnections(t *testing.T) {
 	d := guest.(*domain).daemon
 	stop(t, guest)
 	<-guest.Done()
-	mustLeaveNothing(t, dir, d.private, d.cmd.Process.Pid)
+	mustLeaveNothing(t, dir, d.private, d.PID())
 }
 
 // threads are the names of a process's threads.
@@ -188,14 +188,14 @@ func TestQEMUHasAThreadForEachVCPU(t *testing.T) {
 
 	d := guest.(*domain).daemon
 	stop(t, guest)
-	mustLeaveNothing(t, dir, d.private, d.cmd.Process.Pid, guest.PID())
+	mustLeaveNothing(t, dir, d.private, d.PID(), guest.PID())
 }
 
 func TestGuestThatDies(t *testing.T) {
 	requireLibvirt(t, "qemu-system-x86_64")
 	for name, victim := range map[string]func(*domain) int{
 		"QEMU":     func(g *domain) int { return g.pid },
-		"libvirtd": func(g *domain) int { return g.daemon.cmd.Process.Pid },
+		"libvirtd": func(g *domain) int { return g.daemon.PID() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := socketDir(t)
@@ -209,7 +209,7 @@ func TestGuestThatDies(t *testing.T) {
 				t.Fatalf("nobody said that the guest ended within %s of killing its %s", patience, name)
 			}
 			stop(t, guest)
-			mustLeaveNothing(t, dir, guest.daemon.private, guest.daemon.cmd.Process.Pid, guest.pid)
+			mustLeaveNothing(t, dir, guest.daemon.private, guest.daemon.PID(), guest.pid)
 		})
 	}
 }
@@ -222,7 +222,7 @@ func TestStarterDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := await.For(t.Context(), "QEMU and libvirtd ending by themselves", patience, func(context.Context) error {
-		for _, pid := range []int{guest.pid, guest.daemon.cmd.Process.Pid} {
+		for _, pid := range []int{guest.pid, guest.daemon.PID()} {
 			if alive(pid) {
 				return fmt.Errorf("process %d is still there", pid)
 			}

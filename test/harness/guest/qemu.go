@@ -6,13 +6,10 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/digitalocean/go-libvirt"
-	"golang.org/x/sys/unix"
 )
 
 // QEMU runs guests in QEMU. By default the CPUs are emulated (TCG), with one host thread for each vCPU:
@@ -43,9 +40,11 @@ func (q QEMU) Start(ctx context.Context, spec Spec) (Guest, error) {
 	// Autodestroy: should this process die, the connection closes and libvirt destroys the domain.
 	guest, err := newDomain(ctx, d, m, libvirt.DomainStartAutodestroy)
 	if err != nil {
-		return nil, errors.Join(err, d.stop(ctx))
+		return nil, errors.Join(err, d.Stop(ctx))
 	}
-	if err := guest.watchProcess(); err != nil {
+	guest.pid, err = d.GuestPID(spec.Name)
+	if err != nil {
+		err = fmt.Errorf("finding the QEMU process of guest %s: %w", spec.Name, err)
 		return nil, errors.Join(err, guest.Stop(ctx))
 	}
 	return guest, nil
@@ -75,42 +74,4 @@ func (q QEMU) machine(spec Spec) (machine, []uint32, error) {
 		return m, nil, fmt.Errorf("finding KVM: %w; use emulation instead", err)
 	}
 	return m, []uint32{device.Sys().(*syscall.Stat_t).Gid}, nil
-}
-
-// watchProcess finds QEMU's process and makes sure that Stop leaves none, even where libvirtd was killed
-// before it could end QEMU. A pidfd names that very process, also once its pid is reused.
-func (g *domain) watchProcess() error {
-	pid, err := g.daemon.readPID(filepath.Join("libvirt/qemu/run", g.handle.Name+".pid"))
-	if err != nil {
-		return fmt.Errorf("finding the QEMU process of guest %s: %w", g.handle.Name, err)
-	}
-	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
-		return fmt.Errorf("opening the QEMU process %d of guest %s: %w", pid, g.handle.Name, err)
-	}
-	g.pid = pid
-	g.reap = func() error {
-		defer unix.Close(fd)
-		if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); errors.Is(err, unix.ESRCH) {
-			return nil
-		} else if err != nil {
-			return fmt.Errorf("killing the QEMU process %d: %w", pid, err)
-		}
-		return awaitExit(fd, pid, stopGrace)
-	}
-	return nil
-}
-
-func awaitExit(fd, pid int, grace time.Duration) error {
-	deadline := time.Now().Add(grace)
-	for left := grace; left > 0; left = time.Until(deadline) {
-		ready, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(left.Milliseconds())+1)
-		if err != nil && !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("waiting for the QEMU process %d: %w", pid, err)
-		}
-		if ready == 1 {
-			return nil
-		}
-	}
-	return fmt.Errorf("the QEMU process %d did not end within %s of being killed", pid, grace)
 }

@@ -30,11 +30,11 @@ func (TestDriver) Start(ctx context.Context, spec Spec) (Guest, error) {
 		return nil, err
 	}
 	if err := removeExample(d.libvirt); err != nil {
-		return nil, errors.Join(err, d.stop(ctx))
+		return nil, errors.Join(err, d.Stop(ctx))
 	}
 	guest, err := newDomain(ctx, d, machine{Spec: spec, Type: "test"}, libvirt.DomainNone)
 	if err != nil {
-		return nil, errors.Join(err, d.stop(ctx))
+		return nil, errors.Join(err, d.Stop(ctx))
 	}
 	return guest, nil
 }
