@@ -7,15 +7,15 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/vmi"
+	"corepin.dev/corepin/test/harness/crd"
 	"corepin.dev/corepin/test/harness/guest"
 )
 
 // VMIs is the resource under which the stand-in reads them.
-var VMIs = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
+var VMIs = crd.VMIs
 
 // guestMemoryMiB is what a guest on a simulated node gets, whatever its VMI asks: it has nothing to run.
 const guestMemoryMiB = 64

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -24,11 +23,9 @@ import (
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/launcherpod"
+	"corepin.dev/corepin/test/harness/crd"
 	"corepin.dev/corepin/test/harness/virtapi"
 )
-
-// VMIs is the resource that is watched, in the version that is stored.
-var VMIs = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
 
 // virt-controller's limits for requests to the API server (pkg/virt-config, DefaultVirtControllerQPS and -Burst).
 const (
@@ -85,16 +82,13 @@ func Run(ctx context.Context, config *rest.Config) error {
 }
 
 func newController(config *rest.Config) (*controller, error) {
-	config = rest.CopyConfig(config)
-	config.QPS = apiQPS
-	config.Burst = apiBurst
+	object, config, err := crd.ClientOf(config, apiQPS, apiBurst)
+	if err != nil {
+		return nil, err
+	}
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)
-	}
-	object, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, fmt.Errorf("making a dynamic client: %w", err)
 	}
 	launchers := informers.WithTweakListOptions(func(options *metav1.ListOptions) {
 		options.LabelSelector = launcher.Label + "=" + launcher.LabelValue
@@ -103,7 +97,7 @@ func newController(config *rest.Config) (*controller, error) {
 	c := &controller{
 		client:     client,
 		object:     object,
-		vmis:       watched.ForResource(VMIs).Informer(),
+		vmis:       watched.ForResource(crd.VMIs).Informer(),
 		migrations: watched.ForResource(Migrations).Informer(),
 		pods:       informers.NewSharedInformerFactoryWithOptions(client, 0, launchers).Core().V1().Pods().Informer(),
 		queue: workqueue.NewTypedRateLimitingQueue(
@@ -255,7 +249,7 @@ func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) 
 // VMI's status.
 func (c *controller) createPod(ctx context.Context, vmi *unstructured.Unstructured) (*corev1.Pod, error) {
 	// The cached VMI may be older than its pod, which then has been and gone: no second one.
-	current, err := c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).Get(ctx, vmi.GetName(), metav1.GetOptions{})
+	current, err := c.object.Resource(crd.VMIs).Namespace(vmi.GetNamespace()).Get(ctx, vmi.GetName(), metav1.GetOptions{})
 	if err != nil {
 		return nil, fmt.Errorf("reading the VMI again: %w", err)
 	}
@@ -345,7 +339,7 @@ func (c *controller) letGo(ctx context.Context, vmi *unstructured.Unstructured) 
 	}
 	changed := vmi.DeepCopy()
 	changed.SetFinalizers(kept)
-	_, err = c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
+	_, err = c.object.Resource(crd.VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("taking the finalizer off VMI %s: %w", vmi.GetName(), err)
 	}

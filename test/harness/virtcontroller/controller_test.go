@@ -87,7 +87,7 @@ func (e *env) apply(manifests ...string) {
 // condition is "Type.field".
 func (e *env) vmi(name string, want ...string) *unstructured.Unstructured {
 	e.Helper()
-	ref := cluster.Ref{Resource: virtcontroller.VMIs, Namespace: namespace, Name: name}
+	ref := cluster.Ref{Resource: crd.VMIs, Namespace: namespace, Name: name}
 	object, err := e.cluster.WaitForObject(e.Context(), ref, limit, func(object *unstructured.Unstructured) error {
 		for _, pair := range want {
 			field, value, _ := strings.Cut(pair, "=")
@@ -354,7 +354,7 @@ func testRefusal(e *env) {
 // testDeletion: with the VMI its pod goes.
 func testDeletion(e *env) {
 	three := e.vmi("three")
-	if err := e.cluster.Dynamic().Resource(virtcontroller.VMIs).Namespace(namespace).Delete(e.Context(), "three", metav1.DeleteOptions{}); err != nil {
+	if err := e.cluster.Dynamic().Resource(crd.VMIs).Namespace(namespace).Delete(e.Context(), "three", metav1.DeleteOptions{}); err != nil {
 		e.Fatal(err)
 	}
 	err := await.For(e.Context(), "the pod's end", limit, func(context.Context) error {

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"corepin.dev/corepin/pkg/launcherpod"
+	"corepin.dev/corepin/test/harness/crd"
 )
 
 // Phases of a VMI, in the order in which it goes through them.
@@ -207,7 +208,7 @@ func (c *controller) updateStatus(ctx context.Context, vmi *unstructured.Unstruc
 	if reflect.DeepEqual(vmi.Object, changed.Object) {
 		return nil
 	}
-	_, err := c.object.Resource(VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
+	_, err := c.object.Resource(crd.VMIs).Namespace(vmi.GetNamespace()).Update(ctx, changed, metav1.UpdateOptions{})
 	if err != nil {
 		return fmt.Errorf("updating the status of VMI %s: %w", vmi.GetName(), err)
 	}

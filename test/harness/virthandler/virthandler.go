@@ -15,7 +15,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/dynamic/dynamicinformer"
@@ -23,10 +22,9 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
-)
 
-// VMIs is the resource that is watched.
-var VMIs = schema.GroupVersionResource{Group: "kubevirt.io", Version: "v1", Resource: "virtualmachineinstances"}
+	"corepin.dev/corepin/test/harness/crd"
+)
 
 const (
 	// Beat is how often virt-handler says that it lives (pkg/virt-handler/heartbeat, commit d923fdb815cd).
@@ -50,14 +48,11 @@ type Options struct {
 
 // Run works until ctx ends, and then returns nil. The definition of the VMI must be there.
 func Run(ctx context.Context, o Options) error {
-	config := rest.CopyConfig(o.Config)
-	config.QPS = apiQPS
-	config.Burst = apiBurst
-	client, err := dynamic.NewForConfig(config)
+	client, _, err := crd.ClientOf(o.Config, apiQPS, apiBurst)
 	if err != nil {
-		return fmt.Errorf("making a dynamic client: %w", err)
+		return err
 	}
-	informer := dynamicinformer.NewDynamicSharedInformerFactory(client, 0).ForResource(VMIs).Informer()
+	informer := dynamicinformer.NewDynamicSharedInformerFactory(client, 0).ForResource(crd.VMIs).Informer()
 	go informer.RunWithContext(ctx)
 	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
 		return nil // ctx ended
@@ -109,7 +104,7 @@ func run(ctx context.Context, client dynamic.Interface, vmi *unstructured.Unstru
 		conditions = append(conditions, map[string]any{"type": kind, "status": "True", "lastProbeTime": nil, "lastTransitionTime": nil})
 	}
 	status["conditions"] = conditions
-	_, err := client.Resource(VMIs).Namespace(vmi.GetNamespace()).Update(ctx, vmi, metav1.UpdateOptions{})
+	_, err := client.Resource(crd.VMIs).Namespace(vmi.GetNamespace()).Update(ctx, vmi, metav1.UpdateOptions{})
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
 		return nil // the watch brings what has changed
 	}
