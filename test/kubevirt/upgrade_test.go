@@ -5,16 +5,10 @@ package kubevirt
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/test/harness/await"
@@ -24,57 +18,37 @@ import (
 
 const old = "upgrade"
 
-// oldVM is a VirtualMachine that is there before corepin's policies.
-type oldVM struct {
-	name, shape, scheduler string
-	instance               types.UID // of its last VMI
-	states                 []string
-}
-
 // A namespace of VMs that run before corepin's policies are there: each is started again after they came, and after
 // they went.
 var _ = ginkgo.Describe("installing corepin", ginkgo.Ordered, func() {
-	var fleet []*oldVM
+	fleet := story.OldFleet()
 	var policy []byte
 	var stock *process.Process
-	everybody := func(*oldVM) bool { return true }
+	everybody := func(*story.OldVM) bool { return true }
 	ginkgo.BeforeAll(func(ctx context.Context) {
 		namespace(ctx, old)
 		var err error
 		policy, err = manifests.Build(manifests.FS, "admission")
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		removePolicies(ctx)
-		stock, err = bed.RunScheduler(ctx, "stock-scheduler", func(config map[string]any) {
-			config["leaderElection"] = map[string]any{"leaderElect": false}
-			config["profiles"] = []any{map[string]any{"schedulerName": "default-scheduler"}}
-		})
+		gomega.Expect(story.RemovePolicies(ctx, bed)).To(gomega.Succeed())
+		stock, err = story.StockScheduler(ctx, bed)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		for _, shape := range slices.Sorted(maps.Keys(story.OldShapes)) {
-			for _, scheduler := range []string{"", "corepin"} {
-				fleet = append(fleet, newVM(ctx, shape, scheduler))
-			}
+		for _, vm := range fleet {
+			gomega.Expect(bed.Apply(ctx, vm.Manifest(old, "terminationGracePeriodSeconds: 0, ", "devices: {}, "))).To(gomega.Succeed())
 		}
 	}, ginkgo.NodeTimeout(5*time.Minute))
-	stage := func(name string, which func(*oldVM) bool, restart bool) {
+	stage := func(name string, which func(*story.OldVM) bool, restart bool) {
 		ginkgo.It("VMs run "+name, func(ctx context.Context) {
-			var otherwise []string
+			var otherwise []error
 			for _, vm := range fleet {
 				if restart && which(vm) {
-					virtctl(ctx, "restart", vm.name, "--namespace="+old)
+					virtctl(ctx, "restart", vm.Name, "--namespace="+old)
 				}
 			}
 			for _, vm := range fleet {
-				want := "runs"
-				if story.NeverExclusive[vm.shape] && vm.scheduler == "corepin" {
-					want = "waits"
-				}
-				state := vm.settle(ctx, want, restart && which(vm))
-				vm.states = append(vm.states, state)
-				if state != want {
-					otherwise = append(otherwise, vm.name+" "+state)
-				}
+				otherwise = append(otherwise, vm.Reached(settle(ctx, vm, restart && which(vm))))
 			}
-			gomega.Expect(otherwise).To(gomega.BeEmpty())
+			gomega.Expect(errors.Join(otherwise...)).To(gomega.Succeed())
 		}, ginkgo.NodeTimeout(15*time.Minute))
 	}
 	stage("before", everybody, false)
@@ -82,29 +56,16 @@ var _ = ginkgo.Describe("installing corepin", ginkgo.Ordered, func() {
 	stage("after the policies came", everybody, false)
 	stage("after each was restarted", everybody, true)
 	ginkgo.It("the policies and the scheduler go", func(ctx context.Context) {
-		removePolicies(ctx)
+		gomega.Expect(story.RemovePolicies(ctx, bed)).To(gomega.Succeed())
 		gomega.Expect(bed.Scheduler.Stop()).To(gomega.Succeed())
 	})
-	stage("after corepin went, those that do not name its scheduler anew", func(vm *oldVM) bool { return vm.scheduler == "" }, true)
+	stage("after corepin went, those that do not name its scheduler anew", func(vm *story.OldVM) bool { return vm.Scheduler == "" }, true)
 	ginkgo.AfterAll(func(ctx context.Context) {
-		table := fmt.Sprintf("%-20s %-10s %-8s %-8s %-10s %s\n", "shape", "scheduler", "before", "install", "restarted", "removed")
-		for _, vm := range fleet {
-			states := append(slices.Clone(vm.states), "", "", "", "")
-			table += fmt.Sprintf("%-20s %-10s %-8s %-8s %-10s %s\n", vm.shape, vm.scheduler, states[0], states[1], states[2], states[3])
-		}
-		report("installing corepin", table)
+		report("installing corepin", story.OldTable(fleet))
 		gomega.Expect(errors.Join(stock.Stop(), bed.Scheduler.Restart())).To(gomega.Succeed())
 		installPolicies(ctx, policy)
 	})
 })
-
-func removePolicies(ctx context.Context) {
-	ginkgo.GinkgoHelper()
-	for _, kind := range []string{"validatingadmissionpolicybinding", "validatingadmissionpolicy"} {
-		_, err := bed.Kubectl(ctx, "delete", kind, "dedicated-cpu.corepin.dev", "dedicated-cpu-warnings.corepin.dev")
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	}
-}
 
 // installPolicies returns when a VMI that KubeVirt accepts is refused for want of memory.
 func installPolicies(ctx context.Context, policy []byte) {
@@ -118,26 +79,13 @@ func installPolicies(ctx context.Context, policy []byte) {
 	}).WithTimeout(deadline).Should(gomega.MatchError(gomega.ContainSubstring("dedicated-cpu.corepin.dev")))
 }
 
-func newVM(ctx context.Context, shape, scheduler string) *oldVM {
-	ginkgo.GinkgoHelper()
-	vm := &oldVM{name: shape, shape: shape, scheduler: scheduler}
-	spec := strings.Replace(story.OldShapes[shape], "{domain: {", "{terminationGracePeriodSeconds: 0, domain: {devices: {}, ", 1)
-	if scheduler != "" {
-		vm.name += "-" + scheduler
-		spec = strings.Replace(spec, "{", "{schedulerName: "+scheduler+", ", 1)
-	}
-	apply(ctx, fmt.Sprintf("{apiVersion: kubevirt.io/v1, kind: VirtualMachine, metadata: {name: %s, namespace: %s}, spec: {runStrategy: Always, template: {spec: %s}}}",
-		vm.name, old, spec))
-	return vm
-}
-
 // settle is what has become of the VM: "runs", or "waits" for a node. It waits for what is wanted, of a new VMI where the VM was
 // restarted.
-func (vm *oldVM) settle(ctx context.Context, want string, restarted bool) string {
+func settle(ctx context.Context, vm *story.OldVM, restarted bool) string {
 	state := "has no VMI"
-	before := vm.instance
-	_ = await.For(ctx, vm.name, deadline, func(ctx context.Context) error {
-		vmi, err := vmiOf(ctx, old, vm.name)
+	before := vm.Instance
+	_ = await.For(ctx, vm.Name, deadline, func(ctx context.Context) error {
+		vmi, err := vmiOf(ctx, old, vm.Name)
 		if err != nil {
 			return err
 		}
@@ -145,31 +93,19 @@ func (vm *oldVM) settle(ctx context.Context, want string, restarted bool) string
 			state = "goes on"
 			return errors.New(state)
 		}
-		vm.instance = vmi.GetUID()
+		vm.Instance = vmi.GetUID()
 		pods, err := podsOf(ctx, vmi)
 		if err != nil {
 			return err
 		}
 		state = "has no pod"
 		if len(pods) == 1 {
-			state = stateOf(&pods[0])
+			state = story.StateOf(&pods[0])
 		}
-		if state != want {
+		if state != vm.Wanted() {
 			return errors.New(state)
 		}
 		return nil
 	}) // the caller compares
 	return state
-}
-
-func stateOf(pod *corev1.Pod) string {
-	if pod.Status.Phase == corev1.PodRunning {
-		return "runs"
-	}
-	for _, condition := range pod.Status.Conditions {
-		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return "waits"
-		}
-	}
-	return strings.TrimSpace("is " + string(pod.Status.Phase) + " " + pod.Status.Reason)
 }
