@@ -336,15 +336,23 @@ func anySpec(pod *corev1.Pod) (guest.Spec, bool) {
 	return guest.Spec{Name: pod.Namespace + "_" + pod.Name, VCPUs: int(pod.Spec.Containers[0].Resources.Limits.Cpu().Value())}, true
 }
 
-func TestComputeIsReadyWithItsGuest(t *testing.T) {
+func TestComputeIsReadyBeforeItsGuest(t *testing.T) {
 	guests := &handGuests{release: make(chan struct{})}
 	w := newWorld(t, Options{Guests: guests, SpecOf: anySpec})
 	gated := pod("a", 0, "2")
 	gated.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "kubevirt.io/virtual-machine-unpaused"}}
 	w.bind(t, gated)
-	w.mustBecome(t, "a", corev1.PodRunning, "", false)
-	close(guests.release)
 	ready := w.mustBecome(t, "a", corev1.PodRunning, "", true)
+	if w.GuestRuns(ready.UID) {
+		t.Error("the guest is said to run before it was started")
+	}
+	close(guests.release)
+	w.await(t, "the guest", func(context.Context) error {
+		if !w.GuestRuns(ready.UID) {
+			return errors.New("it is not said to run")
+		}
+		return nil
+	})
 	if got := condition(ready, corev1.PodReady); got != corev1.ConditionFalse {
 		t.Errorf("Ready is %s although the readiness gate is not open", got)
 	}

@@ -29,9 +29,10 @@ type progress int
 
 const (
 	starting progress = iota
-	running
-	ended   // by itself: the guest did not start, or stopped
-	stopped // because it was asked to; nothing is left
+	ready             // its containers run, and its guest is starting: in KubeVirt the domain comes up last
+	running           // its guest too
+	ended             // by itself: the guest did not start, or stopped
+	stopped           // because it was asked to; nothing is left
 )
 
 // sandbox is what stands for a pod's containers: its volumes on disk, and its guest if it has one. It
@@ -71,7 +72,12 @@ func startSandbox(ctx context.Context, dir string, pod *corev1.Pod, o Options, c
 
 func (s *sandbox) run() {
 	defer close(s.done)
-	g, err := s.start()
+	var g guest.Guest
+	spec, hasGuest, err := s.prepare()
+	if err == nil {
+		s.reach(ready, nil, nil)
+		g, err = s.start(spec, hasGuest)
+	}
 	if err == nil {
 		s.reach(running, nil, nil)
 		select {
@@ -95,12 +101,12 @@ func (s *sandbox) run() {
 	s.reach(stopped, nil, errors.Join(stopErr, os.RemoveAll(s.dir)))
 }
 
-// start makes the volumes and, if the pod has a guest, runs it.
-func (s *sandbox) start() (guest.Guest, error) {
+// prepare makes the volumes, and says which guest the pod has.
+func (s *sandbox) prepare() (spec guest.Spec, hasGuest bool, err error) {
 	// The modes are the kubelet's: only root may enter a pod's directory, anybody its emptyDirs.
 	volumes := filepath.Join(s.dir, "volumes", "kubernetes.io~empty-dir")
 	if err := os.MkdirAll(volumes, 0o750); err != nil {
-		return nil, fmt.Errorf("making the pod's directory: %w", err)
+		return spec, false, fmt.Errorf("making the pod's directory: %w", err)
 	}
 	for _, volume := range s.pod.Spec.Volumes {
 		if volume.EmptyDir == nil {
@@ -108,19 +114,27 @@ func (s *sandbox) start() (guest.Guest, error) {
 		}
 		dir := filepath.Join(volumes, volume.Name)
 		if err := errors.Join(os.MkdirAll(dir, 0o777), os.Chmod(dir, 0o777)); err != nil {
-			return nil, fmt.Errorf("making volume %s: %w", volume.Name, err)
+			return spec, false, fmt.Errorf("making volume %s: %w", volume.Name, err)
 		}
 	}
 	if s.specOf == nil {
-		return guest.None{}.Start(s.ctx, guest.Spec{})
+		return spec, false, nil
 	}
-	spec, ok := s.specOf(s.pod)
-	if !ok {
-		return guest.None{}.Start(s.ctx, guest.Spec{})
+	spec, hasGuest = s.specOf(s.pod)
+	if !hasGuest {
+		return spec, false, nil
 	}
 	spec.SocketDir = filepath.Join(volumes, libvirtVolume)
 	if _, err := os.Stat(spec.SocketDir); err != nil {
-		return nil, fmt.Errorf("the pod has no emptyDir volume %s for libvirt's socket: %w", libvirtVolume, err)
+		return spec, true, fmt.Errorf("the pod has no emptyDir volume %s for libvirt's socket: %w", libvirtVolume, err)
+	}
+	return spec, true, nil
+}
+
+// start runs the guest.
+func (s *sandbox) start(spec guest.Spec, hasGuest bool) (guest.Guest, error) {
+	if !hasGuest {
+		return guest.None{}.Start(s.ctx, guest.Spec{})
 	}
 	ctx, cancel := context.WithTimeout(s.ctx, guestStartTimeout)
 	defer cancel()

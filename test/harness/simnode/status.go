@@ -52,7 +52,7 @@ func run(pod *corev1.Pod, state sandboxState, probed bool, now time.Time) {
 	if failed {
 		pod.Status.Phase = corev1.PodFailed
 	}
-	guestReady := state.progress == running && probed
+	computeReady := (state.progress == ready || state.progress == running) && probed
 	pod.Status.InitContainerStatuses = containerStatuses(pod, pod.Spec.InitContainers, func(i int) corev1.ContainerStatus {
 		if ptr.Deref(pod.Spec.InitContainers[i].RestartPolicy, "") == corev1.ContainerRestartPolicyAlways && !failed {
 			return runningContainer(state, true)
@@ -63,14 +63,14 @@ func run(pod *corev1.Pod, state sandboxState, probed bool, now time.Time) {
 	})
 	pod.Status.ContainerStatuses = containerStatuses(pod, pod.Spec.Containers, func(i int) corev1.ContainerStatus {
 		if !failed {
-			return runningContainer(state, i > 0 || guestReady)
+			return runningContainer(state, i > 0 || computeReady)
 		}
 		if i > 0 {
 			return endedContainer(state.since[starting], state.since[ended], nil)
 		}
 		return endedContainer(state.since[starting], state.since[ended], state.failure)
 	})
-	setReadiness(pod, guestReady, now)
+	setReadiness(pod, computeReady, now)
 }
 
 // containerStatuses fills in what all of them have in common.
