@@ -26,7 +26,7 @@ func socketDir(pod types.UID) string {
 // Virsh runs virsh in the machine on the libvirt of a launcher pod; input is its standard input. The
 // socket is named from its own folder: the whole path is longer than the 107 bytes an address holds.
 func (m *Machine) Virsh(ctx context.Context, pod types.UID, input string, arguments ...string) (string, error) {
-	command := []string{"sh", "-ec", `cd "$0" && exec virsh --quiet --connect "qemu+unix:///session?socket=libvirt-sock" "$@"`, socketDir(pod)}
+	command := []string{"sh", "-ec", `cd "$0" && exec virsh --quiet --connect "qemu+unix:///session?socket=virtqemud-sock" "$@"`, socketDir(pod)}
 	return m.RunInput(ctx, strings.NewReader(input), append(command, arguments...)...)
 }
 
