@@ -46,7 +46,7 @@ never work. With strict, a number of CPUs that is given twice is refused too. Wi
 KubeVirt's webhook does, which first fills in what is left out, and the rest only warns.
 
 A VirtualMachine that refers to an instancetype or a preference is checked together with them where they are among the
-files. A KubeVirt object there gives the settings on which KubeVirt's answers depend (vmRolloutStrategy, feature gates,
+files, or the ControllerRevisions that it names. A KubeVirt object there gives the settings on which KubeVirt's answers depend (vmRolloutStrategy, feature gates,
 even parity), and NodeCPU objects say whether an odd number of CPUs can be had. Objects of other kinds pass with a
 warning. An object that cannot be read is refused, and the ones after it are checked all the same.
 

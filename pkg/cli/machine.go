@@ -63,7 +63,7 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 	if err != nil {
 		return nil, err
 	}
-	sized, conflicts, missing := s.validator.complete(request)
+	sized, conflicts, missing := s.validator.sizes.complete(request)
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("its sizes are in %s; give that too", missing[0])
 	}

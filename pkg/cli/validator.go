@@ -12,21 +12,16 @@ import (
 
 // validator applies the rules to objects, with the settings and instancetypes that are in the same input.
 type validator struct {
-	strictness    vmi.Strictness
-	cluster       vmi.Cluster
-	instancetypes map[vmi.Reference]*vmi.Instancetype
-	preferences   map[vmi.Reference]*vmi.Preference
-	nodes         nodeReports
+	strictness vmi.Strictness
+	cluster    vmi.Cluster
+	sizes      sizes
+	nodes      nodeReports
 }
 
 // newValidator finds the settings of the cluster, instancetypes, preferences and reports of nodes among all objects. One
 // that cannot be read is left to check.
 func newValidator(strictness vmi.Strictness, all []objects.Object) *validator {
-	c := &validator{
-		strictness:    strictness,
-		instancetypes: map[vmi.Reference]*vmi.Instancetype{},
-		preferences:   map[vmi.Reference]*vmi.Preference{},
-	}
+	c := &validator{strictness: strictness, sizes: newSizes()}
 	for i := range all {
 		o := &all[i]
 		switch {
@@ -35,14 +30,7 @@ func newValidator(strictness vmi.Strictness, all []objects.Object) *validator {
 			if cluster, err := read(o, vmi.ClusterOf); err == nil {
 				c.cluster = cluster
 			}
-		case vmi.IsInstancetype(o.APIVersion, o.Kind):
-			if t, err := readInstancetype(o); err == nil {
-				c.instancetypes[t.Reference] = t
-			}
-		case vmi.IsPreference(o.APIVersion, o.Kind):
-			if p, err := readPreference(o); err == nil {
-				c.preferences[p.Reference] = p
-			}
+		case c.sizes.add(o):
 		case isReport(o):
 			c.nodes.add(o)
 		}
@@ -70,6 +58,12 @@ func (c *validator) check(o *objects.Object) checked {
 		} else {
 			v.add(notJudged("kind", "it is checked with the virtual machines that refer to it"))
 		}
+	case isRevision(o):
+		if _, err := readRevision(o); err != nil {
+			v.add(unreadable(o.Wrap(err)))
+		} else {
+			v.add(notJudged("kind", "it is checked with the virtual machines that refer to it"))
+		}
 	case foreign(o):
 		v.add(notJudged("kind", fmt.Sprintf("only virtual machines, and replica sets and pools of them, are checked, and this is %s %s", o.APIVersion, o.Kind)))
 	default:
@@ -90,41 +84,17 @@ func (c *validator) checkMachine(o *objects.Object, v *checked) {
 		v.add(unreadable(o.Wrap(err)))
 		return
 	}
-	whole, conflicts, missing := c.complete(machine)
-	for _, name := range missing {
-		if vmi.IsInstancetype(instancetypeAPI, name.Kind) {
-			v.add(notJudged("spec.instancetype", fmt.Sprintf("checked without its sizes, which are in %s; give that too, or the VirtualMachineInstance made from both", name)))
+	whole, conflicts, missing := c.sizes.complete(machine)
+	for _, ref := range missing {
+		if ref == machine.Instancetype {
+			v.add(notJudged("spec.instancetype", fmt.Sprintf("checked without its sizes, which are in %s; give that too, or the VirtualMachineInstance made from both", ref)))
 		} else {
-			v.add(notJudged("spec.preference", fmt.Sprintf("checked without %s, which may give the guest threads and ask for a size; give that too", name)))
+			v.add(notJudged("spec.preference", fmt.Sprintf("checked without %s, which may give the guest threads and ask for a size; give that too", ref)))
 		}
 	}
 	v.addAll(conflicts)
 	v.addAll(c.cluster.Judge(whole, c.strictness))
 	v.addAll(c.nodes.judge(whole))
-}
-
-// instancetypeAPI is the API version of instancetypes and preferences.
-const instancetypeAPI = "instancetype.kubevirt.io/v1beta1"
-
-// complete gives a VirtualMachine the sizes of its instancetype and what its preference fills in. missing are those of the
-// two that are not in the input.
-func (c *validator) complete(machine *vmi.VMI) (whole *vmi.VMI, conflicts []vmi.Finding, missing []*vmi.Reference) {
-	var t *vmi.Instancetype
-	if machine.Instancetype != nil {
-		t = c.instancetypes[*machine.Instancetype]
-		if t == nil {
-			missing = append(missing, machine.Instancetype)
-		}
-	}
-	var p *vmi.Preference
-	if machine.Preference != nil {
-		p = c.preferences[*machine.Preference]
-		if p == nil {
-			missing = append(missing, machine.Preference)
-		}
-	}
-	whole, conflicts = vmi.Expand(machine, t, p)
-	return whole, conflicts, missing
 }
 
 // checkInstancetype says which rules a VirtualMachine with nothing except these sizes would break. They are warnings,

@@ -18,16 +18,24 @@ const (
 	instancetypeGroup = "instancetype.kubevirt.io/"
 )
 
+// KindRevision is the kind of the object in which KubeVirt keeps an instancetype or a preference as it was when a VM first started.
+const KindRevision = "ControllerRevision"
+
 // Reference names an instancetype or a preference. Namespace is empty for one of all namespaces. Name is empty for one
 // that KubeVirt infers from a volume.
 type Reference struct {
 	Kind      string
 	Namespace string
 	Name      string
+	// Revision is the ControllerRevision that counts in its place, in the namespace of the VM; "" for none.
+	Revision string
 }
 
 // String is the name as users see it.
 func (n Reference) String() string {
+	if n.Revision != "" {
+		return n.Kind + " " + n.Name + " as " + KindRevision + " " + n.Revision + " has it"
+	}
 	if n.Name == "" {
 		return "a " + n.Kind + " inferred from a volume"
 	}
@@ -35,16 +43,31 @@ func (n Reference) String() string {
 }
 
 // reference reads a VirtualMachine's spec.instancetype or spec.preference. The kind may be written in any case and in the
-// plural. Without a kind the object is one of all namespaces.
+// plural. Without a kind the object is one of all namespaces. What KubeVirt refuses here (pkg/instancetype/webhooks/vm/mutator.go
+// validateInstancetypeMatcher, commit d923fdb815cd) is a problem.
 func reference(ref node, namespace, clusterKind, namespacedKind string) *Reference {
 	if !ref.isObject() {
 		return nil
 	}
-	name := &Reference{Kind: clusterKind, Name: ref.at("name").text()}
+	name := &Reference{Kind: clusterKind, Name: ref.at("name").text(), Revision: ref.at("revisionName").text()}
 	kind := ref.at("kind").text()
-	if strings.EqualFold(strings.TrimSuffix(kind, "s"), namespacedKind) {
+	switch singular := strings.TrimSuffix(kind, "s"); {
+	case strings.EqualFold(singular, namespacedKind):
 		name.Kind = namespacedKind
 		name.Namespace = namespace
+	case kind != "" && !strings.EqualFold(singular, clusterKind):
+		name.Kind = kind
+	}
+	volume := ref.at("inferFromVolume").text()
+	switch {
+	case name.Name == "" && volume == "":
+		ref.r.fail(ref.path, "names nothing; set name or inferFromVolume")
+	case volume != "" && (name.Name != "" || kind != ""):
+		ref.r.fail(ref.path+".inferFromVolume", "decides name and kind; remove those, or it")
+	}
+	policy := ref.at("inferFromVolumeFailurePolicy").optionalText()
+	if policy != nil && *policy != "Ignore" && *policy != "Reject" {
+		ref.r.fail(ref.path+".inferFromVolumeFailurePolicy", "must be Ignore or Reject")
 	}
 	return name
 }
@@ -76,7 +99,7 @@ func IsInstancetype(apiVersion, kind string) bool {
 }
 
 // InstancetypeOf reads an instancetype from decoded JSON, as unstructured.Unstructured holds it. Its error names
-// every field that does not have its type.
+// every field that does not have its type, or a value that KubeVirt's webhook refuses (pkg/instancetype/webhooks/admitter.go).
 func InstancetypeOf(object map[string]any) (*Instancetype, error) {
 	r := &reader{}
 	root := node{r: r, value: object}
@@ -108,6 +131,9 @@ func InstancetypeOf(object map[string]any) (*Instancetype, error) {
 	}
 	if t.OvercommitPercent > 100 {
 		r.fail("spec.memory.overcommitPercent", "must be a whole number from 0 to 100")
+	}
+	if t.OvercommitPercent > 0 && t.Memory.Hugepages != nil {
+		r.fail("spec.memory.overcommitPercent", "must not stand beside hugepages; remove one of the two")
 	}
 	if len(r.problems) > 0 {
 		return nil, fmt.Errorf("reading %s: %s", t, strings.Join(r.problems, "; "))
