@@ -4,7 +4,8 @@
 // The agent is the shipped binary with the shipped configuration and rights, on a node of 256 CPUs with 250
 // pods and 2,000 devices with NUMA nodes. The API server and etcd are real. The kubelet is its state packages alone, the code
 // that writes cpu_manager_state and kubelet_internal_checkpoint, and a socket that lists the devices; it cannot be
-// asked for its configuration, so the agent also pays for trying. Times are of this machine, with
+// asked for its configuration, so the agent also pays for trying. 50 of the pods are VMs whose guests run, in
+// libvirt's test driver, and are looked at every verify period. Times are of this machine, with
 // everything on it; memory and CPU are of the agent's process only, read from /proc.
 //
 // It ends with an error where a limit is not kept, so it is a check as well.
@@ -79,11 +80,13 @@ func measure(ctx context.Context, o options) (err error) {
 		}
 	}()
 	n, err := newNode(ctx, bed, dir)
+	defer func() { err = errors.Join(err, n.stop()) }()
 	if err != nil {
 		return err
 	}
-	fmt.Printf("node: %d CPUs, %d devices with NUMA nodes and %d without, %d pods, %d of them with exclusive CPUs and devices\n",
-		cpus, vfCount, len(plain)*plainCount, pods, exclusivePods)
+	fmt.Printf("node: %d CPUs, %d devices with NUMA nodes and %d without, %d pods, %d of them with exclusive CPUs and devices, of which %d are VMs whose guests run
+",
+		cpus, vfCount, len(plain)*plainCount, pods, exclusivePods, guests)
 	return errors.Join(latency(ctx, n, o.rounds), idle(ctx, n, o.idle))
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -41,8 +42,10 @@ type node struct {
 	// devices are the kubelet's; uids are the pods with CPUs and devices.
 	devices *kubeletDevices
 	uids    []types.UID
-	free    kubecpuset.CPUSet // the shared pool while the pod of the rounds is not there
-	mine    kubecpuset.CPUSet // what that pod gets
+	vms     *launchers
+	cores   []kubecpuset.CPUSet // of the launcher pods
+	free    kubecpuset.CPUSet   // the shared pool while the pod of the rounds is not there
+	mine    kubecpuset.CPUSet   // what that pod gets
 }
 
 func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, error) {
@@ -61,20 +64,32 @@ func newNode(ctx context.Context, bed *testbed.Testbed, dir string) (*node, erro
 	if n.state, err = state.NewCheckpointState(klog.Background(), sim.KubeletRootDir(), "cpu_manager_state", "static", nil); err != nil {
 		return nil, fmt.Errorf("making the kubelet's state: %w", err)
 	}
-	if err := n.fill(ctx); err != nil {
-		return nil, err
+	if err := n.fill(ctx, dir); err != nil {
+		return n, err
 	}
 	if n.devices, err = newKubeletDevices(ctx, sim.KubeletRootDir(), n.uids); err != nil {
-		return nil, err
+		return n, err
 	}
-	if n.agent, err = bed.AddAgent(ctx, testbed.Machine{Name: nodeName}, sim); err != nil {
-		return nil, err
+	if err := n.vms.start(ctx, bed, sim.KubeletRootDir(), n.cores); err != nil {
+		return n, err
 	}
-	return n, bed.AwaitReport(ctx, nodeName)
+	machine := testbed.Machine{Name: nodeName, GuestURI: n.vms.uri, CgroupDir: n.vms.cgroups}
+	if n.agent, err = bed.AddAgent(ctx, machine, sim); err != nil {
+		return n, err
+	}
+	return n, errors.Join(bed.AwaitReport(ctx, nodeName), n.vms.awaitPinned(ctx, bed))
 }
 
-// fill makes the Node and its pods.
-func (n *node) fill(ctx context.Context) error {
+// stop ends the guests.
+func (n *node) stop() error {
+	if n == nil || n.vms == nil || n.vms.server == nil {
+		return nil
+	}
+	return n.vms.server.Stop(context.Background())
+}
+
+// fill makes the Node and its pods. The first are launcher pods.
+func (n *node) fill(ctx context.Context, dir string) error {
 	object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: nodeName}}
 	if _, err := n.bed.Client().CoreV1().Nodes().Create(ctx, object, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("making the node: %w", err)
@@ -87,34 +102,57 @@ func (n *node) fill(ctx context.Context) error {
 	if _, err := n.bed.Client().CoreV1().Nodes().Patch(ctx, nodeName, types.MergePatchType, status, metav1.PatchOptions{}, "status"); err != nil {
 		return fmt.Errorf("writing the node's status: %w", err)
 	}
+	n.vms, err = newLaunchers(ctx, n.bed, dir)
+	if err != nil {
+		return err
+	}
 	assignments := state.ContainerCPUAssignments{}
 	shared := kubecpuset.New()
 	for id := range cpus {
 		shared = shared.Union(kubecpuset.New(id))
 	}
 	for i := range pods {
-		pod := &corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pod-%d", i), Namespace: testbed.VMNamespace},
-			Spec: corev1.PodSpec{
-				NodeName: nodeName, Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
-				Containers: []corev1.Container{{Name: "compute", Image: "none.invalid/none"}},
-			},
-		}
-		made, err := n.bed.Client().CoreV1().Pods(testbed.VMNamespace).Create(ctx, pod, metav1.CreateOptions{})
+		uid, err := n.pod(ctx, i)
 		if err != nil {
-			return fmt.Errorf("making a pod: %w", err)
+			return err
 		}
-		if i < exclusivePods { // a core for each
-			core := kubecpuset.New(i+1, i+1+cpus/2)
-			assignments[string(made.UID)] = map[string]kubecpuset.CPUSet{"compute": core}
-			shared = shared.Difference(core)
-			n.uids = append(n.uids, made.UID)
+		if i >= exclusivePods {
+			if err := n.vms.cgroup(uid, fmt.Sprintf("%064x", i), shared.String()); err != nil {
+				return err
+			}
+			continue
+		}
+		core := kubecpuset.New(i+1, i+1+cpus/2)
+		assignments[string(uid)] = map[string]kubecpuset.CPUSet{"compute": core}
+		shared = shared.Difference(core)
+		n.uids = append(n.uids, uid)
+		if i < guests {
+			n.cores = append(n.cores, core)
 		}
 	}
 	n.state.SetCPUAssignments(assignments)
 	n.state.SetDefaultCPUSet(shared)
 	n.free, n.mine = shared, kubecpuset.New(exclusivePods+1, exclusivePods+1+cpus/2)
 	return nil
+}
+
+// pod makes one of the node's pods, or gives the launcher pod that is there.
+func (n *node) pod(ctx context.Context, i int) (types.UID, error) {
+	if i < guests {
+		return n.vms.pods[i].UID, nil
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("pod-%d", i), Namespace: testbed.VMNamespace},
+		Spec: corev1.PodSpec{
+			NodeName: nodeName, Tolerations: []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
+			Containers: []corev1.Container{{Name: "compute", Image: "none.invalid/none"}},
+		},
+	}
+	made, err := n.bed.Client().CoreV1().Pods(testbed.VMNamespace).Create(ctx, pod, metav1.CreateOptions{})
+	if err != nil {
+		return "", fmt.Errorf("making a pod: %w", err)
+	}
+	return made.UID, nil
 }
 
 // podUID is the pod that starts in the even rounds and ends in the odd ones.

@@ -30,6 +30,8 @@ type Machine struct {
 	Heartbeat bool
 	// PinningMode is the agent's pinning.mode; "" is the shipped one.
 	PinningMode string
+	// CgroupDir is the agent's pinning.cgroupDir; "" is the shipped one, which no simulated node has.
+	CgroupDir string
 }
 
 // Node is a simulated node and the agent on it.

@@ -167,6 +167,9 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	if machine.PinningMode != "" {
 		pinning["mode"] = machine.PinningMode
 	}
+	if machine.CgroupDir != "" {
+		pinning["cgroupDir"] = machine.CgroupDir
+	}
 	name := "corepin-agent-" + machine.Name
 	path, err := t.writeConfig(name, config)
 	if err != nil {
