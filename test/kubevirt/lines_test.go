@@ -11,6 +11,7 @@ import (
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -46,31 +47,31 @@ var _ = ginkgo.Describe("a hundred VMs", ginkgo.Ordered, func() {
 		apply(ctx, fmt.Sprintf("{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstanceReplicaSet, metadata: {name: many, namespace: many}, spec: {replicas: %d, "+
 			"selector: {matchLabels: {set: many}}, template: {metadata: {labels: {set: many}}, spec: {schedulerName: corepin, terminationGracePeriodSeconds: 0, "+
 			"domain: {cpu: {cores: 1, dedicatedCpuPlacement: true}, memory: {guest: 64Mi}, devices: {}}}}}}", count))
-		gomega.Expect(awaitBound(ctx, many, count)).To(gomega.Succeed())
+		gomega.Expect(awaitRunning(ctx, many, count)).To(gomega.Succeed())
 		tell("100 starts", began)
 		began = time.Now()
 		gomega.Expect(bed.Dynamic().Resource(sets).Namespace(many).Delete(ctx, "many", metav1.DeleteOptions{})).To(gomega.Succeed())
-		gomega.Expect(awaitBound(ctx, many, 0)).To(gomega.Succeed())
+		gomega.Expect(awaitRunning(ctx, many, 0)).To(gomega.Succeed())
 		tell("100 stops", began)
 	}, ginkgo.NodeTimeout(15*time.Minute))
 	ginkgo.AfterAll(func() { report("lines in the logs at the shipped verbosity", table) })
 })
 
-// awaitBound waits until so many launcher pods are there, all of them on a node.
-func awaitBound(ctx context.Context, namespace string, count int) error {
-	return await.For(ctx, fmt.Sprintf("%d pods on nodes", count), 5*deadline, func(ctx context.Context) error {
+// awaitRunning waits until so many launcher pods are there, all of them with the CPUs of a node.
+func awaitRunning(ctx context.Context, namespace string, count int) error {
+	return await.For(ctx, fmt.Sprintf("%d pods to run", count), 5*deadline, func(ctx context.Context) error {
 		pods, err := bed.Client().CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "kubevirt.io=virt-launcher"})
 		if err != nil {
 			return err
 		}
-		bound := 0
+		running := 0
 		for i := range pods.Items {
-			if pods.Items[i].Spec.NodeName != "" {
-				bound++
+			if pods.Items[i].Status.Phase == corev1.PodRunning {
+				running++
 			}
 		}
-		if bound != count || len(pods.Items) != count {
-			return fmt.Errorf("%d of %d pods are bound", bound, len(pods.Items))
+		if running != count || len(pods.Items) != count {
+			return fmt.Errorf("%d of %d pods run", running, len(pods.Items))
 		}
 		return nil
 	})
