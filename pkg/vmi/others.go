@@ -35,6 +35,7 @@ func (c Cluster) Others(v *VMI, strictness Strictness) []Finding {
 		}
 	}
 	add(Error, c.pluggedMemory(&filled))
+	add(Error, pagesOfNothing(&filled))
 	add(late, ofArchitecture(&filled))
 	return findings
 }
@@ -68,6 +69,16 @@ func (c Cluster) pluggedMemory(v *VMI) (out other) {
 		out.message = fmt.Sprintf("%s is less than 1Gi, and such a guest cannot grow; raise it, or remove maxGuest", guest.Text)
 	}
 	return out
+}
+
+// pagesOfNothing judges a template with huge pages and no memory for them. KubeVirt's webhook crashes on it (vmi-create-admitter.go:1069,
+// validateHugepagesMemoryRequests) unless defaulting has filled the guest's memory in, and so nobody can make the object.
+func pagesOfNothing(v *VMI) other {
+	domain := v.Spec.Domain
+	if domain.Memory.Hugepages == nil || domain.Memory.Guest != nil || given(domain.Resources.Requests.Memory) {
+		return other{}
+	}
+	return other{"hugepages-without-memory", "domain.memory.guest", "is missing beside huge pages, and KubeVirt makes no set of such VMs; set it"}
 }
 
 // ofArchitecture judges the architecture, and the CPU model of a guest on arm64 (vmi-create-admitter.go

@@ -26,6 +26,8 @@ func TestOthers(t *testing.T) {
 		{name: "elsewhere", architecture: "arm64", domain: "memory: {guest: 1Gi, maxGuest: 2Gi}", want: []string{"on amd64 only"}},
 		{name: "a model on arm64", architecture: "arm64", kind: KindVMI, domain: "cpu: {model: Nehalem}\nmemory: {guest: 1Gi}", want: []string{"host-passthrough only"}},
 		{name: "a VM of that", architecture: "arm64", domain: "cpu: {model: Nehalem}\nmemory: {guest: 1Gi}"},
+		{name: "pages of nothing", kind: KindReplicaSet, domain: "memory: {hugepages: {pageSize: 2Mi}}\nresources: {limits: {memory: 64Mi}}", want: []string{"is missing beside huge pages"}},
+		{name: "pages of one VM", domain: "memory: {hugepages: {pageSize: 2Mi}}"},
 		{name: "no architecture", architecture: "z80", kind: KindVMI, domain: "memory: {guest: 1Gi}", want: []string{`"z80" is not an architecture`}},
 	} {
 		v, err := Decode([]byte(vmiYAML(tc.domain)))

@@ -183,7 +183,8 @@ func askAbout(ctx context.Context, o object, options metav1.CreateOptions) (stri
 	switch {
 	case err == nil:
 		return "", nil
-	case apierrors.IsInvalid(err), strings.Contains(err.Error(), ".kubevirt.io\" denied the request"):
+	case apierrors.IsInvalid(err), strings.Contains(err.Error(), ".kubevirt.io\" denied the request"),
+		strings.HasSuffix(err.Error(), ": EOF"): // the webhook has crashed on it
 		return err.Error(), nil
 	}
 	return "", err
