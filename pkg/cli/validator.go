@@ -93,6 +93,7 @@ func (c *validator) checkMachine(o *objects.Object, v *checked) {
 		}
 	}
 	v.addAll(conflicts)
+	v.addAll(c.cluster.Unexpanded(machine))
 	v.addAll(c.cluster.Judge(whole, c.strictness))
 	v.addAll(c.cluster.Others(whole, c.strictness))
 	v.addAll(c.nodes.judge(whole))

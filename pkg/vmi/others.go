@@ -37,6 +37,24 @@ func (c Cluster) Others(v *VMI, strictness Strictness) []Finding {
 	add(Error, c.pluggedMemory(&filled))
 	add(Error, pagesOfNothing(&filled))
 	add(late, ofArchitecture(&filled))
+	if late == Warning && newRequest(&filled, strictness).memoryMissingLater() {
+		add(late, other{"memory-missing-later", "domain.memory.guest", "no memory is given, and KubeVirt refuses to start such a VM; set it, for example to 2Gi"})
+	}
+	return findings
+}
+
+// Unexpanded are what KubeVirt refuses of a pool's template, which it judges without the instancetype (vmpool-admitter.go
+// ValidateVMPoolSpec, commit d923fdb815cd).
+func (c Cluster) Unexpanded(v *VMI) []Finding {
+	if v.Kind != KindPool || v.Instancetype == nil {
+		return nil
+	}
+	raw := *v
+	raw.Instancetype = nil
+	findings := Errors(append(c.check(&raw, KubeVirt), c.Others(&raw, KubeVirt)...))
+	for i := range findings {
+		findings[i].Message += "; KubeVirt judges the template of a pool without its instancetype, so let that decide about CPUs and memory"
+	}
 	return findings
 }
 

@@ -49,6 +49,38 @@ func TestOthers(t *testing.T) {
 	}
 }
 
+// KubeVirt lets a VirtualMachine without memory pass, and refuses its VMI.
+func TestMemoryMissingLater(t *testing.T) {
+	v, err := Decode([]byte(vmiYAML("devices: {}")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, want := range map[string]int{KindVMI: 1, KindReplicaSet: 1, KindVM: 0, KindPool: 0} {
+		v.Kind = kind
+		refused := Errors(append(Judge(v, KubeVirt), Cluster{}.Others(v, KubeVirt)...))
+		if len(refused) != want {
+			t.Errorf("a %s without memory: %q; want %d", kind, refused, want)
+		}
+		if len(Errors(Judge(v, Standard))) != 1 {
+			t.Errorf("a %s without memory, which never starts, is allowed", kind)
+		}
+	}
+}
+
+// The template of a pool is judged without its instancetype too.
+func TestUnexpanded(t *testing.T) {
+	for template, want := range map[string]int{"{devices: {}}": 0, "{cpu: {dedicatedCpuPlacement: true}}": 2} {
+		v, err := Decode([]byte("{apiVersion: pool.kubevirt.io/v1beta1, kind: VirtualMachinePool, metadata: {name: p}, spec: {virtualMachineTemplate: {spec: " +
+			"{instancetype: {name: it}, template: {spec: {domain: " + template + "}}}}}}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if findings := (Cluster{}).Unexpanded(v); len(findings) != want {
+			t.Errorf("%s: %q; want %d", template, findings, want)
+		}
+	}
+}
+
 // A reference that KubeVirt refuses is refused, and one to a revision says so.
 func TestReferences(t *testing.T) {
 	for reference, want := range map[string]string{
