@@ -84,8 +84,7 @@ func measure(ctx context.Context, o options) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("node: %d CPUs, %d devices with NUMA nodes and %d without, %d pods, %d of them with exclusive CPUs and devices, of which %d are VMs whose guests run
-",
+	fmt.Printf("node: %d CPUs, %d devices with NUMA nodes and %d without, %d pods, %d of them with exclusive CPUs and devices, of which %d are VMs whose guests run\n",
 		cpus, vfCount, len(plain)*plainCount, pods, exclusivePods, guests)
 	return errors.Join(latency(ctx, n, o.rounds), idle(ctx, n, o.idle))
 }
