@@ -70,8 +70,15 @@ func newRequest(v *VMI, strictness Strictness) *request {
 	return r
 }
 
-// memoryMissing reports whether no memory is given. For a VM without dedicated CPUs, KubeVirt accepts any guest memory, even 0 (:1229).
+// memoryMissing reports whether no memory is given. Without dedicated CPUs, KubeVirt asks for it when a VMI is made only.
 func (r *request) memoryMissing() bool {
+	late := r.strictness == KubeVirt && !r.dedicated && (r.kind == KindVM || r.kind == KindPool)
+	return !late && r.memoryMissingLater()
+}
+
+// memoryMissingLater reports whether no memory is given. For a VM without dedicated CPUs, KubeVirt accepts any guest memory, even 0
+// (:1229).
+func (r *request) memoryMissingLater() bool {
 	guest := given(r.memory.Guest) || r.strictness == KubeVirt && !r.dedicated && r.memory.Guest != nil
 	return !given(r.requests.Memory) && !given(r.limits.Memory) && !guest && r.memory.Hugepages == nil
 }
