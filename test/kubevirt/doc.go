@@ -10,7 +10,7 @@
 //   - the life of a VirtualMachine with virtctl, replica sets and pools, migration and CPU hotplug up to the bound target pod;
 //   - a namespace of VMs that run before corepin's policies come, after they came, and after they went;
 //   - every dedicated instancetype with every preference: KubeVirt's verdict beside that of check;
-//   - instancetypes, preferences, VMs, replica sets and pools made at random, likewise; ginkgo's seed decides which;
+//   - instancetypes, preferences, VMs, replica sets and pools made at random, and both verdicts on each; ginkgo's seed decides which;
 //   - the stand-ins of the other suites beside the real one: the same VMI in, the same pod out, field by field.
 //
 // Tables in the output show what was seen.
