@@ -1,6 +1,6 @@
-// Package difftest is the differential test of pkg/kubelet. It holds our prediction against a kubelet's own CPU manager
-// and topology manager, wired as the kubelet wires them, on machines that exist only as text. The kubelet is an Oracle,
-// since the packages of each version are called in their own way.
+// Package difftest is the differential test of pkg/kubelet. It holds our prediction against a kubelet's own device manager,
+// CPU manager, memory manager and topology manager, wired as the kubelet wires them, on machines that exist only as text.
+// The kubelet is an Oracle, since the packages of each version are called in their own way.
 //
 // TestRandom makes up machines, options, reserved CPUs, and sequences of pods that come and go and kubelets that restart,
 // on all processors. After every step it asks both sides for the same verdict, reason, message, CPU ids and shared pool.
@@ -12,10 +12,18 @@
 //	cpu-manager full-pcpus-only strict-cpu-reservation
 //	topology-manager single-numa-node pod prefer-closest-numa-nodes
 //	reserved 0,8
-//	add vm: init prepare 2, compute 4, sidecar log shared
+//	memory-manager memory 32Gi-1Gi hugepages-1Gi 4Gi; memory 16Gi
+//	devices example.com/vf prefers 4@0 1!@1 2@0+1 1@-
+//	add vm: init prepare 2, compute 4 memory=1Gi example.com/vf=1, sidecar log shared
 //	= admitted: prepare 1,9, compute 1-2,9-10
+//	start vm
 //	restart
 //	remove vm
+//
+// The memory of a NUMA node is an amount of each type, and behind a minus what is reserved. Devices are numbers with their
+// NUMA nodes: four on NUMA node 0, one on 1 that is not healthy, two on both, one on none; "prefers" is a plugin that is
+// asked which to take. "start" lets a pod's init containers end. After "restart plugins-later" the kubelet admits the pods
+// that it finds before any device plugin has registered.
 //
 // After a restart the kubelet admits the pods that it finds again, and may refuse some. distances, reserved and the
 // results after "=" may be left out. "reserved count 2" lets the kubelet choose. After its name a pod can be made
@@ -31,6 +39,8 @@
 //   - TestQOS, TestExclusive and TestPodLevel hold the reading of pods to the kubelet's, and TestFit pkg/kubelet/predicates.
 //   - TestMerge holds the topology manager's merge to the kubelet's, for any hints of several providers.
 //   - TestMemory holds pkg/kubelet/memorymanager to the kubelet's memory manager.
+//   - TestTraffic binds VMs by prediction while others are in flight, and the kubelet must refuse none of them. Beside it are
+//     the refusals where sums decide.
 //
 // make conformance and make conformance-long run it for long, against every kubelet that is in the tree. The coverage
 // table at the end says what the steps met, and the test fails if a corner was never met.
