@@ -240,6 +240,27 @@ func TestSilentNodesComeLast(t *testing.T) {
 	}
 }
 
+// The fuller node wins by the strategy, unless a restart of its kubelet would then lose VMs and the argument says that this counts.
+func TestRestartSafetyPreferIsAScore(t *testing.T) {
+	for safety, first := range map[config.RestartSafety]string{config.RestartIgnore: "half", config.RestartPrefer: "empty"} {
+		f := newField(config.MostAllocated, map[string]map[string]string{"half": wholeCores, "empty": wholeCores})
+		f.args.RestartSafety = safety
+		f.argsKey = argsKey(&f.args)
+		f.plenty = true
+		f.granted["half"]["a"] = "0-2,8-10"
+		f.pods["half"] = []*corev1.Pod{launcherPod("a", "6")}
+		half, _, halfFits := f.rate(t, launcherPod("new", "6"), "half")
+		empty, _, emptyFits := f.rate(t, launcherPod("new", "6"), "empty")
+		if !halfFits || !emptyFits {
+			t.Fatalf("%s: both nodes can take the VM", safety)
+		}
+		scoring.Normalize([]*int64{&half, &empty}, f.args.ScoreRange)
+		if got := map[bool]string{true: "half", false: "empty"}[half > empty]; got != first {
+			t.Errorf("%s: the node that is %s comes first, with scores %d and %d; want %s", safety, got, half, empty, first)
+		}
+	}
+}
+
 // What is remembered is what would be computed, whatever came in between.
 func TestRatingsAreThoseOfTheNodeAsItIs(t *testing.T) {
 	dice := rand.New(rand.NewPCG(1, 1))

@@ -1,6 +1,7 @@
 package scoring
 
 import (
+	"slices"
 	"testing"
 
 	"corepin.dev/corepin/scheduler/config"
@@ -64,5 +65,22 @@ func TestTheRangeIsTheArguments(t *testing.T) {
 				t.Errorf("range %d: scores %v, want %v", scoreRange, ratings, want)
 			}
 		}
+	}
+}
+
+// With restartSafety Prefer the nodes that would lose VMs at their kubelet's restart come after all others, and fragmentation
+// still counts among each.
+func TestUnsafeNodesComeAfterTheOthers(t *testing.T) {
+	for scoreRange, want := range map[int][]int64{2: {100, 100, 99, 98}, 5: {100, 98, 97, 95}, 40: {100, 81, 80, 60}} {
+		ratings := []int64{-10, -2000, Unsafe(-10), Unsafe(-3000)}
+		Normalize([]*int64{&ratings[0], &ratings[1], &ratings[2], &ratings[3]}, scoreRange)
+		if !slices.Equal(ratings, want) {
+			t.Errorf("range %d: scores %v, want %v", scoreRange, ratings, want)
+		}
+	}
+	alone := []int64{Unsafe(-10), Unsafe(-20)}
+	Normalize([]*int64{&alone[0], &alone[1]}, 5)
+	if want := []int64{100, 95}; !slices.Equal(alone, want) {
+		t.Errorf("where none is safe: scores %v, want %v", alone, want)
 	}
 }
