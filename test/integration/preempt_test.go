@@ -119,6 +119,21 @@ var _ = ginkgo.Describe("preemption", ginkgo.Ordered, func() {
 		neverMispredicted(ctx, bed, bed.Scheduler)
 	})
 
+	ginkgo.It("evicts a placeholder that keeps a whole node free", func(ctx context.Context) {
+		for name := range uids(ctx) {
+			remove(ctx, bed, name)
+		}
+		placeholder := launcherPod("placeholder", 14, alone, priority("low"), by("stock"), func(pod *corev1.Pod) {
+			pod.Labels = map[string]string{}
+			pod.Spec.Containers[0].Resources.Limits = nil
+		})
+		create(ctx, bed, placeholder)
+		eventuallyRunning(ctx, bed, []string{"placeholder"})
+		create(ctx, bed, launcherPod("needs-place", 8, alone, priority("high")))
+		eventuallyRunning(ctx, bed, []string{"needs-place"})
+		gomega.Expect(uids(ctx)).NotTo(gomega.HaveKey("placeholder"))
+	})
+
 	// loosen puts two CPUs where the six were. Six CPUs could then be made free on either NUMA node, and by the fewest
 	// evictions on NUMA node 0.
 	loosen := func(ctx context.Context) {

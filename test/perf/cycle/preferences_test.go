@@ -26,6 +26,7 @@ import (
 type cluster struct {
 	*Scheduler
 	t       *testing.T
+	options map[string]string // of the CPU managers
 	objects map[string]*corev1.Node
 	nodes   map[string]*admission.Node
 	held    map[string]map[types.UID]map[string]cpuset.Set
@@ -33,13 +34,19 @@ type cluster struct {
 
 func newCluster(t *testing.T, configuration string, size int) *cluster {
 	t.Helper()
+	return newClusterOf(t, configuration, size, map[string]string{"full-pcpus-only": "true"})
+}
+
+// newClusterOf is newCluster with other options of the CPU manager.
+func newClusterOf(t *testing.T, configuration string, size int, options map[string]string) *cluster {
+	t.Helper()
 	s, err := New(klog.NewContext(t.Context(), logr.Discard()), configuration)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{Scheduler: s, t: t, objects: map[string]*corev1.Node{}, nodes: map[string]*admission.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
+	c := &cluster{Scheduler: s, t: t, options: options, objects: map[string]*corev1.Node{}, nodes: map[string]*admission.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
 	topology := cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads")
-	cpuManager, err := cpumanager.Parse("static", map[string]string{"full-pcpus-only": "true"})
+	cpuManager, err := cpumanager.Parse("static", options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +85,7 @@ func (c *cluster) report(name string) {
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Status: v1alpha1.NodeCPUStatus{
 			KubeletVersion:  "v1.36.3",
-			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: map[string]string{"full-pcpus-only": "true"}},
+			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: c.options},
 			TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "container"},
 			ReservedCPUs:    node.Reserved.String(),
 			SharedCPUs:      node.Shared.String(),
@@ -170,31 +177,43 @@ func TestPreferencesOfUsersCount(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	configurations := map[string]string{"LeastFragmentation": shipped, "MostAllocated": mostAllocated, "stock": StockConfig}
 	for name, wishes := range map[string][]func(*corev1.Pod){
 		"preferred anti-affinity": {preferApart}, "soft spread": {softSpread}, "both": {preferApart, softSpread},
 	} {
-		for size := 2; size <= 10; size += 2 {
-			t.Run(fmt.Sprintf("%s on %d nodes", name, size), func(t *testing.T) {
-				for cpus := 2; cpus <= 16; cpus += 2 {
+		t.Run(name, func(t *testing.T) {
+			used := map[string]int{}
+			cases := 0
+			for size := 2; size <= 10; size++ {
+				for cpus := 2; cpus <= 16; cpus++ {
 					for _, vms := range []int{2, 3} {
-						stock := hosts(t, StockConfig, size, vms, cpus, wishes)
-						for strategy, configuration := range map[string]string{"LeastFragmentation": shipped, "MostAllocated": mostAllocated} {
+						cases++
+						for who, configuration := range configurations {
+							if who == "MostAllocated" && (cpus%2 != 0 || size%2 != 0) {
+								continue // it is like the other in this, and each case costs a scheduler
+							}
 							got := hosts(t, configuration, size, vms, cpus, wishes)
-							if want := min(size, vms); got != want || stock != want {
-								t.Errorf("%s: %d VMs of %d CPUs are on %d hosts, with stock on %d; want %d", strategy, vms, cpus, got, stock, want)
+							used[who] += got
+							if want := min(size, vms); got != want {
+								t.Errorf("%s: %d VMs of %d CPUs are on %d of %d nodes; want %d", who, vms, cpus, got, size, want)
 							}
 						}
 					}
 				}
-			})
-		}
+			}
+			t.Logf("hosts used in %d cases: %v", cases, used)
+		})
 	}
 }
 
-// hosts places VMs of one size on empty nodes, and returns how many hosts have some.
+// hosts places VMs of one size on empty nodes, and returns how many hosts have some. VMs of odd size need nodes that split cores.
 func hosts(t *testing.T, configuration string, size, vms, cpus int, wishes []func(*corev1.Pod)) int {
 	t.Helper()
-	c := newCluster(t, configuration, size)
+	options := map[string]string{"full-pcpus-only": "true"}
+	if cpus%2 != 0 {
+		options = nil
+	}
+	c := newClusterOf(t, configuration, size, options)
 	used := map[string]bool{}
 	for i := range vms {
 		used[c.place(vm(fmt.Sprint("db-", i), cpus, wishes...))] = true
