@@ -106,3 +106,46 @@ func TestReportedSidecars(t *testing.T) {
 		}
 	}
 }
+
+// What public reports about what goes on around a scheduler say is right: pods that are resized, that wait for volumes or for
+// the rest of their gang, young nodes, targets of migrations, autoscalers.
+func TestReportedNeighbours(t *testing.T) {
+	const aligned = "n1: 22 free CPUs in NUMA node 0 as 11 whole cores, 16 in NUMA node 1 as 8 whole cores; needs 12 whole cores in one NUMA node\n"
+	const starting = "new: is starting, and its first CPU report is awaited: the Node is new\n"
+	for _, tc := range []struct {
+		report, pod, nodes, pods string
+		code                     int
+		says                     string
+	}{
+		{"31", "c", "nodes.yaml", "pods.yaml", exitRefused, aligned},
+		{"31", "c", "nodes.yaml", "pods-not-resized.yaml", exitRefused, aligned},
+		{"32", "db", "nodes.yaml", "four.yaml", exitOK, "n1: fits: compute 1,33\n"},
+		{"32", "big", "nodes-one.yaml", "one.yaml", exitOK, "n1: fits: compute 1-15,33-47\n"},
+		{"34", "odd", "nodes.yaml", "pods.yaml", exitRefused, starting},
+		{"34", "wide", "nodes.yaml", "pods.yaml", exitRefused, starting},
+		{"34", "fine", "nodes.yaml", "pods.yaml", exitRefused, starting},
+		{"35", "next", "nodes.yaml", "pods.yaml", exitOK, "n1: fits\n"},
+		{"36", "g4", "nodes.yaml", "pods.yaml", exitOK, "n1: fits\n"},
+		{"37", "target", "nodes.yaml", "pods.yaml", exitOK, "n2: fits: compute 1-2,33-34, guest-console-log 3\n"},
+		{"37", "target", "nodes.yaml", "pods.yaml", exitOK, `container "guest-console-log" asks for a whole number of CPUs and takes exclusive CPUs of its own (1)`},
+		{"38", "vm", "nodes.yaml", "pods.yaml", exitRefused, "By count n1 has room, so an autoscaler adds no node.\n"},
+	} {
+		t.Run(tc.report+" "+tc.pod+" "+tc.pods, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			args := []string{"explain", "pod", tc.pod, "-n", "vms", "-f", reported(t, tc.report, tc.nodes), "-f", reported(t, tc.report, tc.pods)}
+			code := Run(t.Context(), reportHost(&out, &errs), args)
+			if code != tc.code || !strings.Contains(out.String(), tc.says) {
+				t.Errorf("exit code %d, want %d and %q in:\n%s%s", code, tc.code, tc.says, out.String(), errs.String())
+			}
+		})
+	}
+}
+
+// fit does not refuse the pod that runs, whatever its spec wishes now.
+func TestReportedResizeInFit(t *testing.T) {
+	var out, errs bytes.Buffer
+	Run(t.Context(), reportHost(&out, &errs), []string{"fit", "-f", reported(t, "31", "nodes.yaml"), "-f", reported(t, "31", "pods.yaml")})
+	if want := "shop/pg-0: admitted by n1: postgres 16-23,48-55 (it has them already)\n"; !strings.Contains(out.String(), want) {
+		t.Errorf("no %q in:\n%s%s", want, out.String(), errs.String())
+	}
+}
