@@ -2,9 +2,11 @@ package dedicatedcpu
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 
@@ -115,5 +117,35 @@ func TestPreemptionOfPodsInFlight(t *testing.T) {
 	b.report(t, "n1", nil)
 	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); !status.IsSuccess() {
 		t.Errorf("beside one that is spared: %s %q", status.Code(), status.Message())
+	}
+}
+
+// A node is refused for the sake of a VM that others were evicted for. The event says so, and who that is.
+func TestTheEventKnowsNominatedPods(t *testing.T) {
+	x := newExplained()
+	x.report(t, "n1", map[string]string{"a": "0-3,8-11", "victim": "4-5,12-13"})
+	victim := onNode(launcherPod("victim", "4", func(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: x.clock.Now()} }))
+	vip := launcherPod("vip", "8", func(pod *corev1.Pod) {
+		pod.Status.NominatedNodeName = "n1"
+		pod.Spec.Priority = new(int32)
+		*pod.Spec.Priority = 1
+	})
+	x.add(x.node(t, "n1", onNode(launcherPod("a", "8")), victim), 32)
+	later := launcherPod("later", "2")
+	x.nominated = func(node string) []fwk.PodInfo {
+		podInfo, err := framework.NewPodInfo(vip)
+		if err != nil || node != "n1" {
+			t.Fatal(node, err)
+		}
+		return []fwk.PodInfo{podInfo}
+	}
+	state := x.preFilter(t, later)
+	status := fwk.NewStatus(fwk.Unschedulable, ReasonKept).WithPlugin(Name)
+	x.PostFilter(t.Context(), state, later, framework.NewNodeToStatus(map[string]*fwk.Status{"n1": status}, nil))
+	for i := range x.questions.asked {
+		x.questions.Answer(&x.questions.asked[i])
+	}
+	if got := x.last(t); !strings.Contains(got, "its CPUs are kept for pod vms/vip") {
+		t.Errorf("told %q", got)
 	}
 }

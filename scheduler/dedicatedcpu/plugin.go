@@ -33,6 +33,7 @@ type DedicatedCPU struct {
 	waker     *wakeup.Waker
 	events    events.EventRecorder
 	snapshot  func() fwk.SharedLister
+	nominated func(nodeName string) []fwk.PodInfo
 	explainer explainer
 }
 
@@ -101,6 +102,7 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 		waker:       wakeup.New(ctx, core.Nodes().Lister(), core.Pods().Lister(), countedQueue{handle}, realClock),
 		events:      handle.EventRecorder(),
 		snapshot:    handle.SnapshotSharedLister,
+		nominated:   handle.NominatedPodsForNode,
 		explainer:   explainer,
 	}
 	state.add(pl)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -51,7 +52,7 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 	}
 	passing := false
 	for _, info := range nearest {
-		n := pl.view.Node(info, func(other *corev1.Pod) string { return displayName(other, pod.Namespace) })
+		n := pl.view.Node(pl.withNominated(info, pod), func(other *corev1.Pod) string { return displayName(other, pod.Namespace) })
 		passing = passing || slices.ContainsFunc(n.Pods, func(p verdict.Pod) bool { return p.InFlight })
 		q.Nodes = append(q.Nodes, n)
 	}
@@ -73,7 +74,7 @@ func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.Nod
 	best := make([]ranked, 0, explaining.MaxNodes+1)
 	for _, info := range nodes {
 		status := statuses.Get(info.Node().Name)
-		missing, ours := pl.missing(c, info, status)
+		missing, ours := pl.missing(c, q.Pod, info, status)
 		if !ours {
 			continue
 		}
@@ -95,13 +96,29 @@ func (pl *DedicatedCPU) nearest(c *cycle, nodes []fwk.NodeInfo, statuses fwk.Nod
 	return nearest
 }
 
+// withNominated is a node as Filter was asked about it: beside the pods that are nominated there and not less important.
+// kube-scheduler adds them to a copy of the node (addGENominatedPods in pkg/scheduler/framework/runtime/framework.go, v1.36.3).
+func (pl *DedicatedCPU) withNominated(info fwk.NodeInfo, pod *corev1.Pod) fwk.NodeInfo {
+	beside := info
+	for _, other := range pl.nominated(info.Node().Name) {
+		if corev1helpers.PodPriority(other.GetPod()) < corev1helpers.PodPriority(pod) || other.GetPod().UID == pod.UID {
+			continue
+		}
+		if beside == info {
+			beside = info.Snapshot()
+		}
+		beside.AddPodInfo(other)
+	}
+	return beside
+}
+
 // unrequested are the allocatable millicores of a node that no pod requests.
 func unrequested(info fwk.NodeInfo) int64 {
 	return info.GetAllocatable().GetMilliCPU() - info.GetRequested().GetMilliCPU()
 }
 
 // missing is about how many CPUs a refused node lacks. ours is false if the node was refused for anything but CPUs.
-func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
+func (pl *DedicatedCPU) missing(c *cycle, pod *corev1.Pod, info fwk.NodeInfo, status *fwk.Status) (missing int, ours bool) {
 	switch {
 	case status.Plugin() == countingPlugin && slices.Equal(status.Reasons(), []string{insufficientCPU}):
 		return max(1, c.Pod.PeakCPUs()-int(unrequested(info)/1000)), true
@@ -109,10 +126,14 @@ func (pl *DedicatedCPU) missing(c *cycle, info fwk.NodeInfo, status *fwk.Status)
 		return 0, false
 	}
 	p := c.predict(info)
+	beside := pl.withNominated(info, pod)
+	if beside != info {
+		p = c.query.Simulate(beside)
+	}
 	switch p.Obstacle {
 	case verdict.Kubelet:
 		return explain.Missing(p.Node, &c.Pod, &p.Decision), true
-	case verdict.Guest, verdict.Restart:
+	case verdict.Guest, verdict.Restart, verdict.Kept:
 		return 1, true
 	}
 	return math.MaxInt, true
