@@ -68,7 +68,10 @@ func (l *life) admit() {
 	if len(l.bound) == 0 {
 		return
 	}
-	i := l.random.IntN(len(l.bound))
+	l.admitAt(l.random.IntN(len(l.bound)))
+}
+
+func (l *life) admitAt(i int) {
 	pod := l.bound[i]
 	l.bound = slices.Delete(l.bound, i, i+1)
 	if l.known[pod.Name] == nil {
