@@ -1,7 +1,6 @@
 package verdict
 
 import (
-	"math/bits"
 	"slices"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
@@ -62,11 +61,11 @@ func (n *Node) share(p, q *admission.Pod) bool {
 }
 
 // getTheSame reports whether pods in flight get the same whenever the pods that have left did so. It is certain of pods that
-// ask for memory alone. A pod gets the best NUMA node that has room, and the most room is there when all have left. If
-// the NUMA node that is the best then has room for all the pods even while nobody has left, it is the best all the time.
+// ask for memory alone. A pod gets the best set of NUMA nodes that has room, and the most room is there when all have left. If
+// the set that is the best then has room for all the pods even while nobody has left, it is the best all the time.
 func (n *Node) getTheSame(pods []*Pod) bool {
 	before := n.Reported
-	if before == nil || before.Memory == nil || n.Kubelet.Memory == nil || !singly(before.Memory) || !singly(n.Kubelet.Memory) {
+	if before == nil || before.Memory == nil || n.Kubelet.Memory == nil || !sameGroups(before.Memory, n.Kubelet.Memory) {
 		return false
 	}
 	var asked []memorymanager.Quantity
@@ -85,7 +84,7 @@ func (n *Node) getTheSame(pods []*Pod) bool {
 			return false
 		}
 		for _, block := range decision.Held.Memory {
-			if bits.OnesCount64(uint64(block.NUMANodes)) != 1 || !affords(before.Memory, block.NUMANodes.First(), block.Type, asked) {
+			if !affords(before.Memory, block.NUMANodes, block.Type, asked) {
 				return false
 			}
 		}
@@ -93,23 +92,31 @@ func (n *Node) getTheSame(pods []*Pod) bool {
 	return true
 }
 
-// singly reports whether no memory is given out over several NUMA nodes.
-func singly(s *memorymanager.State) bool {
-	for i := range s.NUMANodes {
-		if s.NUMANodes[i].Group != topologymanager.Mask(1)<<i {
+// sameGroups reports whether NUMA nodes share allocations with the same others in both states.
+func sameGroups(a, b *memorymanager.State) bool {
+	for i := range a.NUMANodes {
+		if a.NUMANodes[i].Group != b.NUMANodes[i].Group {
 			return false
 		}
 	}
-	return !s.Torn
+	return !a.Torn && !b.Torn
 }
 
-// affords reports whether a NUMA node has as much free memory of a type as is asked for in all.
-func affords(s *memorymanager.State, numaNode int, name string, asked []memorymanager.Quantity) bool {
+// affords reports whether NUMA nodes that share their allocations with no others, and with each other, have as much free memory
+// of a type as is asked for in all.
+func affords(s *memorymanager.State, numaNodes topologymanager.Mask, name string, asked []memorymanager.Quantity) bool {
 	at, known := slices.BinarySearch(s.Types, name)
 	if !known {
 		return false
 	}
-	left := s.NUMANodes[numaNode].Memory[at].Free
+	left := uint64(0)
+	for rest := numaNodes; rest != 0; rest = rest.Rest() {
+		node := &s.NUMANodes[rest.First()]
+		if node.Group != numaNodes {
+			return false
+		}
+		left += node.Memory[at].Free
+	}
 	for _, q := range asked {
 		if q.Type != name {
 			continue

@@ -1,0 +1,71 @@
+package verdict
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
+)
+
+// ordinary is a Guaranteed pod without CPUs of its own.
+func ordinary(name, memory string) *corev1.Pod {
+	pod := vm(name, "20m")
+	pod.Spec.Containers = pod.Spec.Containers[:1]
+	for _, list := range []corev1.ResourceList{pod.Spec.Containers[0].Resources.Requests, pod.Spec.Containers[0].Resources.Limits} {
+		list[corev1.ResourceMemory] = resource.MustParse(memory)
+	}
+	return pod
+}
+
+// Under memory manager policy Static ordinary pods come and go. A VM waits only where it depends on whether one in flight came
+// before another one had left.
+func TestOrdinaryPodsInFlight(t *testing.T) {
+	const gib = 1 << 30
+	for name, test := range map[string]struct {
+		free     [2]uint64 // GiB of the NUMA nodes while the pod that has left holds gone GiB of NUMA node 0
+		gone     uint64
+		inFlight []*corev1.Pod
+		change   func(*Pod)
+		want     Obstacle
+	}{
+		"nobody is in flight":       {free: [2]uint64{4, 16}, gone: 2, want: None},
+		"one that has room anyhow":  {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi")}, want: None},
+		"two that have room anyhow": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi"), ordinary("b", "2Gi")}, want: None},
+		"one that had no room":      {free: [2]uint64{1, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "2Gi")}, want: InFlight},
+		"two of which one had none": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "3Gi"), ordinary("b", "2Gi")}, want: InFlight},
+		"a VM":                      {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{vm("a", "2")}, want: InFlight},
+		"one that is doubtful": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi")},
+			change: func(p *Pod) { p.Doubtful = true }, want: InFlight},
+		"one whose place is kept": {free: [2]uint64{1, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "2Gi")},
+			change: func(p *Pod) { p.Kept = true }, want: None},
+	} {
+		report := reportOf(t, nil)
+		held := memorymanager.Held{Container: "c", Block: memorymanager.Block{NUMANodes: 1, Quantity: memorymanager.Quantity{Type: "memory", Bytes: test.gone * gib}}}
+		report.Held = map[types.UID]admission.Held{"gone": {Memory: []memorymanager.Held{held}}}
+		report.Node.MemoryManager = memorymanager.PolicyStatic
+		report.Node.Memory = &memorymanager.State{Types: []string{"memory"}}
+		for i, free := range test.free {
+			node := memorymanager.NUMANode{Group: 1 << i, Memory: []memorymanager.Amount{{Total: 32 * gib, Allocatable: 32 * gib, Reserved: (32 - free) * gib, Free: free * gib}}}
+			if i == 0 {
+				node.Assignments = 1
+			}
+			report.Node.Memory.NUMANodes = append(report.Node.Memory.NUMANodes, node)
+		}
+		n := New(nodeObject(), report, podsOf(test.inFlight))
+		for i := range n.Pods {
+			if test.change != nil {
+				test.change(&n.Pods[i])
+			}
+		}
+		d := DemandOf(vm("new", "2"))
+		d.Dedicated = true
+		v := Of(&n, &d)
+		if v.Obstacle != test.want {
+			t.Errorf("%s: obstacle %q (%s), want %q", name, v.Obstacle, v.Why, test.want)
+		}
+	}
+}
