@@ -14,7 +14,7 @@ func (n *Node) open(d *Demand) bool {
 	if !n.mayBeOpen() {
 		return false
 	}
-	awaited := n.concerning(&d.Pod)
+	awaited := slices.DeleteFunc(n.concerning(&d.Pod), func(p *Pod) bool { return !p.Awaited() })
 	if slices.ContainsFunc(awaited, func(p *Pod) bool { return p.Doubtful }) {
 		return true
 	}
@@ -31,11 +31,11 @@ func (n *Node) mayBeOpen() bool {
 	return false
 }
 
-// concerning are the awaited pods that decide about the same as p, or as another pod in flight that does.
+// concerning are the pods in flight about which the same is decided as about p, or as about another of them.
 func (n *Node) concerning(p *admission.Pod) []*Pod {
 	found := make([]bool, len(n.Pods))
 	asked := []*admission.Pod{p}
-	var awaited []*Pod
+	var concerned []*Pod
 	for k := 0; k < len(asked); k++ {
 		for i := range n.Pods {
 			pod := &n.Pods[i]
@@ -44,12 +44,10 @@ func (n *Node) concerning(p *admission.Pod) []*Pod {
 			}
 			found[i] = true
 			asked = append(asked, pod.Asks)
-			if pod.Awaited() {
-				awaited = append(awaited, pod)
-			}
+			concerned = append(concerned, pod)
 		}
 	}
-	return awaited
+	return concerned
 }
 
 // share reports whether both pods are about exclusive CPUs, about memory, or about the same devices.

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 )
 
@@ -68,4 +69,42 @@ func TestOrdinaryPodsInFlight(t *testing.T) {
 			t.Errorf("%s: obstacle %q (%s), want %q", name, v.Obstacle, v.Why, test.want)
 		}
 	}
+}
+
+// A pod in flight that cannot be predicted makes only those inexact that depend on it.
+func TestInexactPodsInFlight(t *testing.T) {
+	asking := func(resources ...corev1.ResourceName) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			for _, name := range resources {
+				pod.Spec.Containers[0].Resources.Limits[name] = resource.MustParse("1")
+			}
+		}
+	}
+	group := devicemanager.Group{NUMANodes: 1, Devices: 4, Healthy: 4, Free: 4}
+	unknown := devicemanager.Resource{Name: "intel.com/vf", Unknown: "its plugin has gone", Groups: []devicemanager.Group{group}}
+	known := devicemanager.Resource{Name: "nvidia.com/gpu", Groups: []devicemanager.Group{group}}
+	for name, test := range map[string]struct {
+		inFlight *corev1.Pod
+		want     Obstacle
+	}{
+		"another VM that asks for it":            {vm("a", "2", asking("intel.com/vf")), Inexact},
+		"a pod that asks for it":                 {ordinaryWith("a", asking("intel.com/vf")), None},
+		"a pod that shares a device with the VM": {ordinaryWith("a", asking("intel.com/vf", "nvidia.com/gpu")), Inexact},
+	} {
+		report := reportOf(t, nil)
+		report.Node.Devices = &devicemanager.State{Resources: []devicemanager.Resource{unknown, known}}
+		n := New(nodeObject(), report, podsOf([]*corev1.Pod{test.inFlight}))
+		d := DemandOf(vm("new", "2", asking("nvidia.com/gpu")))
+		d.Dedicated = true
+		v := Of(&n, &d)
+		if v.Obstacle != test.want {
+			t.Errorf("%s: obstacle %q (%s), want %q", name, v.Obstacle, v.Why, test.want)
+		}
+	}
+}
+
+func ordinaryWith(name string, change func(*corev1.Pod)) *corev1.Pod {
+	pod := ordinary(name, "1Gi")
+	change(pod)
+	return pod
 }

@@ -139,7 +139,8 @@ func unknown(d *Demand, state nodereport.State) Obstacle {
 	return Report
 }
 
-// inexact says why the kubelet's decision cannot be predicted; "" if it can be.
+// inexact says why the kubelet's decision cannot be predicted; "" if it can be. Pods in flight that have nothing to do with the
+// demand do not count.
 func (n *Node) inexact(d *Demand) string {
 	if why := n.Kubelet.Inexact(d.Pod); why != "" {
 		return why
@@ -149,7 +150,8 @@ func (n *Node) inexact(d *Demand) string {
 		if !pod.InFlight {
 			continue
 		}
-		if why := n.Kubelet.Inexact(*pod.Asks); why != "" {
+		why := n.Kubelet.Inexact(*pod.Asks)
+		if why != "" && slices.Contains(n.concerning(&d.Pod), pod) {
 			return fmt.Sprintf("%s in flight: %s", cmp.Or(pod.Name, "a pod"), why)
 		}
 	}
