@@ -187,6 +187,24 @@ func (r *Report) SameKubelet(s *Report) bool {
 	return sameNode(&a, &b)
 }
 
+// Frees reports whether a report has something free that the report before did not have, or is one that cannot be compared with
+// it: of another kubelet, configuration or state.
+func (r *Report) Frees(before *Report) bool {
+	if before == nil || r.State != before.State || !r.SameKubelet(before) {
+		return true
+	}
+	if !r.Node.Free().SubsetOf(before.Node.Free()) {
+		return true
+	}
+	for uid, held := range before.Held {
+		now := r.Held[uid]
+		if !now.Equal(&held) {
+			return true
+		}
+	}
+	return false
+}
+
 func sameNode(n, m *admission.Node) bool {
 	if n == nil || m == nil {
 		return n == m

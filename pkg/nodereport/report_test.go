@@ -10,6 +10,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/test/harness/bounds"
 )
@@ -156,4 +157,36 @@ func FuzzRead(f *testing.F) {
 			t.Fatalf("pod holds %s, shared pool %s", held, r.Node.Shared)
 		}
 	})
+}
+
+// A report frees something if more is free than before; one that only grants more frees nothing.
+func TestFrees(t *testing.T) {
+	one := cpuset.Of(1, 9)
+	two := cpuset.Of(2, 10)
+	node := func(taken cpuset.Set) *admission.Node {
+		topology := cputopology.MustParse("2 sockets x 1 numa x 4 cores x 2 threads")
+		return &admission.Node{Topology: topology, Minor: 36, Shared: topology.CPUs().Minus(taken)}
+	}
+	before := &Report{State: Inexact, Node: node(one)}
+	other := node(one)
+	other.Minor = 37
+	for name, test := range map[string]struct {
+		after *Report
+		want  bool
+	}{
+		"the same":                  {&Report{State: Inexact, Node: node(one)}, false},
+		"more is taken":             {&Report{State: Inexact, Node: node(one.Union(two))}, false},
+		"less is taken":             {&Report{State: Inexact, Node: node(cpuset.Set{})}, true},
+		"others are taken":          {&Report{State: Inexact, Node: node(two)}, true},
+		"exact now":                 {&Report{State: Exact, Node: node(one)}, true},
+		"another kubelet":           {&Report{State: Inexact, Node: other}, true},
+		"of which nothing is known": {&Report{State: Inexact}, true},
+	} {
+		if got := test.after.Frees(before); got != test.want {
+			t.Errorf("%s: %t, want %t", name, got, test.want)
+		}
+	}
+	if !before.Frees(nil) {
+		t.Error("the first report of a node frees nothing")
+	}
 }

@@ -79,6 +79,7 @@ func newFixture(args config.DedicatedCPUArgs) *fixture {
 		argsKey:     argsKey(&args),
 		nodes:       corelisters.NewNodeLister(b.nodeLister),
 		events:      events.NewFakeRecorder(100),
+		nominated:   func(string) []fwk.PodInfo { return nil },
 	}
 	b.explainer = explaining.New(b.events, clock.RealClock{})
 	b.newWaker(clock.RealClock{})
@@ -173,7 +174,7 @@ func (b *fixture) listed(t testing.TB) {
 	done := make(chan error, 1)
 	go func() {
 		done <- b.view.Run(ctx, client, nodes.Events{
-			Reported: func(string, nodes.Change) {}, Changed: func(string) {}, Settled: stop,
+			Reported: func(string, nodes.Change) {}, Changed: func(string, bool) {}, Settled: stop,
 		})
 	}()
 	if err := <-done; err != nil || !b.view.Started() {

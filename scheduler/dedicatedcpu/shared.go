@@ -80,7 +80,7 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 	go s.unattended.Run(ctx, handle.ClientSet())
 	go view.Calls().Run(ctx, standstill.Limit)
 	go func() {
-		events := nodes.Events{Reported: s.audit.Reported, Changed: s.reportChanged, Came: s.heard.Reported, Gone: s.heard.Deleted, Settled: s.wakeAll}
+		events := nodes.Events{Reported: s.audit.Reported, Changed: s.reportCame, Came: s.heard.Reported, Gone: s.heard.Deleted, Settled: s.wakeAll}
 		if err := s.view.Run(ctx, client, events); err != nil {
 			logger.Error(err, "node reports are not read, no dedicated VM will be scheduled")
 		}
@@ -113,10 +113,13 @@ func (s *sharedState) each(f func(pl *DedicatedCPU)) {
 	}
 }
 
-// reportChanged is called when a node's report has changed.
-func (s *sharedState) reportChanged(nodeName string) {
-	s.each(func(pl *DedicatedCPU) { pl.waker.ReportChanged(nodeName) })
+// reportCame is called when a node's report has changed, or is deleted. frees is false if nothing is free that was not before.
+func (s *sharedState) reportCame(nodeName string, frees bool) {
+	s.each(func(pl *DedicatedCPU) { pl.waker.ReportChanged(nodeName, frees) })
 }
+
+// reportChanged is called when a node is heard from again, or is not any more.
+func (s *sharedState) reportChanged(nodeName string) { s.reportCame(nodeName, true) }
 
 // wakeAll is called when the reports or the VMs have been listed for the first time.
 func (s *sharedState) wakeAll() {

@@ -18,8 +18,9 @@ import (
 type Events struct {
 	// Reported is called when a node's report has changed something, after the view has it.
 	Reported func(node string, change Change)
-	// Changed is called after that, and when a report is deleted. It is not called before Settled.
-	Changed func(node string)
+	// Changed is called after that, and when a report is deleted. frees is false if the report has nothing free that the one
+	// before did not have. It is not called before Settled.
+	Changed func(node string, frees bool)
 	// Came is called with every report, after the view has it, and Gone when one is deleted. Both may be nil.
 	Came func(node, version string, report *nodereport.Report)
 	Gone func(node string)
@@ -75,7 +76,7 @@ func (h *handler) OnUpdate(before, object any) {
 		h.events.Reported(decoded.Name, change)
 		// During the first list all pods wait for its end. Then all of them are woken.
 		if h.view.Started() {
-			h.events.Changed(decoded.Name)
+			h.events.Changed(decoded.Name, decoded.Report.Frees(change.Before))
 		}
 	}
 	if h.events.Came != nil {
@@ -91,7 +92,7 @@ func (h *handler) OnDelete(object any) {
 	}
 	if h.view.Delete(name.Name) {
 		h.logger.V(2).Info("node report deleted", "node", name.Name)
-		h.events.Changed(name.Name)
+		h.events.Changed(name.Name, true)
 	}
 	if h.events.Gone != nil {
 		h.events.Gone(name.Name)

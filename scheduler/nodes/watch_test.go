@@ -47,7 +47,7 @@ func run(t *testing.T, prepare func(client *fake.FakeDynamicClient), reports ...
 	done := make(chan error)
 	go func() {
 		done <- r.Run(ctx, client, Events{
-			Changed:  func(string) { r.changed.Add(1) },
+			Changed:  func(string, bool) { r.changed.Add(1) },
 			Reported: func(string, Change) { r.reported.Add(1) },
 			Settled:  func() { r.settled.Add(1) },
 		})

@@ -67,7 +67,10 @@ func (w *Waker) end() {
 // a pod may still not be bound, and not every such failure is an event. It is so too where the room is only estimated:
 // pods that go there are not seen before the next report.
 type wakeRounds struct {
-	node  string
+	node string
+	// frees is false if nothing is free that was not before, as far as the report tells.
+	frees bool
+	count int // rounds so far
 	grown int // rounds in a row that woke pods for a room that is known exactly
 	idle  int // rounds in a row that did not
 	tried map[types.UID]bool
@@ -83,13 +86,21 @@ const (
 	maxIdle = 5
 )
 
-// ReportChanged starts the rounds of a node's new report, in place of those of the report before.
-func (w *Waker) ReportChanged(nodeName string) {
-	r := &wakeRounds{node: nodeName, tried: map[types.UID]bool{}}
+// firstHeld is how many of the pods that waited for the report the first round wakes, of those with room and of those without.
+// Each further round wakes four times as many. The first to be bound are in flight, and the next ones may have to wait again.
+const firstHeld = 4
+
+// ReportChanged starts the rounds of a node's new report, in place of those of the report before. frees is false if nothing is
+// free that was not before.
+func (w *Waker) ReportChanged(nodeName string, frees bool) {
+	r := &wakeRounds{node: nodeName, frees: frees, tried: map[types.UID]bool{}}
 	w.mu.Lock()
 	before := w.rounds[nodeName]
-	if before != nil && before.timer != nil {
-		before.timer.Stop()
+	if before != nil {
+		r.frees = r.frees || before.frees // not everybody has been woken for what that report freed
+		if before.timer != nil {
+			before.timer.Stop()
+		}
 	}
 	w.rounds[nodeName] = r
 	w.mu.Unlock()
@@ -104,6 +115,7 @@ func (w *Waker) round(r *wakeRounds) {
 		return
 	}
 	picked := w.pick(node, r)
+	r.count = min(r.count+1, maxIdle)
 	w.Activate(klog.LoggerWithValues(w.logger, "node", r.node), picked.pods)
 	if !picked.more {
 		w.finish(r)
@@ -161,40 +173,51 @@ func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
 		if r.tried[p.pod.UID] {
 			continue
 		}
-		if p.demand.HeldAt(node.Name) {
-			r.tried[p.pod.UID] = true
-			result.pods = append(result.pods, p.pod)
-			continue
-		}
 		room, known := rooms[p.class]
 		if !known {
 			var exact bool
-			room, exact = p.demand.Capacity(node, len(waiting))
-			if room > 0 && exact {
-				room <<= 2 * r.grown
-			}
+			room, exact = r.room(&p, node, len(waiting))
 			result.exact = result.exact && (exact || room == NoCapacity)
 			rooms[p.class] = room
 		}
-		if room != NoCapacity {
+		if room != NoCapacity || p.demand.HeldAt(node.Name) {
 			candidates = append(candidates, p)
 		}
 	}
 	sortByImportance(candidates)
+	held := map[bool]int{true: firstHeld << (2 * r.count), false: firstHeld << (2 * r.count)} // by whether there is room
 	for _, p := range candidates {
 		room := rooms[p.class]
-		if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
+		if p.demand.HeldAt(node.Name) {
+			if held[room > 0] == 0 {
+				result.more = true
+				continue
+			}
+			held[room > 0]--
+		} else if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
 			continue
-		}
-		if room == 0 {
+		} else if room == 0 {
 			result.more = true
 			continue
 		}
 		r.tried[p.pod.UID] = true
 		result.pods = append(result.pods, p.pod)
-		rooms[p.class]--
+		rooms[p.class] = max(room-1, min(room, 0))
 	}
 	return result
+}
+
+// room is for how many more pods of a class this round wakes. Where the room is only estimated, and nothing is free that was not
+// before, the report helps nobody.
+func (r *wakeRounds) room(p *pendingPod, node *corev1.Node, limit int) (room int, exact bool) {
+	room, exact = p.demand.Capacity(node, limit)
+	switch {
+	case !exact && !r.frees:
+		return NoCapacity, false
+	case room > 0 && exact:
+		room <<= 2 * r.grown
+	}
+	return room, exact
 }
 
 // WakeAll wakes all pods that wait, for example when the first list of the reports has come.

@@ -118,7 +118,7 @@ func TestRounds(t *testing.T) {
 			for i := range 100 {
 				f.pend(fmt.Sprint("vm-", i), time.Now())
 			}
-			f.ReportChanged("n1")
+			f.ReportChanged("n1", true)
 			f.expect("the report", test.first)
 			if got := f.steps(len(test.later), test.pause); !slices.Equal(got, test.later) {
 				t.Errorf("%s: later rounds wake %v, want %v", name, got, test.later)
@@ -127,25 +127,68 @@ func TestRounds(t *testing.T) {
 	}
 }
 
+// Of many pods that waited for a report some are woken at once, and more if those did not use the room.
+func TestPodsThatWaitedForTheReport(t *testing.T) { synctest.Test(t, testPodsThatWaitedForTheReport) }
+
+func testPodsThatWaitedForTheReport(t *testing.T) {
+	for name, room := range map[string]int{"with room": 200, "with no room": NoCapacity} {
+		f := newFixture(t)
+		f.room = room
+		f.exact = true
+		for i := range 100 {
+			pod := f.pend(fmt.Sprint("vm-", i), time.Now())
+			f.Add(pod, &demand{fixture: f, heldAt: "n1"})
+		}
+		f.ReportChanged("n1", false)
+		f.expect(name+": the report", firstHeld)
+		if got, want := f.steps(4, RoundPause), []int{16, 64, 16, 0}; !slices.Equal(got, want) {
+			t.Errorf("%s: later rounds wake %v, want %v", name, got, want)
+		}
+		f.ReportChanged("n1", false)
+		f.ReportChanged("n1", false)
+		f.expect(name+": two reports more", firstHeld)
+	}
+}
+
+// A report that frees nothing helps nobody where room is only estimated, unless pods are still to be woken for an earlier one.
+func TestEstimatedRoomThatIsNotNew(t *testing.T) { synctest.Test(t, testEstimatedRoomThatIsNotNew) }
+
+func testEstimatedRoomThatIsNotNew(t *testing.T) {
+	f := newFixture(t)
+	f.room = 1
+	for i := range 3 {
+		f.pend(fmt.Sprint("vm-", i), time.Now())
+	}
+	f.ReportChanged("n1", false)
+	f.expect("nothing is free that was not", 0)
+	f.ReportChanged("n1", true)
+	f.expect("a CPU is free", 1)
+	f.ReportChanged("n1", false)
+	f.expect("it still is, and two pods do not know", 1)
+	f.exact = true
+	f.ReportChanged("n1", false)
+	f.expect("the room is exact", 1)
+}
+
 // A Node that is deleted leaves nothing behind: with an autoscaler their names are without end. Nor does a context
 // that ends.
 func TestNothingIsLeftBehind(t *testing.T) { synctest.Test(t, testNothingIsLeftBehind) }
 
 func testNothingIsLeftBehind(t *testing.T) {
 	f := newFixture(t)
-	f.ReportChanged("nobody")
+	f.ReportChanged("nobody", true)
 	if len(f.rounds) > 0 {
 		t.Errorf("there are rounds of a node that does not exist: %v", f.rounds)
 	}
 	f.exact = true
 	f.pend("vm", time.Now())
-	f.ReportChanged("n1")
+	f.ReportChanged("n1", true)
 	f.RetryIn("vm", time.Minute)
 	f.stop()
 	synctest.Wait()
 	f.room = 1
 	pass(time.Hour)
-	f.ReportChanged("nobody")
+	f.ReportChanged("nobody", true)
 	f.expect("the context has ended", 0)
 }
 
