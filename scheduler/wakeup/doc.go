@@ -9,8 +9,8 @@
 //   - No more pods are woken than the node has room for, the most important and oldest first. If they do not use the
 //     room, for example because another plugin refuses the node, the next pods follow in further rounds.
 //   - A pod for which the node could not answer because of pods in flight is woken by the node's next report, even if
-//     there is no room. Only then can preemption look at the node. Some of these pods are woken at once, and more in
-//     further rounds: those that are bound first are in flight, and the others may have to wait for the next report.
+//     there is no room. Only then can preemption look at the node. All of them are woken at once: if only the oldest were,
+//     others that could be bound would wait behind those that have to wait again.
 //   - Where room is only estimated, a report that frees nothing wakes nobody else.
 //
 // What a node has room for is the Demand's to answer. Time comes from a clock, and all timers end with the context.

@@ -70,7 +70,6 @@ type wakeRounds struct {
 	node string
 	// frees is false if nothing is free that was not before, as far as the report tells.
 	frees bool
-	count int // rounds so far
 	grown int // rounds in a row that woke pods for a room that is known exactly
 	idle  int // rounds in a row that did not
 	tried map[types.UID]bool
@@ -85,10 +84,6 @@ const (
 
 	maxIdle = 5
 )
-
-// firstHeld is how many of the pods that waited for the report the first round wakes, of those with room and of those without.
-// Each further round wakes four times as many. The first to be bound are in flight, and the next ones may have to wait again.
-const firstHeld = 4
 
 // ReportChanged starts the rounds of a node's new report, in place of those of the report before. frees is false if nothing is
 // free that was not before.
@@ -115,7 +110,6 @@ func (w *Waker) round(r *wakeRounds) {
 		return
 	}
 	picked := w.pick(node, r)
-	r.count = min(r.count+1, maxIdle)
 	w.Activate(klog.LoggerWithValues(w.logger, "node", r.node), picked.pods)
 	if !picked.more {
 		w.finish(r)
@@ -173,6 +167,11 @@ func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
 		if r.tried[p.pod.UID] {
 			continue
 		}
+		if p.demand.HeldAt(node.Name) {
+			r.tried[p.pod.UID] = true
+			result.pods = append(result.pods, p.pod)
+			continue
+		}
 		room, known := rooms[p.class]
 		if !known {
 			var exact bool
@@ -180,29 +179,23 @@ func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
 			result.exact = result.exact && (exact || room == NoCapacity)
 			rooms[p.class] = room
 		}
-		if room != NoCapacity || p.demand.HeldAt(node.Name) {
+		if room != NoCapacity {
 			candidates = append(candidates, p)
 		}
 	}
 	sortByImportance(candidates)
-	held := map[bool]int{true: firstHeld << (2 * r.count), false: firstHeld << (2 * r.count)} // by whether there is room
 	for _, p := range candidates {
 		room := rooms[p.class]
-		if p.demand.HeldAt(node.Name) {
-			if held[room > 0] == 0 {
-				result.more = true
-				continue
-			}
-			held[room > 0]--
-		} else if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
+		if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
 			continue
-		} else if room == 0 {
+		}
+		if room == 0 {
 			result.more = true
 			continue
 		}
 		r.tried[p.pod.UID] = true
 		result.pods = append(result.pods, p.pod)
-		rooms[p.class] = max(room-1, min(room, 0))
+		rooms[p.class]--
 	}
 	return result
 }

@@ -127,29 +127,6 @@ func TestRounds(t *testing.T) {
 	}
 }
 
-// Of many pods that waited for a report some are woken at once, and more if those did not use the room.
-func TestPodsThatWaitedForTheReport(t *testing.T) { synctest.Test(t, testPodsThatWaitedForTheReport) }
-
-func testPodsThatWaitedForTheReport(t *testing.T) {
-	for name, room := range map[string]int{"with room": 200, "with no room": NoCapacity} {
-		f := newFixture(t)
-		f.room = room
-		f.exact = true
-		for i := range 100 {
-			pod := f.pend(fmt.Sprint("vm-", i), time.Now())
-			f.Add(pod, &demand{fixture: f, heldAt: "n1"})
-		}
-		f.ReportChanged("n1", false)
-		f.expect(name+": the report", firstHeld)
-		if got, want := f.steps(4, RoundPause), []int{16, 64, 16, 0}; !slices.Equal(got, want) {
-			t.Errorf("%s: later rounds wake %v, want %v", name, got, want)
-		}
-		f.ReportChanged("n1", false)
-		f.ReportChanged("n1", false)
-		f.expect(name+": two reports more", firstHeld)
-	}
-}
-
 // A report that frees nothing helps nobody where room is only estimated, unless pods are still to be woken for an earlier one.
 func TestEstimatedRoomThatIsNotNew(t *testing.T) { synctest.Test(t, testEstimatedRoomThatIsNotNew) }
 
