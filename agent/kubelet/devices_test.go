@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
+
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 // goodDevices is a file as a kubelet writes it: a pod whose init container has ended and whose VF the compute container has
@@ -78,7 +80,9 @@ func FuzzParseDevices(f *testing.F) {
 	f.Add(goodDevices)
 	f.Add(`{"Data":{"PodDeviceEntries":[{"PodUID":"u","ContainerName":"c","ResourceName":"r","DeviceIDs":{"00":["a"],"0":["a"]}}]}}`)
 	f.Fuzz(func(t *testing.T, text string) {
-		got, err := ParseDevices([]byte(text))
+		var got Devices
+		var err error
+		bounds.Within(t, bounds.Parser, text, func() { got, err = ParseDevices([]byte(text)) })
 		if err != nil {
 			return
 		}
@@ -183,8 +187,12 @@ func FuzzDecodeAllocatable(f *testing.F) {
 	f.Add(encode(f, []int64{0, 1}, listed("vf", "b", 0), listed("vf", "b", 1), listed("kvm", "k")))
 	f.Add(encode(f, []int64{5}, listed("vf", "b", 70)))
 	f.Fuzz(func(t *testing.T, answer []byte) {
-		got, err := decodeAllocatable(answer)
-		fingerprint(maphash.MakeSeed(), answer)
+		var got allocatable
+		var err error
+		bounds.Within(t, bounds.Parser, string(answer), func() {
+			got, err = decodeAllocatable(answer)
+			fingerprint(maphash.MakeSeed(), answer)
+		})
 		var message podresources.AllocatableResourcesResponse
 		if err != nil || proto.Unmarshal(answer, &message) != nil {
 			return

@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,6 +18,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/test/harness/bounds"
 )
 
 const gib = 1 << 30
@@ -236,7 +236,7 @@ func FuzzDecision(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		const most = 50 * time.Millisecond
+		most := bounds.WhileFuzzing(50 * time.Millisecond)
 		var nc v1alpha1.NodeCPU
 		if json.Unmarshal(data, &nc) != nil {
 			return
@@ -265,21 +265,12 @@ func FuzzDecision(f *testing.F) {
 		}
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		before := threadTime(t)
+		before := bounds.CPUTime(t)
 		d := admission.Admit(r.Node, &pod)
-		if took := threadTime(t) - before; took > most {
+		if took := bounds.CPUTime(t) - before; took > most {
 			t.Errorf("%s\n%v took %s", r.Node, d, took)
 		}
 	})
-}
-
-func threadTime(t *testing.T) time.Duration {
-	t.Helper()
-	var usage unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &usage); err != nil {
-		t.Fatal(err)
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // TestOnlyTheMemoryManager: a report that is not exact for another reason than the memory manager is not exact.

@@ -6,6 +6,7 @@
 package bounds
 
 import (
+	"flag"
 	"runtime"
 	"syscall"
 	"testing"
@@ -40,6 +41,15 @@ func Within(t testing.TB, limits Limits, input string, call func()) {
 	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > limits.Bytes {
 		t.Errorf("%.100q made it allocate %d KiB, at most %d KiB are allowed", input, allocated>>10, limits.Bytes>>10)
 	}
+}
+
+// WhileFuzzing is a limit of time as it is under the fuzzer: code that tells the fuzzer what was reached takes a few times as
+// long. What the fuzzer finds becomes a seed, which is held to the limit itself.
+func WhileFuzzing(limit time.Duration) time.Duration {
+	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
+		return 4 * limit
+	}
+	return limit
 }
 
 // CPUTime is what the calling thread has used. The caller is locked to it.
