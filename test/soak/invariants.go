@@ -201,7 +201,9 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	restart := slices.Clone(w.unsafe[seen.node])
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	leftover := w.leftovers[seen.node]
-	young := grantedJustBefore(w.granted[string(pod.UID)], w.restarts[seen.node])
+	granted := w.granted[string(pod.UID)]
+	young := grantedJustBefore(granted, w.restarts[seen.node]) ||
+		granted.IsZero() && seen.ran && time.Since(w.full[seen.node]) < announceLimit // it was not written down
 	w.mu.Unlock()
 	if !first {
 		return

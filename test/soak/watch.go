@@ -44,7 +44,7 @@ type unsafe struct {
 // announced reports whether it was said lately that this pod would, or might, be lost. Five are named, and the others counted.
 func announced(said []unsafe, pod string) bool {
 	return slices.ContainsFunc(said, func(u unsafe) bool {
-		return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.HasSuffix(u.message, " others"))
+		return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.Contains(u.message, " others"))
 	})
 }
 
