@@ -117,4 +117,11 @@ func TestAPodThatRunsWithoutAnEntry(t *testing.T) {
 			t.Errorf("%s: %s (%s): %s; want %s with %q", name, c.Status, c.Reason, c.Message, tc.status, tc.want)
 		}
 	}
+	// It is named beside those that are lost for certain.
+	f := restarting(t, staticConfig, staticConfig)
+	f.Pods = []*corev1.Pod{runningPod("p", asks("2")), runningPod("old", selects("no", "such"))}
+	c := restartOf(f)
+	if c.Status != metav1.ConditionFalse || !strings.Contains(c.Message, "vms/old") || !strings.Contains(c.Message, "; it may fail 1 more: vms/p (") {
+		t.Errorf("beside another: %s (%s): %s", c.Status, c.Reason, c.Message)
+	}
 }

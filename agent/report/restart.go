@@ -92,11 +92,15 @@ func restartProblem(s *v1alpha1.NodeCPUStatus, r *Resolved) *problem {
 		}
 	}
 	again := readmitted(node, r)
+	also := ""
+	if len(again.unsure) > 0 {
+		also = fmt.Sprintf("; it may fail %d more: %s", len(again.unsure), shortened(again.unsure))
+	}
 	switch {
 	case len(again.refused) > 0:
-		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(again.refused), shortened(again.refused))}
+		return &problem{ReasonWouldRefusePods, fmt.Sprintf("will fail %d pods that run: %s", len(again.refused), shortened(again.refused)) + also}
 	case len(again.moved) > 0:
-		return &problem{ReasonWouldMovePods, fmt.Sprintf("will give %d pods other CPUs than they have: %s", len(again.moved), shortened(again.moved))}
+		return &problem{ReasonWouldMovePods, fmt.Sprintf("will give %d pods other CPUs than they have: %s", len(again.moved), shortened(again.moved)) + also}
 	case len(again.unsure) > 0:
 		return &problem{ReasonNotCertain, fmt.Sprintf("may fail %d pods that run: %s", len(again.unsure), shortened(again.unsure))}
 	}
