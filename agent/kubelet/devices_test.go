@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	podresources "k8s.io/kubelet/pkg/apis/podresources/v1"
 
+	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/test/harness/bounds"
 )
 
@@ -148,7 +149,7 @@ func TestDecodeAllocatableRefuses(t *testing.T) {
 		"NUMA node 5000": encode(t, nil, listed("vf", "b", 5000)),
 		"NUMA node -7":   encode(t, nil, listed("vf", "b", 0), listed("vf", "c", -7)),
 		"CPU -1":         encode(t, []int64{-1}),
-		"CPU 1024":       encode(t, []int64{1024}),
+		"CPU 1792":       encode(t, []int64{cpuset.MaxCPUs}),
 		"EOF":            whole[:len(whole)-1],
 	} {
 		_, err := decodeAllocatable(answer)
