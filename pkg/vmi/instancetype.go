@@ -166,6 +166,9 @@ func Expand(v *VMI, t *Instancetype, p *Preference) (*VMI, []Finding) {
 		findings = append(findings, p.spreads(t, v.Kind)...)
 		findings = append(findings, t.conflicts(v)...)
 		whole.Instancetype = nil
+		if whole.Spec.Architecture == "" { // A pool's VMs get one before their instancetype is applied; its template has none.
+			whole.Spec.Architecture = architectureAMD
+		}
 		t.apply(&whole)
 		whole.Spec.Domain.CPU.setTopology(t.Guest, p)
 	}

@@ -81,6 +81,23 @@ func TestUnexpanded(t *testing.T) {
 	}
 }
 
+// The VMs of a pool have an architecture before their instancetype gives them memory to grow to.
+func TestPoolGrowsByItsInstancetype(t *testing.T) {
+	v, err := Decode([]byte("{apiVersion: pool.kubevirt.io/v1beta1, kind: VirtualMachinePool, metadata: {name: p}, spec: {virtualMachineTemplate: {spec: " +
+		"{instancetype: {name: it}, template: {spec: {domain: {devices: {}}}}}}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	it := instancetype(t, "{guest: 4}")
+	it.Memory.MaxGuest = it.Memory.Guest
+	whole, _ := Expand(v, it, nil)
+	for _, finding := range (Cluster{}).Others(whole, Standard) {
+		if strings.Contains(finding.Message, "amd64") {
+			t.Errorf("refused: %s", finding.Message)
+		}
+	}
+}
+
 // A reference that KubeVirt refuses is refused, and one to a revision says so.
 func TestReferences(t *testing.T) {
 	for reference, want := range map[string]string{
