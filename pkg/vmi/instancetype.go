@@ -166,9 +166,6 @@ func Expand(v *VMI, t *Instancetype, p *Preference) (*VMI, []Finding) {
 		findings = append(findings, p.spreads(t, v.Kind)...)
 		findings = append(findings, t.conflicts(v)...)
 		whole.Instancetype = nil
-		if whole.Spec.Architecture == "" { // A pool's VMs get one before their instancetype is applied; its template has none.
-			whole.Spec.Architecture = architectureAMD
-		}
 		t.apply(&whole)
 		whole.Spec.Domain.CPU.setTopology(t.Guest, p)
 	}
@@ -176,6 +173,9 @@ func Expand(v *VMI, t *Instancetype, p *Preference) (*VMI, []Finding) {
 		whole.Preference = nil
 		p.apply(&whole)
 		findings = append(findings, p.unmet(&whole, t)...)
+	}
+	if t != nil && whole.Spec.Architecture == "" { // A pool's template may have none, and its VMs get the cluster's.
+		whole.Spec.Architecture = architectureAMD
 	}
 	return &whole, findings
 }
