@@ -199,7 +199,7 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 		w.pace.fought(now) // our own pins are events, which would make the worker look again at once
 	}
 	update := w.entry.Put(ledger.Entry{
-		VM: w.launcher.VMI, State: w.standing(found, drift), Pins: w.state.whereabouts, Drift: drift, Held: o.claims(),
+		VM: w.launcher.VMI, State: w.ledgerState(found, drift), Pins: w.state.whereabouts, Drift: drift, Held: o.claims(),
 	})
 	w.tellConflicts(update.Conflicts)
 	if update.Shown {
@@ -269,8 +269,8 @@ func (w *worker) complain(ctx context.Context, found *problem, quiet bool, now t
 	return ""
 }
 
-// standing is the guest's state in the ledger.
-func (w *worker) standing(found *problem, drift string) ledger.State {
+// ledgerState is the guest's state in the ledger.
+func (w *worker) ledgerState(found *problem, drift string) ledger.State {
 	switch {
 	case found != nil && found.reason == reasonNoGrant:
 		return ledger.NotExclusive
