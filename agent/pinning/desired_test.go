@@ -174,9 +174,13 @@ func TestTheContainersCPUSetIsCompared(t *testing.T) {
 			if pinned := l.pinned() != ""; pinned != tc.pinned {
 				t.Errorf("pinned is %t (%s), want %t", pinned, l.pinned(), tc.pinned)
 			}
-			if c := b.controller.Condition(); c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "its cgroup lets it use") {
-				t.Errorf("condition %+v", c)
-			}
+			b.await("the condition", func() error { // The event is told before it.
+				c := b.controller.Condition()
+				if c == nil || c.Status != metav1.ConditionTrue || !strings.Contains(c.Message, "its cgroup lets it use") {
+					return fmt.Errorf("condition %+v", c)
+				}
+				return nil
+			})
 			b.set(func() { now = mustParse("2,6") })
 			b.await("all to be well", func() error {
 				if c := b.controller.Condition(); c.Status != metav1.ConditionFalse || l.pinned() == "" {
