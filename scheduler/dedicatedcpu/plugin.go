@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/klog/v2"
@@ -35,6 +36,8 @@ type DedicatedCPU struct {
 	snapshot  func() fwk.SharedLister
 	nominated func(nodeName string) []fwk.PodInfo
 	explainer explainer
+	client    kubernetes.Interface
+	bind      func(ctx context.Context, binding *corev1.Binding) error
 }
 
 // explainer is the part of explaining.Explainer that a scheduling cycle uses.
@@ -51,6 +54,7 @@ var (
 	_ fwk.PreScorePlugin    = (*DedicatedCPU)(nil)
 	_ fwk.ScorePlugin       = (*DedicatedCPU)(nil)
 	_ fwk.ReservePlugin     = (*DedicatedCPU)(nil)
+	_ fwk.BindPlugin        = (*DedicatedCPU)(nil)
 	_ fwk.PostBindPlugin    = (*DedicatedCPU)(nil)
 	_ fwk.EnqueueExtensions = (*DedicatedCPU)(nil)
 	_ fwk.SignPlugin        = (*DedicatedCPU)(nil)
@@ -104,6 +108,8 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 		snapshot:    handle.SnapshotSharedLister,
 		nominated:   handle.NominatedPodsForNode,
 		explainer:   explainer,
+		client:      handle.ClientSet(),
+		bind:        bindWith(handle),
 	}
 	state.add(pl)
 	if state.unattended != nil {

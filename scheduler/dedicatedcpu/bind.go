@@ -1,0 +1,79 @@
+package dedicatedcpu
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+)
+
+const (
+	// outcomeTimeout is how long an API server that is away is asked for the outcome of a binding.
+	outcomeTimeout = time.Minute
+	outcomePeriod  = 200 * time.Millisecond
+)
+
+// Bind binds a pod as DefaultBinder does. After an error it asks the API server whether the pod is bound: the answer may have
+// been lost, for example with the API server itself. kube-scheduler would take the pod for unbound, until its watch shows it,
+// and bind another pod to the same place. The node's kubelet would then refuse one of the two.
+//
+// Bind is called where the profile names the plugin at extension point bind, too. Otherwise DefaultBinder comes first.
+func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) *fwk.Status {
+	if readCycle(state) == nil {
+		return fwk.NewStatus(fwk.Skip)
+	}
+	err := pl.bind(ctx, &corev1.Binding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: nodeName},
+	})
+	if err == nil {
+		return nil
+	}
+	if !isBound(ctx, pl.client, pod, nodeName) {
+		return fwk.AsStatus(err)
+	}
+	klog.FromContext(ctx).Info("a pod is bound although its binding ended with an error", "pod", klog.KObj(pod), "node", nodeName, "err", err)
+	return nil
+}
+
+// bindWith returns the call that binds, as in DefaultBinder (pkg/scheduler/framework/plugins/defaultbinder/default_binder.go,
+// v1.36.3): through kube-scheduler's queue of API calls where it has one.
+func bindWith(handle fwk.Handle) func(ctx context.Context, binding *corev1.Binding) error {
+	return func(ctx context.Context, binding *corev1.Binding) error {
+		calls := handle.APICacher()
+		if calls == nil {
+			return handle.ClientSet().CoreV1().Pods(binding.Namespace).Bind(ctx, binding, metav1.CreateOptions{})
+		}
+		onFinish, err := calls.BindPod(binding)
+		if err != nil {
+			return err
+		}
+		return calls.WaitOnFinish(ctx, onFinish)
+	}
+}
+
+// isBound reports whether the API server has bound a pod to a node. Errors other than that there is no such pod are taken for
+// those of an API server that starts.
+func isBound(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod, nodeName string) bool {
+	bound := false
+	ctx, cancel := context.WithTimeout(ctx, outcomeTimeout)
+	defer cancel()
+	err := wait.PollUntilContextCancel(ctx, outcomePeriod, true, func(ctx context.Context) (done bool, err error) {
+		now, err := client.CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return true, nil
+		}
+		if err != nil {
+			return false, nil
+		}
+		bound = now.UID == pod.UID && now.Spec.NodeName == nodeName
+		return true, nil
+	})
+	return err == nil && bound
+}

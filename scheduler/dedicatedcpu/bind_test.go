@@ -1,0 +1,71 @@
+package dedicatedcpu
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"corepin.dev/corepin/scheduler/config"
+)
+
+// The outcome of a binding is what the API server has, whatever the answer was.
+func TestALostAnswerIsAskedFor(t *testing.T) {
+	errLost := errors.New("connection reset by peer")
+	for name, tc := range map[string]struct {
+		err   error
+		now   func(pod *corev1.Pod) // how the API server has the pod
+		away  int                   // answers before the API server is back
+		gone  bool
+		bound bool
+	}{
+		"answered":            {bound: true, now: func(*corev1.Pod) {}},
+		"lost, bound":         {err: errLost, bound: true, now: func(p *corev1.Pod) { p.Spec.NodeName = "n1" }},
+		"lost, not bound":     {err: errLost, now: func(*corev1.Pod) {}},
+		"bound elsewhere":     {err: errLost, now: func(p *corev1.Pod) { p.Spec.NodeName = "n2" }},
+		"another pod":         {err: errLost, now: func(p *corev1.Pod) { p.Spec.NodeName = "n1"; p.UID = "other" }},
+		"deleted":             {err: errLost, gone: true},
+		"API server is away":  {err: errLost, away: 2, bound: true, now: func(p *corev1.Pod) { p.Spec.NodeName = "n1" }},
+		"away, and not bound": {err: errLost, away: 1, now: func(*corev1.Pod) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newFixture(config.DedicatedCPUArgs{})
+			pod := guaranteedPod("vm", "2")
+			client := fake.NewClientset()
+			if !tc.gone {
+				now := pod.DeepCopy()
+				tc.now(now)
+				client = fake.NewClientset(now)
+			}
+			asked := 0
+			client.PrependReactor("get", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+				asked++
+				return asked <= tc.away, nil, errLost
+			})
+			b.client = client
+			b.bind = func(context.Context, *corev1.Binding) error { return tc.err }
+			state := framework.NewCycleState()
+			state.Write(stateKey, &cycle{})
+			status := b.Bind(t.Context(), state, pod, "n1")
+			if status.IsSuccess() != tc.bound {
+				t.Errorf("bound is %t, want %t: %v", status.IsSuccess(), tc.bound, status)
+			}
+			if tc.err == nil && asked > 0 {
+				t.Errorf("the API server was asked %d times about a binding that it had answered", asked)
+			}
+		})
+	}
+}
+
+// Other pods are left to the next plugin.
+func TestOtherPodsAreBoundByOthers(t *testing.T) {
+	b := newFixture(config.DedicatedCPUArgs{})
+	if status := b.Bind(t.Context(), framework.NewCycleState(), guaranteedPod("vm", "2"), "n1"); !status.IsSkip() {
+		t.Errorf("status %v, want Skip", status)
+	}
+}
