@@ -84,6 +84,9 @@ var _ = ginkgo.Describe("200 VMs while schedulers and the API server are killed"
 		server := bed.Process("kube-apiserver")
 		killed("the API server", server, 140)
 		gomega.Expect(server.Restart()).To(gomega.Succeed())
+		gomega.Eventually(ctx, func() error { // It answers before its admission plugins are ready.
+			return bed.Client().Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error()
+		}).WithTimeout(deadline).Should(gomega.Succeed())
 		placed(ctx, 140)
 		create(ctx, bed, pods[150:]...)
 		gomega.Eventually(ctx, func(g gomega.Gomega) {
