@@ -35,6 +35,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -84,6 +85,9 @@ func soak() (ok bool, err error) {
 		if o.dir, err = os.MkdirTemp("", "corepin-soak-"); err != nil {
 			return false, fmt.Errorf("making a folder: %w", err)
 		}
+	}
+	if o.bin, err = filepath.Abs(o.bin); err != nil { // the programs start in folders of their own
+		return false, fmt.Errorf("finding the programs: %w", err)
 	}
 	// Guests run as another user.
 	if err := os.Chmod(o.dir, 0o755); err != nil {
