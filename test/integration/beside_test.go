@@ -43,15 +43,7 @@ var _ = ginkgo.Describe("VMs beside jobs that come and go", ginkgo.Ordered, func
 		gomega.Expect(bed.Scheduler.Stop()).To(gomega.Succeed())
 	})
 	ginkgo.It("of the same process, and nobody is refused", func(ctx context.Context) {
-		single, err := bed.RunScheduler(ctx, "single-beside", func(config map[string]any) {
-			client := config["clientConnection"]
-			shipped := overlayConfig("overlays/single-process")
-			clear(config)
-			for key, value := range shipped {
-				config[key] = value
-			}
-			config["clientConnection"] = client
-		})
+		single, err := runSingleProcess(ctx, bed, "single-beside")
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		f := bustle(ctx, bed, nodes)
 		ginkgo.AddReportEntry("one process", f.String())

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/manifests"
+	"corepin.dev/corepin/test/harness/process"
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
@@ -86,16 +88,7 @@ var _ = ginkgo.Describe("VMs and other pods with exclusive CPUs at the same time
 		gomega.Expect(bed.Scheduler.Stop()).To(gomega.Succeed())
 	})
 	ginkgo.It("with one process for both profiles nobody is refused", func(ctx context.Context) {
-		single, err := bed.RunScheduler(ctx, "single-process", func(config map[string]any) {
-			// Nobody kills this leader: it has the shipped patience, with which a rush does not end it.
-			client := config["clientConnection"]
-			shipped := overlayConfig("overlays/single-process")
-			clear(config)
-			for key, value := range shipped {
-				config[key] = value
-			}
-			config["clientConnection"] = client
-		})
+		single, err := runSingleProcess(ctx, bed, "single-process")
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		total := rush(ctx)
 		ginkgo.AddReportEntry("one process", total.String())
@@ -226,4 +219,15 @@ func overlayConfig(overlay string) map[string]any {
 	}
 	ginkgo.Fail("overlay " + overlay + " ships no configuration of the scheduler")
 	return nil
+}
+
+// runSingleProcess runs the scheduler of the overlay for both profiles. Nobody kills this leader: it has the shipped patience,
+// with which a rush does not end it.
+func runSingleProcess(ctx context.Context, bed *testbed.Testbed, name string) (*process.Process, error) {
+	return bed.RunScheduler(ctx, name, func(config map[string]any) {
+		client := config["clientConnection"]
+		clear(config)
+		maps.Copy(config, overlayConfig("overlays/single-process"))
+		config["clientConnection"] = client
+	})
 }
