@@ -20,9 +20,12 @@ func reported(t *testing.T, report, file string) string {
 	if folder == "" {
 		folder = filepath.Join("..", "..", "..", "shared", "testdata", "reports")
 	}
-	found, _ := filepath.Glob(filepath.Join(folder, report+"-*", file))
-	if len(found) != 1 {
+	if _, err := os.Stat(folder); err != nil {
 		t.Skipf("the public reports are not here; set %s to their folder to run this test", reportsEnv)
+	}
+	found, err := filepath.Glob(filepath.Join(folder, report+"-*", file))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("%s has %d files %s-*/%s, want 1 (%v)", folder, len(found), report, file, err)
 	}
 	return found[0]
 }

@@ -22,9 +22,12 @@ func installed[T any](t *testing.T, name string, of func(map[string]any) (T, err
 	if folder == "" {
 		folder = filepath.Join("..", "..", "..", "shared", "kubevirt", "manifests")
 	}
+	if _, err := os.Stat(folder); err != nil {
+		t.Skipf("the manifests of an installed KubeVirt are not here; set %s to their folder to run this test", installedEnv)
+	}
 	data, err := os.ReadFile(filepath.Join(folder, name))
 	if err != nil {
-		t.Skipf("the manifests of an installed KubeVirt are not here; set %s to their folder to run this test", installedEnv)
+		t.Fatal(err)
 	}
 	var out []T
 	for _, document := range bytes.Split(data, []byte("\n---\n")) {
