@@ -133,7 +133,9 @@ func play(t *testing.T, text string) string {
 		case strings.HasPrefix(line, "="):
 			continue
 		case line != "" && !strings.HasPrefix(line, "#"):
+			s.mu.Lock()
 			s.began = time.Now()
+			s.mu.Unlock()
 			s.do(strings.Fields(line))
 			synctest.Wait()
 		}

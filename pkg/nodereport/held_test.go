@@ -236,7 +236,7 @@ func FuzzDecision(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		most := bounds.WhileFuzzing(50 * time.Millisecond)
+		most := bounds.Instrumented(50 * time.Millisecond)
 		var nc v1alpha1.NodeCPU
 		if json.Unmarshal(data, &nc) != nil {
 			return

@@ -20,7 +20,7 @@ func FuzzDecision(f *testing.F) {
 	f.Add("8 sockets x 8 numa x 8 cores x 2 threads", uint8(0b100000), uint8(0), uint16(240), uint16(1), uint8(3), uint64(7))
 	f.Add("s0 n0 u0: 0,4 1,5; s0 n1 u1: 2,6 3,7; s1 n3 u0: 8 9 10; n5:", uint8(0b11), uint8(3), uint16(3), uint16(2), uint8(0), uint64(2))
 	f.Fuzz(func(t *testing.T, machine string, options, policy uint8, cpus, others uint16, inFlight uint8, taken uint64) {
-		most := bounds.WhileFuzzing(50 * time.Millisecond)
+		most := bounds.Instrumented(50 * time.Millisecond)
 		n, ok := fuzzedNode(machine, options, policy, taken)
 		if !ok {
 			return

@@ -15,7 +15,7 @@ import (
 // TestBoundedTime looks for pods and machines on which a decision takes long. 24 NUMA nodes are real hardware, on which
 // distribute-cpus-across-numa would try 3^24 combinations.
 func TestBoundedTime(t *testing.T) {
-	const most = 50 * time.Millisecond
+	most := bounds.Instrumented(50 * time.Millisecond)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	decided := 0

@@ -24,7 +24,7 @@ type Limits struct {
 // Parser is for a call that reads text of at most 64 KiB: far more than any real one takes, and what nobody is harmed by.
 var Parser = Limits{Time: time.Second, Bytes: 64 << 20}
 
-// Within runs a call, and fails the test where it took more than the limits. input is named in the failure.
+// Within runs a call, and fails the test where it took more than the limits; see Instrumented. input is named in the failure.
 func Within(t testing.TB, limits Limits, input string, call func()) {
 	t.Helper()
 	runtime.LockOSThread()
@@ -35,17 +35,21 @@ func Within(t testing.TB, limits Limits, input string, call func()) {
 	call()
 	took := CPUTime(t) - began
 	runtime.ReadMemStats(&after)
-	if took > limits.Time {
-		t.Errorf("%.100q took %s, at most %s is allowed", input, took, limits.Time)
+	if most := Instrumented(limits.Time); took > most {
+		t.Errorf("%.100q took %s, at most %s is allowed", input, took, most)
 	}
 	if allocated := after.TotalAlloc - before.TotalAlloc; allocated > limits.Bytes {
 		t.Errorf("%.100q made it allocate %d KiB, at most %d KiB are allowed", input, allocated>>10, limits.Bytes>>10)
 	}
 }
 
-// WhileFuzzing is a limit of time as it is under the fuzzer: code that tells the fuzzer what was reached takes a few times as
-// long. What the fuzzer finds becomes a seed, which is held to the limit itself.
-func WhileFuzzing(limit time.Duration) time.Duration {
+// Instrumented is a limit of time as it is for code that tells the fuzzer what was reached, or the race detector which memory is
+// read and written: both take a few times as long. Test binaries without either hold the limit itself, also for what the
+// fuzzer found, which becomes a seed.
+func Instrumented(limit time.Duration) time.Duration {
+	if Raced {
+		return 10 * limit
+	}
 	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
 		return 4 * limit
 	}

@@ -1,0 +1,6 @@
+//go:build race
+
+package bounds
+
+// Raced reports whether the race detector is on.
+const Raced = true
