@@ -17,6 +17,7 @@ import (
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
+	"corepin.dev/corepin/test/harness/process"
 )
 
 const benchEnv = "COREPIN_BENCH_ROOT"
@@ -62,7 +63,7 @@ func benchOnce(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := process.StartTied(cmd); err != nil {
 		b.Fatal(err)
 	}
 	defer func() {

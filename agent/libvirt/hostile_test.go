@@ -19,6 +19,8 @@ import (
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/bounds"
+	"corepin.dev/corepin/test/harness/process"
 )
 
 // reply is what a libvirt answers to one call: the frame's header as it should be, unless it says otherwise.
@@ -334,7 +336,7 @@ func TestManyHostileGuests(t *testing.T) {
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestHostileAlone$", "-test.v")
 	cmd.Env = append(os.Environ(), hostileEnv+"="+root, "GOGC=40")
-	output, err := cmd.CombinedOutput()
+	output, err := process.CombinedOutput(cmd)
 	if err != nil {
 		t.Fatalf("the agent ended with %v:\n%s", err, bytes.TrimSpace(output))
 	}
@@ -344,7 +346,11 @@ func TestManyHostileGuests(t *testing.T) {
 		t.Fatalf("no peak in\n%s", output)
 	}
 	t.Logf("%d hostile guests: %d MiB at most", hostileGuests-1, peak>>10)
-	if peak>>10 > 110 {
-		t.Errorf("the agent had %d MiB, want at most 110", peak>>10)
+	most := 110
+	if bounds.Raced {
+		most *= 5 // the race detector keeps notes on all memory
+	}
+	if peak>>10 > most {
+		t.Errorf("the agent had %d MiB, want at most %d", peak>>10, most)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/process"
 )
 
 // onAnotherHost starts a libvirtd that believes to be on another host, as libvirt refuses to migrate a guest to the one
@@ -41,7 +42,7 @@ func (l *libvirtd) migrate(t *testing.T, to *libvirtd) *migration {
 	m := &migration{virsh: exec.CommandContext(t.Context(), "virsh", "--connect", uri(l), "migrate", "--live", "--bandwidth", "1",
 		"vms_db", uri(to), "--migrateuri", "unix://"+filepath.Join(to.Private(), "migration"))}
 	m.virsh.Stdout, m.virsh.Stderr = &m.output, &m.output
-	if err := m.virsh.Start(); err != nil {
+	if err := process.StartTied(m.virsh); err != nil {
 		t.Fatal(err)
 	}
 	return m

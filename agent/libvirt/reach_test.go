@@ -14,6 +14,7 @@ import (
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/agent/pinning"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/test/harness/process"
 )
 
 // fakeProcess makes a process of a pod in a /proc of the test's own, whose file system is root.
@@ -199,7 +200,7 @@ func TestCapabilities(t *testing.T) {
 			cmd := exec.CommandContext(t.Context(), setpriv, "--bounding-set="+capabilities, "--inh-caps=-all",
 				os.Args[0], "-test.run=^TestConnectAndPin$", "-test.v")
 			cmd.Env = append(os.Environ(), capabilityEnv+"="+l.podDir("db"))
-			output, err := cmd.CombinedOutput()
+			output, err := process.CombinedOutput(cmd)
 			if (err == nil) != (want == "") || !strings.Contains(string(output), want) {
 				t.Errorf("ended with %v, want %q:\n%s", err, want, output)
 			}

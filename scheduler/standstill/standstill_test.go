@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
+
+	"corepin.dev/corepin/test/harness/process"
 )
 
 func TestTheOldestCallIsNamed(t *testing.T) {
@@ -58,7 +60,7 @@ func TestTheProcessEnds(t *testing.T) {
 	}
 	child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestTheProcessEnds$", "-test.timeout=30s")
 	child.Env = append(os.Environ(), spin+"=1")
-	out, err := child.CombinedOutput()
+	out, err := process.CombinedOutput(child)
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
 		t.Errorf("the process ended with %v, want code 1", err)

@@ -84,8 +84,8 @@ func (p *Process) start() error {
 	cmd.Dir = p.command.Dir
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own keeps a Ctrl-C at the terminal from reaching the child before Stop does.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := spawn(cmd); err != nil {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := StartTied(cmd); err != nil {
 		return fmt.Errorf("starting %s: %w", p.command.Name, err)
 	}
 	life := &incarnation{pid: cmd.Process.Pid, signal: cmd.Process.Signal, exited: make(chan struct{})}
@@ -136,6 +136,27 @@ var (
 	spawnOnce sync.Once
 	spawns    = make(chan func())
 )
+
+// StartTied starts a command of the caller's own making. The kernel kills it when this process ends, however it ends.
+func StartTied(cmd *exec.Cmd) error {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
+	return spawn(cmd)
+}
+
+// CombinedOutput is the command's own, of one that is tied to this process.
+func CombinedOutput(cmd *exec.Cmd) ([]byte, error) {
+	var output bytes.Buffer
+	cmd.Stdout = &output
+	cmd.Stderr = &output
+	err := StartTied(cmd)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	return output.Bytes(), err
+}
 
 // spawn starts cmd from a thread that lives as long as this process. Linux sends the parent-death
 // signal when the thread that forked ends, and Go may end a thread at any time.

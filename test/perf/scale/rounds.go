@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"corepin.dev/corepin/test/harness/process"
 )
 
 // round is the four runs of one kind of pods at one size, in the order in which they were made.
@@ -68,7 +70,10 @@ func (o *options) inChild(ctx context.Context, c *scenario, nodes int, name stri
 		cmd.Args = append(cmd.Args, "-cpuprofile", o.profile+"."+name)
 	}
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	if err := cmd.Run(); err != nil {
+	if err := process.StartTied(cmd); err != nil {
+		return nil, err
+	}
+	if err := cmd.Wait(); err != nil {
 		return nil, err
 	}
 	text, err := os.ReadFile(file.Name())
