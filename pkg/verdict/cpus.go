@@ -32,6 +32,12 @@ func (n *Node) refusedOnCPUs(d *Demand) *admission.Decision {
 	return nil
 }
 
+// refusedBesides reports of a pod that the kubelet refuses that it does so for memory or devices.
+func (n *Node) refusedBesides(d *Demand) bool {
+	memory, devices := n.Kubelet.Besides(&d.Pod)
+	return (memory || len(devices) > 0) && n.refusedOnCPUs(d) == nil
+}
+
 // separately is the pod as the topology manager looks at it: as a whole under scope pod, or else each container that asks for
 // CPUs. What a container gets where other managers have a say is not known, and so neither what it leaves for the next one.
 func (n *Node) separately(pod admission.Pod) []admission.Pod {

@@ -50,6 +50,8 @@ type Verdict struct {
 	Missing int64
 	// Decision is the kubelet's, with the pods in flight admitted before.
 	Decision admission.Decision
+	// Besides reports of the kubelet's refusal that it is for memory or devices: CPUs alone would have been granted.
+	Besides bool
 	// Guest says why CPUs that the kubelet may grant do not satisfy the VM. It wraps an error of package placement, or ErrPages.
 	Guest error
 	// LostAtRestart is how many pods the kubelet would fail if it started again with the pod there. It is counted where
@@ -179,6 +181,7 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 		v.wait(n, d)
 	case admission.Refused:
 		v.refuse(decision)
+		v.Besides = n.refusedBesides(d)
 	case admission.Admitted:
 		v.keepPlaces(n, d)
 		if v.Obstacle == None {

@@ -26,6 +26,17 @@ func unaligned(s *v1alpha1.NodeCPUStatus) {
 
 func coresOnly(s *v1alpha1.NodeCPUStatus) { s.TopologyManager.Policy = "none" }
 
+// cards gives each NUMA node two devices, of which one is free.
+func cards(s *v1alpha1.NodeCPUStatus) {
+	s.Format = v1alpha1.FormatVersion
+	s.Devices = []v1alpha1.DeviceResource{{Name: "example.com/card", Groups: []v1alpha1.DeviceGroup{
+		{NUMANodes: "0", Devices: 2, Healthy: 2, Free: 1}, {NUMANodes: "1", Devices: 2, Healthy: 2, Free: 1},
+	}}}
+	s.Conditions = append(s.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue, ObservedGeneration: s.Generation,
+	})
+}
+
 func TestFilter(t *testing.T) {
 	type status = func(s *v1alpha1.NodeCPUStatus)
 	for name, test := range map[string]struct {
@@ -103,6 +114,35 @@ func TestFilter(t *testing.T) {
 				t.Errorf("got %s %q, want %s %q", status.Code(), status.Message(), test.wantCode, test.wantReason)
 			}
 		})
+	}
+}
+
+// The reason tells CPUs that are short from what is short beside them.
+func TestFilterWithDevices(t *testing.T) {
+	for name, test := range map[string]struct {
+		cpus, cards string
+		granted     map[string]string
+		code        fwk.Code
+		reason      string
+	}{
+		"a free device of each NUMA node":        {cpus: "8", cards: "1"},
+		"more devices than a NUMA node has free": {cpus: "2", cards: "2", code: fwk.Unschedulable, reason: ReasonNoNUMARoom},
+		"more devices than any NUMA node has":    {cpus: "2", cards: "3", code: fwk.UnschedulableAndUnresolvable, reason: ReasonNeverNUMARoom},
+		"too few CPUs beside a free device": {
+			cpus: "8", cards: "1", granted: map[string]string{"a": "0,8", "b": "4,12"}, code: fwk.Unschedulable, reason: ReasonNoAlignment,
+		},
+	} {
+		b := newFixture(config.DedicatedCPUArgs{NodesWithoutExactReport: config.Refuse})
+		b.report(t, "n1", test.granted, cards)
+		var pods []*corev1.Pod
+		for uid := range test.granted {
+			pods = append(pods, launcherPod(uid, "2"))
+		}
+		vm := launcherPod("new", test.cpus, asking("example.com/card", test.cards))
+		status := b.Filter(t.Context(), b.preFilter(t, vm), vm, b.node(t, "n1", pods...))
+		if status.Code() != test.code || status.Message() != test.reason {
+			t.Errorf("%s: got %s %q, want %s %q", name, status.Code(), status.Message(), test.code, test.reason)
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func TestEventHasTheNumbersOfTheNearestNodes(t *testing.T) {
 	x.add(x.node(t, "counted", held("e", "vms", "8")), 16)
 	x.add(x.node(t, "silent"), 16)
 	x.fail(t, launcherPod("new", "8"))
-	want := "As of 00:16:40 UTC: The pod asks for 8 CPUs of its own + 200m in the shared pool. 3 nodes lack CPUs for it: " +
+	want := "As of 00:16:40 UTC: The pod asks for 8 CPUs of its own + 200m in the shared pool. 3 nodes have no room for it: " +
 		"counted: 7800m of 16000m CPU left by count, of 8200m asked; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-e (8 CPUs) moves. " +
 		"near: 6 free CPUs in NUMA node 0 as 3 whole cores, 4 in NUMA node 1 as 2 whole cores; needs 4 whole cores in one NUMA node; fits if the pod asks for 2 CPUs fewer (6 instead of 8), or if VM vms/vm-c (2 CPUs) moves. " +
 		"full: 600m of 17000m CPU left by count, of 8200m asked; fits if VM vms/vm-a (8 CPUs) moves, or if VM vms/vm-b (8 CPUs) moves. By count near has room, so an autoscaler adds no node."

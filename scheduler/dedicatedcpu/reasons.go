@@ -46,6 +46,8 @@ const (
 	ReasonTooSmall         = "node(s) had fewer CPUs for exclusive use than asked"
 	ReasonNoAlignment      = "node(s) didn't have enough free exclusive CPUs aligned on NUMA nodes"
 	ReasonNeverAligned     = "node(s) can't align so many exclusive CPUs on NUMA nodes"
+	ReasonNoNUMARoom       = "node(s) didn't have the CPUs, memory and devices asked free on the same NUMA nodes"
+	ReasonNeverNUMARoom    = "node(s) can't give the CPUs, memory and devices asked on the same NUMA nodes"
 	ReasonNoCores          = "node(s) didn't have enough free whole cores"
 	ReasonNeverCores       = "node(s) can't give so many exclusive CPUs as whole cores"
 	ReasonOddThreads       = "node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core"
@@ -81,18 +83,20 @@ var (
 		nodereport.Inexact:      {final, ReasonInexact, "inexact"},
 	}
 
-	refusedInFlight     = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
-	refusedLate         = refusal{final, ReasonLate, "late"}
-	refusedKept         = refusal{evictable, ReasonKept, "kept"}
-	refusedNoRoom       = refusal{evictable, ReasonNoRoom, "no_room"}
-	refusedTooSmall     = refusal{final, ReasonTooSmall, "too_small"}
-	refusedNoAlignment  = refusal{evictable, ReasonNoAlignment, "no_alignment"}
-	refusedNeverAligned = refusal{final, ReasonNeverAligned, "never_aligned"}
-	refusedNoCores      = refusal{evictable, ReasonNoCores, "no_cores"}
-	refusedNeverCores   = refusal{final, ReasonNeverCores, "never_cores"}
-	refusedOddThreads   = refusal{final, ReasonOddThreads, "odd_threads"}
-	refusedOther        = refusal{evictable, ReasonOther, "other"}
-	refusedOtherForever = refusal{final, ReasonOther, "other"}
+	refusedInFlight      = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
+	refusedLate          = refusal{final, ReasonLate, "late"}
+	refusedKept          = refusal{evictable, ReasonKept, "kept"}
+	refusedNoRoom        = refusal{evictable, ReasonNoRoom, "no_room"}
+	refusedTooSmall      = refusal{final, ReasonTooSmall, "too_small"}
+	refusedNoAlignment   = refusal{evictable, ReasonNoAlignment, "no_alignment"}
+	refusedNeverAligned  = refusal{final, ReasonNeverAligned, "never_aligned"}
+	refusedNoNUMARoom    = refusal{evictable, ReasonNoNUMARoom, "no_numa_room"}
+	refusedNeverNUMARoom = refusal{final, ReasonNeverNUMARoom, "never_numa_room"}
+	refusedNoCores       = refusal{evictable, ReasonNoCores, "no_cores"}
+	refusedNeverCores    = refusal{final, ReasonNeverCores, "never_cores"}
+	refusedOddThreads    = refusal{final, ReasonOddThreads, "odd_threads"}
+	refusedOther         = refusal{evictable, ReasonOther, "other"}
+	refusedOtherForever  = refusal{final, ReasonOther, "other"}
 
 	refusedRestart      = refusal{evictable, ReasonRestart, "restart"}
 	refusedNeverRestart = refusal{final, ReasonRestart, "restart"}
@@ -128,6 +132,7 @@ func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*re
 func allRefusals() []*refusal {
 	all := []*refusal{
 		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedKept, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoNUMARoom, &refusedNeverNUMARoom,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,
 		&refusedNoPages, &refusedNeverPages,
@@ -172,6 +177,9 @@ func refusalOf(p *nodes.Prediction, d *verdict.Demand) *refusal {
 
 // decisionRefusal is the refusal for a kubelet that would refuse the pod.
 func decisionRefusal(p *nodes.Prediction, pod *admission.Pod) *refusal {
+	if p.Besides {
+		return either(p.Evictable, &refusedNoNUMARoom, &refusedNeverNUMARoom)
+	}
 	switch p.Decision.Reason {
 	case admission.ReasonTopologyAffinity:
 		return either(p.Evictable, &refusedNoAlignment, &refusedNeverAligned)

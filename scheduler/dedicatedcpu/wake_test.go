@@ -102,12 +102,6 @@ func TestAReportOfANodeThatIsTooSmallWakesNobody(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})
 	b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 	info := b.node(t, "n1", launcherPod("a", "16"))
-	asking := func(name corev1.ResourceName, amount string) func(*corev1.Pod) {
-		return func(pod *corev1.Pod) {
-			r := &pod.Spec.Containers[0].Resources
-			r.Requests[name], r.Limits[name] = resource.MustParse(amount), resource.MustParse(amount)
-		}
-	}
 	b.refuse(t, launcherPod("small", "2"), info, ReasonNoAlignment)
 	b.refuse(t, launcherPod("large", "2", asking(corev1.ResourceMemory, "64Gi")), info, ReasonNoAlignment)
 	b.refuse(t, launcherPod("pages", "2", asking("hugepages-1Gi", "4Gi")), info, ReasonNoAlignment)
@@ -430,5 +424,13 @@ func TestAReportThatIsNotExactWakesFew(t *testing.T) {
 				t.Errorf("with CPUs %q free %d pods are woken within a second, want at most %d", free, got, 3*want)
 			}
 		})
+	}
+}
+
+// asking makes the first container ask for so much of a resource.
+func asking(name corev1.ResourceName, amount string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		r := &pod.Spec.Containers[0].Resources
+		r.Requests[name], r.Limits[name] = resource.MustParse(amount), resource.MustParse(amount)
 	}
 }

@@ -168,16 +168,16 @@ func (q *Question) Text() string {
 	return explain.Summary(q.head(len(explanations)), explanations, maxNote-len(asOf)-len(note)-1) + " " + note
 }
 
-// head begins the text: "The pod asks for 4 CPUs of its own. 12 nodes lack CPUs for it, the nearest:".
+// head begins the text: "The pod asks for 4 CPUs of its own. 12 nodes have no room for it, the nearest:".
 func (q *Question) head(explained int) string {
 	head := "The pod asks for " + explain.Asks(q.Demand)
 	switch q.Refused {
 	case 1:
-		return head + ". One node lacks CPUs for it:"
+		return head + ". One node has no room for it:"
 	case explained:
-		return fmt.Sprintf("%s. %d nodes lack CPUs for it:", head, q.Refused)
+		return fmt.Sprintf("%s. %d nodes have no room for it:", head, q.Refused)
 	}
-	return fmt.Sprintf("%s. %d nodes lack CPUs for it, the nearest:", head, q.Refused)
+	return fmt.Sprintf("%s. %d nodes have no room for it, the nearest:", head, q.Refused)
 }
 
 // tell writes the event unless the pod got the same text not long ago. The recorder merges events with the same pod,
