@@ -22,7 +22,11 @@ type Machine struct {
 	// Topology is the machine; nil means this machine's own CPUs.
 	Topology *cputopology.Topology
 	Kubelet  simnode.KubeletSettings
-	Guests   guest.Runner
+	// Memory, HugePages and Devices are those of simnode.Options.
+	Memory    string
+	HugePages map[string]int64
+	Devices   map[string][]simnode.Device
+	Guests    guest.Runner
 	// GuestURI is the libvirt driver that the agent is configured to open; "" is QEMU's.
 	GuestURI string
 	// Heartbeat makes the stand-in for virt-handler write that it lives, and with that the labels that the agent writes
@@ -56,7 +60,9 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		Topology:    machine.Topology,
 		UseHostCPUs: machine.Topology == nil,
 		Kubelet:     machine.Kubelet,
-		Memory:      "64Gi",
+		Memory:      machine.Memory,
+		HugePages:   machine.HugePages,
+		Devices:     machine.Devices,
 		Labels:      kubeVirtLabels(),
 		Guests:      machine.Guests,
 		SpecOf:      t.GuestOf,
