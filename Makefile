@@ -91,13 +91,14 @@ bench-pin: setup ## Start 50 guests at once: time until they are pinned, the age
 bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/; ten minutes
 	@go run ./test/perf/packing -seeds 3 -out $(BINARIES)/bench
 	@go run ./test/perf/packing -seeds 3 -apart -out $(BINARIES)/bench/apart
+	@go run ./test/perf/packing -seeds 3 -devices -out $(BINARIES)/bench/devices
 
 bench-silence: setup build ## Time until a silent node is seen, with the shipped settings and 20 nodes; takes ten minutes
 	@go run ./test/perf/silence -bin $(BINARIES)
 
 bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes an hour
 	@go run ./test/perf/scale -out $(BINARIES)/bench
-	@go run ./test/perf/scale -out $(BINARIES)/bench -cycles -nodes 1000,5000
+	@go run ./test/perf/scale -out $(BINARIES)/bench -cycles -nodes 1000,5000 -pods dedicated,furnished,ordinary
 	@go run ./test/perf/scale -out $(BINARIES)/bench -changes -nodes 5000 -bin $(BINARIES)
 
 clean: ## Remove bin/

@@ -1,13 +1,11 @@
 package simnode
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"maps"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -25,9 +23,6 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework/plugins/noderesources"
 	"k8s.io/utils/clock"
 
-	"corepin.dev/corepin/agent/hostcpu"
-	"corepin.dev/corepin/agent/kubelet"
-	"corepin.dev/corepin/agent/report"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
@@ -40,19 +35,16 @@ import (
 type room struct {
 	t       *testing.T
 	random  *rand.Rand
-	kubelet *Kubelet
+	kubelet *Reported
 	node    *corev1.Node
-	files   *kubelet.Watcher
-	machine *hostcpu.Watcher
 	view    *nodes.View
 
 	// known are the pods of the scheduler's NodeInfo, by name. bound are those that the kubelet has not heard of.
 	known map[string]*corev1.Pod
 	bound []*corev1.Pod
 	runs  map[types.UID]bool
-	// reports are on their way, oldest first; last is the one that was read last, and delivered the one that came last.
+	// reports are on their way, oldest first; delivered is the one that came last.
 	reports   []*v1alpha1.NodeCPU
-	last      v1alpha1.NodeCPUStatus
 	delivered *v1alpha1.NodeCPU
 	serial    int
 
@@ -67,26 +59,11 @@ func newRoom(t *testing.T, seed uint64, settings KubeletSettings, first, second 
 	klog.LogToStderr(false) // the kubelet's packages say every step
 	klog.SetOutput(io.Discard)
 	inMemory(t)
-	const machine = "2 sockets x 1 numa x 8 cores x 2 threads"
-	h := newHost(t, machine, settings)
-	dir := h.options.RootDir
-	topology := cputopology.MustParse(machine)
-	if err := writeSysfs(filepath.Join(dir, "sys"), topology, 32<<30, map[string]int64{"hugepages-1Gi": 4}); err != nil {
-		t.Fatal(err)
-	}
-	var err error
-	if h.options.Machine, err = machineInfo(filepath.Join(dir, "sys")); err != nil {
-		t.Fatal(err)
-	}
-	if err := settings.writeConfig(dir, 0); err != nil {
-		t.Fatal(err)
-	}
-	h.options.Devices = true
 	w := &room{
 		t: t, random: rand.New(rand.NewPCG(seed, 18)), known: map[string]*corev1.Pod{}, runs: map[types.UID]bool{}, why: map[string]int{},
 		node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "n1"}},
 	}
-	w.node.Status.NodeInfo.KubeletVersion = "v1.36.3"
+	w.node.Status.NodeInfo.KubeletVersion = kubeletVersion
 	w.node.Status.Allocatable = corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("30"), corev1.ResourceMemory: resource.MustParse("23Gi"), corev1.ResourcePods: resource.MustParse("110"),
 		"hugepages-1Gi": resource.MustParse("8Gi"), vf: *resource.NewQuantity(int64(first+second), resource.DecimalSI),
@@ -94,18 +71,15 @@ func newRoom(t *testing.T, seed uint64, settings KubeletSettings, first, second 
 	w.node.Status.Capacity = w.node.Status.Allocatable.DeepCopy()
 	w.node.Status.Capacity[corev1.ResourceCPU] = resource.MustParse("32")
 	w.node.Status.Capacity[corev1.ResourceMemory] = resource.MustParse("32Gi")
-	h.options.Node = func(context.Context, bool) (*corev1.Node, error) { return w.node, nil }
-	w.kubelet = h.kubelet(t)
-	if err := w.kubelet.SetDevices(vf, vfsOn(first, second)); err != nil {
+	var err error
+	w.kubelet, err = NewReported(t.Context(), Options{
+		Dir: t.TempDir(), Topology: cputopology.MustParse("2 sockets x 1 numa x 8 cores x 2 threads"), Kubelet: settings,
+		Memory: "32Gi", HugePages: map[string]int64{"hugepages-1Gi": 4}, Devices: map[string][]Device{vf: vfsOn(first, second)},
+	}, w.node)
+	if err != nil {
 		t.Fatal(err)
 	}
-	mustAdmit(t, w.kubelet)
-	w.files = kubelet.NewWatcher(kubelet.Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Clock: clock.RealClock{}})
-	w.machine = hostcpu.NewWatcher(hostcpu.Options{SysfsDir: filepath.Join(dir, "sys"), Clock: clock.RealClock{}})
-	w.machine.Refresh(t.Context())
-	if err := w.files.RefreshDevices(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(w.kubelet.Stop)
 	w.read()
 	w.delivered = w.reports[0]
 	w.restart()
@@ -135,24 +109,7 @@ func vfsOn(first, second int) []Device {
 }
 
 // read makes the report that an agent would write now.
-func (w *room) read() {
-	w.t.Helper()
-	w.files.Refresh(w.t.Context())
-	pods := []*corev1.Pod{}
-	facts := report.Facts{
-		Kubelet: *w.files.State(), Host: w.machine.Reading(), Memory: w.machine.Memory(), KubeletVersion: "v1.36.3", Node: w.node, Pods: pods,
-	}
-	status := report.Build(facts, w.last, time.Now())
-	status.Generation++
-	for i := range status.Conditions {
-		status.Conditions[i].ObservedGeneration = status.Generation
-	}
-	w.last = *status.DeepCopy()
-	w.reports = append(w.reports, &v1alpha1.NodeCPU{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
-		ObjectMeta: metav1.ObjectMeta{Name: "n1"}, Status: status,
-	})
-}
+func (w *room) read() { w.reports = append(w.reports, w.kubelet.Report(w.t.Context())) }
 
 // set gives the view a report.
 func (w *room) set(nc *v1alpha1.NodeCPU) {
@@ -283,7 +240,7 @@ func (w *room) admit() {
 	}
 	rejected := w.kubelet.Admit(p)
 	if len(rejected) > 0 && strings.HasPrefix(p.Name, "vm") {
-		w.t.Fatalf("pod %s was bound, and the kubelet says %s: %s\nasks %v\nlast report %+v", p.Name, rejected[0].Reason, rejected[0].Message, p.Spec.Containers, w.last)
+		w.t.Fatalf("pod %s was bound, and the kubelet says %s: %s\nasks %v\nlast report %+v", p.Name, rejected[0].Reason, rejected[0].Message, p.Spec.Containers, w.kubelet.last)
 	}
 	if len(rejected) > 0 {
 		w.remove(p)

@@ -19,10 +19,13 @@ type contender struct {
 	scoring    schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
 }
 
+// byDefault is the contender with the shipped configuration.
+const byDefault = "corepin LeastFragmentation"
+
 var contenders = []contender{
 	{name: "stock LeastAllocated", scoring: schedulerconfig.LeastAllocated},
 	{name: "stock MostAllocated", scoring: schedulerconfig.MostAllocated},
-	{name: "corepin LeastFragmentation", strategy: config.LeastFragmentation},
+	{name: byDefault, strategy: config.LeastFragmentation},
 	{name: "corepin LeastFragm., range 40", strategy: config.LeastFragmentation, scoreRange: config.MaxScoreRange},
 	{name: "corepin, restarts Prefer", strategy: config.LeastFragmentation, restart: config.RestartPrefer},
 	{name: "corepin, restarts Require", strategy: config.LeastFragmentation, restart: config.RestartRequire},

@@ -19,7 +19,7 @@ type fleet struct {
 	*cycle.Scheduler
 	nodes    map[string]*node
 	dir      string
-	capacity int // CPUs that VMs can have
+	capacity size // what VMs can have of all nodes; memory is not counted
 	bound    map[string]*corev1.Pod
 	pods     int // made so far
 	bench    bench
@@ -29,8 +29,9 @@ type fleet struct {
 // tally counts from the start, or since it was last set to zero.
 type tally struct {
 	binds, refused int
-	// Not set to zero: VMs and their CPUs that run now, and all refusals.
-	vms, cpus, everRefused int
+	// Not set to zero: VMs that run now and what they have, and all refusals.
+	vms, everRefused int
+	has              size
 }
 
 func newFleet(ctx context.Context, c *contender, b bench) (*fleet, error) {
@@ -53,9 +54,9 @@ func newFleet(ctx context.Context, c *contender, b bench) (*fleet, error) {
 			return nil, errors.Join(err, f.stop())
 		}
 		f.nodes[name] = n
-		f.capacity += n.capacity()
+		f.capacity.add(size{cpus: n.capacity(), pages: int(n.pages()), vfs: len(n.vfs())})
 		f.AddNode(ctx, n.object)
-		if err := f.tell(n); err != nil {
+		if err := f.tell(ctx, n); err != nil {
 			return nil, errors.Join(err, f.stop())
 		}
 	}
@@ -99,11 +100,11 @@ func (f *fleet) restart(ctx context.Context) (lost int, err error) {
 }
 
 // tell gives a node's report to the scheduler.
-func (f *fleet) tell(n *node) error {
+func (f *fleet) tell(ctx context.Context, n *node) error {
 	if !f.Reads() {
 		return nil
 	}
-	report, err := n.report()
+	report, err := n.report(ctx)
 	if err != nil {
 		return err
 	}
@@ -113,10 +114,10 @@ func (f *fleet) tell(n *node) error {
 
 // place schedules a VM and has the kubelet admit it; refused ones are tried again so many times. It gives the
 // pod that runs, "" if none does.
-func (f *fleet) place(ctx context.Context, cpus, retries int) (string, error) {
+func (f *fleet) place(ctx context.Context, vm size, retries int) (string, error) {
 	for range 1 + retries {
 		f.pods++
-		pod := launcherPod(fmt.Sprintf("vm-%d", f.pods), cpus)
+		pod := launcherPod(fmt.Sprintf("vm-%d", f.pods), vm)
 		if f.bench.apart {
 			preferApart(pod, fmt.Sprint("app-", f.pods/appSize))
 		}
@@ -135,34 +136,34 @@ func (f *fleet) place(ctx context.Context, cpus, retries int) (string, error) {
 			// A refused pod is Failed, and kube-scheduler counts such a pod no more.
 			f.refused++
 			f.everRefused++
-			if err := f.tell(n); err != nil {
+			if err := f.tell(ctx, n); err != nil {
 				return "", err
 			}
 			continue
 		}
 		f.vms++
-		f.cpus += cpus
+		f.has.add(vm)
 		f.bound[pod.Name] = pod
 		if err := f.Bound(ctx, pod); err != nil {
 			return "", err
 		}
-		return pod.Name, f.tell(n)
+		return pod.Name, f.tell(ctx, n)
 	}
 	return "", nil
 }
 
 // remove ends a VM.
-func (f *fleet) remove(ctx context.Context, name string, cpus int) error {
+func (f *fleet) remove(ctx context.Context, name string, vm size) error {
 	pod := f.bound[name]
 	delete(f.bound, name)
 	f.vms--
-	f.cpus -= cpus
+	f.has.take(vm)
 	n := f.nodes[pod.Spec.NodeName]
 	n.remove(pod.UID)
 	if err := f.Gone(ctx, pod); err != nil {
 		return err
 	}
-	return f.tell(n)
+	return f.tell(ctx, n)
 }
 
 // stranded is the free CPUs that a VM of the trace to come cannot have: those of the nodes that could not take it,

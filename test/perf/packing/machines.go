@@ -1,7 +1,11 @@
 package main
 
 import (
-	cadvisor "github.com/google/cadvisor/info/v1"
+	"context"
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -14,6 +18,8 @@ type machine struct {
 	topology *cputopology.Topology
 	reserved cpuset.Set
 	settings simnode.KubeletSettings
+	// rich: the memory manager runs, and there are huge pages and VFs.
+	rich bool
 }
 
 // nodeCount is how many nodes there are, of each machine type every third.
@@ -26,14 +32,23 @@ type bench struct {
 	apart bool
 	// wholeCores: all nodes are of the first machine type.
 	wholeCores bool
+	// devices: nodes have memory manager policy Static, huge pages and VFs, of which the VMs ask for some.
+	devices bool
 }
 
 // machines are the types of nodes, by turns.
 func (b bench) machines() []machine {
+	types := slices.Clone(machines)
 	if b.wholeCores {
-		return machines[:1]
+		types = types[:1]
 	}
-	return machines
+	for i := range types {
+		if b.devices {
+			types[i].rich = true
+			types[i].settings.MemoryManagerPolicy = "Static"
+		}
+	}
+	return types
 }
 
 var machines = []machine{
@@ -75,19 +90,50 @@ func splitCaches(caches, coresPerCache int) *cputopology.Topology {
 // capacity is the number of CPUs that VMs can have on the machine.
 func (m *machine) capacity() int { return m.topology.CPUs().Minus(m.reserved).Len() }
 
-// info is what cadvisor would tell the kubelet.
-func (m *machine) info() *cadvisor.MachineInfo {
-	t := m.topology
-	info := &cadvisor.MachineInfo{NumCores: t.CPUs().Len(), NumPhysicalCores: len(t.Cores()), NumSockets: len(t.Sockets())}
-	for _, numa := range t.NUMANodes() {
-		node := cadvisor.Node{Id: numa.ID}
-		for _, core := range t.Cores() {
-			if core.NUMANode == numa.ID {
-				node.Cores = append(node.Cores, cadvisor.Core{Id: core.ID, SocketID: core.Socket, Threads: core.CPUs.List(),
-					UncoreCaches: []cadvisor.Cache{{Id: core.UncoreCache, Level: 3}}})
-			}
-		}
-		info.Topology = append(info.Topology, node)
+// The memory of a machine for each CPU, of which rich machines have some as huge pages.
+const (
+	gibibytesPerCPU = 8
+	pagesPerCPU     = 1
+)
+
+func (m *machine) memory() int64 { return int64(m.topology.CPUs().Len()) * gibibytesPerCPU << 30 }
+
+// pages are the huge pages of all NUMA nodes.
+func (m *machine) pages() int64 {
+	if !m.rich {
+		return 0
 	}
-	return info
+	return int64(m.topology.CPUs().Len()) * pagesPerCPU
+}
+
+// The VFs of a rich machine's two network cards.
+const (
+	firstCard  = 8
+	secondCard = 4
+)
+
+// vfs are those of two network cards, on the first NUMA node and on the last.
+func (m *machine) vfs() (devices []simnode.Device) {
+	if !m.rich {
+		return nil
+	}
+	numaNodes := m.topology.NUMANodes()
+	for i := range firstCard + secondCard {
+		at := numaNodes[0].ID
+		if i >= firstCard {
+			at = numaNodes[len(numaNodes)-1].ID
+		}
+		devices = append(devices, simnode.Device{ID: fmt.Sprint("vf", i), NUMANodes: []int64{int64(at)}})
+	}
+	return devices
+}
+
+// start starts the machine's kubelet in a folder.
+func (m *machine) start(ctx context.Context, dir string, object *corev1.Node) (*simnode.Reported, error) {
+	o := simnode.Options{Dir: dir, Topology: m.topology, Kubelet: m.settings, Memory: fmt.Sprint(m.memory())}
+	if m.rich {
+		o.HugePages = map[string]int64{string(hugePages): m.pages() / int64(len(m.topology.NUMANodes()))}
+		o.Devices = map[string][]simnode.Device{string(vf): m.vfs()}
+	}
+	return simnode.NewReported(ctx, o, object)
 }

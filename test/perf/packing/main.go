@@ -8,8 +8,8 @@
 //     in manifests/base (test/perf/cycle). Only queue, binding and API server are left out: the trace is the queue,
 //     and the scheduler learns of a bound pod at once.
 //   - The kubelets: every bound pod goes to the CPU manager and the topology manager of k8s.io/kubernetes, and to
-//     the kubelet's fit predicate (test/harness/simnode). They admit or refuse it, and their state is what
-//     corepin gets as the node's report, before the next VM comes. So reports are current here. Late reports
+//     the kubelet's fit predicate (test/harness/simnode). They admit or refuse it. What the agent's own code makes of
+//     their state is corepin's report, before the next VM comes. So reports are current here. Late reports
 //     are for test/integration.
 //
 // Every launcher pod has a sidecar of 200m in the shared pool, so a node never gives all its CPUs to VMs.
@@ -25,6 +25,10 @@
 //
 // With -apart the VMs come in applications of three. Each VM prefers hosts without another VM of its application.
 // The table then shows what this preference costs in CPUs placed. Without it no VM prefers a host.
+//
+// With -devices the nodes have the memory manager and the device manager too, huge pages, and VFs of two network cards on
+// different NUMA nodes. Half of the VMs ask for one VF or two, and half have their memory in huge pages. A second table then
+// has the VFs and huge pages in use, beside all that there are. Stranded CPUs are those for VMs that ask for CPUs only.
 //
 // kube-scheduler chooses at random between equal nodes, so figures differ from run to run, by about two in a
 // thousand. At the end of a fill every scheduler without refusals is that close to what is possible: what is left
@@ -42,6 +46,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/go-logr/logr"
@@ -53,13 +58,14 @@ func main() {
 	seeds := flag.Int("seeds", 1, "traces of each class")
 	apart := flag.Bool("apart", false, "VMs prefer hosts without another VM of their application")
 	wholeCores := flag.Bool("whole-cores", false, "all nodes have full-pcpus-only")
-	only := flag.String("only", "", "run only contenders whose name has this text")
+	devices := flag.Bool("devices", false, "nodes have memory manager policy Static, huge pages and VFs, and VMs ask for them")
+	only := flag.String("only", "", "run only contenders whose name has one of these texts, separated by commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	// kube-scheduler and the kubelet's packages log every step.
 	klog.SetLogger(logr.Discard())
-	if err := run(klog.NewContext(ctx, logr.Discard()), *out, *only, bench{*seeds, *apart, *wholeCores}); err != nil {
+	if err := run(klog.NewContext(ctx, logr.Discard()), *out, *only, bench{*seeds, *apart, *wholeCores, *devices}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -70,7 +76,8 @@ func run(ctx context.Context, out, only string, b bench) error {
 	var results []result
 	for _, class := range classes {
 		for _, contender := range contenders {
-			if !strings.Contains(contender.name, only) {
+			wanted := func(text string) bool { return strings.Contains(contender.name, text) }
+			if !slices.ContainsFunc(strings.Split(only, ","), wanted) {
 				continue
 			}
 			fmt.Fprintf(os.Stderr, "%s, %s\n", class.name, contender.name)

@@ -14,7 +14,7 @@ type result struct {
 	class, contender string
 	ours             bool // corepin's
 	bench            bench
-	capacity         int
+	capacity         size
 
 	// firstVMs and firstCPUs ran when for the first time a VM was refused or found no node.
 	firstVMs, firstCPUs float64
@@ -29,6 +29,7 @@ type result struct {
 // figures are counts at one time, or means over a time.
 type figures struct {
 	binds, refused, vms, cpus, stranded, uneven float64
+	pages, vfs                                  float64 // that VMs have
 	pairs, shared                               float64 // of one application, and those of them on one host
 	n                                           float64
 }
@@ -36,6 +37,7 @@ type figures struct {
 func (f *figures) add(g figures) {
 	f.binds, f.refused = f.binds+g.binds, f.refused+g.refused
 	f.vms, f.cpus = f.vms+g.vms, f.cpus+g.cpus
+	f.pages, f.vfs = f.pages+g.pages, f.vfs+g.vfs
 	f.pairs, f.shared = f.pairs+g.pairs, f.shared+g.shared
 	f.stranded, f.uneven, f.n = f.stranded+g.stranded, f.uneven+g.uneven, f.n+g.n
 }
@@ -44,6 +46,7 @@ func (f *figures) add(g figures) {
 func (f *figures) mean() {
 	n := max(1, f.n)
 	f.vms, f.cpus, f.stranded, f.uneven, f.n = f.vms/n, f.cpus/n, f.stranded/n, f.uneven/n, 1
+	f.pages, f.vfs = f.pages/n, f.vfs/n
 }
 
 // onOneHost is the share of pairs of one application that share a host, in hundredths.
@@ -104,14 +107,14 @@ func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uin
 	return during(ctx, who, r.bench, func(ctx context.Context, f *fleet) error {
 		r.capacity = f.capacity
 		first := true
-		for _, vm := range c.fill(seed, f.capacity) {
-			name, err := f.place(ctx, vm.cpus, 0)
+		for _, vm := range c.fill(seed, f.capacity.cpus, r.bench.devices) {
+			name, err := f.place(ctx, vm.size, 0)
 			if err != nil {
 				return err
 			}
 			if name == "" && first {
 				first = false
-				r.firstVMs, r.firstCPUs = r.firstVMs+float64(f.vms), r.firstCPUs+float64(f.cpus)
+				r.firstVMs, r.firstCPUs = r.firstVMs+float64(f.vms), r.firstCPUs+float64(f.has.cpus)
 			}
 		}
 		r.fill.add(f.figures(c))
@@ -125,8 +128,8 @@ func (r *result) runFill(ctx context.Context, c *class, who *contender, seed uin
 // figures looks at the fleet as it is.
 func (f *fleet) figures(c *class) figures {
 	pairs, shared := f.together()
-	return figures{pairs: float64(pairs), shared: float64(shared), binds: float64(f.binds), refused: float64(f.refused), vms: float64(f.vms), cpus: float64(f.cpus),
-		stranded: f.stranded(c), uneven: f.unevenness(), n: 1}
+	return figures{pairs: float64(pairs), shared: float64(shared), binds: float64(f.binds), refused: float64(f.refused), vms: float64(f.vms), cpus: float64(f.has.cpus),
+		pages: float64(f.has.pages), vfs: float64(f.has.vfs), stranded: f.stranded(c), uneven: f.unevenness(), n: 1}
 }
 
 func (r *result) runChurn(ctx context.Context, c *class, who *contender, seed uint64) error {
@@ -164,7 +167,7 @@ func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, l
 	var vms []running
 	step := 1.0 / samplesPerLifetime
 	next, p := step, 0
-	for _, vm := range c.churn(seed, f.capacity) {
+	for _, vm := range c.churn(seed, f.capacity.cpus, f.bench.devices) {
 		for ; next < vm.at; next += step {
 			for next > phases[p].until {
 				p++
@@ -177,13 +180,13 @@ func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, l
 			if old.until > vm.at || err != nil {
 				return false
 			}
-			err = f.remove(ctx, old.name, old.cpus)
+			err = f.remove(ctx, old.name, old.size)
 			return true
 		})
 		if err != nil {
 			return err
 		}
-		name, err := f.place(ctx, vm.cpus, retries)
+		name, err := f.place(ctx, vm.size, retries)
 		if err != nil {
 			return err
 		}

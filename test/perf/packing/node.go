@@ -11,13 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/launcher"
-	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/test/harness/simnode"
 )
 
@@ -25,14 +23,17 @@ const (
 	compute    = "compute"
 	namespace  = "vms"
 	cpuManager = "cpumanager"
+
+	vf        = corev1.ResourceName("intel.com/vf")
+	hugePages = corev1.ResourceName("hugepages-1Gi")
+	pageSize  = 1 << 30
 )
 
 // node is a machine with its kubelet.
 type node struct {
 	*machine
 	object  *corev1.Node
-	dir     string // the kubelet's
-	kubelet *simnode.Kubelet
+	kubelet *simnode.Reported
 	// held are the CPUs of the VMs that run.
 	held map[types.UID]cpuset.Set
 	// view is the node as it stands, for counting what is stranded; milli is what is left to request.
@@ -42,26 +43,26 @@ type node struct {
 
 func newNode(ctx context.Context, name string, m *machine, dir string) (*node, error) {
 	n := &node{machine: m, held: map[types.UID]cpuset.Set{}, milli: 1000 * m.capacity()}
-	amount := func(cpus int) corev1.ResourceList {
+	amount := func(cpus int, memory int64) corev1.ResourceList {
 		return corev1.ResourceList{
 			corev1.ResourceCPU:    *resource.NewQuantity(int64(cpus), resource.DecimalSI),
-			corev1.ResourceMemory: *resource.NewQuantity(int64(m.topology.CPUs().Len())<<33, resource.BinarySI),
+			corev1.ResourceMemory: *resource.NewQuantity(memory, resource.BinarySI),
 			corev1.ResourcePods:   resource.MustParse("250"),
+			hugePages:             *resource.NewQuantity(m.pages()*pageSize, resource.BinarySI),
+			vf:                    *resource.NewQuantity(int64(len(m.vfs())), resource.DecimalSI),
 		}
 	}
 	n.object = &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{cpuManager: "true", corev1.LabelHostname: name}},
 		Status: corev1.NodeStatus{
-			Capacity: amount(m.topology.CPUs().Len()), Allocatable: amount(m.capacity()),
+			Capacity: amount(m.topology.CPUs().Len(), m.memory()), Allocatable: amount(m.capacity(), m.memory()-m.pages()*pageSize),
 			Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}},
 		},
 	}
-	n.dir = dir
-	err := n.start(ctx)
-	if err != nil {
-		return nil, err
+	var err error
+	if n.kubelet, err = m.start(ctx, dir, n.object); err != nil {
+		return nil, fmt.Errorf("starting the kubelet of %s: %w", name, err)
 	}
-	n.kubelet.Admit()
 	cpus, err := cpumanager.Parse(m.settings.CPUManagerPolicy, m.settings.CPUManagerPolicyOptions)
 	if err != nil {
 		return nil, err
@@ -75,27 +76,10 @@ func newNode(ctx context.Context, name string, m *machine, dir string) (*node, e
 	return n, nil
 }
 
-// start starts a kubelet over the state file of the one before, if there is one.
-func (n *node) start(ctx context.Context) error {
-	kubelet, err := simnode.NewKubelet(ctx, simnode.KubeletOptions{
-		RootDir: n.dir, Machine: n.info(), Settings: n.settings,
-		Node: func(context.Context, bool) (*corev1.Node, error) { return n.object, nil },
-	})
-	if err != nil {
-		return fmt.Errorf("starting the kubelet of %s: %w", n.object.Name, err)
-	}
-	n.kubelet = kubelet
-	return nil
-}
-
 // restart is the kubelet's end and its next start, with the pods that run. It returns how many it fails.
 func (n *node) restart(ctx context.Context, running []*corev1.Pod) (failed int, err error) {
-	n.kubelet.Stop()
-	err = n.start(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return len(n.kubelet.Admit(running...)), nil
+	rejected, err := n.kubelet.Restart(ctx, running)
+	return len(rejected), err
 }
 
 // admit is the kubelet's decision about a pod; refused gives its reason.
@@ -140,32 +124,9 @@ func (n *node) takes(cpus int) bool {
 	return n.milli >= 1000*cpus+sidecarMilli && admission.Admit(&n.view, &pod).Verdict == admission.Admitted
 }
 
-// report is the node's NodeCPU as the agent would write it from the kubelet's state.
-func (n *node) report() (*unstructured.Unstructured, error) {
-	nc := &v1alpha1.NodeCPU{
-		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
-		ObjectMeta: metav1.ObjectMeta{Name: n.object.Name, OwnerReferences: []metav1.OwnerReference{
-			{APIVersion: "v1", Kind: "Node", Name: n.object.Name, UID: n.object.UID},
-		}},
-		Status: v1alpha1.NodeCPUStatus{
-			KubeletVersion:  "v1.36.3",
-			CPUManager:      v1alpha1.CPUManager{Policy: n.settings.CPUManagerPolicy, Options: n.settings.CPUManagerPolicyOptions},
-			TopologyManager: v1alpha1.TopologyManager{Policy: n.settings.TopologyManagerPolicy, Scope: "container"},
-			ReservedCPUs:    n.reserved.String(),
-			SharedCPUs:      n.kubelet.State().GetDefaultCPUSet().String(),
-			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
-		},
-	}
-	nodereport.SetTopology(&nc.Status, n.topology)
-	granted := map[types.UID]map[string]cpuset.Set{}
-	for uid, containers := range n.kubelet.State().GetCPUAssignments() {
-		granted[types.UID(uid)] = map[string]cpuset.Set{}
-		for name, cpus := range containers {
-			granted[types.UID(uid)][name] = cpuset.Of(cpus.UnsortedList()...)
-		}
-	}
-	nodereport.SetGranted(&nc.Status, granted)
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nc)
+// report is the node's NodeCPU as its agent would write it.
+func (n *node) report(ctx context.Context) (*unstructured.Unstructured, error) {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n.kubelet.Report(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("writing the report of %s: %w", n.object.Name, err)
 	}
@@ -173,7 +134,7 @@ func (n *node) report() (*unstructured.Unstructured, error) {
 }
 
 // launcherPod is the launcher pod of a VM.
-func launcherPod(name string, cpus int) *corev1.Pod {
+func launcherPod(name string, vm size) *corev1.Pod {
 	container := func(name string, milli, memory int64) corev1.Container {
 		list := corev1.ResourceList{
 			corev1.ResourceCPU:    *resource.NewMilliQuantity(milli, resource.DecimalSI),
@@ -181,13 +142,17 @@ func launcherPod(name string, cpus int) *corev1.Pod {
 		}
 		return corev1.Container{Name: name, Image: "launcher", Resources: corev1.ResourceRequirements{Requests: list, Limits: list}}
 	}
+	guest := container(compute, 1000*int64(vm.cpus), int64(vm.gibibytes)<<30)
+	for name, amount := range map[corev1.ResourceName]int64{hugePages: int64(vm.pages) * pageSize, vf: int64(vm.vfs)} {
+		if amount > 0 {
+			guest.Resources.Limits[name] = *resource.NewQuantity(amount, resource.BinarySI) // the list of requests is the same one
+		}
+	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: types.UID(name), Labels: map[string]string{launcher.Label: launcher.LabelValue}},
 		Spec: corev1.PodSpec{
 			NodeSelector: map[string]string{cpuManager: "true"},
-			Containers: []corev1.Container{
-				container(compute, 1000*int64(cpus), int64(cpus)<<30), container("hook-sidecar-0", sidecarMilli, 64<<20),
-			},
+			Containers:   []corev1.Container{guest, container("hook-sidecar-0", sidecarMilli, 64<<20)},
 		},
 		Status: corev1.PodStatus{QOSClass: corev1.PodQOSGuaranteed},
 	}

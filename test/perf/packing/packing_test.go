@@ -16,18 +16,18 @@ func TestMain(m *testing.M) {
 }
 
 // refusals places the first VMs of a trace and counts what the kubelets refuse.
-func refusals(t *testing.T, who *contender, vms int) (refused, placed int) {
+func refusals(t *testing.T, who *contender, b bench, vms int) (refused, placed int) {
 	t.Helper()
-	err := during(klog.NewContext(t.Context(), logr.Discard()), who, bench{}, func(ctx context.Context, f *fleet) error {
+	err := during(klog.NewContext(t.Context(), logr.Discard()), who, b, func(ctx context.Context, f *fleet) error {
 		var names []string
-		var sizes []int
-		for i, vm := range classes[0].fill(1, f.capacity)[:vms] {
-			name, err := f.place(ctx, vm.cpus, 0)
+		var sizes []size
+		for i, vm := range classes[0].fill(1, f.capacity.cpus, b.devices)[:vms] {
+			name, err := f.place(ctx, vm.size, 0)
 			if err != nil {
 				return err
 			}
 			if name != "" {
-				names, sizes = append(names, name), append(sizes, vm.cpus)
+				names, sizes = append(names, name), append(sizes, vm.size)
 			}
 			if i%7 == 6 && len(names) > 0 {
 				if err := f.remove(ctx, names[0], sizes[0]); err != nil {
@@ -47,15 +47,19 @@ func refusals(t *testing.T, who *contender, vms int) (refused, placed int) {
 
 func TestKubeletsRefuseStockButNotCorepin(t *testing.T) {
 	const vms = 150
-	stock, _ := refusals(t, &contenders[0], vms)
-	if stock == 0 {
-		t.Error("the kubelets refused nothing of stock kube-scheduler's: the trace has lost its teeth")
-	}
-	for i := range contenders {
-		if who := &contenders[i]; who.strategy != "" {
-			refused, placed := refusals(t, who, vms)
+	for what, b := range map[string]bench{"CPUs": {}, "CPUs, memory and devices": {devices: true}} {
+		stock, _ := refusals(t, &contenders[0], b, vms)
+		if stock == 0 {
+			t.Errorf("%s: the kubelets refused nothing of stock kube-scheduler's: the trace has lost its teeth", what)
+		}
+		for i := range contenders {
+			who := &contenders[i]
+			if who.strategy == "" || b.devices && who.name != byDefault {
+				continue
+			}
+			refused, placed := refusals(t, who, b, vms)
 			if want := vms - vms/7; refused != 0 || placed != want {
-				t.Errorf("%s: %d refused, %d running; want 0 and %d", who.name, refused, placed, want)
+				t.Errorf("%s, %s: %d refused, %d running; want 0 and %d", what, who.name, refused, placed, want)
 			}
 		}
 	}
@@ -63,7 +67,7 @@ func TestKubeletsRefuseStockButNotCorepin(t *testing.T) {
 
 func TestTracesAreTheSameEachTime(t *testing.T) {
 	for _, c := range classes {
-		a, b, other := c.churn(3, 1000), c.churn(3, 1000), c.churn(4, 1000)
+		a, b, other := c.churn(3, 1000, true), c.churn(3, 1000, true), c.churn(4, 1000, true)
 		if len(a) == 0 || len(a) != len(b) || a[len(a)-1] != b[len(b)-1] {
 			t.Errorf("%s: two traces of one seed differ", c.name)
 		}
@@ -71,10 +75,10 @@ func TestTracesAreTheSameEachTime(t *testing.T) {
 			t.Errorf("%s: two seeds give one trace", c.name)
 		}
 		sum := 0.0
-		for _, vm := range c.fill(1, 100_000) {
+		for _, vm := range c.fill(1, 100_000, false) {
 			sum += float64(vm.cpus)*1000 + sidecarMilli
 		}
-		if mean := sum / 1000 / float64(len(c.fill(1, 100_000))); mean < 0.95*c.mean() || mean > 1.05*c.mean() {
+		if mean := sum / 1000 / float64(len(c.fill(1, 100_000, false))); mean < 0.95*c.mean() || mean > 1.05*c.mean() {
 			t.Errorf("%s: a VM takes %.2f CPUs on average, and mean says %.2f", c.name, mean, c.mean())
 		}
 	}
@@ -83,7 +87,7 @@ func TestTracesAreTheSameEachTime(t *testing.T) {
 func TestVerdictAndJudge(t *testing.T) {
 	of := func(ours bool, name string, cpus float64, refused int) result {
 		f := figures{cpus: cpus, binds: 10, n: 1}
-		return result{class: classes[0].name, contender: name, ours: ours, capacity: 1000, fill: f, everRefused: refused,
+		return result{class: classes[0].name, contender: name, ours: ours, capacity: size{cpus: 1000}, fill: f, everRefused: refused,
 			churn: map[string]*figures{phases[1].name: {cpus: cpus}, phases[3].name: {cpus: cpus}}}
 	}
 	even := func(r result) result { r.class = classes[1].name; return r }

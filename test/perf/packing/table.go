@@ -12,9 +12,12 @@ import (
 func table(results []result, measured bench) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-packing, %s, %s\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity, measured.seeds)
+	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity.cpus, measured.seeds)
 	if measured.apart {
 		fmt.Fprintf(&b, "VMs come in applications of %d, and prefer hosts without another VM of their application\n", appSize)
+	}
+	if measured.devices {
+		fmt.Fprintf(&b, "memory manager policy Static; %d VFs, %d huge pages of 1 GiB\n", results[0].capacity.vfs, results[0].capacity.pages)
 	}
 	for _, m := range measured.machines() {
 		fmt.Fprintf(&b, "  %s: %s\n", m.name, m.topology)
@@ -31,6 +34,9 @@ func table(results []result, measured bench) string {
 				line(&b, &results[i])
 			}
 		}
+		if measured.devices {
+			furnished(&b, &c, results)
+		}
 	}
 	return b.String() + verdict(results)
 }
@@ -44,6 +50,23 @@ func line(b *strings.Builder, r *result) {
 	fmt.Fprintf(b, "%-28s| %5.0f %8.0f %5.0f %8.0f %8.0f %8.0f| %10.0f %6s %9.0f %9.0f %5.1f| %10.0f %6s %9.0f %8.0f| %-13s| %-20s| %.0f\n", r.contender,
 		r.firstVMs, r.firstCPUs, r.fill.vms, r.fill.cpus, r.fill.stranded, r.fill.perThousand(),
 		low.perThousand(), "", low.cpus, low.stranded, low.uneven, high.perThousand(), "", high.cpus, high.stranded, again, fmt.Sprintf("%.0f, %.0f", r.fill.onOneHost(), low.onOneHost()), r.lost)
+}
+
+// furnished is the table of VFs and huge pages of a class.
+func furnished(b *strings.Builder, c *class, results []result) {
+	fmt.Fprintf(b, "%-28s| %-31s| %-23s| %-23s\n", "in use of all, %", "at the end of a fill", "at 85 of 100", "at 115 of 100")
+	fmt.Fprintf(b, "%-28s| %7s %9s %13s| %7s %15s| %7s %15s\n", "", "CPUs", "VFs", "huge pages", "VFs", "huge pages", "VFs", "huge pages")
+	for i := range results {
+		r := &results[i]
+		if r.class != c.name {
+			continue
+		}
+		of := func(part float64, all int) float64 { return 100 * part / float64(max(1, all)) }
+		low, high := r.churn[phases[1].name], r.churn[phases[3].name]
+		fmt.Fprintf(b, "%-28s| %7.1f %9.1f %13.1f| %7.1f %15.1f| %7.1f %15.1f\n", r.contender,
+			of(r.fill.cpus, r.capacity.cpus), of(r.fill.vfs, r.capacity.vfs), of(r.fill.pages, r.capacity.pages),
+			of(low.vfs, r.capacity.vfs), of(low.pages, r.capacity.pages), of(high.vfs, r.capacity.vfs), of(high.pages, r.capacity.pages))
+	}
 }
 
 // placed are the CPUs that a contender placed on a class, by where.

@@ -23,14 +23,49 @@ const everyFifth = 5
 // sidecarMilli is the CPU that runs beside each VM in the shared pool.
 const sidecarMilli = 200
 
-// arrival is a VM of a trace: when it comes and goes, in mean lifetimes of a VM, and how many exclusive CPUs
-// its compute container asks for.
-type arrival struct {
-	at, until float64
-	cpus      int
+// size is what a VM's compute container asks for: exclusive CPUs, memory, huge pages of 1 GiB, and VFs.
+type size struct{ cpus, gibibytes, pages, vfs int }
+
+func (s *size) add(t size) {
+	s.cpus += t.cpus
+	s.gibibytes += t.gibibytes
+	s.pages += t.pages
+	s.vfs += t.vfs
 }
 
-func (c *class) draw(dice *rand.Rand) int {
+func (s *size) take(t size) { s.add(size{-t.cpus, -t.gibibytes, -t.pages, -t.vfs}) }
+
+// arrival is a VM of a trace: when it comes and goes, in mean lifetimes of a VM.
+type arrival struct {
+	at, until float64
+	size
+}
+
+// draw is the next VM: of CPUs with a GiB each, or with devices.
+func (c *class) draw(dice *rand.Rand, devices bool) size {
+	s := size{cpus: c.cpus(dice)}
+	s.gibibytes = s.cpus
+	if devices {
+		s.furnish(dice)
+	}
+	return s
+}
+
+// furnish gives half of the VMs huge pages for memory, 1 or 2 GiB for each CPU. The others get 2, 4 or 8 GiB. Half of all VMs
+// get one VF or two.
+func (s *size) furnish(dice *rand.Rand) {
+	if dice.IntN(2) == 0 {
+		s.pages = s.cpus << dice.IntN(2)
+		s.gibibytes = 1
+	} else {
+		s.gibibytes = 2 * s.cpus << dice.IntN(3)
+	}
+	if dice.IntN(2) == 0 {
+		s.vfs = 1 + dice.IntN(2)
+	}
+}
+
+func (c *class) cpus(dice *rand.Rand) int {
 	roll := dice.IntN(100)
 	for _, s := range c.sizes {
 		if roll -= s.percent; roll >= 0 {
@@ -57,13 +92,13 @@ func (c *class) mean() float64 {
 const overAsked = 1.1
 
 // fill is VMs that stay, until overAsked times capacity CPUs are asked for.
-func (c *class) fill(seed uint64, capacity int) []arrival {
+func (c *class) fill(seed uint64, capacity int, devices bool) []arrival {
 	dice := rand.New(rand.NewPCG(seed, 1))
 	var trace []arrival
 	for asked := 0.0; asked < overAsked*float64(capacity); {
-		cpus := c.draw(dice)
-		asked += float64(cpus)
-		trace = append(trace, arrival{at: asked / float64(capacity), until: 1000, cpus: cpus})
+		vm := c.draw(dice, devices)
+		asked += float64(vm.cpus)
+		trace = append(trace, arrival{at: asked / float64(capacity), until: 1000, size: vm})
 	}
 	return trace
 }
@@ -77,7 +112,7 @@ type phase struct {
 var phases = []phase{{1, 0.85, ""}, {2, 0.85, "85 %"}, {2.5, 1.15, ""}, {4, 1.15, "115 %"}}
 
 // churn is VMs that come at random and stay for a random time.
-func (c *class) churn(seed uint64, capacity int) []arrival {
+func (c *class) churn(seed uint64, capacity int, devices bool) []arrival {
 	dice := rand.New(rand.NewPCG(seed, 2))
 	var trace []arrival
 	now := 0.0
@@ -89,7 +124,7 @@ func (c *class) churn(seed uint64, capacity int) []arrival {
 				break
 			}
 			now = next
-			trace = append(trace, arrival{at: now, until: now + dice.ExpFloat64(), cpus: c.draw(dice)})
+			trace = append(trace, arrival{at: now, until: now + dice.ExpFloat64(), size: c.draw(dice, devices)})
 		}
 	}
 	return trace
