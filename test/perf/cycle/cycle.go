@@ -72,6 +72,8 @@ type Scheduler struct {
 	pods      cache.Indexer
 	// reports takes the nodes' reports; nil for a scheduler without the plugin.
 	reports *nodes.View
+	// evaluated is for Evaluated.
+	evaluated int
 }
 
 // New builds the scheduler of a configuration's first profile. It works until ctx ends.
@@ -174,5 +176,9 @@ func (s *Scheduler) Choose(ctx context.Context, pod *corev1.Pod) (string, error)
 	case err != nil:
 		return "", fmt.Errorf("scheduling pod %s: %w", pod.Name, err)
 	}
+	s.evaluated += result.EvaluatedNodes
 	return result.SuggestedHost, nil
 }
+
+// Evaluated is how many nodes the cycles that found one have filtered, all together.
+func (s *Scheduler) Evaluated() int { return s.evaluated }

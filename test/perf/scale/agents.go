@@ -32,6 +32,7 @@ const writers = 32
 // agents stands in for the kubelets and the agents of all nodes.
 type agents struct {
 	client  dynamic.Interface
+	pods    string // their kind
 	refused func(pod *corev1.Pod, decision admission.Decision)
 
 	mu    sync.Mutex
@@ -56,8 +57,8 @@ func now() moment {
 	return m
 }
 
-func newAgents(client dynamic.Interface, refused func(*corev1.Pod, admission.Decision)) *agents {
-	return &agents{client: client, refused: refused, nodes: map[string]*reportedNode{}, queue: workqueue.NewTyped[string]()}
+func newAgents(client dynamic.Interface, pods string, refused func(*corev1.Pod, admission.Decision)) *agents {
+	return &agents{client: client, pods: pods, refused: refused, nodes: map[string]*reportedNode{}, queue: workqueue.NewTyped[string]()}
 }
 
 // eachOf does n things, writers of them at a time and begun in order, until all are done or one has failed.
@@ -83,14 +84,14 @@ func eachOf(n int, do func(i int) error) error {
 // introduce writes the first report of each node.
 func (a *agents) introduce(ctx context.Context, nodes []corev1.Node) error {
 	for i := range nodes {
-		a.nodes[nodes[i].Name] = newReportedNode()
+		a.nodes[nodes[i].Name] = newReportedNode(a.pods)
 	}
 	return eachOf(len(nodes), func(i int) error { return a.create(ctx, &nodes[i]) })
 }
 
 // create writes a report in the two steps that a status takes.
 func (a *agents) create(ctx context.Context, node *corev1.Node) error {
-	object, err := newReportedNode().report(node)
+	object, err := newReportedNode(a.pods).report(node)
 	if err != nil {
 		return err
 	}
@@ -179,8 +180,13 @@ func (a *agents) write(ctx context.Context, failed func(error)) {
 		}
 		a.mu.Lock()
 		var status v1alpha1.NodeCPUStatus
-		nodereport.SetGranted(&status, a.nodes[name].granted)
-		change := map[string]any{"sharedCPUs": a.nodes[name].Shared.String(), "granted": status.Granted}
+		n := a.nodes[name]
+		nodereport.SetGranted(&status, n.granted)
+		change := map[string]any{"sharedCPUs": n.Shared.String(), "granted": status.Granted}
+		if n.Devices != nil {
+			change["memoryManager"] = n.memoryReport()
+			change["devices"] = n.deviceReport()
+		}
 		a.mu.Unlock()
 		if err := a.patch(ctx, name, change); err != nil && ctx.Err() == nil {
 			failed(err)

@@ -16,10 +16,9 @@ type scenario struct {
 
 const (
 	dedicated = "dedicated"
+	furnished = "furnished"
 	ordinary  = "ordinary"
 )
-
-var cases = []scenario{{false, dedicated}, {true, dedicated}, {false, ordinary}, {true, ordinary}}
 
 func (c *scenario) scheduler() string {
 	if c.plugin {
@@ -38,8 +37,8 @@ metadata:
   generateName: node-
   labels: {cpumanager: "true"}
 status:
-  capacity: {cpu: "128", memory: 512Gi, pods: "250"}
-  allocatable: {cpu: "126", memory: 500Gi, pods: "250"}
+  capacity: {cpu: "128", memory: 512Gi, pods: "250", hugepages-1Gi: 128Gi, intel.com/vf: "64"}
+  allocatable: {cpu: "126", memory: 372Gi, pods: "250", hugepages-1Gi: 128Gi, intel.com/vf: "64"}
   conditions: [{type: Ready, status: "True"}]
 `
 
@@ -56,6 +55,24 @@ spec:
   - name: compute
     image: launcher
     resources: {requests: {cpu: "4", memory: 4Gi}, limits: {cpu: "4", memory: 4Gi}}
+  - name: hook-sidecar-0
+    image: sidecar
+    resources: {requests: {cpu: 200m, memory: 64Mi}, limits: {cpu: 200m, memory: 64Mi}}
+`,
+	furnished: `
+apiVersion: v1
+kind: Pod
+metadata:
+  generateName: virt-launcher-
+  labels: {kubevirt.io: virt-launcher}
+spec:
+  nodeSelector: {cpumanager: "true"}
+  containers:
+  - name: compute
+    image: launcher
+    resources:
+      requests: {cpu: "4", memory: 300Mi, hugepages-1Gi: 4Gi, intel.com/vf: "1"}
+      limits: {cpu: "4", memory: 300Mi, hugepages-1Gi: 4Gi, intel.com/vf: "1"}
   - name: hook-sidecar-0
     image: sidecar
     resources: {requests: {cpu: 200m, memory: 64Mi}, limits: {cpu: 200m, memory: 64Mi}}

@@ -168,7 +168,7 @@ func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, er
 	if err != nil {
 		return nil, err
 	}
-	a := newAgents(custom, func(*corev1.Pod, admission.Decision) {})
+	a := newAgents(custom, dedicated, func(*corev1.Pod, admission.Decision) {})
 	return a, a.introduce(ctx, all)
 }
 

@@ -72,15 +72,17 @@ func measureCycles(ctx context.Context, o *options) error {
 	fmt.Fprintf(&b, "bench-scale -cycles, %s, %s; scheduling cycles without a control plane, CPU time\n", time.Now().Format("2006-01-02"), host())
 	fmt.Fprintf(&b, "nodes: %s, full-pcpus-only, single-numa-node; reports come %d binds late; stock and corepin take turns\n", machine, late)
 	b.WriteString("us, KB: CPU time and allocated memory of a pod's cycle, no garbage collected meanwhile; report: of reading the pod's report\n")
-	fmt.Fprintf(&b, "%6s %-10s %6s %9s %9s %9s %11s %9s %10s %9s\n", "nodes", "pods", "cycles", "stock us", "stock KB", "corepin us", "corepin KB", "report us", "report KB", "ratio")
+	b.WriteString("us/node: the cycle's CPU time by the nodes that it filtered\n")
+	fmt.Fprintf(&b, "%6s %-10s %6s %9s %9s %8s %9s %11s %8s %9s %10s %9s\n", "nodes", "pods", "cycles", "stock us", "stock KB", "us/node", "corepin us", "corepin KB", "us/node", "report us", "report KB", "ratio")
 	for _, nodes := range o.nodes {
-		for i := 0; i+1 < len(cases); i += 2 {
-			stock, ours, err := besideEachOther(ctx, &cases[i], &cases[i+1], nodes)
+		for pods := range strings.SplitSeq(o.pods, ",") {
+			stock, ours, err := besideEachOther(ctx, &scenario{false, pods}, &scenario{true, pods}, nodes)
 			if err != nil {
-				return fmt.Errorf("measuring cycles of %s pods on %d nodes: %w", cases[i].pods, nodes, err)
+				return fmt.Errorf("measuring cycles of %s pods on %d nodes: %w", pods, nodes, err)
 			}
-			fmt.Fprintf(&b, "%6d %-10s %6d %9.0f %9.0f %9.0f %11.0f %9.0f %10.0f %9.2f\n", nodes, cases[i].pods, stock.pods,
-				stock.micros(stock.cycles), stock.kilobytes(stock.cycles), ours.micros(ours.cycles), ours.kilobytes(ours.cycles),
+			fmt.Fprintf(&b, "%6d %-10s %6d %9.0f %9.0f %8.2f %9.0f %11.0f %8.2f %9.0f %10.0f %9.2f\n", nodes, pods, stock.pods,
+				stock.micros(stock.cycles), stock.kilobytes(stock.cycles), stock.microsANode(),
+				ours.micros(ours.cycles), ours.kilobytes(ours.cycles), ours.microsANode(),
 				ours.micros(ours.reports), ours.kilobytes(ours.reports), stock.micros(stock.cycles)/ours.micros(ours.cycles))
 		}
 	}
@@ -134,7 +136,7 @@ func newCluster(ctx context.Context, s *scenario, nodes int) (*cluster, error) {
 		n.Name = fmt.Sprintf("node-%d", i)
 		n.UID = types.UID(n.Name)
 		n.Labels[corev1.LabelHostname] = n.Name
-		c.nodes, c.reported, c.index[n.Name] = append(c.nodes, n), append(c.reported, newReportedNode()), i
+		c.nodes, c.reported, c.index[n.Name] = append(c.nodes, n), append(c.reported, newReportedNode(s.pods)), i
 		c.AddNode(ctx, n)
 		if err := c.tell(i); err != nil {
 			return nil, err
@@ -161,7 +163,7 @@ func (c *cluster) schedule(ctx context.Context) error {
 	pod := c.template.DeepCopy()
 	pod.Name = fmt.Sprintf("pod-%d", c.pods)
 	pod.Namespace, pod.UID = "vms", types.UID(pod.Name)
-	if c.scenario.pods == dedicated {
+	if c.scenario.pods != ordinary {
 		pod.Status.QOSClass = corev1.PodQOSGuaranteed
 	}
 	c.pods++
@@ -184,7 +186,7 @@ func (c *cluster) schedule(ctx context.Context) error {
 	if err := c.Bound(ctx, pod); err != nil {
 		return err
 	}
-	if c.scenario.pods != dedicated {
+	if c.scenario.pods == ordinary {
 		return nil
 	}
 	c.pending = append(c.pending, pod)
@@ -204,6 +206,11 @@ func (c *cluster) schedule(ctx context.Context) error {
 // micros and kilobytes are costs for each pod.
 func (c *cluster) micros(of cost) float64    { return float64(of.cpu.Microseconds()) / float64(c.pods) }
 func (c *cluster) kilobytes(of cost) float64 { return float64(of.allocated) / 1024 / float64(c.pods) }
+
+// microsANode is what a cycle takes for each node that it filtered.
+func (c *cluster) microsANode() float64 {
+	return float64(c.cycles.cpu.Microseconds()) / float64(c.Evaluated())
+}
 
 // spent is what this process has used so far: what else runs on the machine is not in it.
 func spent() (cost, error) {

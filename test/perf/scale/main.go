@@ -5,6 +5,7 @@
 // is and with plugin DedicatedCPU as manifests/base configures it, on the same nodes, reports and pods:
 //
 //	dedicated  launcher pods of VMs of 4 dedicated CPUs, with a sidecar of 200m; two for each node
+//	furnished  the same with huge pages and a VF, on nodes that have them on both NUMA nodes, and a memory manager
 //	ordinary   pods that ask for 100m; two for each node
 //
 // Nodes have 128 CPUs in two NUMA nodes. There is no kubelet and no agent: the command stands in for all of them
@@ -99,7 +100,7 @@ func (o *options) parse(sizes, bin string) error {
 	}
 	for kind := range strings.SplitSeq(o.pods, ",") {
 		if podTemplates[kind] == "" {
-			return fmt.Errorf("reading -pods: there are %s and %s pods, not %q", dedicated, ordinary, kind)
+			return fmt.Errorf("reading -pods: there are %s, %s and %s pods, not %q", dedicated, furnished, ordinary, kind)
 		}
 	}
 	var err error

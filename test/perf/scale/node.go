@@ -30,25 +30,32 @@ var (
 type reportedNode struct {
 	admission.Node
 	granted map[types.UID]map[string]cpuset.Set
+	held    map[types.UID]admission.Held
 }
 
-func newReportedNode() *reportedNode {
-	return &reportedNode{
+// newReportedNode is an empty node for one kind of pods.
+func newReportedNode(pods string) *reportedNode {
+	n := &reportedNode{
 		Node: admission.Node{Topology: topology, Minor: 36,
 			CPUManager:      cpumanager.Config{Policy: cpumanager.PolicyStatic, Options: cpumanager.Options{FullPCPUsOnly: true}},
 			TopologyManager: topologymanager.Config{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer},
 			Reserved:        reserved, Shared: topology.CPUs()},
-		granted: map[types.UID]map[string]cpuset.Set{},
+		granted: map[types.UID]map[string]cpuset.Set{}, held: map[types.UID]admission.Held{},
 	}
+	if pods == furnished {
+		n.furnish()
+	}
+	return n
 }
 
 // admit is the kubelet's decision about a pod; an admitted one has its CPUs from then on.
 func (n *reportedNode) admit(uid types.UID, asks *admission.Pod) admission.Decision {
-	decision := admission.Admit(&n.Node, asks)
+	decision, after := n.Admitting(asks)
 	if decision.Verdict != admission.Admitted {
 		return decision
 	}
-	n.Shared = decision.Shared
+	n.Node = after
+	n.held[uid] = decision.Held
 	n.granted[uid] = map[string]cpuset.Set{}
 	for _, grant := range decision.Grants {
 		n.granted[uid][grant.Container] = grant.CPUs
@@ -73,6 +80,13 @@ func (n *reportedNode) report(node *corev1.Node) (*unstructured.Unstructured, er
 	}
 	nodereport.SetTopology(&report.Status, n.Topology)
 	nodereport.SetGranted(&report.Status, n.granted)
+	if n.Devices != nil {
+		report.Status.MemoryManager = n.memoryReport()
+		report.Status.Devices = n.deviceReport()
+		report.Status.Conditions = append(report.Status.Conditions, metav1.Condition{
+			Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue, Reason: "DevicesRead", LastTransitionTime: metav1.Now(),
+		})
+	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(report)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report of %s: %w", node.Name, err)

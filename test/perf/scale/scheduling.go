@@ -142,7 +142,7 @@ func (w *world) prepare(tCtx ktesting.TContext) error {
 	if _, err := client.ApiextensionsV1().CustomResourceDefinitions().Create(tCtx, &crd, metav1.CreateOptions{}); err != nil {
 		return fmt.Errorf("creating the CRD: %w", err)
 	}
-	w.agents = newAgents(tCtx.Dynamic(), func(pod *corev1.Pod, decision admission.Decision) {
+	w.agents = newAgents(tCtx.Dynamic(), w.pods, func(pod *corev1.Pod, decision admission.Decision) {
 		w.refused.Add(1)
 		if w.plugin {
 			w.fail(fmt.Errorf("pod %s was bound to %s, and the kubelet would refuse it: %s", klog.KObj(pod), pod.Spec.NodeName, decision))
