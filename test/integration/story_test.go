@@ -71,6 +71,15 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 			}
 			see.noCPUTwice()
 		},
+		story.StepDevices: func(ctx context.Context) {
+			pod := see.pod(ctx, story.VMDevices)
+			expectGuaranteed(pod)
+			gomega.Expect(see.granted(pod).Size()).To(gomega.Equal(4))
+			gomega.Expect(deviceWitness{see}.numaNodesOf(ctx, pod)).To(gomega.HaveLen(1), "NUMA nodes of CPUs, memory and devices")
+			gomega.Expect(see.pod(ctx, story.VMTooManyVFs).Spec.NodeName).To(gomega.BeEmpty())
+			rejections := told.Result().Rejections
+			gomega.Expect(rejections[len(rejections)-1].Message).To(gomega.MatchRegexp(`NUMA node 0 has .*2 of 3 intel\.com/vf; NUMA node 1 has .*1 of 3 intel\.com/vf`))
+		},
 		story.StepApply: func(ctx context.Context) {
 			rejections := told.Result().Rejections
 			gomega.Expect(len(rejections)).To(gomega.BeNumerically(">=", 4))
@@ -82,7 +91,7 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 		story.StepPods: func(ctx context.Context) { expectRefused(ctx, bed, see) },
 		story.StepResult: func(ctx context.Context) {
 			result := told.Result()
-			gomega.Expect(result.VMs).To(gomega.HaveLen(5))
+			gomega.Expect(result.VMs).To(gomega.HaveLen(6))
 			for _, vm := range result.VMs {
 				pod := see.pod(ctx, vm.Name)
 				gomega.Expect(vm.Node).To(gomega.Equal(pod.Spec.NodeName))

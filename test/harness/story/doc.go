@@ -37,6 +37,7 @@ const (
 	StepPlaced   = "corepin-scheduler binds them, the kubelets admit them"
 	StepPinned   = "the agents pin their vCPUs"
 	StepMore     = "bigger VMs go to bigger machines, each into one NUMA node"
+	StepDevices  = "a VM gets its huge pages and VFs beside its CPUs, on one NUMA node; another one finds too few there"
 	StepApply    = "the API server refuses inconsistent VMIs at kubectl apply"
 	StepPods     = "the scheduler refuses what no kubelet could make dedicated"
 	StepGone     = "a node's CPU manager goes away and comes back: so does its label"
@@ -54,6 +55,7 @@ func (s *Story) Steps() []Step {
 		{StepGone, s.managerGone},
 		{StepGate, s.gate},
 		{StepMore, s.more},
+		{StepDevices, s.devices},
 		{StepApply, s.refusedAtApply},
 		{StepPods, s.refusedByScheduler},
 		{StepResult, s.read},

@@ -9,7 +9,7 @@ import (
 
 // Names of the nodes.
 const (
-	Big    = "big"    // 2 sockets x 16 cores x SMT2
+	Big    = "big"    // 2 sockets x 16 cores x SMT2, with huge pages, VFs and a memory manager
 	NUMA4  = "numa4"  // 4 NUMA nodes
 	Small  = "small"  // 1 socket x 4 cores x SMT2: libvirt's test driver runs its guests
 	Shared = "shared" // CPU manager policy none
@@ -31,8 +31,11 @@ func Machines(kvm bool) []testbed.Machine {
 	}
 	// What is reserved lies where best fit sends VMs of two CPUs to small, whose guests can be pinned: its
 	// NUMA node has the fewest CPUs left.
+	withMemory := static("0,32")
+	withMemory.MemoryManagerPolicy = "Static"
 	return []testbed.Machine{
-		{Name: Big, Topology: cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads"), Kubelet: static("0,32"), Guests: guest.None{}},
+		{Name: Big, Topology: cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads"), Kubelet: withMemory, Guests: guest.None{},
+			HugePages: map[string]int64{hugePages: pagesPerNode}, Devices: virtualFunctions()},
 		{Name: NUMA4, Topology: cputopology.MustParse("2 sockets x 2 numa x 4 cores x 2 threads"), Kubelet: static("15,31"), Guests: guest.None{}},
 		{Name: Small, Topology: cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads"), Kubelet: static("0,4"), Guests: guest.TestDriver{}, GuestURI: "test:///default"},
 		{Name: Shared, Topology: cputopology.MustParse("1 sockets x 1 numa x 8 cores x 2 threads"), Kubelet: simnode.KubeletSettings{SystemReservedCPU: "1"}, Guests: guest.None{}},

@@ -81,7 +81,7 @@ func (vm VM) checkThreads() error {
 // read fills the result.
 func (s *Story) read(ctx context.Context) ([]string, error) {
 	s.result.VMs, s.result.Nodes = nil, nil
-	for _, name := range []string{VMCores, VMLimits, VMLocal, VMMedium, VMLarge} {
+	for _, name := range []string{VMCores, VMLimits, VMLocal, VMMedium, VMLarge, VMDevices} {
 		vm, err := s.readVM(ctx, name)
 		if err != nil {
 			return nil, err
