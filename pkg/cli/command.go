@@ -42,6 +42,11 @@ type Host struct {
 	// Lease reads the Lease of a scheduler from the API server; nil where there is none of that name. The function is nil
 	// where there is no cluster.
 	Lease func(ctx context.Context, namespace, name string) (*Lease, error)
+	// List lists a resource of KubeVirt, as decoded JSON; nothing where the cluster does not serve it. The function is nil
+	// where there is no cluster.
+	List func(ctx context.Context, resource string) ([]map[string]any, error)
+	// Pause waits, and gives an error if the program is to end.
+	Pause func(ctx context.Context, length time.Duration) error
 }
 
 // Cluster is what an API server knows of nodes and of pods.
@@ -109,7 +114,8 @@ func (c *call) rootCommand() *cobra.Command {
 	if c.host.Connection != nil {
 		flags.AddFlagSet(c.host.Connection)
 	}
-	root.AddCommand(c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.nodesCommand(), c.pinsCommand(), c.versionCommand())
+	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.nodesCommand(), c.pinsCommand(),
+		c.dumpCommand(), c.versionCommand())
 	return root
 }
 
@@ -144,7 +150,15 @@ func (c *call) outputFlag(cmd *cobra.Command) {
 func (c *call) objects(args []string) ([]objects.Object, error) {
 	c.files.names = append(c.files.names, args...)
 	c.files.namespace = c.namespace
-	return c.files.objects(c.host)
+	all, err := c.files.objects(c.host)
+	if err != nil || c.files.dump == nil {
+		return all, err
+	}
+	if c.asksForCluster() {
+		return nil, errBothClusters
+	}
+	c.useDump(c.files.dump)
+	return all, nil
 }
 
 // refuse makes the exit code say that something is refused.

@@ -1,12 +1,14 @@
 // Package cli is the commands of kubectl-corepin. They answer, without creating anything, what a cluster would only
 // show afterwards:
 //
+//	status   is corepin all right in the cluster, and if not, which command says more (pkg/status)
 //	check    would this virtual machine be refused, by which rules, and what to change (pkg/vmi)
 //	fit      would the kubelets admit these pods, which CPUs would each container get, and if none, why
 //	explain  why no node takes this pod or virtual machine, and what would help (pkg/explain)
 //	capacity how many more virtual machines of a size fit, by the kubelets' decisions
 //	nodes    which CPUs a node has, and who holds them
 //	pins     where the threads of virtual machines are pinned, or would be on given CPUs
+//	dump     the cluster as a file, from which all commands answer as from the cluster (pkg/dump)
 //	version  which commit of corepin and which Kubernetes this program was built from
 //
 // The commands read files and write text for people or, with -o json, an object a line for scripts. They have no rules

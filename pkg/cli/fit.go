@@ -127,7 +127,7 @@ func (c *call) placeAll(s *snapshot, bound map[string]string, report reporter) (
 
 // snapshot reads the input, and takes the nodes from the cluster if it has none.
 func (c *call) snapshot(ctx context.Context, args []string) (*snapshot, error) {
-	s, asksCluster, err := c.input(args)
+	s, asksCluster, err := c.input(ctx, args)
 	if err == nil && asksCluster {
 		err = s.fromCluster(ctx, c.host)
 	}
@@ -135,17 +135,23 @@ func (c *call) snapshot(ctx context.Context, args []string) (*snapshot, error) {
 }
 
 // input reads the files. asksCluster reports that they have no nodes, so that the nodes are those of the cluster.
-func (c *call) input(args []string) (s *snapshot, asksCluster bool, err error) {
+func (c *call) input(ctx context.Context, args []string) (s *snapshot, asksCluster bool, err error) {
 	s = newSnapshot()
 	if len(c.files.names)+len(args) > 0 {
 		all, err := c.objects(args)
 		if err != nil {
 			return nil, false, err
 		}
-		s = snapshotOf(all)
+		sizes, err := c.sizesFor(ctx, all)
+		if err != nil {
+			return nil, false, err
+		}
+		s = snapshotOf(append(all, sizes...))
 	}
 	maybeNode := func(e inputError) bool { return e.kind != podKind.Kind && !slices.Contains(vmKinds, e.kind) }
 	switch {
+	case len(s.machines) > 0 && c.files.dump != nil:
+		return nil, false, errBothClusters
 	case len(s.machines) > 0 && c.asksForCluster():
 		return nil, false, errBothSources
 	case len(s.machines) > 0:

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"corepin.dev/corepin/pkg/dump"
 	"corepin.dev/corepin/pkg/objects"
 )
 
@@ -27,10 +28,12 @@ type files struct {
 	recursive bool
 	// namespace is given to objects of KubeVirt and to pods that name none; "" for none.
 	namespace string
+	// dump is the cluster that one of the files is; nil where none is.
+	dump *dump.Contents
 }
 
 // objects reads all the files, in the order in which they were named, those of a folder by name.
-func (f files) objects(host Host) ([]objects.Object, error) {
+func (f *files) objects(host Host) ([]objects.Object, error) {
 	if len(f.names) == 0 {
 		return nil, errors.New("nothing to read: name files or folders with -f, or - for standard input")
 	}
@@ -46,7 +49,7 @@ func (f files) objects(host Host) ([]objects.Object, error) {
 		}
 		all = append(all, some...)
 	}
-	if len(all) == 0 {
+	if len(all) == 0 && f.dump == nil {
 		return nil, fmt.Errorf("reading input: there is no object in %s", strings.Join(f.names, ", "))
 	}
 	for i := range all {
@@ -64,14 +67,14 @@ func namespaced(o *objects.Object) bool {
 	return slices.Contains([]string{"Pod", "VirtualMachine", "VirtualMachineInstance", "VirtualMachineInstancetype"}, o.Kind)
 }
 
-func (f files) read(host Host, name string) ([]objects.Object, error) {
+func (f *files) read(host Host, name string) ([]objects.Object, error) {
 	if name == standardInput {
 		const called = "standard input"
 		data, err := readAll(host.In)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", called, err)
 		}
-		return objects.Read(called, data), nil
+		return f.found(objects.Read(called, data))
 	}
 	file, err := host.Open(name)
 	if err != nil {
@@ -89,7 +92,20 @@ func (f files) read(host Host, name string) ([]objects.Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return objects.Read(name, data), nil
+	return f.found(objects.Read(name, data))
+}
+
+// found takes the objects of a file. Those of a dump are the cluster, and not the input.
+func (f *files) found(all []objects.Object) ([]objects.Object, error) {
+	if !dump.Is(all) {
+		return all, nil
+	}
+	if f.dump != nil {
+		return nil, fmt.Errorf("%s: a second dump; give one", all[0].Where())
+	}
+	contents, err := dump.Read(all)
+	f.dump = contents
+	return nil, err
 }
 
 // readAll reads a file to its end, if it has one.
@@ -101,7 +117,7 @@ func readAll(file io.Reader) ([]byte, error) {
 	return data, err
 }
 
-func (f files) readFolder(host Host, name string, folder fs.File) ([]objects.Object, error) {
+func (f *files) readFolder(host Host, name string, folder fs.File) ([]objects.Object, error) {
 	lister, ok := folder.(fs.ReadDirFile)
 	if !ok {
 		return nil, fmt.Errorf("%s: the folder cannot be listed", name)

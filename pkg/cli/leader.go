@@ -18,6 +18,8 @@ import (
 type Lease struct {
 	// Holder is who has it; "" for nobody.
 	Holder string
+	// Acquired is when the holder got it.
+	Acquired time.Time
 	// Renewed is when the holder last renewed it, and Duration for how long that holds.
 	Renewed  time.Time
 	Duration time.Duration
@@ -92,9 +94,8 @@ func (c *call) placedBy(ctx context.Context, pod *corev1.Pod) attention {
 	}
 	lease, err := c.lease(ctx, where)
 	stock := false
-	if err == nil && !lease.leads() && len(c.schedulers) == 0 {
-		other, otherErr := c.lease(ctx, stockLease)
-		if otherErr == nil && other.leads() && strings.HasPrefix(other.Holder, shippedPodPrefix) {
+	if err == nil && !lease.leads() {
+		if other := c.stockLeader(ctx); other != nil {
 			lease = other
 			stock = true
 		}
@@ -109,6 +110,19 @@ func (c *call) placedBy(ctx context.Context, pod *corev1.Pod) attention {
 		return attention{}
 	}
 	return attention{problem: fmt.Sprintf("%s, so nobody places the pod, whatever room there is: kubectl get pods -n %s", nobodyLeads(where, lease), where.namespace)}
+}
+
+// stockLeader is kube-scheduler's Lease where a corepin-scheduler leads in its place; nil where none does, or where the command
+// line names the Leases.
+func (c *call) stockLeader(ctx context.Context) *Lease {
+	if len(c.schedulers) > 0 {
+		return nil
+	}
+	lease, err := c.lease(ctx, stockLease)
+	if err != nil || !lease.leads() || !strings.HasPrefix(lease.Holder, shippedPodPrefix) {
+		return nil
+	}
+	return lease
 }
 
 // nobodyLeads says since when.

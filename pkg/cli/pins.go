@@ -27,8 +27,8 @@ func (c *call) pinsCommand() *cobra.Command {
 		Short: "Show where the threads of virtual machines are pinned, or would be",
 		Long: `pins shows which CPU each vCPU, the emulator and each IO thread of a dedicated VM runs on.
 
-Without -f, it shows where the agents last found the threads of the dedicated VMs in the cluster, or in the
-namespace of -n. With -f, it computes where the threads would go, for each VirtualMachineInstance or VirtualMachine
+Without -f, or with a dump, it shows where the agents last found the threads of the dedicated VMs in the cluster, or in the
+namespace of -n. With -f and other files, it computes where the threads would go, for each VirtualMachineInstance or VirtualMachine
 of the input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
 With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
@@ -42,6 +42,9 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 				return c.pinsOfCluster(cmd.Context())
 			}
 			if !cmd.Flags().Changed("cpus") {
+				if err := c.dumpOnly(); err == nil {
+					return c.pinsOfCluster(cmd.Context())
+				}
 				return errors.New("--cpus is missing: which CPUs does the kubelet grant to the VM's pod? (see fit)")
 			}
 			return c.pinsOfInput(args, granted)

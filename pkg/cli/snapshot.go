@@ -112,7 +112,7 @@ func (s *snapshot) add(o *objects.Object) error {
 		return s.addReport(o)
 	case isVM(o):
 		return s.addVM(o)
-	case isKubeVirt(o), vmi.IsInstancetype(o.APIVersion, o.Kind), vmi.IsPreference(o.APIVersion, o.Kind):
+	case isKubeVirt(o), vmi.IsInstancetype(o.APIVersion, o.Kind), vmi.IsPreference(o.APIVersion, o.Kind), isRevision(o):
 		return nil // the validator has read it
 	}
 	if o.APIVersion == "" || o.Kind == "" {

@@ -43,7 +43,7 @@ type view struct {
 
 // view reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
 func (c *call) view(ctx context.Context) (*view, error) {
-	input, asksCluster, err := c.input(nil)
+	input, asksCluster, err := c.input(ctx, nil)
 	if err == nil {
 		err = input.inputErrors() // a pod that is left out could be a neighbour
 	}
@@ -287,6 +287,7 @@ func podOrVM(pod *corev1.Pod) string {
 }
 
 var (
-	errBothSources = errors.New("the input has NodeCPU objects, and --kubeconfig or --context ask for those of a cluster; leave out the one or the other")
-	errNodesOnly   = errors.New("reading input: there are Node objects in it and no NodeCPU objects; add them (kubectl get nodecpus -o yaml), or leave the Nodes out to ask the cluster")
+	errBothSources  = errors.New("the input has NodeCPU objects, and --kubeconfig or --context ask for those of a cluster; leave out the one or the other")
+	errBothClusters = errors.New("the input has a dump, and NodeCPU objects, --kubeconfig or --context mean another cluster; leave out the one or the other")
+	errNodesOnly    = errors.New("reading input: there are Node objects in it and no NodeCPU objects; add them (kubectl get nodecpus -o yaml), or leave the Nodes out to ask the cluster")
 )

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -68,7 +69,55 @@ func (c connection) vmi(ctx context.Context, name types.NamespacedName) (map[str
 			break
 		}
 	}
+	if apierrors.IsNotFound(err) {
+		return nil, cli.NoVMI(name)
+	}
 	return nil, fmt.Errorf("getting VirtualMachineInstance %s: %w%s", name, err, remedy(err))
+}
+
+// instancetypeVersions are those of KubeVirt's instancetypes and preferences, the newest first.
+var instancetypeVersions = []string{"v1", "v1beta1"}
+
+// revisionLabel is on the revisions in which KubeVirt keeps instancetypes and preferences.
+const revisionLabel = "instancetype.kubevirt.io/object-kind"
+
+// listAny lists a resource of KubeVirt; nothing where the cluster does not serve it.
+func (c connection) listAny(ctx context.Context, resource string) ([]map[string]any, error) {
+	client, err := c.client()
+	if err != nil {
+		return nil, err
+	}
+	served := vmis
+	options := metav1.ListOptions{Limit: pageSize}
+	switch resource {
+	case cli.ResourceVMIs:
+	case cli.ResourceRevisions:
+		served = []schema.GroupVersionResource{{Group: "apps", Version: "v1", Resource: resource}}
+		options.LabelSelector = revisionLabel
+	default:
+		served = nil
+		for _, version := range instancetypeVersions {
+			served = append(served, schema.GroupVersionResource{Group: "instancetype.kubevirt.io", Version: version, Resource: resource})
+		}
+	}
+	for _, version := range served {
+		var all []map[string]any
+		err := each(ctx, client.Resource(version), options, func(object *unstructured.Unstructured) error {
+			all = append(all, object.Object)
+			return nil
+		})
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			if resource == cli.ResourceRevisions {
+				return nil, fmt.Errorf("listing %s: %w", resource, err) // no role of corepin's allows it: others' pods are in those too
+			}
+			return nil, fmt.Errorf("listing %s: %w%s", resource, err, remedy(err))
+		}
+		return all, nil
+	}
+	return nil, nil
 }
 
 func (c connection) client() (dynamic.Interface, error) {
@@ -91,25 +140,35 @@ func remedy(err error) string {
 	return ""
 }
 
-// list reads all objects of a kind, page by page.
+// list reads all objects of a kind.
 func list[T any](ctx context.Context, resource dynamic.ResourceInterface) ([]T, error) {
 	var all []T
-	options := metav1.ListOptions{Limit: pageSize}
+	err := each(ctx, resource, metav1.ListOptions{Limit: pageSize}, func(read *unstructured.Unstructured) error {
+		var object T
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(read.Object, &object); err != nil {
+			return fmt.Errorf("reading %s: %w", read.GetName(), err)
+		}
+		all = append(all, object)
+		return nil
+	})
+	return all, err
+}
+
+// each reads all objects that options select, page by page.
+func each(ctx context.Context, resource dynamic.ResourceInterface, options metav1.ListOptions, take func(*unstructured.Unstructured) error) error {
 	for {
 		page, err := resource.List(ctx, options)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for i := range page.Items {
-			var object T
-			if err := runtime.DefaultUnstructuredConverter.FromUnstructured(page.Items[i].Object, &object); err != nil {
-				return nil, fmt.Errorf("reading %s: %w", page.Items[i].GetName(), err)
+			if err := take(&page.Items[i]); err != nil {
+				return err
 			}
-			all = append(all, object)
 		}
 		options.Continue = page.GetContinue()
 		if options.Continue == "" {
-			return all, nil
+			return nil
 		}
 	}
 }

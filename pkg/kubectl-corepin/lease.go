@@ -55,18 +55,27 @@ func (c connection) lease(ctx context.Context, namespace, name string) (*cli.Lea
 			lease.Now = lease.Renewed // it is being renewed
 			return lease, nil
 		}
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-clock.RealClock{}.After(leasePause):
+		if err := pause(ctx, leasePause); err != nil {
+			return nil, err
 		}
 	}
 	return first, nil
 }
 
+// pause waits, unless the program is to end.
+func pause(ctx context.Context, length time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-clock.RealClock{}.After(length):
+		return nil
+	}
+}
+
 func leaseOf(spec *coordinationv1.LeaseSpec, now time.Time) *cli.Lease {
 	return &cli.Lease{
 		Holder:   ptr.Deref(spec.HolderIdentity, ""),
+		Acquired: ptr.Deref(spec.AcquireTime, metav1.MicroTime{}).Time,
 		Renewed:  ptr.Deref(spec.RenewTime, metav1.MicroTime{}).Time,
 		Duration: time.Duration(ptr.Deref(spec.LeaseDurationSeconds, 0)) * time.Second,
 		Now:      now,

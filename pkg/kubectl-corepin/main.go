@@ -25,6 +25,6 @@ func main() {
 	os.Exit(cli.Run(context.Background(), cli.Host{
 		Now: clock.RealClock{}.Now, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Open:       func(name string) (fs.File, error) { return os.Open(name) },
-		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease,
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Pause: pause,
 	}, os.Args[1:]))
 }

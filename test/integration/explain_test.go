@@ -121,10 +121,30 @@ var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 		out, code = corepin(ctx, bed, "corepin-explainer", pod, "fit", "-f", "-")
 		gomega.Expect(out).To(gomega.ContainSubstring("new: admitted by aligned: c "))
 		gomega.Expect(code).To(gomega.Equal(0))
-		for _, command := range [][]string{{"explain", "pod", "odd", "-n", "vms"}, {"nodes"}} {
+		for _, command := range [][]string{{"explain", "pod", "odd", "-n", "vms"}, {"nodes"}, {"status"}, {"dump"}} {
 			out, code = corepin(ctx, bed, "default", "", command...)
 			gomega.Expect(code).To(gomega.Equal(2), out)
 			gomega.Expect(out).To(gomega.And(gomega.HavePrefix("error: listing NodeCPU objects"), gomega.ContainSubstring("forbidden"), gomega.ContainSubstring("--clusterrole=corepin-explain")))
+		}
+	})
+
+	ginkgo.It("status says what is not right, and a dump answers as the cluster does", func(ctx context.Context) {
+		out, _ := corepin(ctx, bed, "corepin-explainer", "", "status") // whether VMs wait for longer than a minute is chance
+		ginkgo.AddReportEntry("status", out)
+		gomega.Expect(out).To(gomega.And(gomega.MatchRegexp(`(?m)^ok       leader       \S+ leads for schedulerName corepin since `),
+			gomega.ContainSubstring("ok       agents       3 of 3 nodes heard from\n"), gomega.ContainSubstring("more: kubectl corepin explain ")))
+		file := filepath.Join(ginkgo.GinkgoT().TempDir(), "cluster.json")
+		dumped, code := corepin(ctx, bed, "corepin-explainer", "", "dump")
+		gomega.Expect(code).To(gomega.Equal(0), dumped)
+		const note = "note: left out: listing controllerrevisions: " // on standard error: nobody may list those by ClusterRole corepin-explain
+		gomega.Expect(dumped).To(gomega.HavePrefix(note))
+		_, dumped, _ = strings.Cut(dumped, "\n")
+		gomega.Expect(os.WriteFile(file, []byte(dumped), 0o600)).To(gomega.Succeed())
+		for _, command := range []string{"nodes", "explain vmi wide -n vms", "explain pod odd -n vms -o json", "pins", "capacity"} {
+			args := strings.Fields(command)
+			online, _ := corepin(ctx, bed, "corepin-explainer", "", args...)
+			output, _ := exec.CommandContext(ctx, filepath.Join(os.Getenv("COREPIN_BIN"), "kubectl-corepin"), append(args, "-f", file)...).CombinedOutput()
+			gomega.Expect(string(output)).To(gomega.Equal(online), command)
 		}
 	})
 })
