@@ -14,8 +14,8 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler"
 	schedulerconfig "k8s.io/kubernetes/pkg/scheduler/apis/config"
 
+	"corepin.dev/corepin/pkg/scoring"
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
-	"corepin.dev/corepin/scheduler/scoring"
 )
 
 const (

@@ -10,7 +10,6 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
-	"corepin.dev/corepin/scheduler/config"
 )
 
 // host has NUMA nodes 0-3,8-11 and 4-7,12-15. Each has VFs, and as many GiB of free memory.
@@ -58,7 +57,7 @@ func ratingOf(t *testing.T, n *admission.Node, taken string, cpus int, memory ui
 	if d.Verdict != admission.Admitted {
 		t.Fatalf("%d CPUs, %d GiB, %d VFs: %s", cpus, memory, vfs, d)
 	}
-	return Rate(config.LeastFragmentation, &Placement{
+	return Rate(LeastFragmentation, &Placement{
 		Node: &node, After: &after, FreeAfter: d.Shared, MemoryPerCPU: map[string]uint64{"memory": memory << 30 / uint64(cpus)},
 		UnrequestedMilliCPU: int64(node.Free().Len()) * 1000, ExclusiveCPUs: cpus,
 	})

@@ -78,7 +78,6 @@ import (
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
-	"corepin.dev/corepin/scheduler/config"
 )
 
 // Placement is a VM on a node that can take it.
@@ -100,12 +99,12 @@ type Placement struct {
 }
 
 // Rate returns the rating of a placement.
-func Rate(strategy config.ScoringStrategy, p *Placement) int64 {
+func Rate(strategy Strategy, p *Placement) int64 {
 	after := p.after()
 	switch strategy {
-	case config.MostFree:
+	case MostFree:
 		return after.share()
-	case config.MostAllocated:
+	case MostAllocated:
 		return -after.share()
 	}
 	before := p.before()
@@ -163,7 +162,7 @@ func Unsafe(rating int64) int64 { return rating - unsafe }
 const (
 	maxScore = 100
 	// MinRated is the lowest score of a rated node with the largest range.
-	MinRated = maxScore - config.MaxScoreRange
+	MinRated = maxScore - MaxRange
 	// Gap is by how much an estimated node scores below the worst rated one. With the shipped weight it is more than all
 	// stock plugins together.
 	Gap = 58

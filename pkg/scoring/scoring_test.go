@@ -3,8 +3,6 @@ package scoring
 import (
 	"slices"
 	"testing"
-
-	"corepin.dev/corepin/scheduler/config"
 )
 
 func TestNormalize(t *testing.T) {
@@ -42,9 +40,7 @@ const (
 )
 
 func TestTheDefaultRangeLeavesPreferencesToUsers(t *testing.T) {
-	var args config.DedicatedCPUArgs
-	config.SetDefaults(&args)
-	fragmentation := weight * args.ScoreRange
+	fragmentation := weight * DefaultRange
 	if fragmentation+unaskedOfStock >= onePreference {
 		t.Errorf("fragmentation counts %d, and with what stock plugins add unasked it wins over a preference of %d", fragmentation, onePreference)
 	}

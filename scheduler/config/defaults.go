@@ -4,6 +4,8 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/pkg/scoring"
 )
 
 // SetDefaults fills every field that is not set.
@@ -11,7 +13,7 @@ func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.APIVersion, APIVersion)
 	setDefault(&a.Kind, Kind)
 	setDefault(&a.ScoringStrategy, LeastFragmentation)
-	setDefault(&a.ScoreRange, 5)
+	setDefault(&a.ScoreRange, scoring.DefaultRange)
 	setDefault(&a.NodesWithoutExactReport, Estimate)
 	setDefault(&a.CPUManagerNodes, Required)
 	setDefault(&a.SilentAfter, metav1.Duration{Duration: 15 * time.Second})

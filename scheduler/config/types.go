@@ -3,6 +3,7 @@ package config
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"corepin.dev/corepin/pkg/scoring"
 	"corepin.dev/corepin/pkg/vmi"
 )
 
@@ -14,7 +15,7 @@ const (
 
 // MaxScoreRange is the largest ScoreRange. With it and the shipped weight, the worst exact node still wins over every
 // node that is only estimated.
-const MaxScoreRange = 40
+const MaxScoreRange = scoring.MaxRange
 
 // DedicatedCPUArgs are the arguments of plugin DedicatedCPU.
 type DedicatedCPUArgs struct {
@@ -59,34 +60,14 @@ type DedicatedCPUArgs struct {
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`
 }
 
-// ScoringStrategy says which of the nodes that can take a VM is preferred. It compares the nodes as they would be with
-// the VM: CPUs that can still be granted, and millicores that can still be requested.
-//
-// Example: two machines have two NUMA nodes each, with four cores of two CPUs. A free core is "..", a taken one "##".
-// Both kubelets keep a VM in one NUMA node. The kubelet of node b grants whole cores only (full-pcpus-only), so it
-// refuses VMs with an odd number of CPUs. A VM of 4 CPUs is placed, then one of 2:
-//
-//	                    node a                      node b
-//	LeastFragmentation  .. .. .. ..  .. .. .. ..    ## ## ## ..  .. .. .. ..
-//	MostAllocated       ## ## ## ..  .. .. .. ..    .. .. .. ..  .. .. .. ..    or the other way round
-//	MostFree            ## ## .. ..  .. .. .. ..    ## .. .. ..  .. .. .. ..    or the other way round
-//
-// Of VMs of 8 CPUs three can still come with LeastFragmentation and MostAllocated, and two with MostFree. Of VMs of
-// odd size LeastFragmentation leaves as many as there could be; with the others that is luck.
-type ScoringStrategy string
+// ScoringStrategy says which of the nodes that can take a VM is preferred.
+type ScoringStrategy = scoring.Strategy
 
+// The strategies: see package scoring.
 const (
-	// LeastFragmentation prefers the node that loses the least capacity for other VMs. The loss is counted for each
-	// common size of VM (1 to 64 CPUs): the CPUs of the VMs of that size that fit before and do not fit after. A VM of
-	// even size goes to a node that grants whole cores only, and a small VM into a NUMA node that is in use already.
-	// Among equal nodes the one is preferred that keeps more NUMA nodes, uncore caches and cores entirely free.
-	LeastFragmentation ScoringStrategy = "LeastFragmentation"
-	// MostFree spreads: it prefers the node with the largest share of free exclusive CPUs. VMs have the fewest
-	// neighbours, and the failure of a node ends the fewest VMs.
-	MostFree ScoringStrategy = "MostFree"
-	// MostAllocated packs: it prefers the node with the smallest share of free exclusive CPUs. Whole nodes stay empty
-	// and can be drained or switched off.
-	MostAllocated ScoringStrategy = "MostAllocated"
+	LeastFragmentation = scoring.LeastFragmentation
+	MostFree           = scoring.MostFree
+	MostAllocated      = scoring.MostAllocated
 )
 
 // UnknownNodePolicy says whether a VM may go to a node that cannot be predicted exactly.

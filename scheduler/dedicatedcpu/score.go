@@ -7,11 +7,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
-	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/scoring"
 	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/nodes"
-	"corepin.dev/corepin/scheduler/scoring"
 )
 
 // PreScore is called once in a cycle, when the nodes that fit are known. Only VMs are scored.
@@ -34,7 +33,7 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 	p := c.predict(nodeInfo)
 	// A report may have come since Filter, and the node may not take the VM any more.
 	if p.State != nodereport.Exact || !p.Labelled || !p.Fits() {
-		return unrated(p), nil
+		return scoring.Unpredicted(&p.Verdict), nil
 	}
 	cached, ok := p.Rating.Load()
 	if !ok {
@@ -49,45 +48,9 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 	return cached, nil
 }
 
-// unrated is the rating of a node that is not predicted exactly: whoever is heard from comes first.
-func unrated(p *nodes.Prediction) int64 {
-	switch p.State {
-	case nodereport.Exact, nodereport.Inexact, nodereport.Newer, nodereport.Unreadable:
-		if p.Fits() {
-			return scoring.Estimated
-		}
-	}
-	return scoring.Unrated
-}
-
 func placementOf(d *verdict.Demand, p *nodes.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {
-	placement := &scoring.Placement{
-		Node:                p.Node,
-		FreeAfter:           p.Decision.Shared.Minus(p.Node.Reserved),
-		UnrequestedMilliCPU: nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU(),
-		ExclusiveCPUs:       d.Pod.PeakCPUs(),
-		SharedMilliCPU:      d.Shared(),
-	}
-	if p.Node.Memory != nil || p.Node.Devices != nil {
-		_, after := p.Node.Admitting(&d.Pod)
-		placement.After = &after
-		placement.MemoryPerCPU = memoryPerCPU(&d.Pod)
-	}
-	return placement
-}
-
-// memoryPerCPU is what a pod asks for of each type of memory, divided by its exclusive CPUs.
-func memoryPerCPU(pod *admission.Pod) map[string]uint64 {
-	sums := map[string]uint64{}
-	for i := range pod.Containers {
-		for _, q := range pod.Containers[i].Memory {
-			sums[q.Type] += q.Bytes
-		}
-	}
-	for name := range sums {
-		sums[name] /= uint64(max(1, pod.PeakCPUs()))
-	}
-	return sums
+	unrequested := nodeInfo.GetAllocatable().GetMilliCPU() - nodeInfo.GetRequested().GetMilliCPU()
+	return scoring.PlacementOf(d, p.Node, &p.Decision, unrequested)
 }
 
 // ScoreExtensions returns the plugin itself.

@@ -17,8 +17,8 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/scoring"
 	"corepin.dev/corepin/scheduler/config"
-	"corepin.dev/corepin/scheduler/scoring"
 )
 
 // field is nodes to place VMs on.

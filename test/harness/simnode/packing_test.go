@@ -10,9 +10,9 @@ import (
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/scoring"
 	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/config"
-	"corepin.dev/corepin/scheduler/scoring"
 )
 
 // chooser rates a node for a VM; ok is false where it does not take the VM there.
