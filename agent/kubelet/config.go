@@ -2,6 +2,7 @@ package kubelet
 
 import (
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
@@ -10,6 +11,9 @@ import (
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 )
+
+// DefaultReconcilePeriod is the kubelet's own default.
+const DefaultReconcilePeriod = 10 * time.Second
 
 const kubeletConfigKind = "KubeletConfiguration"
 
@@ -37,7 +41,11 @@ func configOf(file *kubeletconfig.KubeletConfiguration) (Config, error) {
 		TopologyManagerOptions: file.TopologyManagerPolicyOptions,
 		MemoryManagerPolicy:    or(file.MemoryManagerPolicy, kubeletconfig.NoneMemoryManagerPolicy),
 		Gates:                  gatesOf(file.FeatureGates),
+		ReconcilePeriod:        file.CPUManagerReconcilePeriod.Duration,
 		CertFile:               file.TLSCertFile,
+	}
+	if c.ReconcilePeriod <= 0 {
+		c.ReconcilePeriod = DefaultReconcilePeriod
 	}
 	if err := c.parseReserved(file); err != nil {
 		return c, err

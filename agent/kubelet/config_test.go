@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/test/harness/bounds"
@@ -13,7 +14,7 @@ const configHeader = "apiVersion: kubelet.config.k8s.io/v1beta1\nkind: KubeletCo
 
 func TestParseConfig(t *testing.T) {
 	defaults := Config{
-		CPUManagerPolicy: "none", TopologyManagerPolicy: "none", TopologyManagerScope: "container", MemoryManagerPolicy: "None",
+		CPUManagerPolicy: "none", TopologyManagerPolicy: "none", TopologyManagerScope: "container", MemoryManagerPolicy: "None", ReconcilePeriod: 10 * time.Second,
 	}
 	with := func(change func(*Config)) Config {
 		c := defaults
@@ -36,11 +37,12 @@ topologyManagerPolicyOptions: {prefer-closest-numa-nodes: "true"}
 memoryManagerPolicy: Static
 reservedSystemCPUs: 0,64
 tlsCertFile: /etc/kubelet.crt
+cpuManagerReconcilePeriod: 5s
 featureGates: {PodLevelResourceManagers: true, Other: false}
 `, Config{
 				"static", map[string]string{"full-pcpus-only": "true"}, "single-numa-node", "pod",
 				map[string]string{"prefer-closest-numa-nodes": "true"}, "Static",
-				map[string]bool{"PodLevelResourceManagers": true}, cpuset.Of(0, 64), 0, "/etc/kubelet.crt", Reserved{},
+				map[string]bool{"PodLevelResourceManagers": true}, cpuset.Of(0, 64), 0, 5 * time.Second, "/etc/kubelet.crt", Reserved{},
 			},
 		},
 		"a fraction is rounded up": {"kubeReserved: {cpu: 500m}\n", with(func(c *Config) { c.ReservedCount = 1 })},

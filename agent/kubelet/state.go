@@ -111,6 +111,8 @@ type Config struct {
 	// ReservedCount is the number of CPUs that kubeReserved and systemReserved come to, rounded up. It
 	// counts only where ReservedCPUs is empty.
 	ReservedCount int
+	// ReconcilePeriod is how often the kubelet writes the cpusets of containers again.
+	ReconcilePeriod time.Duration
 	// CertFile is tlsCertFile: the certificate that the kubelet serves with; empty where it makes its own.
 	CertFile string
 	// Reserved decides only whether the kubelet starts.
@@ -121,6 +123,7 @@ type Config struct {
 func (c Config) sameDecisions(other Config) bool {
 	for _, config := range []*Config{&c, &other} {
 		config.CertFile = ""
+		config.ReconcilePeriod = 0
 		config.Reserved = Reserved{}
 	}
 	for _, options := range []*map[string]string{
