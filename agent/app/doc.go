@@ -2,7 +2,8 @@
 //
 //	kubelet.Watcher ─┐            ┌─> report.Publisher   NodeCPU
 //	hostcpu.Watcher ─┼─ triggers ─┼─> label.Labeller     the Node's labels
-//	API informers ───┘            └─> pinning.Controller libvirt
+//	API informers ───┘            ├─> exclusive.Watcher  the host's cgroups
+//	                              └─> pinning.Controller libvirt
 //
 // On the left is what is known: the kubelet's files, the host's topology, and from the API server the
 // node's pods, its Node, its report and the ConfigMap with the feature gates. On the right are the loops
@@ -51,7 +52,8 @@
 //   - The kubelet's port at the node's InternalIP, for /configz. The host's network is not needed for that.
 //   - The directory of the kubelet's configuration file, where that is elsewhere.
 //   - /sys, read-only, which every container has.
-//   - The host's /sys/fs/cgroup, read-only, for the containers' cpusets; without it, they are not compared.
+//   - The host's /sys/fs/cgroup, read-only, for the cpusets of containers and services; without it, they are not compared,
+//     and nobody says who else may run on a VM's CPUs.
 //
 // What is missing degrades alone, and condition SourcesComplete of the report says what and what follows.
 //

@@ -36,10 +36,12 @@ func (a *agent) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	for _, part := range []component{a.kubelet, a.host, a.publisher, a.labeller, a.taint, a.pinner, a.server} {
+	for _, part := range []component{a.kubelet, a.host, a.publisher, a.labeller, a.taint, a.exclusive, a.pinner, a.server} {
 		group.Go(func() error { return part.Run(ctx) })
 	}
-	group.Go(func() error { return forward(ctx, kubelet, a.publisher.Trigger, a.labeller.Trigger, a.pinner.Trigger) })
+	group.Go(func() error {
+		return forward(ctx, kubelet, a.publisher.Trigger, a.labeller.Trigger, a.exclusive.Trigger, a.pinner.Trigger)
+	})
 	group.Go(func() error { return forward(ctx, host, a.publisher.Trigger, a.pinner.Trigger) })
 	err := group.Wait()
 	watching.Wait()
@@ -56,6 +58,7 @@ func (a *agent) synced(ctx context.Context, name string, informer cache.SharedIn
 	a.publisher.Trigger()
 	a.labeller.Trigger()
 	a.taint.Trigger()
+	a.exclusive.Trigger()
 	a.pinner.Trigger()
 }
 

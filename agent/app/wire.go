@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -21,7 +22,9 @@ import (
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/label"
@@ -56,6 +59,7 @@ type agent struct {
 	publisher *report.Publisher
 	labeller  *label.Labeller
 	taint     *taint.Remover
+	exclusive *exclusive.Watcher
 	pinner    *pinning.Controller
 	server    *server
 
@@ -90,9 +94,10 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		FieldManager: fieldManager, Client: clients.dynamic.Resource(v1alpha1.Resource), Node: a.informers.Node,
 		Agent:   (&self{client: clients.dynamic}).Pod,
 		Kubelet: a.kubelet.State, Host: a.host.Reading, Memory: a.host.Memory, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
-		Labelled: func() *metav1.Condition { return a.labeller.Condition() },
-		Drifted:  func() *metav1.Condition { return a.pinner.Condition() },
-		Pins:     func() map[types.UID]string { return a.pinner.Pins() },
+		Labelled:  func() *metav1.Condition { return a.labeller.Condition() },
+		Drifted:   func() *metav1.Condition { return a.pinner.Condition() },
+		Pins:      func() map[types.UID]string { return a.pinner.Pins() },
+		Exclusive: func() *metav1.Condition { return a.exclusive.Condition() },
 
 		ExactChanged: func() { a.taint.Trigger() },
 	})
@@ -104,14 +109,15 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Gate: a.gate(c.FeatureGates.CPUManagerDefault), Static: func() label.Answer { return label.Static(a.kubelet.State()) },
 		OverrideKubeVirt: c.Labels.OverrideKubeVirt, Changed: a.publisher.Trigger, Recorder: recorder, Clock: clock.RealClock{},
 	})
+	a.exclusive = a.newExclusive(c.Pinning.CgroupDir)
 	cpusets := newCPUSets(ctx, c.Pinning.CgroupDir)
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
-		Granted:  func() (map[types.UID]map[string]cpuset.Set, bool) { return a.kubelet.State().Granted() },
+		Granted:  a.granted,
 		Topology: a.host.Topology, Recorder: recorder, Hypervisor: libvirt.New(c.Pinning),
 		VMI: vmiReader{clients.vmis}.of, CPUSet: cpusets.CPUs, Housekeeping: cpusets.Housekeeping, Confiner: cpusets.Confiner, Node: a.nodeObject,
-		Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
+		Exclusive: a.exclusive.Of, Known: a.informers.pods.HasSynced, Changed: a.publisher.Trigger,
 	})
 	v := &vital{
 		published: a.publisher.Published, behind: a.publisher.Behind, looked: a.kubelet.Looked, kubelet: a.kubelet.State,
@@ -119,6 +125,23 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	}
 	a.server = newServer(*c.Serving.Address, v.Check)
 	return a, a.connect()
+}
+
+// granted are the exclusive CPUs of each container by pod, as last read.
+func (a *agent) granted() (grants map[types.UID]map[string]cpuset.Set, current bool) {
+	return a.kubelet.State().Granted()
+}
+
+// newExclusive gives the Watcher of the cgroups that are mounted at dir.
+func (a *agent) newExclusive(dir string) *exclusive.Watcher {
+	reconcilePeriod := func() time.Duration {
+		running, _ := a.kubelet.State().Config()
+		return cmp.Or(running.ReconcilePeriod, kubelet.DefaultReconcilePeriod)
+	}
+	return exclusive.New(exclusive.Options{
+		Cgroups: cgroup.NewScanner(dir), Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
+		Changed: func() { a.pinner.Trigger(); a.publisher.Trigger() }, Clock: clock.RealClock{},
+	})
 }
 
 // clients are the agent's clients of the API server.
@@ -176,6 +199,9 @@ func compact(rc *rest.Config) *rest.Config {
 // connect makes each change at the API server trigger the loops that it concerns.
 func (a *agent) connect() error {
 	if err := onChange(a.informers.pods, a.pinner.Trigger); err != nil {
+		return err
+	}
+	if err := onChange(a.informers.pods, a.exclusive.Trigger); err != nil {
 		return err
 	}
 	if err := onArrival(a.informers.pods, a.publisher.Trigger); err != nil {

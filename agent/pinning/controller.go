@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/config"
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -52,6 +53,8 @@ type Options struct {
 	Housekeeping func(pod *corev1.Pod, container string) (cpuset.Set, error)
 	// Confiner names the cgroup above the container's that keeps it off some of these CPUs; "" where none does.
 	Confiner func(pod *corev1.Pod, container string, cpus cpuset.Set) string
+	// Exclusive says who else may run on the CPUs that were granted to a launcher pod's guest.
+	Exclusive func(pod types.UID, granted cpuset.Set) exclusive.Verdict
 	// Node refers to this node, nil before it is known.
 	Node func() runtime.Object
 	// Known reports whether Pods lists all there are yet; missing means that it does.
@@ -152,6 +155,9 @@ func (c *Controller) sync(ctx context.Context) error {
 		case w.granted != granted:
 			w.granted = granted
 			changed[uid] = granted
+		case c.verdict(uid, granted) != w.verdict:
+			w.verdict = c.verdict(uid, granted)
+			w.wake()
 		}
 	}
 	c.ledger.Regrant(changed)
@@ -169,6 +175,14 @@ func (c *Controller) sync(ctx context.Context) error {
 		c.changed()
 	}
 	return nil
+}
+
+// verdict is what is known of who else may run on the granted CPUs; the zero Verdict where that cannot be known.
+func (o *Options) verdict(pod types.UID, granted cpuset.Set) exclusive.Verdict {
+	if o.Exclusive == nil {
+		return exclusive.Verdict{}
+	}
+	return o.Exclusive(pod, granted)
 }
 
 func (c *Controller) known() bool { return c.Known == nil || c.Known() }

@@ -25,6 +25,8 @@
 //     When one thread of a valid placement drifts, that thread is put back and the others do not move.
 //   - A dedicated VM without exclusive CPUs gets an Event with the cause. Two VMs that may run on one CPU are told on
 //     both of them and on the Node. Each owner reads the other VM's name only within his own namespace.
+//   - Event Pinned names the grant, so it waits until no other container may run there (package exclusive), where that can be
+//     seen. Condition Exclusive has the same of the node.
 //   - What a guest's libvirt says counts only within the cpuset of the guest's own container, where the kernel keeps it. A
 //     hostile guest can accuse nobody.
 //   - One VM never delays another. Each has its own worker, connection, deadline and backoff, so a libvirt that hangs

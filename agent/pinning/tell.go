@@ -15,7 +15,7 @@ import (
 // once for each change, not for each look, and none once the pod is being deleted.
 const (
 	// EventPinned: the guest's threads were pinned, for the first time or because its size changed. The message has the
-	// pins.
+	// pins. Where the host's cgroups are seen, it comes once no other container may run there.
 	EventPinned = "Pinned"
 	// EventMoved: the kubelet changed the grant under the running guest, whose threads followed. The message has both
 	// grants, and old and new CPUs of each thread.
@@ -43,13 +43,14 @@ func (w *worker) tellPinned(made *change, granted cpuset.Set) {
 	if moves(made.steps) {
 		message = "moved " + list(made.steps) + "; now " + message
 	}
+	if made.cause == placed || w.proof.pinned != "" {
+		w.proof.pinned = message // to be told with its proof
+	}
 	switch made.cause {
 	case repaired:
 		w.event(corev1.EventTypeWarning, EventDriftRepaired, message)
 	case regranted:
 		w.event(corev1.EventTypeWarning, EventMoved, fmt.Sprintf("the kubelet granted CPUs %s in place of %s: %s", granted, made.before, message))
-	case placed:
-		w.event(corev1.EventTypeNormal, EventPinned, message)
 	}
 }
 

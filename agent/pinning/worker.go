@@ -9,13 +9,14 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
-// worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except granted, which is the
-// controller's.
+// worker keeps the guest of one launcher pod pinned. Only its own goroutine uses its fields, except granted and verdict,
+// which are the controller's.
 type worker struct {
 	options  *Options
 	clock    clock.WithTicker
@@ -28,6 +29,7 @@ type worker struct {
 	woken    chan struct{}
 	stop     context.CancelFunc
 	granted  cpuset.Set // the grant that the worker was last woken for
+	verdict  exclusive.Verdict
 
 	connection Connection // nil while there is none
 	vmi        vmiOfPod
@@ -36,6 +38,7 @@ type worker struct {
 	complaints *complaints
 	deleted    bool   // the pod is being deleted
 	confined   string // the confined threads that were told last
+	proof      proof
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
@@ -181,6 +184,7 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 		w.tellMisplaced(w.state.drift, o.granted)
 	}
 	if o.guest != nil {
+		w.tellExclusive(w.options.verdict(w.pod.UID, o.granted), o.granted)
 		w.tellConfined(p.confined())
 	}
 	quiet := w.quiet(o, found)

@@ -50,7 +50,7 @@ func setConditions(s *v1alpha1.NodeCPUStatus, r *Resolved, now metav1.Time) {
 	if known {
 		conditions = append(conditions, restart)
 	}
-	for _, other := range []*metav1.Condition{r.Labelled, r.Drifted} {
+	for _, other := range []*metav1.Condition{r.Labelled, r.Drifted, r.Exclusive} {
 		if other != nil {
 			conditions = append(conditions, *other)
 		}

@@ -29,7 +29,7 @@
 //     that is not certain. A kubelet that starts reads the pods' node selectors and required affinities and the Node's labels
 //     and taints again, so a label that was taken away counts. What a kubelet checks when it starts, and what of it is
 //     checked here, is listed in start.go.
-//   - Labelled and Drifted: as packages label and pinning say.
+//   - Labelled, Drifted and Exclusive: as packages label, pinning and exclusive say.
 //
 // A Publisher writes only when the meaning of the report has changed: once for each burst of changes, since a kubelet
 // writes its state twice for each admission, and not at all while nothing happens. Every write raises

@@ -73,6 +73,8 @@ type Options struct {
 	// Drifted and Pins are of the node's guests; nil, or giving nil, means that nothing is known yet.
 	Drifted func() *metav1.Condition
 	Pins    func() map[types.UID]string
+	// Exclusive is the condition of who may run on the guests' CPUs; nil, or giving nil, means that nothing is known.
+	Exclusive func() *metav1.Condition
 	// ExactChanged, if set, is called when Exact has changed.
 	ExactChanged func()
 	// Recorder writes events on the Node.
@@ -278,6 +280,9 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	}
 	if p.options.Pins != nil {
 		f.Pins = p.options.Pins()
+	}
+	if p.options.Exclusive != nil {
+		f.Exclusive = p.options.Exclusive()
 	}
 	return f, nil
 }

@@ -40,6 +40,8 @@ type Facts struct {
 	Labelled *metav1.Condition
 	// Drifted is the condition of the guests' pins; nil where nothing is known yet.
 	Drifted *metav1.Condition
+	// Exclusive is the condition of who may run on the guests' CPUs; nil where nothing is known.
+	Exclusive *metav1.Condition
 	// Pins are the pins of the node's guests, by pod; nil where nothing is known yet.
 	Pins map[types.UID]string
 }

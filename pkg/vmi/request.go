@@ -1,7 +1,6 @@
 package vmi
 
 import (
-	"cmp"
 	"slices"
 	"strings"
 
@@ -119,15 +118,6 @@ func (r *request) cpuName() string {
 	return "requests.cpu"
 }
 
-// limitOfZero reports whether a limit of 0 makes the guest 1 vCPU while the request asks for another number. KubeVirt's defaulting takes
-// the limit where there is one, so it writes 0 sockets of 1 core.
-func (r *request) limitOfZero() bool {
-	judged := r.filledIn || r.strictness != KubeVirt
-	made := r.vcpus == 0 || r.cpu.Sockets == 0 && r.cpu.Cores == 1 && r.cpu.Threads == 1
-	zero := r.limits.CPU != nil && r.limits.CPU.Sign() == 0
-	return r.dedicated && judged && made && zero && r.positive(r.requests.CPU) && r.requests.CPU.Count() > 1
-}
-
 // cpuMissing reports whether neither the topology nor an amount gives a number of CPUs.
 func (r *request) cpuMissing() bool {
 	return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.counted == 0
@@ -156,18 +146,7 @@ func (r *request) cpuAgrees() bool {
 // cpuDefaulted reports whether the topology has the very form in which KubeVirt's defaulting writes an amount
 // down. Nobody can tell then whether the user or KubeVirt wrote it.
 func (r *request) cpuDefaulted() bool {
-	amount := cmp.Or(r.limits.CPU, r.requests.CPU) // as Default has it
-	return r.cpu.Cores == 1 && r.cpu.Threads == 1 && int64(r.cpu.Sockets) == amount.Count()
-}
-
-// sockets is how many sockets the guest has. Without a topology the amount of CPU makes them. KubeVirt does that before it judges,
-// or not at all: see defaulted.
-func (r *request) sockets() int64 {
-	amount := cmp.Or(r.limits.CPU, r.requests.CPU)
-	if r.strictness == KubeVirt || r.vcpus != 0 || !r.dedicated || amount == nil {
-		return int64(r.cpu.Sockets)
-	}
-	return amount.Count()
+	return r.cpu.Cores == 1 && r.cpu.Threads == 1 && int64(r.cpu.Sockets) == r.cpuAmount().Count()
 }
 
 // cpuCopied reports whether the CPU request is equal to the limit, as KubeVirt's defaulting makes it.

@@ -166,7 +166,7 @@ type NodeCPUStatus struct {
 	Summary Summary `json:"summary,omitempty"`
 
 	// conditions say how far this report can be relied on: CPUManagerRunning, Exact, SourcesComplete,
-	// DevicesKnown, RestartSafe, Labelled, Drifted. Condition Seen is corepin-scheduler's.
+	// DevicesKnown, RestartSafe, Labelled, Drifted, Exclusive. Condition Seen is corepin-scheduler's.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -203,6 +203,9 @@ const (
 	// ConditionDrifted is True while threads of a dedicated VM's guest are not on the CPUs that they were
 	// pinned to, or two VMs are on one CPU; its message names them.
 	ConditionDrifted = "Drifted"
+	// ConditionExclusive is True where nobody else may run on the CPUs of dedicated VMs, kernel threads aside. It is
+	// missing where the agent does not see the host's cgroups.
+	ConditionExclusive = "Exclusive"
 	// ConditionSeen is True while the node is heard from, and False once its agent has not been ready for some
 	// time. Then everything else in the report is of the time when this condition became False. It is the only
 	// condition that corepin-scheduler writes, and the only one that the agent does not.
