@@ -98,6 +98,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Drifted:   func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:      func() map[types.UID]string { return a.pinner.Pins() },
 		Exclusive: func() *metav1.Condition { return a.exclusive.Condition() },
+		PodCPUs:   func() exclusive.PodCPUs { return a.exclusive.PodCPUs() },
 
 		ExactChanged: func() { a.taint.Trigger() },
 	})
@@ -109,8 +110,8 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Gate: a.gate(c.FeatureGates.CPUManagerDefault), Static: func() label.Answer { return label.Static(a.kubelet.State()) },
 		OverrideKubeVirt: c.Labels.OverrideKubeVirt, Changed: a.publisher.Trigger, Recorder: recorder, Clock: clock.RealClock{},
 	})
-	a.exclusive = a.newExclusive(c.Pinning.CgroupDir)
 	cpusets := newCPUSets(ctx, c.Pinning.CgroupDir)
+	a.exclusive = a.newExclusive(c.Pinning.CgroupDir, cpusets)
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
@@ -133,13 +134,13 @@ func (a *agent) granted() (grants map[types.UID]map[string]cpuset.Set, current b
 }
 
 // newExclusive gives the Watcher of the cgroups that are mounted at dir.
-func (a *agent) newExclusive(dir string) *exclusive.Watcher {
+func (a *agent) newExclusive(dir string, cpusets *cpusets) *exclusive.Watcher {
 	reconcilePeriod := func() time.Duration {
 		running, _ := a.kubelet.State().Config()
 		return cmp.Or(running.ReconcilePeriod, kubelet.DefaultReconcilePeriod)
 	}
 	return exclusive.New(exclusive.Options{
-		Cgroups: cgroup.NewScanner(dir), Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
+		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
 		Changed: func() { a.pinner.Trigger(); a.publisher.Trigger() }, Clock: clock.RealClock{},
 	})
 }

@@ -100,17 +100,52 @@ func (r *Reader) Confiner(pod *corev1.Pod, container string, cpus cpuset.Set) st
 	return ""
 }
 
+// Pods are the CPUs that the cgroups above all pods leave to them, and the one that leaves no more, such as kubepods.slice
+// with systemd's AllowedCPUs. It is known where there is one kubelet. CPUs that an isolated partition has taken are not
+// missing: what counts is what was written.
+func (r *Reader) Pods() (cpus cpuset.Set, by string, known bool) {
+	r.mu.Lock()
+	if len(r.trees) == 0 {
+		r.search()
+	}
+	var own []tree
+	for _, t := range r.trees {
+		if r.hasCPUSet(string(t)) {
+			own = append(own, t)
+		}
+	}
+	r.mu.Unlock()
+	if len(own) != 1 {
+		return cpuset.Set{}, "", false
+	}
+	for dir := string(own[0]); dir != "."; dir = path.Dir(dir) {
+		given, is := r.given(dir)
+		if is && (!known || !cpus.SubsetOf(given)) {
+			cpus = given
+			by = path.Base(dir)
+			known = true
+		}
+	}
+	return cpus, by, known
+}
+
 // configured has the CPUs that were written into a cgroup; it is empty where none were.
 const configured = "cpuset.cpus"
 
 // lacks reports whether a cgroup was given CPUs that some of these are not among.
 func (r *Reader) lacks(dir string, cpus cpuset.Set) bool {
+	given, is := r.given(dir)
+	return is && !cpus.SubsetOf(given)
+}
+
+// given are the CPUs that were written into a cgroup; is is false where none were.
+func (r *Reader) given(dir string) (cpus cpuset.Set, is bool) {
 	text, err := fs.ReadFile(r.root, path.Join(dir, configured))
 	if err != nil {
-		return false
+		return cpuset.Set{}, false
 	}
-	given, err := cpuset.Parse(strings.TrimSpace(string(text)))
-	return err == nil && !given.IsEmpty() && !cpus.SubsetOf(given)
+	cpus, err = cpuset.Parse(string(text))
+	return cpus, err == nil && !cpus.IsEmpty()
 }
 
 // read gives the CPUs of the cgroup of the container's processes, or of a child of it; an empty set where there is none.
@@ -162,10 +197,7 @@ func (r *Reader) find(podUID, id string) (dir string, found bool) {
 		return dir, true
 	}
 	delete(r.dirs, id)
-	if dir, found = r.among(podUID, id); !found && r.clock.Since(r.searched) >= searchPause {
-		r.trees, r.missing = search(r.root)
-		r.searched = r.clock.Now()
-		source.Observe(source.Cgroup, r.missing)
+	if dir, found = r.among(podUID, id); !found && r.search() {
 		dir, found = r.among(podUID, id)
 	}
 	if found {
@@ -175,6 +207,17 @@ func (r *Reader) find(podUID, id string) (dir string, found bool) {
 		r.dirs[id] = dir
 	}
 	return dir, found
+}
+
+// search looks for the kubelet's tree again, unless that was just done. It is called with the lock held.
+func (r *Reader) search() (done bool) {
+	if r.clock.Since(r.searched) < searchPause {
+		return false
+	}
+	r.trees, r.missing = search(r.root)
+	r.searched = r.clock.Now()
+	source.Observe(source.Cgroup, r.missing)
+	return true
 }
 
 // Missing says why the cpusets of containers are not read: no cgroup of a kubelet is below a mount that has cgroups. It

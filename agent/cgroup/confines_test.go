@@ -89,3 +89,25 @@ func TestHousekeeping(t *testing.T) {
 		}
 	}
 }
+
+// What pods can use is what the tightest cgroup above them was given, whatever a partition has taken of it.
+func TestPods(t *testing.T) {
+	for name, tc := range map[string]struct {
+		files    map[string]string
+		want, by string
+	}{
+		"confined":            {map[string]string{"kubepods.slice/cpuset.cpus": "0-7", "kubepods.slice/cpuset.cpus.effective": "0-7"}, "0-7", "kubepods.slice"},
+		"a partition took 2":  {map[string]string{"kubepods.slice/cpuset.cpus": "0-15", "kubepods.slice/cpuset.cpus.effective": "0-1,3-15"}, "0-15", "kubepods.slice"},
+		"nothing was written": {map[string]string{"kubepods.slice/cpuset.cpus": "", "kubepods.slice/cpuset.cpus.effective": "0-15"}, "", ""},
+		"confined further up": {map[string]string{"a.slice/cpuset.cpus": "0-3", "a.slice/a-kubepods.slice/cpuset.cpus": "0-7", "a.slice/a-kubepods.slice/cpuset.cpus.effective": "0-3"}, "0-3", "a.slice"},
+		"two kubelets":        {map[string]string{"a/kubepods/cpuset.cpus": "0-3", "b/kubepods/cpuset.cpus": "4-7"}, "", ""},
+		"v1":                  {map[string]string{"memory/kubepods/tasks": "", "cpuset/kubepods/cpuset.cpus": "0-7"}, "0-7", "kubepods"},
+	} {
+		root := t.TempDir()
+		write(t, root, tc.files)
+		cpus, by, known := New(root).Pods()
+		if cpus.String() != tc.want || by != tc.by || known != (tc.want != "") {
+			t.Errorf("%s: %q by %q, %t; want %q by %q", name, cpus, by, known, tc.want, tc.by)
+		}
+	}
+}

@@ -128,7 +128,7 @@ func benchmarkLook(b *testing.B, mount string) {
 		pods = append(pods, p)
 	}
 	w := New(Options{
-		Cgroups: cgroup.NewScanner(mount), Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
+		Cgroups: cgroup.NewScanner(mount), PodCPUs: cgroup.New(mount).Pods, Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
 		Granted: func() (Grants, bool) { return grants, true }, ReconcilePeriod: func() time.Duration { return time.Second },
 	})
 	_, ctx := ktesting.NewTestContext(b)

@@ -45,6 +45,8 @@ type Cgroups interface {
 // Options are what a Watcher works with.
 type Options struct {
 	Cgroups Cgroups
+	// PodCPUs are the CPUs that the cgroups above all pods leave to them, and which of these leaves no more.
+	PodCPUs func() (cpus cpuset.Set, by string, known bool)
 	// Pods are the node's pods at the API server; nil while they are not listed yet.
 	Pods func() []*corev1.Pod
 	// Granted are the exclusive CPUs of each container by pod, as last read.
@@ -66,7 +68,8 @@ type Watcher struct {
 	// err is why the latest look failed; nil where it did not. mounted reports whether there are cgroups to look at.
 	err       error
 	mounted   bool
-	looked    time.Time // the last good look at all cgroups
+	looked    time.Time // the last look at all cgroups
+	podCPUs   PodCPUs
 	condition *metav1.Condition
 	// services is what the condition says of them, and servicesAt since when it says that.
 	services   string
@@ -99,6 +102,20 @@ func (w *Watcher) Of(pod types.UID, granted cpuset.Set) Verdict {
 		return Verdict{State: Pending}
 	}
 	return r.verdict(w.patience())
+}
+
+// PodCPUs are the CPUs that pods can use at all.
+type PodCPUs struct {
+	CPUs cpuset.Set
+	// By is the cgroup that leaves them no more; "" where that is not known.
+	By string
+}
+
+// PodCPUs is what pods can use by the last look.
+func (w *Watcher) PodCPUs() PodCPUs {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.podCPUs
 }
 
 // Condition is condition Exclusive of the node, without its time; nil where nothing is known.
@@ -164,6 +181,11 @@ func (w *Watcher) step(ctx context.Context) time.Duration {
 
 // look reads all cgroups, and judges them. It is called with the lock held.
 func (w *Watcher) look(ctx context.Context, pods []*corev1.Pod, grants Grants, guests []guest, now time.Time) {
+	w.podCPUs = PodCPUs{}
+	cpus, by, known := w.options.PodCPUs()
+	if known {
+		w.podCPUs = PodCPUs{cpus, by}
+	}
 	var groups []cgroup.Group
 	var err error
 	if len(guests) > 0 {
@@ -232,7 +254,7 @@ func (w *Watcher) patience() time.Duration { return reconciles * w.options.Recon
 
 // told is all that others ask of the Watcher. It is called with the lock held.
 func (w *Watcher) told() []string {
-	var all []string
+	all := []string{w.podCPUs.By + w.podCPUs.CPUs.String()}
 	for pod, r := range w.records {
 		all = append(all, fmt.Sprint(pod, r.guest.cpus, r.verdict(w.patience()), w.err))
 	}

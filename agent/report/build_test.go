@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -164,7 +165,11 @@ func TestConditions(t *testing.T) {
 		"whole pods, no gate": {func(f *Facts) {
 			f.Kubelet.Configz, f.Kubelet.Checkpoint.Value.Pods = f.Kubelet.File, wholePod
 		}, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "PodLevelResourceManagers is off"},
-		"a CPU has gone offline":   {func(f *Facts) { f.Host = known(cputopology.MustParse("1 sockets x 1 numa x 3 cores x 2 threads")) }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "CPUs 6-7 are in no core"},
+		"a CPU has gone offline": {func(f *Facts) { f.Host = known(cputopology.MustParse("1 sockets x 1 numa x 3 cores x 2 threads")) }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "CPUs 6-7 are in no core"},
+		"pods are confined": {func(f *Facts) { f.PodCPUs = exclusive.PodCPUs{CPUs: cpuset.Of(0, 1, 2, 3), By: "kubepods.slice"} }, false, yes, ReasonPolicyStatic, no, ReasonContradiction,
+			"the kubelet may grant CPUs 5-7, and no pod can use them: cgroup kubepods.slice above all pods has 0-3"},
+		"pods may not use reserved CPUs": {func(f *Facts) { f.PodCPUs = exclusive.PodCPUs{CPUs: cpuset.Of(1, 2, 3, 5, 6, 7), By: "kubepods.slice"} }, false,
+			yes, ReasonPolicyStatic, yes, ReasonPredictableByFile, ""},
 		"no kubelet version":       {func(f *Facts) { f.KubeletVersion = "" }, true, yes, ReasonPolicyStatic, no, ReasonContradiction, "kubeletVersion"},
 		"a kubelet not known":      {func(f *Facts) { f.KubeletVersion = "v1.99.0" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "1.99"},
 		"memory manager is Static": {func(f *Facts) { f.Kubelet.File.Value.MemoryManagerPolicy = "Static" }, true, yes, ReasonPolicyStatic, no, ReasonNotModelled, "memory manager"},

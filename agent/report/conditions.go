@@ -171,6 +171,7 @@ func problemsOfMeaning(s *v1alpha1.NodeCPUStatus, r *Resolved) []problem {
 			"the kubelet's state file has CPUs of whole pods, but the kubelet says that its feature gate PodLevelResourceManagers is off; restart the kubelet as the Kubernetes documentation says for a change of the policy"})
 	}
 	problems = append(problems, contradictions(r)...)
+	problems = append(problems, unusable(r)...)
 	// This is the report as the scheduler will read it.
 	node, err := nodereport.Node(&v1alpha1.NodeCPU{Status: *s})
 	if err != nil {
@@ -209,6 +210,30 @@ func contradictions(r *Resolved) []problem {
 			online.Minus(allocatable.Value), *keeps)})
 	}
 	return problems
+}
+
+// unusable are the CPUs that the kubelet may grant and that a cgroup above all pods keeps from them. A kubelet looks at
+// sysfs only. On v2 such a VM would run on everybody's CPUs, and on v1 its container could not be made.
+func unusable(r *Resolved) []problem {
+	if r.PodCPUs.By == "" || !r.static() {
+		return nil
+	}
+	grantable := r.Kubelet.Checkpoint.Value.Shared
+	for _, containers := range r.Kubelet.Checkpoint.Value.Granted {
+		for _, cpus := range containers {
+			grantable = grantable.Union(cpus)
+		}
+	}
+	if r.Reserved != nil {
+		grantable = grantable.Minus(*r.Reserved)
+	}
+	kept := grantable.Intersect(r.Host.Value.CPUs()).Minus(r.PodCPUs.CPUs)
+	if kept.IsEmpty() {
+		return nil
+	}
+	return []problem{{ReasonContradiction, fmt.Sprintf(
+		"the kubelet may grant CPUs %s, and no pod can use them: cgroup %s above all pods has %s; take its limit (AllowedCPUs, cpuset.cpus) away, or reserve these CPUs",
+		kept, r.PodCPUs.By, r.PodCPUs.CPUs)}}
 }
 
 // complete reports whether every source is read. Its message names each missing source and what follows.

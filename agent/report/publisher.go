@@ -19,6 +19,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/loop"
@@ -75,6 +76,8 @@ type Options struct {
 	Pins    func() map[types.UID]string
 	// Exclusive is the condition of who may run on the guests' CPUs; nil, or giving nil, means that nothing is known.
 	Exclusive func() *metav1.Condition
+	// PodCPUs are the CPUs that pods can use by the cgroups above them; nil means that nobody looks.
+	PodCPUs func() exclusive.PodCPUs
 	// ExactChanged, if set, is called when Exact has changed.
 	ExactChanged func()
 	// Recorder writes events on the Node.
@@ -283,6 +286,9 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	}
 	if p.options.Exclusive != nil {
 		f.Exclusive = p.options.Exclusive()
+	}
+	if p.options.PodCPUs != nil {
+		f.PodCPUs = p.options.PodCPUs()
 	}
 	return f, nil
 }

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/version"
 
+	"corepin.dev/corepin/agent/exclusive"
 	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/source"
@@ -42,6 +43,8 @@ type Facts struct {
 	Drifted *metav1.Condition
 	// Exclusive is the condition of who may run on the guests' CPUs; nil where nothing is known.
 	Exclusive *metav1.Condition
+	// PodCPUs are the CPUs that pods can use by the cgroups above them.
+	PodCPUs exclusive.PodCPUs
 	// Pins are the pins of the node's guests, by pod; nil where nothing is known yet.
 	Pins map[types.UID]string
 }
