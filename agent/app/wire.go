@@ -140,7 +140,7 @@ func (a *agent) newExclusive(dir string, cpusets *cpusets) *exclusive.Watcher {
 		return cmp.Or(running.ReconcilePeriod, kubelet.DefaultReconcilePeriod)
 	}
 	return exclusive.New(exclusive.Options{
-		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
+		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Topology: a.host.Topology, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
 		Changed: func() { a.pinner.Trigger(); a.publisher.Trigger() }, Clock: clock.RealClock{},
 	})
 }

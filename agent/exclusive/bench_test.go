@@ -16,6 +16,7 @@ import (
 
 	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 )
 
 const (
@@ -128,7 +129,7 @@ func benchmarkLook(b *testing.B, mount string) {
 		pods = append(pods, p)
 	}
 	w := New(Options{
-		Cgroups: cgroup.NewScanner(mount), PodCPUs: cgroup.New(mount).Pods, Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
+		Cgroups: cgroup.NewScanner(mount), PodCPUs: cgroup.New(mount).Pods, Topology: func() *cputopology.Topology { return nil }, Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
 		Granted: func() (Grants, bool) { return grants, true }, ReconcilePeriod: func() time.Duration { return time.Second },
 	})
 	_, ctx := ktesting.NewTestContext(b)

@@ -32,6 +32,8 @@ type Verdict struct {
 	Others string
 	// Lasting is set where others have been there for longer than the kubelet takes to reconcile.
 	Lasting bool
+	// Siblings says which hardware threads of the CPUs' cores are not the VM's, and whose they are; "" where none is.
+	Siblings string
 	// Witnessed is set where the CPUs were granted while this agent looked, so that nobody has been told of them before.
 	Witnessed bool
 }
@@ -53,6 +55,7 @@ type record struct {
 	others   []other
 	services []string
 	text     string // who they are
+	siblings string
 	// seen is when it was last looked at, and shared for how long others could run there, as far as was seen.
 	seen   time.Time
 	shared time.Duration
@@ -94,7 +97,7 @@ func (r *record) lasting(patience time.Duration) bool {
 }
 
 func (r *record) verdict(patience time.Duration) Verdict {
-	v := Verdict{Since: r.since, Witnessed: r.witnessed}
+	v := Verdict{Since: r.since, Siblings: r.siblings, Witnessed: r.witnessed}
 	switch {
 	case !r.looked:
 		return Verdict{State: Pending}

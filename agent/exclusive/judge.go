@@ -10,6 +10,7 @@ import (
 
 	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
@@ -94,6 +95,37 @@ func judge(guests []guest, pods []*corev1.Pod, grants Grants, groups []cgroup.Gr
 		judged[g.pod] = j
 	}
 	return judged
+}
+
+// siblingsOf says which hardware threads of a guest's cores are not its own, and whose they are. Whatever runs there takes
+// turns with the guest's threads, though it is on CPUs of its own.
+func siblingsOf(cpus cpuset.Set, topology *cputopology.Topology, grants Grants) string {
+	if topology == nil {
+		return ""
+	}
+	var siblings, granted cpuset.Set
+	for id := range cpus.All() {
+		core, known := topology.CoreOf(id)
+		if known {
+			siblings = siblings.Union(core.CPUs)
+		}
+	}
+	siblings = siblings.Minus(cpus)
+	for _, containers := range grants {
+		for _, other := range containers {
+			granted = granted.Union(other)
+		}
+	}
+	var parts []string
+	for _, of := range []struct {
+		cpus cpuset.Set
+		what string
+	}{{siblings.Minus(granted), "are in the shared pool"}, {siblings.Intersect(granted), "are granted to other containers"}} {
+		if !of.cpus.IsEmpty() {
+			parts = append(parts, of.cpus.String()+" "+of.what)
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 // named is a container that the API server lists.

@@ -18,6 +18,7 @@ import (
 	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 )
 
 const (
@@ -51,6 +52,8 @@ type Options struct {
 	Pods func() []*corev1.Pod
 	// Granted are the exclusive CPUs of each container by pod, as last read.
 	Granted func() (grants Grants, current bool)
+	// Topology is the machine; nil where it is not known.
+	Topology func() *cputopology.Topology
 	// ReconcilePeriod is how often the kubelet writes the cpusets of containers again.
 	ReconcilePeriod func() time.Duration
 	// Changed is called when a Verdict or the Condition may be another. It must not block.
@@ -207,6 +210,7 @@ func (w *Watcher) look(ctx context.Context, pods []*corev1.Pod, grants Grants, g
 	judged := judge(guests, pods, grants, groups)
 	for pod, r := range w.records {
 		r.look(judged[pod], now)
+		r.siblings = siblingsOf(r.guest.cpus, w.options.Topology(), grants)
 		if len(r.others) == 0 && !r.settled {
 			r.settled = true
 			if r.witnessed {

@@ -18,6 +18,7 @@ import (
 
 	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
 )
 
@@ -115,7 +116,7 @@ func play(t *testing.T, scenario func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{groups: map[string]cgroup.Group{}, pods: []*corev1.Pod{}}
 		b.Watcher = New(Options{
-			Cgroups: b, PodCPUs: func() (cpuset.Set, string, bool) { return set("0-7"), "kubepods", true }, Clock: clock.RealClock{}, ReconcilePeriod: func() time.Duration { return 10 * time.Second },
+			Cgroups: b, PodCPUs: func() (cpuset.Set, string, bool) { return set("0-7"), "kubepods", true }, Clock: clock.RealClock{}, Topology: func() *cputopology.Topology { return cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads") }, ReconcilePeriod: func() time.Duration { return 10 * time.Second },
 			Pods: func() []*corev1.Pod {
 				b.mu.Lock()
 				defer b.mu.Unlock()

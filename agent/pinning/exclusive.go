@@ -68,5 +68,8 @@ func aloneSince(v exclusive.Verdict, granted cpuset.Set) string {
 	if v.Others != "" {
 		message += "; until then also " + v.Others
 	}
+	if v.Siblings != "" {
+		message += "; of the other hardware threads of its cores, " + v.Siblings + ": set full-pcpus-only in the kubelet's configuration, or give the VM whole cores"
+	}
 	return message
 }
