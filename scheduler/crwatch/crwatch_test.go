@@ -2,6 +2,7 @@ package crwatch
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,33 +28,33 @@ func TestAListThatDoesNotCome(t *testing.T) {
 			<-answer
 			return false, nil, nil
 		})
-		failed, listed := 0, 0
+		var failed, listed atomic.Int32
 		watch := Watch{
 			Resource: things,
 			Decode:   func(object *unstructured.Unstructured) any { return object },
 			Handler:  cache.ResourceEventHandlerFuncs{},
-			Failed:   func() { failed++ },
-			Listed:   func() { listed++ },
+			Failed:   func() { failed.Add(1) },
+			Listed:   func() { listed.Add(1) },
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- watch.Run(ctx, client) }()
 
 		begun := time.Now()
-		for failed == 0 && time.Since(begun) < time.Minute {
+		for failed.Load() == 0 && time.Since(begun) < time.Minute {
 			<-time.After(time.Second)
 			synctest.Wait()
 		}
-		if waited := time.Since(begun); failed != 1 || listed != 0 || waited > firstListTimeout+time.Second {
-			t.Errorf("after %s: given up %d times, listed %d times; want given up once, after %s", waited, failed, listed, firstListTimeout)
+		if waited := time.Since(begun); failed.Load() != 1 || listed.Load() != 0 || waited > firstListTimeout+time.Second {
+			t.Errorf("after %s: given up %d times, listed %d times; want given up once, after %s", waited, failed.Load(), listed.Load(), firstListTimeout)
 		}
 		close(answer)
-		for listed == 0 && time.Since(begun) < 2*time.Minute {
+		for listed.Load() == 0 && time.Since(begun) < 2*time.Minute {
 			<-time.After(time.Second)
 			synctest.Wait()
 		}
-		if failed != 1 || listed != 1 {
-			t.Errorf("with the answer: given up %d times, listed %d times, want once each", failed, listed)
+		if failed.Load() != 1 || listed.Load() != 1 {
+			t.Errorf("with the answer: given up %d times, listed %d times, want once each", failed.Load(), listed.Load())
 		}
 		stop()
 		if err := <-ended; err != nil {

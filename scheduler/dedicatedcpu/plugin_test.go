@@ -2,6 +2,9 @@ package dedicatedcpu
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -45,12 +48,32 @@ const (
 func logger(t testing.TB) klog.Logger { return ktesting.NewLogger(t, ktesting.NewConfig()) }
 
 // activated is a scheduling queue that records the pods that it was asked to try again.
-type activated map[string]bool
+type activated struct {
+	mu   sync.Mutex
+	pods map[string]bool
+}
 
-func (a activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
+func (a *activated) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	for name := range pods {
-		a[name] = true
+		a.pods[name] = true
 	}
+}
+
+// names are the pods' that were activated since the last call of take.
+func (a *activated) names() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Sorted(maps.Keys(a.pods))
+}
+
+func (a *activated) take() []string {
+	names := a.names()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	clear(a.pods)
+	return names
 }
 
 // fixture is a plugin with nodes whose reports and pods a test sets.
@@ -58,7 +81,7 @@ type fixture struct {
 	*DedicatedCPU
 	nodeLister cache.Indexer
 	podLister  cache.Indexer
-	queue      activated
+	queue      *activated
 	known      map[string]bool // nodes that were reported
 }
 
@@ -69,7 +92,7 @@ func newFixture(args config.DedicatedCPUArgs) *fixture {
 	b := &fixture{
 		nodeLister: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
 		podLister:  cache.NewIndexer(cache.MetaNamespaceKeyFunc, indexers),
-		queue:      activated{},
+		queue:      &activated{pods: map[string]bool{}},
 		known:      map[string]bool{},
 	}
 	view := nodes.New(clock.RealClock{})

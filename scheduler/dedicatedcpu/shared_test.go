@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -34,8 +35,8 @@ func TestProfilesShareTheirState(t *testing.T) {
 	}
 	first.reportChanged("n1")
 	for b, pod := range pods {
-		if len(b.queue) != 1 || !b.queue[pod.Namespace+"/"+pod.Name] {
-			t.Errorf("the report woke %v, want %s", b.queue, pod.Name)
+		if got := b.queue.names(); !slices.Equal(got, []string{pod.Namespace + "/" + pod.Name}) {
+			t.Errorf("the report woke %v, want %s", got, pod.Name)
 		}
 	}
 	second.podEvents().OnDelete(pods[first])

@@ -2,7 +2,6 @@ package dedicatedcpu
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -38,11 +37,10 @@ func (b *fixture) refuse(t *testing.T, pod *corev1.Pod, info fwk.NodeInfo, reaso
 // expectWoken checks which pods were activated since the last call.
 func (b *fixture) expectWoken(t *testing.T, when string, want ...string) {
 	t.Helper()
-	got := slices.Sorted(maps.Keys(b.queue))
+	got := b.queue.take()
 	if !slices.Equal(got, want) {
 		t.Errorf("%s: woke %v, want %v", when, got, want)
 	}
-	clear(b.queue)
 }
 
 func TestAReportWakesThePodsItHelps(t *testing.T) {
@@ -189,15 +187,14 @@ func (b *fixture) quiet(t *testing.T) {
 func TestAReportWakesAllForWhomThereIsRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := manyWait(t)
-		if !b.queue["vms/vm-29"] || !b.queue["vms/vm-00"] {
-			t.Errorf("woke %v first", b.queue)
+		if got := b.queue.names(); !slices.Contains(got, "vms/vm-29") || !slices.Contains(got, "vms/vm-00") {
+			t.Errorf("woke %v first", got)
 		}
 		for round, want := range []int{2, 8, 20, 0} {
 			synctest.Wait()
-			if len(b.queue) != want {
-				t.Errorf("round %d: woke %v, want %d", round, slices.Sorted(maps.Keys(b.queue)), want)
+			if got := b.queue.take(); len(got) != want {
+				t.Errorf("round %d: woke %v, want %d", round, got, want)
 			}
-			clear(b.queue)
 			<-time.After(wakeup.RoundPause)
 		}
 		b.quiet(t)
@@ -227,7 +224,7 @@ func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
 			synctest.Wait()
 			b.expectWoken(t, "they are expected")
 			test.then(t, b)
-			for end := time.Now().Add(wakeup.MaxPause); len(b.queue) == 0 && time.Now().Before(end); synctest.Wait() {
+			for end := time.Now().Add(wakeup.MaxPause); len(b.queue.names()) == 0 && time.Now().Before(end); synctest.Wait() {
 				<-time.After(wakeup.RoundPause / 2)
 			}
 			b.expectWoken(t, name, test.want...)
@@ -415,12 +412,12 @@ func TestAReportThatIsNotExactWakesFew(t *testing.T) {
 				b.pend(t, pod, b.podDemand(pod))
 			}
 			b.reportChanged("n1")
-			if got := len(b.queue); got != want {
+			if got := len(b.queue.names()); got != want {
 				t.Errorf("with CPUs %q free %d pods are woken, want %d", free, got, want)
 			}
 			<-time.After(time.Second)
 			synctest.Wait()
-			if got := len(b.queue); got > 3*want {
+			if got := len(b.queue.names()); got > 3*want {
 				t.Errorf("with CPUs %q free %d pods are woken within a second, want at most %d", free, got, 3*want)
 			}
 		})
