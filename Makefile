@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down unit race fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-silence bench-scale soak clean
+.PHONY: help setup build demo up down unit race orphans fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-silence bench-scale soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -35,8 +35,13 @@ UNIT := ./agent/... ./pkg/... ./scheduler/... ./test/policy
 unit: ## Run the tests that need nothing but Go; no root, no installed packages
 	@go test -vet=off -timeout=$(TIMEOUT) $(UNIT)
 
+# The scheduler's tests compile Kubernetes once more. What CI runs on each commit: make race RACE=./agent/...
+RACE ?= $(UNIT)
 race: ## Run the same tests under the race detector; needs a C compiler
-	@CGO_ENABLED=1 go test -race -vet=off -timeout=$(TIMEOUT) $(UNIT)
+	@CGO_ENABLED=1 go test -race -vet=off -timeout=$(TIMEOUT) $(RACE)
+
+orphans: build ## Kill each suite in its middle, and count the processes that it leaves
+	@hack/orphans.sh
 
 fuzz: ## Run each fuzz target for half a minute, two at a time
 	@hack/fuzz.sh 30s

@@ -4,7 +4,8 @@
 # kube-apiserver, etcd, kubectl and corepin itself come from this repository and the Go module cache;
 # what is wanted from Debian is a real libvirt and a real QEMU.
 #
-# usage: hack/setup.sh [verify]   verify: for the whole of make verify, which has Prometheus' tool test the alerts
+# usage: hack/setup.sh [verify]   verify: also for the whole of make verify, which has Prometheus' tool test the alerts, and for
+#                                 make race, which wants a C compiler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Daemons live in sbin, which "su" leaves out of the PATH; dpkg wants it too.
@@ -42,6 +43,8 @@ missing_packages() {
 	command -v "$emulator" >/dev/null || echo "$package"
 	if [ "$checks" = verify ]; then
 		command -v promtool >/dev/null || echo prometheus
+		command -v gcc >/dev/null || echo gcc
+		[ -e /usr/include/stdlib.h ] || echo libc6-dev
 	fi
 }
 
