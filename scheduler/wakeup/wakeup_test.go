@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,6 +24,7 @@ type fixture struct {
 	*Waker
 	t     *testing.T
 	pods  cache.Indexer
+	mu    sync.Mutex
 	woken map[string]bool
 	stop  context.CancelFunc
 	// room is the answer of every demand.
@@ -44,9 +46,20 @@ func newFixture(t *testing.T) *fixture {
 
 // Activate makes the fixture the scheduling queue.
 func (f *fixture) Activate(_ klog.Logger, pods map[string]*corev1.Pod) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, pod := range pods {
 		f.woken[pod.Name] = true
 	}
+}
+
+// take returns the pods that were woken since the last call.
+func (f *fixture) take() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	names := slices.Sorted(maps.Keys(f.woken))
+	clear(f.woken)
+	return names
 }
 
 // demand has one class, and the room of the fixture.
@@ -74,10 +87,9 @@ func (f *fixture) pend(name string, created time.Time) *corev1.Pod {
 // expect checks how many pods were woken since the last call, and removes them: they are bound.
 func (f *fixture) expect(when string, want int) {
 	f.t.Helper()
-	if len(f.woken) != want {
-		f.t.Errorf("%s: %d pods are woken, want %d: %v", when, len(f.woken), want, slices.Sorted(maps.Keys(f.woken)))
+	if got := f.take(); len(got) != want {
+		f.t.Errorf("%s: %d pods are woken, want %d: %v", when, len(got), want, got)
 	}
-	clear(f.woken)
 }
 
 // pass lets time pass.
@@ -88,12 +100,11 @@ func pass(length time.Duration) {
 
 // steps lets time pass, and returns how many pods each step woke.
 func (f *fixture) steps(number int, length time.Duration) (woken []int) {
+	f.take()
 	for range number {
-		clear(f.woken)
 		pass(length)
-		woken = append(woken, len(f.woken))
+		woken = append(woken, len(f.take()))
 	}
-	clear(f.woken)
 	return woken
 }
 
