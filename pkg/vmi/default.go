@@ -1,6 +1,7 @@
 package vmi
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 )
@@ -65,7 +66,7 @@ func (v *VMI) Default() {
 		domain.CPU.Sockets = 1
 		domain.CPU.Cores = 1
 		domain.CPU.Threads = 1
-		amount := firstGiven(limits.CPU, requests.CPU)
+		amount := cmp.Or(limits.CPU, requests.CPU) // the limit where there is one, 0 too
 		if amount != nil {
 			domain.CPU.Sockets = uint32(amount.Value()) // as KubeVirt's own arithmetic has it
 		}

@@ -1,6 +1,7 @@
 package vmi
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -118,6 +119,14 @@ func (r *request) cpuName() string {
 	return "requests.cpu"
 }
 
+// limitOfZero reports whether a limit of 0 makes the guest 1 vCPU while the request asks for another number. KubeVirt's defaulting takes
+// the limit where there is one, so it writes 0 sockets of 1 core.
+func (r *request) limitOfZero() bool {
+	made := r.vcpus == 0 || r.cpu.Sockets == 0 && r.cpu.Cores == 1 && r.cpu.Threads == 1
+	zero := r.limits.CPU != nil && r.limits.CPU.Sign() == 0
+	return r.dedicated && made && zero && r.positive(r.requests.CPU) && r.requests.CPU.Count() > 1
+}
+
 // cpuMissing reports whether neither the topology nor an amount gives a number of CPUs.
 func (r *request) cpuMissing() bool {
 	return r.dedicated && !given(r.requests.CPU) && !given(r.limits.CPU) && r.counted == 0
@@ -146,7 +155,17 @@ func (r *request) cpuAgrees() bool {
 // cpuDefaulted reports whether the topology has the very form in which KubeVirt's defaulting writes an amount
 // down. Nobody can tell then whether the user or KubeVirt wrote it.
 func (r *request) cpuDefaulted() bool {
-	return r.cpu.Cores == 1 && r.cpu.Threads == 1 && int64(r.cpu.Sockets) == r.cpuAmount().Count()
+	amount := cmp.Or(r.limits.CPU, r.requests.CPU) // as Default has it
+	return r.cpu.Cores == 1 && r.cpu.Threads == 1 && int64(r.cpu.Sockets) == amount.Count()
+}
+
+// sockets is how many sockets the guest has, or gets: without a topology KubeVirt makes them of the amount of CPU.
+func (r *request) sockets() int64 {
+	amount := cmp.Or(r.limits.CPU, r.requests.CPU)
+	if r.vcpus != 0 || amount == nil {
+		return int64(r.cpu.Sockets)
+	}
+	return amount.Count()
 }
 
 // cpuCopied reports whether the CPU request is equal to the limit, as KubeVirt's defaulting makes it.

@@ -77,8 +77,15 @@ var cpuRules = []rule{
 		message: text("no number of CPUs is given, so the guest gets 1 vCPU; set cpu.cores, or limits.cpu, to a whole number"),
 	},
 	{
+		id: "cpu-limit-zero", field: "domain.resources.limits.cpu", from: "defaults.go:297, and :810 for what it makes",
+		broken: func(r *request) bool { return r.limitOfZero() },
+		message: func(r *request) string {
+			return fmt.Sprintf("a limit of 0 makes the guest 1 vCPU, and requests.cpu = %s asks for another number; remove the limit", r.requests.CPU.Text)
+		},
+	},
+	{
 		id: "cpu-given-twice", field: "domain.resources", from: ":810",
-		broken: func(r *request) bool { return r.cpuGivenTwice() && !r.cpuAgrees() },
+		broken: func(r *request) bool { return r.cpuGivenTwice() && !r.cpuAgrees() && !r.limitOfZero() },
 		message: func(r *request) string {
 			return fmt.Sprintf("cpu.sockets x cores x threads = %d and %s = %s both give the number of CPUs; remove one of the two",
 				r.vcpus, r.cpuName(), r.cpuAmount().Text)

@@ -37,9 +37,9 @@ var topologyRules = []rule{
 	},
 	{
 		id: "sockets-above-max", field: "domain.cpu.sockets", from: ":2045",
-		broken: func(r *request) bool { return r.cpu.MaxSockets != 0 && r.cpu.Sockets > r.cpu.MaxSockets },
+		broken: func(r *request) bool { return r.cpu.MaxSockets != 0 && r.sockets() > int64(r.cpu.MaxSockets) },
 		message: func(r *request) string {
-			return fmt.Sprintf("%d is more than maxSockets = %d; raise maxSockets or lower sockets", r.cpu.Sockets, r.cpu.MaxSockets)
+			return fmt.Sprintf("%d sockets are more than maxSockets = %d; raise maxSockets or ask for fewer", r.sockets(), r.cpu.MaxSockets)
 		},
 	},
 	{

@@ -1,7 +1,6 @@
 package admission
 
 import (
-	"slices"
 	"sync"
 
 	"corepin.dev/corepin/pkg/cpuset"
@@ -161,16 +160,21 @@ func (a *attempt) decision(err error) Decision {
 	return d
 }
 
+// holding has room for what most pods hold, so that it takes one allocation.
+type holding struct {
+	memory  [4]memorymanager.Held
+	devices [4]devicemanager.Held
+}
+
 // held is a copy of what the pod holds besides CPUs.
 func (a *attempt) held() Held {
-	var h Held
-	if len(a.memory.Held) > 0 {
-		h.Memory = slices.Clone(a.memory.Held)
+	memory, devices := a.memory.Held, a.devices.Held
+	if len(memory) == 0 && len(devices) == 0 {
+		return Held{}
 	}
-	if len(a.devices.Held) > 0 {
-		h.Devices = slices.Clone(a.devices.Held)
-	}
-	return h
+	room := &holding{}
+	// A pod that holds more is moved to where there is room.
+	return Held{Memory: append(room.memory[:0], memory...), Devices: append(room.devices[:0], devices...)}
 }
 
 // unaligned grants container by container, with no NUMA node in mind.

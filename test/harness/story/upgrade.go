@@ -7,10 +7,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"corepin.dev/corepin/test/harness/await"
 	"corepin.dev/corepin/test/harness/process"
 	"corepin.dev/corepin/test/harness/testbed"
 )
@@ -88,13 +92,24 @@ func StateOf(pod *corev1.Pod) string {
 	return strings.TrimSpace("is " + string(pod.Status.Phase) + " " + pod.Status.Reason)
 }
 
-// RemovePolicies removes corepin's admission policies.
+// RemovePolicies removes corepin's admission policies, and waits until the API server enforces them no more.
 func RemovePolicies(ctx context.Context, bed *testbed.Testbed) error {
 	var errs []error
 	for _, kind := range []string{"validatingadmissionpolicybinding", "validatingadmissionpolicy"} {
 		_, err := bed.Kubectl(ctx, "delete", kind, "dedicated-cpu.corepin.dev", "dedicated-cpu-warnings.corepin.dev")
 		errs = append(errs, err)
 	}
+	refused := &unstructured.Unstructured{}
+	errs = append(errs, refused.UnmarshalJSON([]byte(`{"apiVersion":"kubevirt.io/v1","kind":"VirtualMachineInstance",
+		"metadata":{"name":"refused","namespace":"default"},"spec":{"schedulerName":"corepin","domain":{"devices":{},
+		"cpu":{"cores":1,"dedicatedCpuPlacement":true},"memory":{"guest":"8Gi"},"resources":{"requests":{"memory":"1Gi"}}}}}`)))
+	errs = append(errs, await.For(ctx, "the API server to forget corepin's policies", time.Minute, func(ctx context.Context) error {
+		_, err := bed.Dynamic().Resource(testbed.VMIs).Namespace("default").Create(ctx, refused, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err != nil && strings.Contains(err.Error(), "dedicated-cpu.corepin.dev") {
+			return err
+		}
+		return nil
+	}))
 	return errors.Join(errs...)
 }
 
