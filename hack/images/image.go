@@ -24,7 +24,7 @@ var epoch = time.Unix(0, 0).UTC()
 
 // assemble makes the image of one component on one platform out of its binary.
 func assemble(c component, platform v1.Platform, from source, binary string) (v1.Image, error) {
-	layer, err := binaryLayer(c.Name, binary)
+	layer, err := layerOf(binary, binary+sbomSuffix)
 	if err != nil {
 		return nil, err
 	}
@@ -59,16 +59,21 @@ func assemble(c component, platform v1.Platform, from source, binary string) (v1
 	return mutate.ConfigFile(image, config)
 }
 
-// binaryLayer is a layer with one file, the binary, in the root directory.
-func binaryLayer(name, binary string) (v1.Layer, error) {
-	data, err := os.ReadFile(binary)
-	if err != nil {
-		return nil, err
-	}
+// layerOf is a layer with the binary and the list of what it is made of, in the root directory.
+func layerOf(binary, sbom string) (v1.Layer, error) {
 	var files bytes.Buffer
 	w := tar.NewWriter(&files)
-	if err := addFile(w, name, 0o755, data); err != nil {
-		return nil, err
+	for _, file := range []struct {
+		path string
+		mode int64
+	}{{binary, 0o755}, {sbom, 0o644}} {
+		data, err := os.ReadFile(file.path)
+		if err != nil {
+			return nil, err
+		}
+		if err := addFile(w, filepath.Base(file.path), file.mode, data); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
@@ -77,13 +82,14 @@ func binaryLayer(name, binary string) (v1.Layer, error) {
 	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
 }
 
-// writeArchive writes images, one for each platform, as one OCI archive that imports as reference.
-func writeArchive(file, reference string, images []v1.Image) error {
+// writeArchive writes images, one for each platform, as one OCI archive that imports as reference. It returns the digest of
+// their index, by which a registry knows all of them.
+func writeArchive(file, reference string, images []v1.Image) (v1.Hash, error) {
 	var index v1.ImageIndex = mutate.IndexMediaType(empty.Index, types.OCIImageIndex)
 	for _, image := range images {
 		config, err := image.ConfigFile()
 		if err != nil {
-			return err
+			return v1.Hash{}, err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
 			Add:        image,
@@ -92,12 +98,12 @@ func writeArchive(file, reference string, images []v1.Image) error {
 	}
 	dir, err := os.MkdirTemp("", "corepin-layout-")
 	if err != nil {
-		return err
+		return v1.Hash{}, err
 	}
 	defer os.RemoveAll(dir)
 	store, err := layout.Write(dir, empty.Index)
 	if err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+		return v1.Hash{}, fmt.Errorf("writing %s: %w", file, err)
 	}
 	// Readers differ in which annotation names an image: containerd reads the first, others the second.
 	names := layout.WithAnnotations(map[string]string{
@@ -105,12 +111,16 @@ func writeArchive(file, reference string, images []v1.Image) error {
 		"org.opencontainers.image.ref.name": reference,
 	})
 	if err := store.AppendIndex(index, names); err != nil {
-		return fmt.Errorf("writing %s: %w", file, err)
+		return v1.Hash{}, fmt.Errorf("writing %s: %w", file, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
+		return v1.Hash{}, err
 	}
-	return tarDirectory(file, dir)
+	digest, err := index.Digest()
+	if err != nil {
+		return v1.Hash{}, err
+	}
+	return digest, tarDirectory(file, dir)
 }
 
 // tarDirectory writes the files of dir into a tar archive, in the order of their names, without

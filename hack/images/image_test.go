@@ -13,40 +13,35 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/validate"
+	"github.com/spdx/tools-golang/json"
 )
 
 const program = "package main\n\nfunc main() { println(\"hello\") }\n"
 
-var tested = source{version: "v1", commit: "abc", date: "2026-01-02T03:04:05Z"}
+var tested = source{version: "v1", commit: "abc", date: "2026-01-02T03:04:05Z", ldflags: "-s -w"}
 
-// build compiles a small program for platforms and writes its archive, the way run does.
-func build(t *testing.T, platforms ...string) (archive string) {
+// archive makes an archive of a small program for platforms, the way run does.
+func archive(t *testing.T, platforms ...string) string {
 	t.Helper()
-	source := filepath.Join(t.TempDir(), "main.go")
-	if err := os.WriteFile(source, []byte(program), 0o644); err != nil {
+	small := components[0]
+	small.Package = filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(small.Package, []byte(program), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	out := t.TempDir()
 	var images []v1.Image
 	for _, name := range platforms {
-		platform, err := v1.ParsePlatform(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		binary := filepath.Join(t.TempDir(), "binary")
-		if err := compile(source, *platform, "-s -w", binary); err != nil {
-			t.Fatal(err)
-		}
-		image, err := assemble(components[0], *platform, tested, binary)
+		image, err := build(small, name, tested, t.TempDir(), out)
 		if err != nil {
 			t.Fatal(err)
 		}
 		images = append(images, image)
 	}
-	archive = filepath.Join(t.TempDir(), "made", "image.tar")
-	if err := writeArchive(archive, reference(components[0], "v1"), images); err != nil {
+	file := filepath.Join(out, "image.tar")
+	if _, err := writeArchive(file, reference(small, "v1"), images); err != nil {
 		t.Fatal(err)
 	}
-	return archive
+	return file
 }
 
 // unpack reads an archive back: its index, and the names of the image in it.
@@ -97,7 +92,7 @@ func unpack(t *testing.T, archive string) (v1.ImageIndex, map[string]string) {
 }
 
 func TestArchiveHasWhatANodeNeeds(t *testing.T) {
-	index, annotations := unpack(t, build(t, "linux/amd64", "linux/arm64"))
+	index, annotations := unpack(t, archive(t, "linux/amd64", "linux/arm64"))
 	if err := validate.Index(index); err != nil {
 		t.Errorf("a registry would not take this: %v", err)
 	}
@@ -152,7 +147,7 @@ func checkConfig(t *testing.T, image v1.Image, platform string) {
 	}
 }
 
-// checkBinary finds the one file of the image and looks into it.
+// checkBinary looks into the binary of the image, and the list of what it is made of.
 func checkBinary(t *testing.T, image v1.Image, machine elf.Machine) {
 	t.Helper()
 	layers, err := image.Layers()
@@ -186,15 +181,23 @@ func checkBinary(t *testing.T, image v1.Image, machine elf.Machine) {
 	if libraries, err := binary.ImportedLibraries(); err != nil || len(libraries) > 0 {
 		t.Errorf("the binary wants libraries %v (err %v), and the image has none", libraries, err)
 	}
+	header, err = r.Next()
+	if err != nil || header.Name != "corepin-scheduler.spdx.json" || header.Mode != 0o644 {
+		t.Fatalf("beside the binary is %v (err %v), want corepin-scheduler.spdx.json, 644", header, err)
+	}
+	list, err := json.Read(r)
+	if err != nil || list.Packages[0].PackageVersion != tested.version {
+		t.Errorf("the list is not that of %s: %v", tested.version, err)
+	}
 	if _, err := r.Next(); err != io.EOF {
-		t.Error("the image has more than its binary")
+		t.Error("the image has more than its binary and the list")
 	}
 }
 
 func TestSameSourceGivesSameBytes(t *testing.T) {
 	var archives [2][]byte
 	for i := range archives {
-		data, err := os.ReadFile(build(t, "linux/amd64"))
+		data, err := os.ReadFile(archive(t, "linux/amd64"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -216,8 +219,8 @@ func TestFailuresLeaveNoArchive(t *testing.T) {
 		t.Error("a component that is not there was chosen")
 	}
 	dir := t.TempDir()
-	archive := filepath.Join(dir, "image.tar")
-	if err := tarDirectory(archive, filepath.Join(dir, "missing")); err == nil {
+	file := filepath.Join(dir, "image.tar")
+	if err := tarDirectory(file, filepath.Join(dir, "missing")); err == nil {
 		t.Error("an archive of a missing directory was made")
 	}
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {

@@ -2,8 +2,9 @@
 //
 // For each of corepin-scheduler and corepin-agent it writes one OCI archive with an image for every
 // platform, ready for `ctr images import`, `podman load`, `docker load` or `skopeo copy oci-archive:`.
-// An image is one static binary and nothing else: no shell, no package to patch, no base to fetch. The
-// same commit gives the same bytes: paths are trimmed and every time is the epoch.
+// An image is one static binary and an SPDX list of what it is made of: no shell, no package to patch, no base to
+// fetch. The same list lies beside the archive, one for each platform, and images.txt has the images' names with their
+// digests. The same commit gives the same bytes: paths are trimmed and every time is the epoch.
 //
 // The images have the version of the tree as a label. Their tag is that version at a release, and dev, as
 // manifests/base names it, otherwise.
@@ -22,6 +23,8 @@ import (
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"corepin.dev/corepin/hack/sbom"
 )
 
 // component is one binary and how its image runs it.
@@ -120,31 +123,54 @@ func run(out, tag string, platforms []string, components []component) error {
 		return err
 	}
 	defer os.RemoveAll(binaries)
+	var made strings.Builder
 	for _, c := range components {
 		var images []v1.Image
 		for _, name := range platforms {
-			platform, err := v1.ParsePlatform(name)
-			if err != nil {
-				return fmt.Errorf("reading -platforms: %w", err)
-			}
-			fmt.Printf("building %s for %s\n", c.Name, platform)
-			binary := filepath.Join(binaries, strings.ReplaceAll(name, "/", "-"), c.Name)
-			if err := compile(c.Package, *platform, from.ldflags, binary); err != nil {
-				return err
-			}
-			image, err := assemble(c, *platform, from, binary)
+			image, err := build(c, name, from, binaries, out)
 			if err != nil {
 				return err
 			}
 			images = append(images, image)
 		}
 		path := filepath.Join(out, c.Name+".tar")
-		if err := writeArchive(path, reference(c, tag), images); err != nil {
+		digest, err := writeArchive(path, reference(c, tag), images)
+		if err != nil {
 			return err
 		}
-		fmt.Printf("wrote %s: %s\n", path, reference(c, tag))
+		fmt.Fprintf(&made, "%s@%s\n", reference(c, tag), digest)
+		fmt.Printf("wrote %s: %s@%s\n", path, reference(c, tag), digest)
 	}
-	return nil
+	return os.WriteFile(filepath.Join(out, "images.txt"), []byte(made.String()), 0o644)
+}
+
+const sbomSuffix = ".spdx.json"
+
+// build makes a component's image for a platform, and writes the list of what it is made of into directory out.
+func build(c component, platformName string, from source, binaries, out string) (v1.Image, error) {
+	platform, err := v1.ParsePlatform(platformName)
+	if err != nil {
+		return nil, fmt.Errorf("reading -platforms: %w", err)
+	}
+	fmt.Printf("building %s for %s\n", c.Name, platform)
+	name := strings.ReplaceAll(platformName, "/", "-")
+	binary := filepath.Join(binaries, name, c.Name)
+	if err := compile(c.Package, *platform, from.ldflags, binary); err != nil {
+		return nil, err
+	}
+	list, err := sbom.Of(binary, from.version, from.date)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, err
+	}
+	for _, file := range []string{binary + sbomSuffix, filepath.Join(out, c.Name+"-"+name+sbomSuffix)} {
+		if err := os.WriteFile(file, list, 0o644); err != nil {
+			return nil, err
+		}
+	}
+	return assemble(c, *platform, from, binary)
 }
 
 // reference is the name under which a component's image is imported.
