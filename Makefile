@@ -9,7 +9,7 @@ BINARIES := $(CURDIR)/bin
 TIMEOUT ?= 40m
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo up down unit race orphans fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images bench bench-agent bench-pin bench-packing bench-silence bench-scale soak clean
+.PHONY: help setup build demo up down unit race orphans fuzz presubmit test test-system test-kubevirt verify conformance conformance-long update images release bench bench-agent bench-pin bench-packing bench-silence bench-scale soak clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 26
@@ -82,6 +82,10 @@ update: ## Rewrite what verify checks: format, generated files, go.mod
 
 images: ## Build the OCI images of scheduler and agent into bin/images/
 	@go run ./hack/images -out bin/images
+
+# KEY is a private key for ECDSA in PEM; without it nothing is signed.
+release: ## Make all that a release ships in bin/release/: images, manifests, chart, kubectl plugin, SBOMs, checksums
+	@go run ./hack/release -out bin/release -key "$(KEY)"
 
 # The last package times the kubelet's own code beside ours.
 bench: ## Run the benchmarks

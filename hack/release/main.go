@@ -1,0 +1,138 @@
+// Command release makes what a release of corepin ships, all of it in one folder:
+//
+//	corepin-scheduler.tar, corepin-agent.tar   the images, as OCI archives for all platforms
+//	images.txt                                 their names with their digests
+//	install.yaml                               manifests/base with these images; kubectl apply --filename=install.yaml
+//	admission.yaml                             manifests/admission
+//	corepin-VERSION.tgz                        the Helm chart
+//	kubectl-corepin-OS-ARCH.tar.gz             the kubectl plugin; a .zip for Windows
+//	corepin.yaml                               its manifest for krew
+//	*.spdx.json                                what each program is made of
+//	CHANGELOG.md                               what has changed since the release before
+//	SHA256SUMS, SHA256SUMS.sig                 the files' checksums, and a signature where there is a key
+//
+// The version is that of hack/version.sh. At a commit that is no release the same is made, to be tried, with images tagged
+// dev. The same commit gives the same bytes, but for the signature.
+//
+//	go run ./hack/release -out bin/release -key key.pem -url https://example.com/v0.1.0
+package main
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// release is what is released, and where it goes.
+type release struct {
+	out string
+	// version is as hack/version.sh has it, commit and date too.
+	version, commit, date string
+	ldflags               string
+	// url is where users will find the files.
+	url string
+}
+
+// maker makes some of the files.
+type maker struct {
+	what string
+	make func() error
+}
+
+func main() {
+	out := flag.String("out", "bin/release", "directory to write to; it must be empty or not there")
+	key := flag.String("key", "", "file with a private key, PEM, to sign the checksums with; empty means no signature")
+	url := flag.String("url", "", "where the files will be found, for krew's manifest; empty means the repository's releases")
+	flag.Parse()
+	if err := run(*out, *key, *url); err != nil {
+		fmt.Fprintln(os.Stderr, "release:", err)
+		os.Exit(1)
+	}
+}
+
+func run(out, key, url string) error {
+	r, err := newRelease(out, url)
+	if err != nil {
+		return err
+	}
+	for _, m := range []maker{
+		{"images", r.images},
+		{"manifests", r.manifests},
+		{"chart", r.chart},
+		{"kubectl plugin", r.plugin},
+		{"changelog", r.changelog},
+		{"checksums", func() error { return sums(r.out, key) }},
+	} {
+		fmt.Printf("%s of %s\n", m.what, r.version)
+		if err := m.make(); err != nil {
+			return fmt.Errorf("making the %s: %w", m.what, err)
+		}
+	}
+	return nil
+}
+
+// newRelease asks the scripts that every build asks, and makes the folder.
+func newRelease(out, url string) (*release, error) {
+	left, err := os.ReadDir(out)
+	if err == nil && len(left) > 0 {
+		return nil, fmt.Errorf("%s is not empty; remove it or name another directory with -out", out)
+	}
+	words, err := output("hack/version.sh")
+	if err != nil {
+		return nil, err
+	}
+	fields := strings.Fields(words)
+	if len(fields) != 3 {
+		return nil, fmt.Errorf("hack/version.sh prints %q, and not a version, a commit and a date", words)
+	}
+	ldflags, err := output("hack/ldflags.sh")
+	if err != nil {
+		return nil, err
+	}
+	r := &release{out: out, version: fields[0], commit: fields[1], date: fields[2], ldflags: ldflags, url: url}
+	if r.url == "" {
+		r.url = "https://corepin.dev/releases/" + r.version
+	}
+	return r, os.MkdirAll(out, 0o755)
+}
+
+// output is what a command of this repository prints.
+func output(name string, args ...string) (string, error) {
+	text, err := exec.Command(name, args...).Output()
+	if err != nil {
+		return "", fmt.Errorf("running %s (start this in the root of the repository): %w", name, err)
+	}
+	return strings.TrimSpace(string(text)), nil
+}
+
+// images leaves the images to the command that makes them everywhere else.
+func (r *release) images() error {
+	cmd := exec.Command("go", "run", "./hack/images", "-out", r.out)
+	cmd.Stdout = os.Stdout
+	cmd.Stderr = os.Stderr
+	return cmd.Run()
+}
+
+// imageReferences are the images' names with digests, by their names alone.
+func (r *release) imageReferences() (map[string]string, error) {
+	text, err := os.ReadFile(filepath.Join(r.out, "images.txt"))
+	if err != nil {
+		return nil, err
+	}
+	references := map[string]string{}
+	for _, line := range strings.Fields(string(text)) {
+		name, rest, ok := strings.Cut(line, ":")
+		if !ok || !strings.Contains(rest, "@sha256:") {
+			return nil, fmt.Errorf("images.txt has %q, and not NAME:TAG@sha256:DIGEST", line)
+		}
+		references[name] = line
+	}
+	return references, nil
+}
+
+func (r *release) write(name string, data []byte) error {
+	return os.WriteFile(filepath.Join(r.out, name), data, 0o644)
+}

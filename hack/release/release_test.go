@@ -1,0 +1,243 @@
+package main
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	"corepin.dev/corepin/manifests"
+)
+
+func tested(t *testing.T) *release {
+	return &release{out: t.TempDir(), version: "v1.2.3", date: "2026-01-02T03:04:05Z", ldflags: "-s -w", url: "https://example.com/v1.2.3"}
+}
+
+func TestInstallNamesImagesByDigest(t *testing.T) {
+	base, err := manifests.Build(manifests.FS, "base")
+	if err != nil {
+		t.Fatal(err)
+	}
+	references := map[string]string{}
+	for _, name := range []string{"corepin.dev/corepin-scheduler", "corepin.dev/corepin-agent"} {
+		references[name] = name + ":v1.2.3@sha256:" + strings.Repeat("a", 64)
+	}
+	made, err := withImages(base, references)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, reference := range references {
+		if got := bytes.Count(made, []byte("image: "+reference+"\n")); got != 1 {
+			t.Errorf("%s is run %d times, want once", reference, got)
+		}
+	}
+	references["corepin.dev/other"] = "corepin.dev/other:v1@sha256:b"
+	if _, err := withImages(base, references); err == nil {
+		t.Error("an image that nothing runs is no error")
+	}
+	delete(references, "corepin.dev/other")
+	delete(references, "corepin.dev/corepin-agent")
+	if _, err := withImages(base, references); err == nil {
+		t.Error("an image that is not made is no error")
+	}
+}
+
+func TestImageReferences(t *testing.T) {
+	r := tested(t)
+	if _, err := r.imageReferences(); err == nil {
+		t.Error("a missing images.txt is no error")
+	}
+	if err := r.write("images.txt", []byte("corepin.dev/corepin-agent:v1\n")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.imageReferences(); err == nil {
+		t.Error("an image without a digest is no error")
+	}
+}
+
+func TestChartHasTheVersion(t *testing.T) {
+	files, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", "v1.2.3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := tarGz(files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unpacked := untar(t, data)
+	metadata := string(unpacked["corepin/Chart.yaml"])
+	for _, line := range []string{"version: 1.2.3\n", "appVersion: v1.2.3\n", "name: corepin\n"} {
+		if !strings.Contains(metadata, line) {
+			t.Errorf("Chart.yaml lacks %q:\n%s", line, metadata)
+		}
+	}
+	for _, name := range []string{"corepin/values.yaml", "corepin/values.schema.json", "corepin/files/crd.yaml"} {
+		if len(unpacked[name]) == 0 {
+			t.Errorf("the chart lacks %s", name)
+		}
+	}
+	if _, err := chartFiles(fstest.MapFS{}, "1.2.3", "v1.2.3"); err == nil {
+		t.Error("an empty chart is no error")
+	}
+}
+
+func untar(t *testing.T, data []byte) map[string][]byte {
+	t.Helper()
+	compressed, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for r := tar.NewReader(compressed); ; {
+		header, err := r.Next()
+		if err == io.EOF {
+			return files
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[header.Name], err = io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// What users download holds the program and the licence, and krew's checksum is that of the file.
+func TestPluginArchives(t *testing.T) {
+	pkg := filepath.Join(t.TempDir(), "main.go")
+	if err := os.WriteFile(pkg, []byte("package main\n\nfunc main() {}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := tested(t)
+	for _, p := range []platform{{"linux", "amd64"}, {"windows", "amd64"}} {
+		sum, err := r.pluginFor(p, pkg, []byte("licence"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := os.ReadFile(filepath.Join(r.out, p.archive()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := fmt.Sprintf("%x", sha256.Sum256(data)); got != sum {
+			t.Errorf("%s: checksum %s, want %s", p, sum, got)
+		}
+		again, err := r.pluginFor(p, pkg, []byte("licence"))
+		if err != nil || again != sum {
+			t.Errorf("%s: a second build has checksum %s (err %v), the first had %s", p, again, err, sum)
+		}
+	}
+	if files := untar(t, read(t, r.out, "kubectl-corepin-linux-amd64.tar.gz")); len(files["kubectl-corepin"]) == 0 || string(files["LICENSE"]) != "licence" {
+		t.Error("the archive for Linux lacks the program or the licence")
+	}
+	archive := read(t, r.out, "kubectl-corepin-windows-amd64.zip")
+	files, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
+	if err != nil || len(files.File) != 2 || files.File[0].Name != "kubectl-corepin.exe" {
+		t.Errorf("the archive for Windows has %v (err %v)", files.File, err)
+	}
+	if list := read(t, r.out, "kubectl-corepin-linux-amd64.spdx.json"); !bytes.Contains(list, []byte(`"v1.2.3"`)) {
+		t.Error("the list of modules does not have the version")
+	}
+}
+
+func read(t *testing.T, dir, name string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+func TestChanges(t *testing.T) {
+	const want = `# corepin v1.2.3, 2026-01-02
+
+## other
+
+- a subject without an area
+
+## agent
+
+- b
+- a
+
+## pkg
+
+- c
+`
+	got := changes("v1.2.3", "2026-01-02T03:04:05Z", []string{"agent/pinning: b", "pkg/cli, pkg/vmi: c", "a subject without an area", "agent: a"})
+	if string(got) != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// openssl makes the key and verifies the signature, as a user would.
+func TestTheSignatureCanBeVerified(t *testing.T) {
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("openssl is not installed")
+	}
+	keys := t.TempDir()
+	openssl := func(args ...string) string {
+		t.Helper()
+		out, err := exec.Command("openssl", args...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("openssl %v: %v: %s", args, err, out)
+		}
+		return string(out)
+	}
+	openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", keys+"/key.pem")
+	openssl("ec", "-in", keys+"/key.pem", "-pubout", "-out", keys+"/public.pem")
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/install.yaml", []byte("objects\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := sums(dir, keys+"/key.pem"); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(read(t, dir, sumsFile)); got != fmt.Sprintf("%x  install.yaml\n", sha256.Sum256([]byte("objects\n"))) {
+		t.Errorf("%s is %q", sumsFile, got)
+	}
+	signature, err := base64.StdEncoding.DecodeString(string(read(t, dir, sumsFile+".sig")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(keys+"/signature", signature, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	openssl("dgst", "-sha256", "-verify", keys+"/public.pem", "-signature", keys+"/signature", dir+"/"+sumsFile)
+}
+
+func TestKeysThatDoNotFit(t *testing.T) {
+	for name, text := range map[string]string{"no PEM": "text", "no key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+		file := filepath.Join(t.TempDir(), "key")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := sign([]byte("text"), file); err == nil {
+			t.Errorf("%s: there is a signature", name)
+		}
+	}
+	if _, err := sign([]byte("text"), filepath.Join(t.TempDir(), "missing")); err == nil {
+		t.Error("a missing key gives a signature")
+	}
+}
+
+func TestAFolderThatIsNotEmptyIsLeftAlone(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(dir+"/mine", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newRelease(dir, ""); err == nil || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("got error %v", err)
+	}
+}
