@@ -59,7 +59,6 @@ conformance: ## Compare 50,000 predictions with each kubelet's own code
 conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 	@hack/conformance.sh 1000000 0
 
-# The machines' folder is not of the repository: what is in it is made once and kept.
 test-system: setup build ## Run the suite on real kubelets, in machines under QEMU; takes 20 minutes once they are built
 	@hack/machine.sh
 	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=50m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=45m
@@ -68,7 +67,6 @@ test-system: setup build ## Run the suite on real kubelets, in machines under QE
 test-kubevirt: ## Run the suite beside the control plane of a real KubeVirt: make test-kubevirt KUBEVIRT=DIR
 	@hack/test-kubevirt.sh "$(KUBEVIRT)"
 
-# A run in CI: make soak LENGTH=5m SEED=1. It takes two minutes more than its length.
 LENGTH ?= 1h
 SEED ?= 0
 soak: setup build ## Run everything for LENGTH (1h) while it is killed, stopped, slowed and cut off at random by SEED (0: any)
@@ -83,11 +81,9 @@ update: ## Rewrite what verify checks: format, generated files, go.mod
 images: ## Build the OCI images of scheduler and agent into bin/images/
 	@go run ./hack/images -out bin/images
 
-# KEY is a private key for ECDSA in PEM; without it nothing is signed.
-release: ## Make all that a release ships in bin/release/: images, manifests, chart, kubectl plugin, SBOMs, checksums
+release: ## Make all that a release ships in bin/release/: images, manifests, chart, kubectl plugin, SBOMs, checksums; KEY=key.pem signs them
 	@go run ./hack/release -out bin/release -key "$(KEY)"
 
-# The last package times the kubelet's own code beside ours.
 bench: ## Run the benchmarks
 	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubelet136
 
