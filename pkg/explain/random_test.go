@@ -72,7 +72,10 @@ func (d dice) pod(name string, n *admission.Node) (admission.Pod, []int64) {
 // world is a question with all that it is made of.
 func (d dice) world(t *testing.T) *question {
 	n := d.node(t)
-	q := &question{node: verdict.Node{Name: "n", Kubelet: n, State: nodereport.Exact, Labelled: d.IntN(12) > 0, Left: d.IntN(10) == 0}}
+	q := &question{node: verdict.Node{Name: "n", Kubelet: n, State: nodereport.Exact, Reported: n, Labelled: d.IntN(12) > 0}}
+	if d.IntN(10) == 0 {
+		q.node.Left = []verdict.Leaver{{UID: "left"}}
+	}
 	if n.CPUManager.Policy != "static" {
 		q.node.State = nodereport.NoCPUManager
 	}

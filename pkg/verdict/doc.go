@@ -29,8 +29,9 @@
 //     them a little longer.
 //   - A pod on the node that asks for exclusive CPUs and is not granted is in flight. The kubelet will
 //     admit it, or is doing so. The new pod must fit in every order of admission.
-//   - While pods are in flight and granted pods have gone, the answer is open. Which CPUs the pods in
-//     flight got depends on whether the others were still there. The next report shows it.
+//   - While pods are in flight and granted pods have gone, the new pod must fit in every order in which the kubelet may have
+//     admitted the former and freed what the latter had. A pod in flight comes after those that were seen to have gone before it
+//     was bound (open.go). Where orders differ, or are too many, the next report shows what has happened.
 //   - A pod that no kubelet has heard of is in flight too: one that is assumed, or nominated. No report can show it, so none
 //     is waited for. Its place is kept: the new pod must fit in every order, and is refused where it does not. So it is with
 //     a pod that reports have had the time to show (package nodes has the times).

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"cmp"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -28,7 +29,7 @@ type Node struct {
 	// Kubelet is the node without the pods in flight and without the new pod. It is nil where no report
 	// could be read. It must not be changed.
 	Kubelet *admission.Node
-	// Reported is the node while the pods in Gone still hold what the report says; nil where Kubelet is.
+	// Reported is the node while the pods in Left still hold what the report says; nil where Kubelet is.
 	Reported *admission.Node
 	// HugePages are the kernel's; nil where they are not known.
 	HugePages nodereport.HugePages
@@ -37,9 +38,15 @@ type Node struct {
 	// Gone are granted pods that are no longer on the node, and pods of which the report has only some
 	// containers. Their CPUs count as free.
 	Gone []types.UID
-	// Left reports that granted pods are no longer on the node. While others are in flight, nobody knows in
+	// Left are the granted pods that are no longer on the node. While others are in flight, it may not be known in
 	// which order the kubelet saw that.
-	Left bool
+	Left []Leaver
+}
+
+// Leaver is a granted pod that is no longer on its node.
+type Leaver struct {
+	UID types.UID
+	admission.Leaving
 }
 
 // Amounts is kube-scheduler's count of a node's CPU, in millicores.
@@ -170,6 +177,7 @@ func (n *Node) findEnding() {
 // free adds what pods have that have left, and those in flight, to what is free.
 func (n *Node) free(r *nodereport.Report) {
 	known := make(map[types.UID]*Pod, len(n.Pods))
+	var partly []types.UID // of which the report has a part
 	for i := range n.Pods {
 		known[n.Pods[i].UID] = &n.Pods[i]
 	}
@@ -180,35 +188,54 @@ func (n *Node) free(r *nodereport.Report) {
 			// A static pod holds its CPUs with or without a mirror pod in the API server.
 		case pod == nil:
 			n.Gone = append(n.Gone, uid)
-			n.Left = true
+			n.Left = append(n.Left, Leaver{UID: uid, Leaving: admission.Leaving{Grants: r.Granted[uid], Held: r.Held[uid]}})
 		case !pod.Covered() && (pod.InFlight || len(r.Granted[uid]) > 0):
 			n.Gone = append(n.Gone, uid)
+			partly = append(partly, uid)
 		}
 	}
+	slices.SortFunc(n.Left, func(a, b Leaver) int { return cmp.Compare(a.UID, b.UID) })
 	if len(n.Gone) > 0 {
 		n.Kubelet = r.Without(n.Gone)
 	}
+	if len(partly) > 0 {
+		n.Reported = r.Without(partly)
+	}
+}
+
+// LeftUIDs are the UIDs of Left.
+func (n *Node) LeftUIDs() []types.UID {
+	uids := make([]types.UID, len(n.Left))
+	for i := range n.Left {
+		uids[i] = n.Left[i].UID
+	}
+	return uids
 }
 
 // Without is the node after the pods at these places of Pods have gone, and their report has come.
 func (n *Node) Without(places ...int) Node {
 	after := *n
-	if n.Kubelet != nil {
-		kubelet := *n.Kubelet
-		after.Kubelet = &kubelet
-	}
 	after.Pods = nil
 	for i := range n.Pods {
+		pod := &n.Pods[i]
 		if !slices.Contains(places, i) {
-			after.Pods = append(after.Pods, n.Pods[i])
+			after.Pods = append(after.Pods, *pod)
 			continue
 		}
-		if after.Kubelet != nil {
-			*after.Kubelet = after.Kubelet.Releasing(n.Pods[i].Grants, &n.Pods[i].Held)
-		}
-		after.Amounts.Requested -= n.Pods[i].Millicores
+		after.Kubelet = pod.releasedFrom(after.Kubelet)
+		after.Reported = pod.releasedFrom(after.Reported)
+		after.Amounts.Requested -= pod.Millicores
 	}
 	return after
+}
+
+// releasedFrom is a kubelet after the pod has gone; nil for nil.
+func (p *Pod) releasedFrom(kubelet *admission.Node) *admission.Node {
+	if kubelet == nil {
+		return nil
+	}
+	after := kubelet.Releasing(p.Grants, &p.Held)
+	return &after
 }
 
 // Missing is how many millicores are too few for a demand, by kube-scheduler's count; 0 if the count is not known.

@@ -8,27 +8,86 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// open reports whether what a demand gets depends on whether pods in flight were admitted before or after other pods left the
-// node. Pods that have nothing to do with the demand do not count, nor do those that get the same in either case.
-func (n *Node) open(d *Demand) bool {
+// This file is about pods in flight on a node that others have left.
+//
+// The kubelet takes what a pod holds for free once the pod is not active: its containers have ended, or the API server has it
+// no longer. Nobody sees when that is. But both come before it admits a pod that was bound after others saw the end:
+//
+//   - The kubelet writes a terminal phase only when the pod is known to be terminated, and such a pod is not active
+//     (mergePodStatus in pkg/kubelet/status/status_manager.go, CouldHaveRunningContainers and IsPodKnownTerminated in
+//     pkg/kubelet/pod_workers.go, isPodInactive in pkg/kubelet/kubelet_pods.go, v1.36.3).
+//   - A deletion has an older resourceVersion than a later binding. The kubelet watches its pods in that order, and takes
+//     removals before additions if they come together (Merge in pkg/kubelet/config/config.go). With the removal the pod is not
+//     active any more (HandlePodRemoves in pkg/kubelet/kubelet.go).
+//
+// So of a pod that this scheduler binds it is known which pods had left before (Pod.After). It is not known of pods that others
+// have bound: a watch that had to list again shows neither order.
+
+// undecided says why what a demand gets depends on whether pods in flight were admitted before or after other pods left the
+// node, and "" if it does not. Pods that have nothing to do with the demand do not count. Where the kubelet's rules give an
+// answer for every order, decision becomes that answer.
+func (n *Node) undecided(d *Demand, decision *admission.Decision) string {
 	if !n.mayBeOpen() {
-		return false
+		return ""
 	}
-	awaited := slices.DeleteFunc(n.concerning(&d.Pod), func(p *Pod) bool { return !p.Awaited() })
+	concerned := n.concerning(&d.Pod)
+	awaited := slices.DeleteFunc(slices.Clone(concerned), func(p *Pod) bool { return !p.Awaited() })
 	if slices.ContainsFunc(awaited, func(p *Pod) bool { return p.Doubtful }) {
-		return true
+		return "the pods in flight may have been admitted beside others that no report has shown"
 	}
-	return len(awaited) > 0 && n.Left && !n.getTheSame(awaited)
+	if !slices.ContainsFunc(awaited, n.overtaken) || n.getTheSame(awaited) {
+		return ""
+	}
+	*decision = n.admitAmong(d, concerned)
+	if decision.Verdict == admission.Wait {
+		return "the pods in flight may have been admitted before or after other pods left the node"
+	}
+	return ""
 }
 
 // mayBeOpen is a quick look at what nearly no node has.
 func (n *Node) mayBeOpen() bool {
 	for i := range n.Pods {
-		if n.Pods[i].Awaited() && (n.Left || n.Pods[i].Doubtful) {
+		pod := &n.Pods[i]
+		if pod.Awaited() && (pod.Doubtful || n.overtaken(pod)) {
 			return true
 		}
 	}
 	return false
+}
+
+// overtaken reports whether a pod has left the node, and may not have before this one was bound.
+func (n *Node) overtaken(pod *Pod) bool {
+	for i := range n.Left {
+		if !slices.Contains(pod.After, n.Left[i].UID) {
+			return true
+		}
+	}
+	return false
+}
+
+// admitAmong is what the kubelet decides about the demand in every order in which pods may have come and left.
+func (n *Node) admitAmong(d *Demand, concerned []*Pod) admission.Decision {
+	kubelet := *n.Kubelet
+	kubelet.Memory = n.Reported.Memory
+	kubelet.Devices = n.Reported.Devices
+	var pods []*admission.Pod
+	var after []uint64
+	var leaving []admission.Leaving
+	for _, pod := range concerned {
+		pods = append(pods, pod.Asks)
+		after = append(after, 0)
+	}
+	for k := range n.Left {
+		leaving = append(leaving, n.Left[k].Leaving)
+		kubelet = kubelet.Granting(n.Left[k].Grants)
+		for i, pod := range concerned {
+			if k < 64 && slices.Contains(pod.After, n.Left[k].UID) {
+				after[i] |= 1 << k
+			}
+		}
+	}
+	return admission.AdmitAmong(&kubelet, pods, &d.Pod, leaving, after)
 }
 
 // concerning are the pods in flight about which the same is decided as about p, or as about another of them.

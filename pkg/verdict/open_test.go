@@ -33,12 +33,12 @@ func TestOrdinaryPodsInFlight(t *testing.T) {
 		change   func(*Pod)
 		want     Obstacle
 	}{
-		"nobody is in flight":       {free: [2]uint64{4, 16}, gone: 2, want: None},
-		"one that has room anyhow":  {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi")}, want: None},
-		"two that have room anyhow": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi"), ordinary("b", "2Gi")}, want: None},
-		"one that had no room":      {free: [2]uint64{1, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "2Gi")}, want: InFlight},
-		"two of which one had none": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "3Gi"), ordinary("b", "2Gi")}, want: InFlight},
-		"a VM":                      {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{vm("a", "2")}, want: InFlight},
+		"nobody is in flight":                              {free: [2]uint64{4, 16}, gone: 2, want: None},
+		"one that has room anyhow":                         {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi")}, want: None},
+		"two that have room anyhow":                        {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi"), ordinary("b", "2Gi")}, want: None},
+		"one that had no room, and the VM has room anyhow": {free: [2]uint64{1, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "2Gi")}, want: None},
+		"two of which one had none":                        {free: [2]uint64{2, 4}, gone: 1, inFlight: []*corev1.Pod{ordinary("a", "3Gi"), ordinary("b", "2Gi")}, want: InFlight},
+		"a VM":                                             {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{vm("a", "2")}, want: None},
 		"one that is doubtful": {free: [2]uint64{4, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "1Gi")},
 			change: func(p *Pod) { p.Doubtful = true }, want: InFlight},
 		"one whose place is kept": {free: [2]uint64{1, 16}, gone: 2, inFlight: []*corev1.Pod{ordinary("a", "2Gi")},
@@ -63,6 +63,38 @@ func TestOrdinaryPodsInFlight(t *testing.T) {
 			}
 		}
 		d := DemandOf(vm("new", "2"))
+		d.Dedicated = true
+		v := Of(&n, &d)
+		if v.Obstacle != test.want {
+			t.Errorf("%s: obstacle %q (%s), want %q", name, v.Obstacle, v.Why, test.want)
+		}
+	}
+}
+
+// A VM waits for a pod in flight only where it depends on whether that came before another had left. It is known of a pod whose
+// binding came after that.
+func TestPodsThatLeaveBesideOthersInFlight(t *testing.T) {
+	for name, test := range map[string]struct {
+		granted  map[string]string // the report's; the pods whose names begin with gone have left
+		inFlight *corev1.Pod
+		after    []types.UID
+		asks     string
+		want     Obstacle
+	}{
+		"there is room in every order":       {map[string]string{"gone": "1,9"}, vm("a", "2"), nil, "4", None},
+		"there is none in any order":         {map[string]string{"gone": "1,9", "stays": "4-7,12-15"}, vm("a", "4"), nil, "8", Kubelet},
+		"there is in one":                    {map[string]string{"gone": "1-2,9-10"}, vm("a", "4"), nil, "8", InFlight},
+		"it was bound after the pod left":    {map[string]string{"gone": "1-2,9-10"}, vm("a", "4"), []types.UID{"gone"}, "8", None},
+		"it was bound after one of two left": {map[string]string{"gone": "1,9", "gone2": "2-3,10-11"}, vm("a", "4"), []types.UID{"gone"}, "8", InFlight},
+	} {
+		report := reportOf(t, test.granted)
+		pods := podsOf([]*corev1.Pod{test.inFlight})
+		pods[0].After = test.after
+		if test.granted["stays"] != "" {
+			pods = append(pods, podsOf([]*corev1.Pod{vm("stays", "8")})...)
+		}
+		n := New(nodeObject(), report, pods)
+		d := DemandOf(vm("new", test.asks))
 		d.Dedicated = true
 		v := Of(&n, &d)
 		if v.Obstacle != test.want {

@@ -24,6 +24,8 @@ type Pod struct {
 	// Kept reports of a pod in flight that no report is waited for on its account: no kubelet has heard of it yet, or
 	// reports have had the time to show it. Its place is kept in every order of admission.
 	Kept bool
+	// After are granted pods that are known to leave the node before this one is bound: see open.go.
+	After []types.UID
 	// Nominated reports that the pod is not bound yet, and is to come when the pods that were evicted for it have ended.
 	Nominated bool
 	// Ending reports that the pod is being deleted. What it holds will be free.

@@ -172,9 +172,12 @@ func (v *Verdict) decide(n *Node, d *Demand) {
 		v.Obstacle = unknown(d, v.State)
 		return
 	}
-	if (decision.Verdict == admission.Admitted || decision.Preemptible) && n.open(d) {
-		*decision = admission.Decision{Verdict: admission.Wait, Shared: decision.Shared,
-			Message: "the pods in flight may have been admitted before or after other pods left the node"}
+	if decision.Verdict == admission.Admitted || decision.Preemptible {
+		shared := decision.Shared
+		why := n.undecided(d, decision)
+		if why != "" {
+			*decision = admission.Decision{Verdict: admission.Wait, Shared: shared, Message: why}
+		}
 	}
 	switch decision.Verdict {
 	case admission.Wait:

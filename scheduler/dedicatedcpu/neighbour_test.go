@@ -111,8 +111,13 @@ func TestPreemptionOfPodsInFlight(t *testing.T) {
 	if status := b.preempt(t, vip, b.node(t, "n1", a, bound)); status.Message() != ReasonInFlight {
 		t.Errorf("instead of one that its kubelet is about to admit: %s %q", status.Code(), status.Message())
 	}
-	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); status.Message() != ReasonInFlight {
-		t.Errorf("beside one that is spared, with CPUs of another that has gone: %s %q", status.Code(), status.Message())
+	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); !status.IsSuccess() {
+		t.Errorf("beside one that is spared, which has one NUMA node or the other: %s %q", status.Code(), status.Message())
+	}
+	large := onNode(launcherPod("large", "6"))
+	two := []*corev1.Pod{bound, large}
+	if status := b.preempt(t, vip, b.node(t, "n1", append(two, waiting)...), two...); status.Message() != ReasonInFlight {
+		t.Errorf("beside two that may have a NUMA node each: %s %q", status.Code(), status.Message())
 	}
 	b.report(t, "n1", nil)
 	if status := b.preempt(t, vip, b.node(t, "n1", waiting, bound), bound); !status.IsSuccess() {

@@ -29,6 +29,13 @@ type life struct {
 	known map[string]*corev1.Pod
 	bound []*corev1.Pod
 	held  grants
+	// leavers are pods that the scheduler knows to have left, and whose kubelet has not let go of their CPUs yet, by when they
+	// left. came is how many had left when a pod was bound, and sure the most of these among the pods that were admitted.
+	leavers map[types.UID]int
+	left    map[types.UID]int
+	came    map[types.UID]int
+	ends    int
+	sure    int
 	// reports are on their way, oldest first.
 	reports   []grants
 	delivered *nodereport.Report
@@ -57,7 +64,9 @@ func (l *life) schedule() {
 		l.binds++
 		l.view.Assumed("n1", pod.UID, &d.Pod) // as Reserve does
 		l.view.Bound("n1", pod.UID)           // as PostBind does
-		l.known[pod.Name], l.bound = pod, append(l.bound, pod)
+		l.came[pod.UID] = l.ends
+		l.known[pod.Name] = pod
+		l.bound = append(l.bound, pod)
 	case p.Decision.Verdict == admission.Wait:
 		l.waits++
 	}
@@ -74,8 +83,10 @@ func (l *life) admit() {
 func (l *life) admitAt(i int) {
 	pod := l.bound[i]
 	l.bound = slices.Delete(l.bound, i, i+1)
+	l.before(pod)
 	if l.known[pod.Name] == nil {
-		return // deleted before the kubelet ever saw it
+		l.pass(pod)
+		return
 	}
 	node, asks := l.node(), admission.PodOf(pod)
 	d := admission.Admit(&node, &asks)
@@ -91,14 +102,78 @@ func (l *life) admitAt(i int) {
 	}
 }
 
-// end lets a pod go: the kubelet frees its CPUs, and the scheduler hears of it, now.
+// before lets the kubelet hear of all that had left when a pod was bound.
+func (l *life) before(pod *corev1.Pod) {
+	for uid, at := range l.leavers {
+		if at <= l.came[pod.UID] {
+			l.release(uid)
+		}
+	}
+	l.sure = max(l.sure, l.came[pod.UID])
+}
+
+// pass is a pod that was deleted before the kubelet saw it. It sees nothing of it, or the pod and after a while its end.
+func (l *life) pass(pod *corev1.Pod) {
+	at := l.left[pod.UID]
+	if at == 0 || at <= l.sure || l.random.IntN(2) == 0 {
+		return
+	}
+	node := l.node()
+	asks := admission.PodOf(pod)
+	d := admission.Admit(&node, &asks)
+	if d.Verdict == admission.Admitted {
+		l.held[pod.UID] = compute(d.Granted().String())
+		l.leavers[pod.UID] = at
+		l.report()
+	}
+}
+
+// release lets the kubelet free the CPUs of a pod.
+func (l *life) release(uid types.UID) {
+	delete(l.leavers, uid)
+	delete(l.held, uid)
+	l.report()
+}
+
+// releaseOne lets the kubelet hear of one of the pods that have left.
+func (l *life) releaseOne() {
+	for uid := range l.leavers { // any
+		l.release(uid)
+		return
+	}
+}
+
+// letGo is that the scheduler hears that a pod has left. The kubelet knows that already, or will before it admits a pod that
+// is bound from now on.
+func (l *life) letGo(pod *corev1.Pod) {
+	l.ends++
+	l.left[pod.UID] = l.ends
+	_, held := l.held[pod.UID]
+	if !held {
+		return
+	}
+	l.leavers[pod.UID] = l.ends
+	if l.random.IntN(2) == 0 {
+		l.release(pod.UID)
+	}
+}
+
+// terminate lets the kubelet free the CPUs of a pod before the scheduler hears that it has ended.
+func (l *life) terminate() {
+	for _, pod := range l.known { // any
+		_, held := l.held[pod.UID]
+		if held {
+			l.release(pod.UID)
+			return
+		}
+	}
+}
+
+// end lets a pod go. The scheduler hears of it now.
 func (l *life) end() {
 	for name, pod := range l.known { // any
 		delete(l.known, name)
-		if _, held := l.held[pod.UID]; held {
-			delete(l.held, pod.UID)
-			l.report()
-		}
+		l.letGo(pod)
 		return
 	}
 }
@@ -138,19 +213,22 @@ func (l *life) restart() {
 // that was bound.
 func TestNoBoundPodIsEverRefused(t *testing.T) {
 	for seed := range uint64(100) {
-		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 1)), view: newView(), empty: *reportOf(t, nil).Node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil)}
+		l := &life{t: t, random: rand.New(rand.NewPCG(seed, 1)), view: newView(), empty: *reportOf(t, nil).Node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil),
+			leavers: map[types.UID]int{}, left: map[types.UID]int{}, came: map[types.UID]int{}}
 		l.restart()
 		for range 400 {
 			if l.random.IntN(40) == 0 {
 				l.restart()
 			}
-			switch l.random.IntN(8) {
+			switch l.random.IntN(9) {
 			case 0, 1, 2:
 				l.schedule()
 			case 3, 4:
 				l.admit()
 			case 5, 6:
 				l.deliver()
+			case 7:
+				l.releaseOne()
 			default:
 				l.end()
 			}

@@ -36,12 +36,14 @@ type town struct {
 	hidden []*corev1.Pod
 	// beside reports whether there is another scheduler at all.
 	beside bool
-	// excused are pods that were bound here while another scheduler bound one too: nobody can tell what becomes of them.
+	// excused are pods that were bound here while another scheduler bound one too, or beside such a pod: nobody can tell what
+	// becomes of them.
 	excused map[types.UID]bool
 	// born is when the Node was made; reports began after that.
 	born     metav1.Time
 	reported bool
-	// disturbed reports that a pod has come that this scheduler has not bound, or the machine was replaced, since the eviction.
+	// disturbed reports that a pod has come that this scheduler has not bound, or that the machine or the scheduler was
+	// replaced or the report deleted, since the eviction. Then it is not known any more of a stray that no report will have it.
 	disturbed bool
 
 	evictions, placed, failures, lost, foreign, collided, renewed, resized int
@@ -49,8 +51,9 @@ type town struct {
 
 func newTown(t *testing.T, seed uint64) *town {
 	c := &town{
-		clock:  testclock.NewFakeClock(time.Unix(1_000_000, 0)),
-		life:   &life{t: t, random: rand.New(rand.NewPCG(seed, 2)), empty: *reportOf(t, nil).Node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil)},
+		clock: testclock.NewFakeClock(time.Unix(1_000_000, 0)),
+		life: &life{t: t, random: rand.New(rand.NewPCG(seed, 2)), empty: *reportOf(t, nil).Node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil),
+			leavers: map[types.UID]int{}, left: map[types.UID]int{}, came: map[types.UID]int{}},
 		others: map[types.UID]bool{}, excused: map[types.UID]bool{}, reported: true,
 	}
 	c.restart()
@@ -105,13 +108,18 @@ func (c *town) schedule(pod *corev1.Pod) bool {
 	asks := admission.PodOf(pod)
 	c.view.Assumed("n1", pod.UID, &asks)
 	c.known[pod.Name] = pod
-	c.excused[pod.UID] = len(c.hidden) > 0
+	c.excused[pod.UID] = c.uncertain()
 	if c.random.IntN(2) == 0 {
 		c.waiting = append(c.waiting, pod)
 	} else {
 		c.bind(pod)
 	}
 	return true
+}
+
+// uncertain reports whether nobody can tell what becomes of a pod that is bound now.
+func (c *town) uncertain() bool {
+	return len(c.hidden) > 0 || slices.ContainsFunc(slices.Concat(c.bound, c.waiting), func(p *corev1.Pod) bool { return c.excused[p.UID] })
 }
 
 func (c *town) next() *corev1.Pod {
@@ -122,8 +130,9 @@ func (c *town) next() *corev1.Pod {
 // bind binds a pod. The informer may show that later.
 func (c *town) bind(pod *corev1.Pod) {
 	c.binds++
-	c.excused[pod.UID] = c.excused[pod.UID] || len(c.hidden) > 0
+	c.excused[pod.UID] = c.excused[pod.UID] || c.uncertain()
 	c.view.Bound("n1", pod.UID)
+	c.came[pod.UID] = c.ends
 	c.bound = append(c.bound, pod)
 	if c.random.IntN(2) == 0 {
 		c.known[pod.Name] = with(pod.DeepCopy(), func(p *corev1.Pod) {
@@ -163,10 +172,7 @@ func (c *town) end(name string) {
 		c.view.Unbound("n1", pod)
 		return
 	}
-	if _, held := c.held[pod.UID]; held {
-		delete(c.held, pod.UID)
-		c.report()
-	}
+	c.letGo(pod)
 	c.view.Left("n1", pod)
 }
 
@@ -249,6 +255,9 @@ func (c *town) settle() {
 	for len(c.bound) > 0 {
 		c.admit()
 	}
+	for len(c.leavers) > 0 {
+		c.releaseOne()
+	}
 	for len(c.reports) > 0 {
 		c.deliver()
 	}
@@ -277,6 +286,7 @@ func (c *town) lose() {
 		return
 	}
 	c.lost++
+	c.disturbed = true
 	c.view.Delete("n1")
 	d := demand(with(vm("new", "2"), assumed))
 	d.Estimate = true
@@ -300,7 +310,7 @@ func (c *town) rest() {
 
 func (c *town) step() {
 	c.clock.Step(time.Duration(c.random.IntN(2000)) * time.Millisecond)
-	switch c.random.IntN(27) {
+	switch c.random.IntN(28) {
 	case 0, 1, 2, 3, 4:
 		c.schedule(c.next())
 	case 5, 6, 7, 8:
@@ -326,6 +336,7 @@ func (c *town) step() {
 	case 22:
 		switch c.random.IntN(20) {
 		case 0:
+			c.disturbed = true
 			c.restart()
 		case 1:
 			c.stray()
@@ -340,6 +351,8 @@ func (c *town) step() {
 		}
 	case 26:
 		c.showAll()
+	case 27:
+		c.releaseOne()
 	case 23:
 		if c.random.IntN(10) == 0 {
 			c.settle()

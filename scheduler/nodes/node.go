@@ -31,8 +31,9 @@ type node struct {
 	until time.Time
 	// cached are the numbers of the kinds that may have a prediction for this generation.
 	cached [maxKinds / 64]uint64
-	// gone are granted pods that are no longer on the node, as of the last NodeInfo and since. A pod never comes back.
-	gone []types.UID
+	// gone are granted pods that are no longer on the node, as of the last NodeInfo and since, and those that the report has
+	// in part. left are the former alone. A pod never comes back.
+	gone, left []types.UID
 }
 
 func (n *node) exact() bool { return n.report != nil && n.report.State == nodereport.Exact }
@@ -73,6 +74,7 @@ func (n *node) apply(info fwk.NodeInfo) {
 	n.until = later(n.until, n.view.await(&n.applied, info.Node(), n.absence))
 	if n.applied.State == nodereport.Exact {
 		n.gone = n.applied.Gone
+		n.left = n.applied.LeftUIDs()
 	}
 }
 
@@ -89,15 +91,37 @@ func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo, now tim
 		pods = u.read(info.GetPods())
 		listed = make([]verdict.Pod, len(pods))
 		for i := range pods {
-			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks}
+			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks, After: pods[i].after}
 		}
 	}
 	applied = verdict.New(info.Node(), report, listed)
 	if applied.State == nodereport.Exact {
 		until = u.saw(pods, applied.Pods, now)
+		notBound(pods, &applied)
 	}
 	applied.Amounts = amounts(info)
 	return applied, until
+}
+
+// notBound says of the pods that are not bound yet that they come after all that have left.
+func notBound(pods []cpuPod, applied *verdict.Node) {
+	if len(applied.Left) == 0 {
+		return
+	}
+	left := applied.LeftUIDs()
+	for i := range pods {
+		if !pods[i].heard {
+			applied.Pods[i].After = left
+		}
+	}
+}
+
+// onlyAfter says of pods that they come after no others than those that have really left.
+func onlyAfter(applied *verdict.Node, left []types.UID) {
+	for i := range applied.Pods {
+		pod := &applied.Pods[i]
+		pod.After = slices.DeleteFunc(slices.Clone(pod.After), func(uid types.UID) bool { return !slices.Contains(left, uid) })
+	}
 }
 
 // amounts are kube-scheduler's. Where the kubelet can be predicted plugin NodeResourcesFit compares them.
@@ -132,12 +156,28 @@ func predict(applied *verdict.Node, d *verdict.Demand, generation int64, until t
 
 // addGone notes a granted pod that has left the node. A static pod never leaves: what has gone is its mirror pod.
 func (n *node) addGone(uid types.UID) {
-	if !nodereport.StaticPod(uid) && !slices.Contains(n.gone, uid) {
-		n.gone = append(slices.Clone(n.gone), uid)
+	if nodereport.StaticPod(uid) {
+		return
 	}
+	n.gone = adding(n.gone, uid)
+	n.left = adding(n.left, uid)
+}
+
+// adding adds a UID to a list that others may be reading.
+func adding(uids []types.UID, uid types.UID) []types.UID {
+	if slices.Contains(uids, uid) {
+		return uids
+	}
+	return append(slices.Clone(uids), uid)
 }
 
 // keepGone drops the pods that the report does not have any more.
 func (n *node) keepGone() {
-	n.gone = slices.DeleteFunc(slices.Clone(n.gone), func(uid types.UID) bool { return !n.reports(uid) })
+	n.gone = n.reported(n.gone)
+	n.left = n.reported(n.left)
+}
+
+// reported are those of a list that the report has.
+func (n *node) reported(uids []types.UID) []types.UID {
+	return slices.DeleteFunc(slices.Clone(uids), func(uid types.UID) bool { return !n.reports(uid) })
 }

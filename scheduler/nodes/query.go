@@ -4,6 +4,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	resourcehelper "k8s.io/component-helpers/resource"
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -117,10 +118,12 @@ func (v *View) simulate(nodeInfo fwk.NodeInfo) (applied verdict.Node, until time
 	report := v.absent()
 	var u uncertainty
 	var a absence
+	var left []types.UID
 	n := v.node(nodeInfo.Node().Name)
 	if n != nil {
 		n.mu.Lock()
 		a = n.absence
+		left = n.left
 		if n.report != nil {
 			report = n.report
 			u = n.uncertainty.clone()
@@ -129,6 +132,7 @@ func (v *View) simulate(nodeInfo fwk.NodeInfo) (applied verdict.Node, until time
 	}
 	now := v.clock.Now()
 	applied, until = apply(report, &u, nodeInfo, now)
+	onlyAfter(&applied, left)
 	a.judged(&applied, nodeInfo.Node(), report, now)
 	return applied, later(until, v.await(&applied, nodeInfo.Node(), a))
 }

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
@@ -28,6 +29,7 @@ func (c *town) foreigner() {
 	c.foreign++
 	c.disturbed = true
 	c.others[pod.UID] = true
+	c.came[pod.UID] = c.ends
 	for _, ours := range slices.Concat(c.bound, c.waiting) {
 		c.excused[ours.UID] = true
 	}
@@ -58,6 +60,7 @@ func (c *town) admit() {
 	}
 	i := c.random.IntN(len(c.bound))
 	pod := c.bound[i]
+	c.before(pod)
 	node := c.node()
 	asks := admission.PodOf(pod)
 	d := admission.Admit(&node, &asks)
@@ -95,6 +98,7 @@ func (c *town) renew() {
 	c.ending = nil
 	c.vip = nil
 	c.held = grants{}
+	c.leavers = map[types.UID]int{}
 	c.view.Delete("n1")
 	c.reported = false
 	c.born = metav1.NewTime(c.clock.Now())

@@ -60,6 +60,7 @@ type uncertainty struct {
 // boundPod is a pod that this scheduler has assumed here.
 type boundPod struct {
 	asks  *admission.Pod
+	after []types.UID
 	heard bool // it is bound: the kubelet has heard of it
 }
 
@@ -68,6 +69,8 @@ type cpuPod struct {
 	object *corev1.Pod // as read; a pod that has changed is another object
 	uid    types.UID   // the one it has on its node
 	asks   *admission.Pod
+	// after are granted pods that had left the node before this scheduler bound the pod.
+	after []types.UID
 	// inFlight reports that it asks for exclusive CPUs and the last report does not cover it.
 	inFlight bool
 	// reported reports that a report has covered it.
@@ -118,6 +121,9 @@ func (u *uncertainty) read(pods []fwk.PodInfo) []cpuPod {
 		}
 		p.object = pod
 		p.asks = &asks
+		if bound, ours := u.bound[p.uid]; ours {
+			p.after = bound.after
+		}
 		p.heard = p.heard || !verdict.Unheard(pod) || u.bound[p.uid].heard || u.told[p.uid]
 		now = append(now, p)
 	}
@@ -202,12 +208,12 @@ func startedAfter(pod *corev1.Pod, moment time.Time) bool {
 	return start != nil && start.After(moment)
 }
 
-// assumed takes a pod that this scheduler binds to the node.
-func (u *uncertainty) assumed(uid types.UID, asks *admission.Pod) {
+// assumed takes a pod that this scheduler binds to the node, after granted pods had left it.
+func (u *uncertainty) assumed(uid types.UID, asks *admission.Pod, after []types.UID) {
 	if u.bound == nil {
 		u.bound = map[types.UID]boundPod{}
 	}
-	u.bound[uid] = boundPod{asks: asks}
+	u.bound[uid] = boundPod{asks: asks, after: after}
 }
 
 // hears takes a pod that is bound here. It reports whether that is news about a pod of the last NodeInfo.

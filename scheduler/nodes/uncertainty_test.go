@@ -114,7 +114,7 @@ func (s *story) event(what string, names []string) {
 	case "assume":
 		s.pods[names[0]] = with(vm(names[0], "2"), assumed)
 		asks := admission.PodOf(s.pod(names[0]))
-		s.u.assumed(types.UID(names[0]), &asks)
+		s.u.assumed(types.UID(names[0]), &asks, nil)
 	case "bind":
 		s.u.hears(types.UID(names[0]))
 	case "unbind":

@@ -129,7 +129,7 @@ func (v *View) Assumed(nodeName string, uid types.UID, asks *admission.Pod) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.uncertainty.assumed(uid, asks)
+	n.uncertainty.assumed(uid, asks, n.left)
 }
 
 // Bound takes a pod that is bound to a node: its kubelet hears of it.

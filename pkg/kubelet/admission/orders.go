@@ -55,16 +55,8 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 	if wait != "" {
 		return Decision{Verdict: Wait, Shared: n.Shared, Message: wait}
 	}
-	o := orders{node: n, pods: pods, seen: map[uint64][]outcome{}}
-	for _, pod := range pods {
-		o.steps = append(o.steps, n.steps(pod))
-	}
-	o.begin()
-	if o.tooLong {
-		return Decision{Verdict: Wait, Shared: n.Shared, Message: fmt.Sprintf(
-			"%d pods are in flight to a node with %d NUMA nodes, and to try the orders of admission takes too long", len(pods)-1, n.numaNodes().Len())}
-	}
-	return o.decision()
+	o := orders{node: n, pods: pods}
+	return o.tryAll()
 }
 
 // uncertain says what of the node's contents that matter to p is not certain, or "".
@@ -134,6 +126,10 @@ type orders struct {
 	node  *Node
 	pods  []*Pod
 	steps []int // that it takes to admit each of pods
+	// leaving are pods that leave the node meanwhile, and after says of each of pods which of these must leave before, by
+	// bit. Both are empty where nobody leaves.
+	leaving []Leaving
+	after   []uint64
 	// seen are the outcomes that were gone on from, by what is done.
 	seen map[uint64][]outcome
 	// admissions were tried so far, and took so many steps. tooLong is set if that is too many.
@@ -153,10 +149,24 @@ type orders struct {
 
 // outcome is the node after some of the pods.
 type outcome struct {
-	done          uint64   // the pods admitted or refused so far, by index
+	done          uint64   // the pods admitted or refused so far, by index, and then those that have left
 	with, without contents // the node, and what it would be without the new pod
 	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
 	held cpuset.Set
+}
+
+// tryAll is the decision after every order.
+func (o *orders) tryAll() Decision {
+	o.seen = map[uint64][]outcome{}
+	for _, pod := range o.pods {
+		o.steps = append(o.steps, o.node.steps(pod))
+	}
+	o.begin()
+	if o.tooLong {
+		return Decision{Verdict: Wait, Shared: o.node.Shared, Message: fmt.Sprintf(
+			"%d pods are in flight to a node with %d NUMA nodes, and to try the orders of admission takes too long", len(o.pods)-1, o.node.numaNodes().Len())}
+	}
+	return o.decision()
 }
 
 // try admits each of the pods not done next, and so on to the end of every order.
@@ -165,12 +175,13 @@ func (o *orders) try(so *outcome) {
 	if o.tooLong || o.known(so) {
 		return
 	}
-	if so.done == 1<<len(o.pods)-1 {
+	if so.done == 1<<(len(o.pods)+len(o.leaving))-1 {
 		o.finish(so)
 		return
 	}
+	o.leave(so)
 	for i, pod := range o.pods {
-		if so.done>>i&1 != 0 || i < last && o.alike(i, so.done) {
+		if so.done>>i&1 != 0 || !o.mayCome(i, so.done) || i < last && o.alike(i, so.done) {
 			continue
 		}
 		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without}
@@ -221,7 +232,7 @@ func (o *orders) affords(pod int) bool {
 func (o *orders) alike(i int, done uint64) bool {
 	for j := range i {
 		same := sameContainers(o.pods[j], o.pods[i]) && o.pods[j].Guaranteed == o.pods[i].Guaranteed &&
-			o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil
+			o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil && o.sameAfter(j, i)
 		if same && done>>j&1 == 0 {
 			return true
 		}

@@ -50,15 +50,86 @@ func TestAdmitAfterAgainstEveryOrder(t *testing.T) {
 	}
 }
 
+// TestAdmitAmongAgainstEveryOrder is the same where pods leave beside those in flight.
+func TestAdmitAmongAgainstEveryOrder(t *testing.T) {
+	d := rand.New(rand.NewPCG(2, 0))
+	seen := map[Verdict]int{}
+	for range 600 {
+		n := newNode(t, twoNUMANodes, "", []string{topologymanager.PolicySingleNUMANode, topologymanager.PolicyRestricted, topologymanager.PolicyBestEffort, topologymanager.PolicyNone}[d.IntN(4)],
+			topologymanager.ScopeContainer, "0")
+		leaving := make([]Leaving, 1+d.IntN(2))
+		for id := range n.Shared.All() {
+			switch holder := d.IntN(6); {
+			case id == 0 || holder > len(leaving)+1:
+			case holder >= len(leaving):
+				n.Shared.Remove(id) // of a pod that stays
+			default:
+				n.Shared.Remove(id)
+				leaving[holder].Grants = append(leaving[holder].Grants, Grant{Container: "compute", CPUs: cpuset.Of(id)})
+			}
+		}
+		var inFlight []*Pod
+		var after []uint64
+		for i := range 1 + d.IntN(3) {
+			inFlight = append(inFlight, podAsking(fmt.Sprintf("p%d", i), 1+d.IntN(5)))
+			after = append(after, d.Uint64N(1<<len(leaving)))
+		}
+		p := podAsking("new", 2+d.IntN(6)*(1+d.IntN(4)))
+		got, want := AdmitAmong(n, inFlight, p, leaving, after), amongByHand(n, inFlight, p, leaving, after)
+		if got.Verdict != want.Verdict || got.Shared != want.Shared || !slices.Equal(got.Grants, want.Grants) {
+			t.Fatalf("%s\nin flight %v after %b, leaving %v, new %v: got %s, shared %s; want %s, shared %s", n, inFlight, after, leaving, p, got, got.Shared, want, want.Shared)
+		}
+		seen[got.Verdict]++
+	}
+	for _, verdict := range []Verdict{Admitted, Refused, Wait} {
+		if seen[verdict] < 50 {
+			t.Errorf("verdict %s was met %d times only", verdict, seen[verdict])
+		}
+	}
+}
+
+// amongByHand is byHand where each of leaving is one more step of an order, in the guise of a pod.
+func amongByHand(n *Node, inFlight []*Pod, p *Pod, leaving []Leaving, after []uint64) Decision {
+	leavers := map[*Pod]*Leaving{}
+	steps := slices.Clone(inFlight)
+	for i := range leaving {
+		pod := &Pod{Name: fmt.Sprintf("leaver%d", i)}
+		leavers[pod] = &leaving[i]
+		steps = append(steps, pod)
+	}
+	allowed := func(order []*Pod) bool {
+		for i, pod := range order {
+			if leavers[pod] != nil {
+				continue
+			}
+			at := slices.Index(inFlight, pod)
+			for k := range leaving {
+				must := at < 0 || after[at]>>k&1 != 0
+				if must && slices.Index(order, steps[len(inFlight)+k]) > i {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	orders := slices.DeleteFunc(permutations(append(steps, p)), func(order []*Pod) bool { return !allowed(order) })
+	return judgedByHand(n, orders, p, leavers)
+}
+
 func byHand(n *Node, inFlight []*Pod, p *Pod) Decision {
 	exclusive := slices.DeleteFunc(slices.Clone(inFlight), func(pod *Pod) bool { return !n.Decides(pod) })
+	return judgedByHand(n, permutations(append(exclusive, p)), p, nil)
+}
+
+// judgedByHand is what all orders together say of p.
+func judgedByHand(n *Node, orders [][]*Pod, p *Pod, leavers map[*Pod]*Leaving) Decision {
 	var all []Decision // of p, in every order
 	var shared cpuset.Set
 	harmed := false
 	unsure := false
-	for at, order := range permutations(append(exclusive, p)) {
+	for at, order := range orders {
 		var mine Decision
-		with, without := admitted(n, order, nil), admitted(n, order, p)
+		with, without := admitted(n, order, nil, leavers), admitted(n, order, p, leavers)
 		for pod, d := range with.decisions {
 			if pod == p {
 				mine = d
@@ -94,11 +165,15 @@ type ending struct {
 	unsure    bool // a pod asked for devices of which only the kubelet knows which are free
 }
 
-// admitted admits the pods one after the other, except for one.
-func admitted(n *Node, order []*Pod, except *Pod) ending {
+// admitted admits the pods one after the other, except for one, and lets leavers leave.
+func admitted(n *Node, order []*Pod, except *Pod, leavers map[*Pod]*Leaving) ending {
 	so := ending{decisions: map[*Pod]Decision{}, node: *n}
 	for _, pod := range order {
 		if pod == except {
+			continue
+		}
+		if leaver := leavers[pod]; leaver != nil {
+			so.node = so.node.Releasing(leaver.Grants, &leaver.Held)
 			continue
 		}
 		so.unsure = so.unsure || so.node.uncertain(pod, so.node.interestsOf(pod)) != ""

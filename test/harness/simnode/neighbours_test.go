@@ -43,6 +43,10 @@ type room struct {
 	known map[string]*corev1.Pod
 	bound []*corev1.Pod
 	runs  map[types.UID]bool
+	// leavers are pods that the scheduler knows to have left and the kubelet does not, by when they left. came is how many had
+	// left when a pod was bound.
+	leavers, came map[types.UID]int
+	ends          int
 	// reports are on their way, oldest first; delivered is the one that came last.
 	reports   []*v1alpha1.NodeCPU
 	delivered *v1alpha1.NodeCPU
@@ -60,7 +64,8 @@ func newRoom(t *testing.T, seed uint64, settings KubeletSettings, first, second 
 	klog.SetOutput(io.Discard)
 	inMemory(t)
 	w := &room{
-		t: t, random: rand.New(rand.NewPCG(seed, 18)), known: map[string]*corev1.Pod{}, runs: map[types.UID]bool{}, why: map[string]int{},
+		t: t, random: rand.New(rand.NewPCG(seed, 18)), known: map[string]*corev1.Pod{}, runs: map[types.UID]bool{},
+		leavers: map[types.UID]int{}, came: map[types.UID]int{}, why: map[string]int{},
 		node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "n1"}},
 	}
 	w.node.Status.NodeInfo.KubeletVersion = kubeletVersion
@@ -188,6 +193,7 @@ func (w *room) ordinaryPod() *corev1.Pod {
 // bind binds a pod, which the kubelet does not hear of before admit.
 func (w *room) bind(p *corev1.Pod) {
 	w.known[p.Name] = p
+	w.came[p.UID] = w.ends
 	w.bound = append(w.bound, p)
 }
 
@@ -235,6 +241,11 @@ func (w *room) admit() {
 	i := w.random.IntN(len(w.bound))
 	p := w.bound[i]
 	w.bound = slices.Delete(w.bound, i, i+1)
+	for uid, at := range w.leavers {
+		if at <= w.came[p.UID] {
+			w.release(uid)
+		}
+	}
 	if w.known[p.Name] == nil {
 		return // deleted before the kubelet heard of it
 	}
@@ -272,12 +283,29 @@ func (w *room) end(prefix string) {
 		return
 	}
 	p := w.known[names[w.random.IntN(len(names))]]
+	w.ends++
 	if w.runs[p.UID] {
-		w.kubelet.Remove(p.UID)
 		delete(w.runs, p.UID)
-		w.read()
+		w.leavers[p.UID] = w.ends
+		if w.random.IntN(2) == 0 {
+			w.release(p.UID)
+		}
 	}
 	w.remove(p)
+}
+
+// release lets the kubelet hear that a pod has ended. It does before it hears of a pod that was bound later.
+func (w *room) release(uid types.UID) {
+	delete(w.leavers, uid)
+	w.kubelet.Remove(uid)
+	w.read()
+}
+
+// releaseAll lets the kubelet hear of all that have ended.
+func (w *room) releaseAll() {
+	for uid := range w.leavers {
+		w.release(uid)
+	}
 }
 
 // deliver brings the next report to the scheduler, or the newest.
@@ -322,7 +350,9 @@ func TestNoBoundVMIsRefused(t *testing.T) {
 			if w.random.IntN(40) == 0 {
 				w.restart()
 			}
-			switch w.random.IntN(10) {
+			switch w.random.IntN(11) {
+			case 10:
+				w.releaseAll()
 			case 0, 1:
 				w.scheduleVM()
 			case 2:
@@ -352,6 +382,7 @@ func TestOrdinaryPodsMakeNoVMWait(t *testing.T) {
 			for len(w.bound) > 0 {
 				w.admit()
 			}
+			w.releaseAll()
 			for len(w.reports) > 0 {
 				w.deliver()
 			}
