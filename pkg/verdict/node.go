@@ -142,6 +142,7 @@ func (n *Node) apply(r *nodereport.Report, pods []Pod) {
 			pod.Grants = r.Granted[pod.UID]
 			pod.Held = r.Held[pod.UID]
 			pod.Doubtful = false
+			pod.Beside = nil
 			pod.Kept = false
 			covered++
 		case r.Node.Decides(pod.Asks):

@@ -3,6 +3,8 @@ package verdict
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/memorymanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
@@ -35,7 +37,8 @@ func (n *Node) undecided(d *Demand, decision *admission.Decision) string {
 	if slices.ContainsFunc(awaited, func(p *Pod) bool { return p.Doubtful }) {
 		return "the pods in flight may have been admitted beside others that no report has shown"
 	}
-	if !slices.ContainsFunc(awaited, n.overtaken) || n.getTheSame(awaited) {
+	passed := slices.ContainsFunc(awaited, func(p *Pod) bool { return len(p.Beside) > 0 })
+	if !passed && (!slices.ContainsFunc(awaited, n.overtaken) || n.getTheSame(awaited)) {
 		return ""
 	}
 	*decision = n.admitAmong(d, concerned)
@@ -49,7 +52,7 @@ func (n *Node) undecided(d *Demand, decision *admission.Decision) string {
 func (n *Node) mayBeOpen() bool {
 	for i := range n.Pods {
 		pod := &n.Pods[i]
-		if pod.Awaited() && (pod.Doubtful || n.overtaken(pod)) {
+		if pod.Awaited() && (pod.Doubtful || len(pod.Beside) > 0 || n.overtaken(pod)) {
 			return true
 		}
 	}
@@ -71,23 +74,48 @@ func (n *Node) admitAmong(d *Demand, concerned []*Pod) admission.Decision {
 	kubelet := *n.Kubelet
 	kubelet.Memory = n.Reported.Memory
 	kubelet.Devices = n.Reported.Devices
-	var pods []*admission.Pod
-	var after []uint64
+	pods := make([]*admission.Pod, len(concerned))
+	after := make([]uint64, len(concerned))
+	for i, pod := range concerned {
+		pods[i] = pod.Asks
+	}
 	var leaving []admission.Leaving
-	for _, pod := range concerned {
-		pods = append(pods, pod.Asks)
-		after = append(after, 0)
+	leaves := func(l admission.Leaving, before func(pod *Pod) bool) {
+		for i, pod := range concerned {
+			if len(leaving) < 64 && before(pod) {
+				after[i] |= 1 << len(leaving)
+			}
+		}
+		leaving = append(leaving, l)
 	}
 	for k := range n.Left {
-		leaving = append(leaving, n.Left[k].Leaving)
 		kubelet = kubelet.Granting(n.Left[k].Grants)
-		for i, pod := range concerned {
-			if k < 64 && slices.Contains(pod.After, n.Left[k].UID) {
-				after[i] |= 1 << k
+		leaves(n.Left[k].Leaving, func(pod *Pod) bool { return slices.Contains(pod.After, n.Left[k].UID) })
+	}
+	for _, passed := range passedBy(concerned) {
+		leaves(admission.Leaving{Came: passed.Asks}, func(pod *Pod) bool { return !pod.Awaited() || !pod.wasBeside(passed.UID) })
+	}
+	return admission.AdmitAmong(&kubelet, pods, &d.Pod, leaving, after)
+}
+
+// passedBy are the pods that may have been beside one of some pods that are awaited, each once.
+func passedBy(pods []*Pod) []Passed {
+	var all []Passed
+	known := map[types.UID]bool{}
+	for _, pod := range pods {
+		for _, passed := range pod.Beside {
+			if pod.Awaited() && !known[passed.UID] {
+				known[passed.UID] = true
+				all = append(all, passed)
 			}
 		}
 	}
-	return admission.AdmitAmong(&kubelet, pods, &d.Pod, leaving, after)
+	return all
+}
+
+// wasBeside reports whether the pod may have been admitted beside one that has left.
+func (p *Pod) wasBeside(uid types.UID) bool {
+	return slices.ContainsFunc(p.Beside, func(passed Passed) bool { return passed.UID == uid })
 }
 
 // concerning are the pods in flight about which the same is decided as about p, or as about another of them.

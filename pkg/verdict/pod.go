@@ -26,6 +26,9 @@ type Pod struct {
 	Kept bool
 	// After are granted pods that are known to leave the node before this one is bound: see open.go.
 	After []types.UID
+	// Beside are pods that have come to the node and left it without any report, and that may have been there when the kubelet
+	// admitted this one.
+	Beside []Passed
 	// Nominated reports that the pod is not bound yet, and is to come when the pods that were evicted for it have ended.
 	Nominated bool
 	// Ending reports that the pod is being deleted. What it holds will be free.
@@ -42,6 +45,12 @@ type Pod struct {
 	// Name and Millicores are for explanations: how to call the pod, and what it requests in all.
 	Name       string
 	Millicores int64
+}
+
+// Passed is a pod that has come to a node and left it, and what it asked for.
+type Passed struct {
+	UID  types.UID
+	Asks *admission.Pod
 }
 
 // PodOf reads a pod that may hold exclusive CPUs; see MayHold.

@@ -25,6 +25,9 @@ const (
 // within a second, and one that does not is not waited for without end. After that the pod's place is kept.
 const answerWithin = 5 * time.Minute
 
+// maxPassed is how many pods that have passed are remembered beside one in flight. With more it is doubtful.
+const maxPassed = 8
+
 // lateness is how late a report may be. An agent may have been away from the API server for as long as a pod has run.
 const lateness = time.Hour
 
@@ -32,15 +35,15 @@ const lateness = time.Hour
 //
 // A pod may be bound, admitted and deleted before a report has it. The CPUs of a pod that was in flight at the same time
 // depend on it, and nothing that can be read shows any more that it was there. So the pods in flight are remembered. When
-// one of them goes unreported, the others are doubtful until a report has them. In a scheduler that has just started,
-// all pods are doubtful whose report may still be on its way.
+// one of them goes unreported, it may have been beside the others until a report has them. In a scheduler that has just
+// started, all pods are doubtful whose report may still be on its way: nobody knows what was beside them.
 //
 // No report can have a pod that no kubelet has heard of. Nothing depends on whether such a pod comes or goes, and nothing
 // is waited for on its account. That is so while a pod that is only assumed waits for its volumes. And a pod that
 // reports have had the time to show gets nothing from its kubelet: see answerWithin and patience.
 //
 // Its events are: saw (a NodeInfo), assumed, hears, unbound and left (one pod), and reported or answered (a report). Its
-// results are Pod.Doubtful, Pod.Kept, and pods that are not in flight any more.
+// results are Pod.Doubtful, Pod.Beside, Pod.Kept, and pods that are not in flight any more.
 type uncertainty struct {
 	began time.Time // when the view did
 	// pods are those of the last NodeInfo that may hold exclusive CPUs.
@@ -51,8 +54,8 @@ type uncertainty struct {
 	told map[types.UID]bool
 	// known reports that a NodeInfo has been seen.
 	known bool
-	// disturbed reports that a pod has gone unreported since the last NodeInfo.
-	disturbed bool
+	// passed are the pods that have gone unreported since the last NodeInfo.
+	passed []verdict.Passed
 	// unseen reports that a pod has gone unreported since the last report.
 	unseen bool
 }
@@ -75,9 +78,11 @@ type cpuPod struct {
 	inFlight bool
 	// reported reports that a report has covered it.
 	reported bool
-	// patience is how many reports may still come before one must have the pod. While it is above 0, the pod is
-	// doubtful.
+	// patience is how many reports may still come before one must have the pod. While it is above 0, the pod may have been
+	// admitted beside others that nobody knows (doubtful), or beside some that have passed (beside).
 	patience int
+	doubtful bool
+	beside   []verdict.Passed
 	// heard reports that a kubelet has heard of it, as far as is known.
 	heard bool
 	// until is when its report is not waited for any more; zero before that began.
@@ -139,7 +144,7 @@ func find(pods []cpuPod, uid types.UID) int {
 // saw takes the pods of a NodeInfo, as read returned them, and as the report says of them. It completes the latter. It
 // returns until when they hold as they are; zero if time changes nothing.
 func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod, now time.Time) (until time.Time) {
-	disturbed := u.disturbed || u.lost(pods)
+	u.lost(pods)
 	for i := range pods {
 		pod := &pods[i]
 		applied[i].SetStage(pod.object)
@@ -148,8 +153,8 @@ func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod, now time.Time) (
 			pod.shown()
 			continue
 		}
-		if pod.heard && (disturbed || !u.known && u.begunWith(pod.object)) {
-			pod.patience = patience
+		if pod.heard {
+			pod.disturb(u.passed, !u.known && u.begunWith(pod.object))
 		}
 		pod.judge(&applied[i], now)
 		if applied[i].Awaited() {
@@ -160,8 +165,30 @@ func (u *uncertainty) saw(pods []cpuPod, applied []verdict.Pod, now time.Time) (
 	u.bound = nil
 	maps.DeleteFunc(u.told, func(uid types.UID, _ bool) bool { return u.find(uid) >= 0 })
 	u.known = true
-	u.disturbed = false
+	u.passed = nil
 	return until
+}
+
+// disturb takes the pods that have passed, and whether there may be others.
+func (p *cpuPod) disturb(passed []verdict.Passed, unknown bool) {
+	if len(passed) == 0 && !unknown {
+		return
+	}
+	if p.patience == 0 {
+		p.doubtful = false
+		p.beside = nil
+	}
+	p.patience = patience
+	p.doubtful = p.doubtful || unknown
+	for _, pod := range passed {
+		if !slices.ContainsFunc(p.beside, func(known verdict.Passed) bool { return known.UID == pod.UID }) {
+			p.beside = append(slices.Clip(p.beside), pod)
+		}
+	}
+	if len(p.beside) > maxPassed {
+		p.doubtful = true
+		p.beside = nil
+	}
 }
 
 // shown says that a report has the pod.
@@ -180,21 +207,34 @@ func (p *cpuPod) judge(applied *verdict.Pod, now time.Time) {
 		p.until = now.Add(answerWithin)
 	}
 	applied.Kept = !p.awaited(now)
-	applied.Doubtful = p.patience > 0 && !applied.Kept
+	if p.patience > 0 && !applied.Kept {
+		applied.Doubtful = p.doubtful
+		applied.Beside = p.beside
+	}
 }
 
-// lost reports whether a pod in flight is no longer on the node and no report has had it.
-func (u *uncertainty) lost(now []cpuPod) bool {
-	lost := false
+// lost notes the pods in flight that are no longer on the node and that no report has had.
+func (u *uncertainty) lost(now []cpuPod) {
 	for i := range u.pods {
 		pod := &u.pods[i]
-		lost = lost || pod.inFlight && pod.heard && !pod.reported && find(now, pod.uid) < 0
+		if pod.inFlight && pod.heard && !pod.reported && find(now, pod.uid) < 0 {
+			u.pass(pod.uid, pod.asks)
+		}
 	}
 	for uid, pod := range u.bound {
-		lost = lost || pod.heard && find(now, uid) < 0
+		if pod.heard && find(now, uid) < 0 {
+			u.pass(uid, pod.asks)
+		}
 	}
-	u.unseen = u.unseen || lost
-	return lost
+}
+
+// pass notes a pod that has gone unreported, once.
+func (u *uncertainty) pass(uid types.UID, asks *admission.Pod) {
+	u.unseen = true
+	same := func(p verdict.Passed) bool { return p.UID == uid }
+	if !slices.ContainsFunc(u.passed, same) && !slices.ContainsFunc(u.pods, func(pod cpuPod) bool { return slices.ContainsFunc(pod.beside, same) }) {
+		u.passed = append(slices.Clip(u.passed), verdict.Passed{UID: uid, Asks: asks})
+	}
 }
 
 // begunWith reports whether the report of a pod could still have been on its way when the view began: the pod does not run
@@ -237,10 +277,10 @@ func (u *uncertainty) hears(uid types.UID) (news bool) {
 }
 
 // unbound takes a pod that was assumed here and is not bound. It reports whether other pods have become doubtful.
-func (u *uncertainty) unbound(uid types.UID) (disturbed bool) {
+func (u *uncertainty) unbound(uid types.UID, asks *admission.Pod) (disturbed bool) {
 	at := u.find(uid)
 	if u.bound[uid].heard || at >= 0 && u.pods[at].heard {
-		return u.left(uid)
+		return u.left(uid, asks)
 	}
 	delete(u.bound, uid)
 	return false
@@ -257,7 +297,7 @@ func (u *uncertainty) awaits(uid types.UID, pod *corev1.Pod, now time.Time) bool
 
 // left takes a pod that has left the node for good, and that the last report does not have. It reports whether other pods
 // have become doubtful.
-func (u *uncertainty) left(uid types.UID) (disturbed bool) {
+func (u *uncertainty) left(uid types.UID, asks *admission.Pod) (disturbed bool) {
 	at := u.find(uid)
 	_, assumed := u.bound[uid]
 	if at >= 0 && u.pods[at].reported && !assumed {
@@ -265,8 +305,7 @@ func (u *uncertainty) left(uid types.UID) (disturbed bool) {
 	}
 	delete(u.bound, uid)
 	delete(u.told, uid)
-	u.disturbed = true
-	u.unseen = true
+	u.pass(uid, asks)
 	return true
 }
 

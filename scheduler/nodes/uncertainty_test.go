@@ -51,6 +51,11 @@ func (s *story) pod(name string) *corev1.Pod {
 	return s.pods[name]
 }
 
+func (s *story) asks(name string) *admission.Pod {
+	asks := admission.PodOf(s.pod(name))
+	return &asks
+}
+
 // stages are the pods of a NodeInfo by what is said of them.
 type stages struct{ doubtful, kept, out []string }
 
@@ -85,7 +90,7 @@ func (s *story) see(u *uncertainty, names []string) (said stages) {
 	for i := range n.Pods {
 		pod := &n.Pods[i]
 		uid := string(pod.UID)
-		if pod.Doubtful {
+		if pod.Doubtful || len(pod.Beside) > 0 {
 			said.doubtful = append(said.doubtful, uid)
 		}
 		if pod.InFlight && pod.Kept {
@@ -118,9 +123,9 @@ func (s *story) event(what string, names []string) {
 	case "bind":
 		s.u.hears(types.UID(names[0]))
 	case "unbind":
-		s.u.unbound(types.UID(names[0]))
+		s.u.unbound(types.UID(names[0]), s.asks(names[0]))
 	case "left":
-		s.u.left(types.UID(names[0]))
+		s.u.left(types.UID(names[0]), s.asks(names[0]))
 	case "report":
 		s.report = &nodereport.Report{State: nodereport.Exact, Node: s.report.Node, Granted: map[types.UID][]admission.Grant{}}
 		for i, name := range names {

@@ -154,7 +154,8 @@ func (v *View) Unbound(nodeName string, pod *corev1.Pod) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.uncertainty.unbound(verdict.UIDOnNode(pod)) {
+	asks := admission.PodOf(pod)
+	if n.uncertainty.unbound(verdict.UIDOnNode(pod), &asks) {
 		n.forget()
 	}
 }
@@ -170,7 +171,10 @@ func (v *View) Left(nodeName string, pod *corev1.Pod) {
 	uid := verdict.UIDOnNode(pod)
 	if n.reports(uid) {
 		n.addGone(uid)
-	} else if n.mayDecide(pod) && n.uncertainty.left(uid) {
+		return
+	}
+	asks := admission.PodOf(pod)
+	if n.mayDecide(pod) && n.uncertainty.left(uid, &asks) {
 		n.forget()
 	}
 }

@@ -153,6 +153,13 @@ type outcome struct {
 	with, without contents // the node, and what it would be without the new pod
 	// held are CPUs of with that a container holds: a refused pod had got them too, and gave them back.
 	held cpuset.Set
+	// passing are those of leaving that have come and not left yet: what they hold. It is nil where there are none.
+	passing []Leaving
+}
+
+// samePassing reports whether the same pods that are to leave hold the same.
+func (so *outcome) samePassing(other *outcome) bool {
+	return slices.EqualFunc(so.passing, other.passing, func(a, b Leaving) bool { return a.equal(&b) })
 }
 
 // tryAll is the decision after every order.
@@ -175,7 +182,7 @@ func (o *orders) try(so *outcome) {
 	if o.tooLong || o.known(so) {
 		return
 	}
-	if so.done == 1<<(len(o.pods)+len(o.leaving))-1 {
+	if o.ended(so.done) {
 		o.finish(so)
 		return
 	}
@@ -184,7 +191,7 @@ func (o *orders) try(so *outcome) {
 		if so.done>>i&1 != 0 || !o.mayCome(i, so.done) || i < last && o.alike(i, so.done) {
 			continue
 		}
-		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without}
+		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without, passing: so.passing}
 		if !o.affords(i) {
 			return
 		}
@@ -212,7 +219,7 @@ func (o *orders) try(so *outcome) {
 func (o *orders) known(so *outcome) bool {
 	for i := range o.seen[so.done] {
 		other := &o.seen[so.done][i]
-		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) {
+		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) && so.samePassing(other) {
 			return true
 		}
 	}

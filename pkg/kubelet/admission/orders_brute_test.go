@@ -54,13 +54,16 @@ func TestAdmitAfterAgainstEveryOrder(t *testing.T) {
 func TestAdmitAmongAgainstEveryOrder(t *testing.T) {
 	d := rand.New(rand.NewPCG(2, 0))
 	seen := map[Verdict]int{}
-	for range 600 {
+	for range 1000 {
 		n := newNode(t, twoNUMANodes, "", []string{topologymanager.PolicySingleNUMANode, topologymanager.PolicyRestricted, topologymanager.PolicyBestEffort, topologymanager.PolicyNone}[d.IntN(4)],
 			topologymanager.ScopeContainer, "0")
 		leaving := make([]Leaving, 1+d.IntN(2))
+		if d.IntN(2) == 0 {
+			leaving[0].Came = podAsking("passed", 1+d.IntN(5))
+		}
 		for id := range n.Shared.All() {
 			switch holder := d.IntN(6); {
-			case id == 0 || holder > len(leaving)+1:
+			case id == 0 || holder > len(leaving)+1 || holder == 0 && leaving[0].Came != nil:
 			case holder >= len(leaving):
 				n.Shared.Remove(id) // of a pod that stays
 			default:
@@ -70,7 +73,7 @@ func TestAdmitAmongAgainstEveryOrder(t *testing.T) {
 		}
 		var inFlight []*Pod
 		var after []uint64
-		for i := range 1 + d.IntN(3) {
+		for i := range 1 + d.IntN(2) {
 			inFlight = append(inFlight, podAsking(fmt.Sprintf("p%d", i), 1+d.IntN(5)))
 			after = append(after, d.Uint64N(1<<len(leaving)))
 		}
@@ -88,48 +91,58 @@ func TestAdmitAmongAgainstEveryOrder(t *testing.T) {
 	}
 }
 
-// amongByHand is byHand where each of leaving is one more step of an order, in the guise of a pod.
+// traffic are the steps of an order that are no admissions, in the guise of pods: the pods that leave, and those that come before.
+type traffic struct {
+	leaves, comes map[*Pod]*Leaving
+}
+
+// amongByHand is byHand where each of leaving is one more step of an order, or two if it comes as well.
 func amongByHand(n *Node, inFlight []*Pod, p *Pod, leaving []Leaving, after []uint64) Decision {
-	leavers := map[*Pod]*Leaving{}
-	steps := slices.Clone(inFlight)
+	also := traffic{leaves: map[*Pod]*Leaving{}, comes: map[*Pod]*Leaving{}}
+	steps := append(slices.Clone(inFlight), p)
+	var leavers []*Pod
 	for i := range leaving {
-		pod := &Pod{Name: fmt.Sprintf("leaver%d", i)}
-		leavers[pod] = &leaving[i]
-		steps = append(steps, pod)
+		leaver := &Pod{Name: fmt.Sprintf("leaver%d", i)}
+		leavers = append(leavers, leaver)
+		also.leaves[leaver] = &leaving[i]
+		steps = append(steps, leaver)
+		if leaving[i].Came != nil {
+			comer := &Pod{Name: fmt.Sprintf("comer%d", i)}
+			also.comes[comer] = &leaving[i]
+			steps = append(steps, comer)
+		}
 	}
 	allowed := func(order []*Pod) bool {
-		for i, pod := range order {
-			if leavers[pod] != nil {
-				continue
-			}
-			at := slices.Index(inFlight, pod)
-			for k := range leaving {
-				must := at < 0 || after[at]>>k&1 != 0
-				if must && slices.Index(order, steps[len(inFlight)+k]) > i {
+		for k, leaver := range leavers {
+			left := slices.Index(order, leaver)
+			for i, pod := range order {
+				at := slices.Index(inFlight, pod)
+				must := pod == p || at >= 0 && after[at]>>k&1 != 0
+				if must && left > i || also.comes[pod] == &leaving[k] && left < i {
 					return false
 				}
 			}
 		}
 		return true
 	}
-	orders := slices.DeleteFunc(permutations(append(steps, p)), func(order []*Pod) bool { return !allowed(order) })
-	return judgedByHand(n, orders, p, leavers)
+	orders := slices.DeleteFunc(permutations(steps), func(order []*Pod) bool { return !allowed(order) })
+	return judgedByHand(n, orders, p, also)
 }
 
 func byHand(n *Node, inFlight []*Pod, p *Pod) Decision {
 	exclusive := slices.DeleteFunc(slices.Clone(inFlight), func(pod *Pod) bool { return !n.Decides(pod) })
-	return judgedByHand(n, permutations(append(exclusive, p)), p, nil)
+	return judgedByHand(n, permutations(append(exclusive, p)), p, traffic{})
 }
 
 // judgedByHand is what all orders together say of p.
-func judgedByHand(n *Node, orders [][]*Pod, p *Pod, leavers map[*Pod]*Leaving) Decision {
+func judgedByHand(n *Node, orders [][]*Pod, p *Pod, also traffic) Decision {
 	var all []Decision // of p, in every order
 	var shared cpuset.Set
 	harmed := false
 	unsure := false
 	for at, order := range orders {
 		var mine Decision
-		with, without := admitted(n, order, nil, leavers), admitted(n, order, p, leavers)
+		with, without := admitted(n, order, nil, also), admitted(n, order, p, also)
 		for pod, d := range with.decisions {
 			if pod == p {
 				mine = d
@@ -165,15 +178,23 @@ type ending struct {
 	unsure    bool // a pod asked for devices of which only the kubelet knows which are free
 }
 
-// admitted admits the pods one after the other, except for one, and lets leavers leave.
-func admitted(n *Node, order []*Pod, except *Pod, leavers map[*Pod]*Leaving) ending {
+// admitted admits the pods one after the other, except for one, beside the traffic.
+func admitted(n *Node, order []*Pod, except *Pod, also traffic) ending {
 	so := ending{decisions: map[*Pod]Decision{}, node: *n}
+	passing := map[*Leaving]Decision{}
 	for _, pod := range order {
 		if pod == except {
 			continue
 		}
-		if leaver := leavers[pod]; leaver != nil {
-			so.node = so.node.Releasing(leaver.Grants, &leaver.Held)
+		comer := also.comes[pod]
+		if comer != nil {
+			passing[comer], so.node = so.node.Admitting(comer.Came)
+			continue
+		}
+		leaver := also.leaves[pod]
+		if leaver != nil {
+			came := passing[leaver]
+			so.node = so.node.Releasing(slices.Concat(leaver.Grants, came.Grants), &Held{})
 			continue
 		}
 		so.unsure = so.unsure || so.node.uncertain(pod, so.node.interestsOf(pod)) != ""

@@ -43,10 +43,10 @@ type room struct {
 	known map[string]*corev1.Pod
 	bound []*corev1.Pod
 	runs  map[types.UID]bool
-	// leavers are pods that the scheduler knows to have left and the kubelet does not, by when they left. came is how many had
-	// left when a pod was bound.
-	leavers, came map[types.UID]int
-	ends          int
+	// left is when a pod left, of all that have. leavers are those of which the kubelet does not know it. came is how many had left
+	// when a pod was bound, and sure the most of these among the pods that the kubelet has heard of.
+	left, leavers, came map[types.UID]int
+	ends, sure          int
 	// reports are on their way, oldest first; delivered is the one that came last.
 	reports   []*v1alpha1.NodeCPU
 	delivered *v1alpha1.NodeCPU
@@ -65,7 +65,7 @@ func newRoom(t *testing.T, seed uint64, settings KubeletSettings, first, second 
 	inMemory(t)
 	w := &room{
 		t: t, random: rand.New(rand.NewPCG(seed, 18)), known: map[string]*corev1.Pod{}, runs: map[types.UID]bool{},
-		leavers: map[types.UID]int{}, came: map[types.UID]int{}, why: map[string]int{},
+		left: map[types.UID]int{}, leavers: map[types.UID]int{}, came: map[types.UID]int{}, why: map[string]int{},
 		node: &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", UID: "n1"}},
 	}
 	w.node.Status.NodeInfo.KubeletVersion = kubeletVersion
@@ -246,15 +246,24 @@ func (w *room) admit() {
 			w.release(uid)
 		}
 	}
-	if w.known[p.Name] == nil {
-		return // deleted before the kubelet heard of it
+	at := w.left[p.UID]
+	if at > 0 && (at <= w.sure || w.random.IntN(2) == 0) {
+		return // the kubelet never hears of it
 	}
+	w.sure = max(w.sure, w.came[p.UID])
 	rejected := w.kubelet.Admit(p)
-	if len(rejected) > 0 && strings.HasPrefix(p.Name, "vm") {
+	if len(rejected) > 0 && at == 0 && strings.HasPrefix(p.Name, "vm") {
 		w.t.Fatalf("pod %s was bound, and the kubelet says %s: %s\nasks %v\nlast report %+v", p.Name, rejected[0].Reason, rejected[0].Message, p.Spec.Containers, w.kubelet.last)
 	}
 	if len(rejected) > 0 {
-		w.remove(p)
+		if at == 0 {
+			w.remove(p)
+		}
+		w.read()
+		return
+	}
+	if at > 0 {
+		w.leavers[p.UID] = at
 		w.read()
 		return
 	}
@@ -284,6 +293,7 @@ func (w *room) end(prefix string) {
 	}
 	p := w.known[names[w.random.IntN(len(names))]]
 	w.ends++
+	w.left[p.UID] = w.ends
 	if w.runs[p.UID] {
 		delete(w.runs, p.UID)
 		w.leavers[p.UID] = w.ends
