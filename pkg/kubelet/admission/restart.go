@@ -20,7 +20,11 @@ import (
 // rules out.
 func (n *Node) Restarts(grants []Grant) string {
 	all := n.Empty().Shared
-	known := n.Shared.Union(granted(grants))
+	// A part counts, too: on machines whose cores differ in size it can have CPUs that the pod as a whole does not have.
+	known := n.Shared
+	for i := range grants {
+		known = known.Union(grants[i].CPUs)
+	}
 	switch {
 	case n.CPUManager.Policy != cpumanager.PolicyStatic || n.Shared.IsEmpty() && len(grants) == 0:
 		return ""

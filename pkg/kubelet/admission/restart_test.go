@@ -66,6 +66,22 @@ func TestRestarts(t *testing.T) {
 	}
 }
 
+// On machines with uneven cores a container's part can have a CPU that its pod does not have, here a reserved one.
+func TestRestartsWithAPartThatIsReserved(t *testing.T) {
+	n, _, _ := full(36, topologymanager.PolicyNone)
+	n.CPUManager.Options.StrictCPUReservation = true
+	n.Shared = cpuset.Of(3, 7)
+	held := []Grant{{CPUs: cpuset.Of(1, 2, 5, 6)}, {Container: "compute", CPUs: cpuset.Of(0, 1), Part: true}}
+	const want = `current set of available CPUs "1-3,5-7" doesn't match with CPUs in state "0-3,5-7"`
+	if got := n.Restarts(held); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	held[1].CPUs = cpuset.Of(1, 5)
+	if got := n.Restarts(held); got != "" {
+		t.Errorf("a part within the pod's CPUs: %q", got)
+	}
+}
+
 // initializing is a pod whose init container runs and whose app container waits, as kubelet 1.34 reports it.
 func initializing(initCPU, appCPU string) *corev1.Pod {
 	pod := &corev1.Pod{}
