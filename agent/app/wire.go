@@ -111,7 +111,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		OverrideKubeVirt: c.Labels.OverrideKubeVirt, Changed: a.publisher.Trigger, Recorder: recorder, Clock: clock.RealClock{},
 	})
 	cpusets := newCPUSets(ctx, c.Pinning.CgroupDir)
-	a.exclusive = a.newExclusive(c.Pinning.CgroupDir, cpusets)
+	a.exclusive = a.newExclusive(c.Pinning.CgroupDir, c.Pinning.ProcDir, cpusets)
 	a.pinner = pinning.New(pinning.Options{
 		Config: c.Pinning, NodeName: nodeName, KubeletRootDir: c.KubeletRootDir,
 		Pods:     corelisters.NewPodLister(a.informers.pods.GetIndexer()),
@@ -133,14 +133,14 @@ func (a *agent) granted() (grants map[types.UID]map[string]cpuset.Set, current b
 	return a.kubelet.State().Granted()
 }
 
-// newExclusive gives the Watcher of the cgroups that are mounted at dir.
-func (a *agent) newExclusive(dir string, cpusets *cpusets) *exclusive.Watcher {
+// newExclusive gives the Watcher of the cgroups that are mounted at dir, and of the CPUs' times in procDir.
+func (a *agent) newExclusive(dir, procDir string, cpusets *cpusets) *exclusive.Watcher {
 	reconcilePeriod := func() time.Duration {
 		running, _ := a.kubelet.State().Config()
 		return cmp.Or(running.ReconcilePeriod, kubelet.DefaultReconcilePeriod)
 	}
 	return exclusive.New(exclusive.Options{
-		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Topology: a.host.Topology, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
+		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Usage: cpusets.Usage, Times: hostcpu.TimesIn(procDir), Topology: a.host.Topology, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
 		Changed: func() { a.pinner.Trigger(); a.publisher.Trigger() }, Clock: clock.RealClock{},
 	})
 }

@@ -15,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/cgroup"
+	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 )
@@ -128,8 +129,9 @@ func benchmarkLook(b *testing.B, mount string) {
 		}
 		pods = append(pods, p)
 	}
+	reader := cgroup.New(mount)
 	w := New(Options{
-		Cgroups: cgroup.NewScanner(mount), PodCPUs: cgroup.New(mount).Pods, Topology: func() *cputopology.Topology { return nil }, Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
+		Cgroups: cgroup.NewScanner(mount), PodCPUs: reader.Pods, Usage: reader.Usage, Times: hostcpu.TimesIn("/proc"), Topology: func() *cputopology.Topology { return nil }, Clock: clock.RealClock{}, Pods: func() []*corev1.Pod { return pods },
 		Granted: func() (Grants, bool) { return grants, true }, ReconcilePeriod: func() time.Duration { return time.Second },
 	})
 	_, ctx := ktesting.NewTestContext(b)

@@ -11,6 +11,7 @@
 //
 //	judge.go    pure: which cgroups are whose, and which of them may use the CPUs of which VM
 //	history.go  pure: what that comes to over time, for each VM
+//	losses.go   pure: where the time of a VM's CPUs went that the VM did not get, and which of its memory is far from them
 //	watcher.go  when to look; the only part with effects
 //	condition.go, words.go  how it is told
 //
@@ -30,6 +31,12 @@
 //
 // What this package sees is cpusets. A service that keeps off the CPUs by its affinity alone (CPUAffinity=, isolcpus)
 // may still run there as far as its cgroup says.
+//
+// # Who did run there
+//
+// Who may run is not who does. Once a minute the time that the CPUs of a VM were busy is compared with what its container
+// has used. The time of interrupts, of a hypervisor below and of the VM's own quota is read too. The VM gets an event for
+// what is lost three minutes in a row, and a histogram has all of it. This is for cgroup v2 only.
 //
 // # What it costs
 //

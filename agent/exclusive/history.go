@@ -34,6 +34,9 @@ type Verdict struct {
 	Lasting bool
 	// Siblings says which hardware threads of the CPUs' cores are not the VM's, and whose they are; "" where none is.
 	Siblings string
+	// Loss says where the CPUs' time went that the VM did not get, and Away which memory is far from them; "" for nothing
+	// that is worth telling.
+	Loss, Away string
 	// Witnessed is set where the CPUs were granted while this agent looked, so that nobody has been told of them before.
 	Witnessed bool
 }
@@ -56,6 +59,8 @@ type record struct {
 	services []string
 	text     string // who they are
 	siblings string
+	meter    meter
+	away     string
 	// seen is when it was last looked at, and shared for how long others could run there, as far as was seen.
 	seen   time.Time
 	shared time.Duration
@@ -97,7 +102,7 @@ func (r *record) lasting(patience time.Duration) bool {
 }
 
 func (r *record) verdict(patience time.Duration) Verdict {
-	v := Verdict{Since: r.since, Siblings: r.siblings, Witnessed: r.witnessed}
+	v := Verdict{Since: r.since, Siblings: r.siblings, Loss: r.meter.text, Away: r.away, Witnessed: r.witnessed}
 	switch {
 	case !r.looked:
 		return Verdict{State: Pending}

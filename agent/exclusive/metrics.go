@@ -29,11 +29,31 @@ var (
 		Buckets:        []float64{0.5, 1, 2, 4, 8, 12, 16, 30, 60, 300},
 		StabilityLevel: metrics.ALPHA,
 	})
+
+	lost = metrics.NewHistogramVec(&metrics.HistogramOpts{
+		Namespace: "corepin", Subsystem: "exclusive", Name: "lost_ratio",
+		Help:           "Share of the time of a dedicated VM's CPUs that it did not get, once a minute for each VM, by cause: others (threads), irq, softirq, steal or throttled.",
+		Buckets:        []float64{0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5},
+		StabilityLevel: metrics.ALPHA,
+	}, []string{"cause"})
 )
+
+func (l loss) byCause() map[string]float64 {
+	return map[string]float64{"others": l.others, "irq": l.irq, "softirq": l.softIRQ, "steal": l.steal, "throttled": l.throttled}
+}
+
+func observeLoss(l loss) {
+	for cause, share := range l.byCause() {
+		lost.WithLabelValues(cause).Observe(share)
+	}
+}
 
 // registerMetrics makes this package's metrics visible, with every label value. Only the first call does anything.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(guestsBy, delay)
+	legacyregistry.MustRegister(guestsBy, delay, lost)
+	for cause := range (loss{}).byCause() {
+		lost.WithLabelValues(cause)
+	}
 	observe(nil, 0)
 })
 

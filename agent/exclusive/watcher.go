@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/cgroup"
+	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -48,6 +49,10 @@ type Options struct {
 	Cgroups Cgroups
 	// PodCPUs are the CPUs that the cgroups above all pods leave to them, and which of these leaves no more.
 	PodCPUs func() (cpus cpuset.Set, by string, known bool)
+	// Usage is what a container has used, where that is known.
+	Usage func(pod *corev1.Pod, container string) (u cgroup.Usage, known bool, err error)
+	// Times is what each CPU has spent its time on.
+	Times func() (map[int]hostcpu.Times, error)
 	// Pods are the node's pods at the API server; nil while they are not listed yet.
 	Pods func() []*corev1.Pod
 	// Granted are the exclusive CPUs of each container by pod, as last read.
@@ -207,6 +212,7 @@ func (w *Watcher) look(ctx context.Context, pods []*corev1.Pod, grants Grants, g
 		return
 	}
 	w.err = nil
+	w.measure(ctx, pods, now)
 	judged := judge(guests, pods, grants, groups)
 	for pod, r := range w.records {
 		r.look(judged[pod], now)
@@ -217,6 +223,41 @@ func (w *Watcher) look(ctx context.Context, pods []*corev1.Pod, grants Grants, g
 				delay.Observe(r.shared.Seconds())
 			}
 		}
+	}
+}
+
+// measure reads what each guest has used of its CPUs and where its memory is. It is called with the lock held.
+func (w *Watcher) measure(ctx context.Context, pods []*corev1.Pod, now time.Time) {
+	if len(w.records) == 0 {
+		return
+	}
+	logger := klog.FromContext(ctx)
+	times, err := w.options.Times()
+	if err != nil {
+		logger.V(2).Info("what others take of dedicated VMs' CPUs is not known", "err", err)
+		return
+	}
+	for _, pod := range pods {
+		r := w.records[pod.UID]
+		if r == nil {
+			continue
+		}
+		usage, known, err := w.options.Usage(pod, r.guest.compute)
+		if err != nil {
+			logger.V(2).Info("what a dedicated VM has used is not known", "pod", klog.KObj(pod), "err", err)
+		}
+		if !known {
+			continue
+		}
+		c := counters{at: now, usage: usage}
+		for id := range r.guest.cpus.All() {
+			c.times = c.times.Plus(times[id])
+		}
+		l, news := r.meter.look(c, r.guest.cpus.Len())
+		if news {
+			observeLoss(l)
+		}
+		r.away = awayFrom(r.guest.cpus, usage.Memory, w.options.Topology())
 	}
 }
 

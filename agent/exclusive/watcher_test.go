@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/agent/cgroup"
+	"corepin.dev/corepin/agent/hostcpu"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/launcher"
@@ -56,6 +58,8 @@ type bench struct {
 	err    error
 	pods   []*corev1.Pod
 	grants Grants
+	usage  cgroup.Usage
+	times  map[int]hostcpu.Times
 	scans  int
 	reads  int
 	*Watcher
@@ -114,9 +118,19 @@ func (b *bench) add(p *corev1.Pod, cpus string) {
 // play runs a Watcher within a bubble, where an hour passes at once.
 func play(t *testing.T, scenario func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
-		b := &bench{groups: map[string]cgroup.Group{}, pods: []*corev1.Pod{}}
+		b := &bench{groups: map[string]cgroup.Group{}, pods: []*corev1.Pod{}, times: map[int]hostcpu.Times{}}
 		b.Watcher = New(Options{
 			Cgroups: b, PodCPUs: func() (cpuset.Set, string, bool) { return set("0-7"), "kubepods", true }, Clock: clock.RealClock{}, Topology: func() *cputopology.Topology { return cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads") }, ReconcilePeriod: func() time.Duration { return 10 * time.Second },
+			Usage: func(*corev1.Pod, string) (cgroup.Usage, bool, error) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				return b.usage, true, nil
+			},
+			Times: func() (map[int]hostcpu.Times, error) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				return maps.Clone(b.times), nil
+			},
 			Pods: func() []*corev1.Pod {
 				b.mu.Lock()
 				defer b.mu.Unlock()

@@ -15,6 +15,11 @@ const (
 	// EventOthersMayRun: other containers may run on the VM's CPUs, and have for longer than the kubelet takes to confine
 	// them. The message has who they are.
 	EventOthersMayRun = "OthersMayRun"
+	// EventCPUTimeLost: for three minutes in a row, much of the time of the VM's CPUs went elsewhere. The message has how much,
+	// and where.
+	EventCPUTimeLost = "CPUTimeLost"
+	// EventMemoryAway: much of the VM's memory is on NUMA nodes where it has no CPU. The message has how much.
+	EventMemoryAway = "MemoryAway"
 )
 
 // proof is what a worker has told of who else may run on its guest's CPUs.
@@ -23,6 +28,8 @@ type proof struct {
 	pinned string
 	// shared is the last message of EventOthersMayRun; "" once the VM is alone.
 	shared string
+	// loss and away are the last messages of EventCPUTimeLost and EventMemoryAway.
+	loss, away string
 	// alone is the grant of which EventExclusive was written.
 	alone cpuset.Set
 }
@@ -30,6 +37,8 @@ type proof struct {
 // tellExclusive tells who else may run on the guest's CPUs. An event Pinned waits until nobody may: it says that the CPUs
 // are granted, which its reader takes for their being his. A verdict that was there before the agent began is not told.
 func (w *worker) tellExclusive(v exclusive.Verdict, granted cpuset.Set) {
+	w.tellChanged(&w.proof.loss, EventCPUTimeLost, v.Loss, "of the time of CPUs "+granted.String()+", ")
+	w.tellChanged(&w.proof.away, EventMemoryAway, v.Away, "")
 	switch v.State {
 	case exclusive.Pending:
 		return
@@ -49,6 +58,17 @@ func (w *worker) tellExclusive(v exclusive.Verdict, granted cpuset.Set) {
 	if w.proof.pinned != "" {
 		w.event(corev1.EventTypeNormal, EventPinned, w.proof.pinned)
 		w.proof.pinned = ""
+	}
+}
+
+// tellChanged writes a Warning when its words have changed, and none when there are none any more.
+func (w *worker) tellChanged(last *string, reason, text, before string) {
+	if text == *last {
+		return
+	}
+	*last = text
+	if text != "" {
+		w.event(corev1.EventTypeWarning, reason, before+text)
 	}
 }
 

@@ -108,3 +108,21 @@ func TestWhatIsNoNews(t *testing.T) {
 		})
 	}
 }
+
+// A loss is told when it begins and when its words change, and not when it ends.
+func TestLossesAreTold(t *testing.T) {
+	b, set := judged(t)
+	v := exclusive.Verdict{State: exclusive.Alone, Since: noon}
+	set(v)
+	b.vm("db", "2,6", "2 6")
+	b.owned("db")
+	b.run()
+	b.quiet()
+	v.Loss = "25.0 % went to other threads"
+	set(v)
+	b.awaitEvents("db", "CPUTimeLost of the time of CPUs 2,6, 25.0 % went to other threads")
+	b.quiet()
+	v.Loss, v.Away = "", "more than 512 MiB of its memory is on NUMA node 1, where it has no CPU"
+	set(v)
+	b.awaitEvents("db", "CPUTimeLost", "MemoryAway more than 512 MiB")
+}
