@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,6 +69,8 @@ type nodeCapacity struct {
 	Free int    `json:"freeCPUs"`
 	// Why is why no more of them fit.
 	Why string `json:"why"`
+
+	silent bool
 }
 
 func (c *call) capacity(ctx context.Context, args, names []string) error {
@@ -176,7 +180,7 @@ func (s *snapshot) count(shape *demand) *capacity {
 
 // countOn fills one node, and adds what stays free there.
 func (s *snapshot) countOn(m *machine, shape *demand, total *capacity) nodeCapacity {
-	n := nodeCapacity{Node: m.name}
+	n := nodeCapacity{Node: m.name, silent: m.silent}
 	object := s.nodes[m.name]
 	if object != nil {
 		n.Why = excluded(object, nil, shape.spec)
@@ -246,25 +250,58 @@ func (t *capacity) print(out *printer, detail bool) {
 	if !detail {
 		return
 	}
-	for _, g := range t.groups() {
-		out.printf("  %d on %s: then %s\n", t.Nodes[g.first].Fit, nodeNames(g.nodes), t.Nodes[g.first].Why)
+	if len(t.Nodes) > maxNamedNodes {
+		out.printf("  they stay free by: %s\n", t.stranded())
 	}
+	list := t.groups()
+	for _, g := range list[:min(len(list), maxGroups)] {
+		out.printf("  %d on %s: then %s\n", t.Nodes[g.first].Fit, nodeNames(g.nodes), g.why)
+	}
+	if len(list) > maxGroups {
+		out.printf("  and %d more groups of nodes; -o json lists all nodes\n", len(list)-maxGroups)
+	}
+}
+
+// stranded says how many CPUs stay free for which reason, the most first.
+func (t *capacity) stranded() string {
+	free := map[string]int{}
+	for _, n := range t.Nodes {
+		free[reasonWord(n.Why)] += n.Free
+	}
+	reasons := slices.SortedFunc(maps.Keys(free), func(a, b string) int { return cmp.Or(free[b]-free[a], cmp.Compare(a, b)) })
+	var texts []string
+	for _, reason := range reasons {
+		texts = append(texts, fmt.Sprintf("%s %d CPUs", reason, free[reason]))
+	}
+	return strings.Join(texts, ", ")
+}
+
+// reasonWord is a cause without its numbers.
+func reasonWord(why string) string {
+	reason, _, _ := strings.Cut(why, ":")
+	return reason
 }
 
 // nodeGroup is nodes with the same count, for the same reason.
 type nodeGroup struct {
 	first int
 	nodes []string
+	// why is what they all say, or else only the reason.
+	why string
 }
 
 func (t *capacity) groups() []*nodeGroup {
 	var list []*nodeGroup
 	byText := map[string]*nodeGroup{}
 	for i, n := range t.Nodes {
-		key := fmt.Sprint(n.Fit, n.Why)
+		reason := reasonWord(n.Why)
+		key := fmt.Sprint(n.Fit, reason, n.silent)
 		if byText[key] == nil {
-			byText[key] = &nodeGroup{first: i}
+			byText[key] = &nodeGroup{first: i, why: n.Why}
 			list = append(list, byText[key])
+		}
+		if byText[key].why != n.Why {
+			byText[key].why = reason
 		}
 		byText[key].nodes = append(byText[key].nodes, n.Node)
 	}

@@ -114,7 +114,7 @@ func (c *call) rootCommand() *cobra.Command {
 	if c.host.Connection != nil {
 		flags.AddFlagSet(c.host.Connection)
 	}
-	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.nodesCommand(), c.pinsCommand(),
+	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.whatIfCommand(), c.nodesCommand(), c.pinsCommand(),
 		c.dumpCommand(), c.versionCommand())
 	return root
 }

@@ -6,6 +6,7 @@
 //	fit      would the kubelets admit these pods, which CPUs would each container get, and if none, why
 //	explain  why no node takes this pod or virtual machine, and what would help (pkg/explain)
 //	capacity how many more virtual machines of a size fit, by the kubelets' decisions
+//	what-if  what would become of VMs if nodes or VMs came, went or changed (pkg/simulation)
 //	nodes    which CPUs a node has, and who holds them
 //	pins     where the threads of virtual machines are pinned, or would be on given CPUs
 //	dump     the cluster as a file, from which all commands answer as from the cluster (pkg/dump)

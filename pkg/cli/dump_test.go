@@ -122,7 +122,9 @@ func TestADumpAnswersAsTheCluster(t *testing.T) {
 	for _, command := range []string{
 		"status", "status -o json", "nodes", "pins", "pins -n vms -o json", "capacity", "capacity --shape cpus=2,memory=1Gi -o json",
 		"explain vm waits", "explain vm waits -n vms -o json", "explain vm db -n vms", "explain pod flying -n vms", "explain vm nobody",
-		"explain -f vm.json", "explain -f vm.json -o json", "fit -f vm.json", "fit -f pod.json -o json", "capacity -f vm.json", "dump", "dump --mask-names",
+		"explain -f vm.json", "explain -f vm.json -o json", "fit -f vm.json", "fit -f pod.json -o json", "capacity -f vm.json",
+		"what-if drain busy", "what-if remove busy -o json", "what-if restart busy", "what-if kubelet busy --reserved 0-2,8-10", "what-if arrive -f vm.json --count 3",
+		"what-if add busy --count 2", "dump", "dump --mask-names",
 	} {
 		args := strings.Fields(command)
 		online := ask(t, live, files, args...)
@@ -172,5 +174,58 @@ func TestStatusWaits(t *testing.T) {
 	out = ask(t, host, nil, "status")
 	if looks != 0 || !strings.HasSuffix(out, "exit 1\n") {
 		t.Errorf("without --wait: %d looks\n%s", looks, out)
+	}
+}
+
+// The nodes may be a dump while -f has the machine of the nodes to add.
+func TestNodesOfAnotherMachineAreAdded(t *testing.T) {
+	dumped := strings.TrimSuffix(ask(t, liveHost(t), nil, "dump"), "exit 0\n")
+	big := reportOf(t, "big", "2 sockets x 1 numa x 16 cores x 2 threads", "single-numa-node", nil)
+	files := fstest.MapFS{"cluster.json": &fstest.MapFile{Data: []byte(dumped)}, "machine.json": &fstest.MapFile{Data: []byte(stream(t, big))}}
+	out := ask(t, Host{}, files, "what-if", "add", "rack", "-f", "machine.json", "-f", "cluster.json", "--count", "2")
+	for _, want := range []string{"1 VM finds a place", "cpus=32 2\n", "  VM vms/waits (12 CPUs): rack-new-"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("want %q in\n%s", want, out)
+		}
+	}
+}
+
+// 1,000 equal nodes are a few lines, whatever the command.
+func TestEqualNodesAreOneGroup(t *testing.T) {
+	var all []any
+	for i := range 1000 {
+		all = append(all, reportOf(t, fmt.Sprintf("n%04d", i), eightCores, "restricted", nil))
+	}
+	input := stream(t, append(all, podAsking("p", "", "20"))...)
+	fits := stream(t, append(all, podAsking("p", "", "2"))...)
+	for command, test := range map[string]struct{ input, want string }{
+		"fit -f -":                      {input, "  refused by n0000, n0001, n0002 and 997 more nodes: TopologyAffinityError"},
+		"explain pod p -f -":            {input, "n0000, n0001, n0002 and 997 more nodes: 14 free CPUs"},
+		"explain pod p -f - ":           {fits, "n0000, n0001, n0002 and 997 more nodes: fits: c0 1,9\n"},
+		"capacity --shape cpus=8 -f -":  {stream(t, all...), "  1 on n0000, n0001, n0002 and 997 more nodes: then TopologyAffinityError"},
+		"capacity --shape cpus=8  -f -": {stream(t, all...), "  they stay free by: TopologyAffinityError 6000 CPUs\n"},
+	} {
+		_, out, errs := run(t, test.input, strings.Fields(command)...)
+		if !strings.Contains(out, test.want) || strings.Count(out, "\n") > 9 {
+			t.Errorf("%s: want %q in\n%s%s", command, test.want, out, errs)
+		}
+	}
+}
+
+// Nodes on which a pod fits are one group, on whatever CPUs it would be there.
+func TestNodesThatFitAreOneGroup(t *testing.T) {
+	var all []any
+	for i := range 5 {
+		taken := cpuset.Of(1, 9)
+		for core := range i {
+			taken = taken.Union(cpuset.Of(2+core, 10+core))
+		}
+		held := map[types.UID]map[string]cpuset.Set{"x": {"c": taken}}
+		all = append(all, reportOf(t, fmt.Sprintf("n%d", i), eightCores, "restricted", held))
+	}
+	_, out, _ := run(t, stream(t, append(all, podAsking("p", "", "2"))...), "explain", "pod", "p", "-f", "-")
+	want := "5 of 5 nodes have room for it.\n\nn0, n1, n2 and 2 more nodes: fits, there on n0: c0 2,10\n"
+	if !strings.HasSuffix(out, want) {
+		t.Errorf("want %q in\n%s", want, out)
 	}
 }

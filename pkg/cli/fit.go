@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/objects"
 )
 
 func (c *call) fitCommand() *cobra.Command {
@@ -136,18 +137,23 @@ func (c *call) snapshot(ctx context.Context, args []string) (*snapshot, error) {
 
 // input reads the files. asksCluster reports that they have no nodes, so that the nodes are those of the cluster.
 func (c *call) input(ctx context.Context, args []string) (s *snapshot, asksCluster bool, err error) {
-	s = newSnapshot()
-	if len(c.files.names)+len(args) > 0 {
-		all, err := c.objects(args)
-		if err != nil {
-			return nil, false, err
-		}
-		sizes, err := c.sizesFor(ctx, all)
-		if err != nil {
-			return nil, false, err
-		}
-		s = snapshotOf(append(all, sizes...))
+	if len(c.files.names)+len(args) == 0 {
+		return newSnapshot(), true, nil
 	}
+	all, err := c.objects(args)
+	if err != nil {
+		return nil, false, err
+	}
+	return c.inputOf(ctx, all)
+}
+
+// inputOf is input for objects that have been read.
+func (c *call) inputOf(ctx context.Context, all []objects.Object) (s *snapshot, asksCluster bool, err error) {
+	sizes, err := c.sizesFor(ctx, all)
+	if err != nil {
+		return nil, false, err
+	}
+	s = snapshotOf(append(all, sizes...))
 	maybeNode := func(e inputError) bool { return e.kind != podKind.Kind && !slices.Contains(vmKinds, e.kind) }
 	switch {
 	case len(s.machines) > 0 && c.files.dump != nil:

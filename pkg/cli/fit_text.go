@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"strings"
+
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubelet/admission"
@@ -9,7 +11,7 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 )
 
-// maxRefusals is how many nodes' refusals of one pod are printed.
+// maxRefusals is how many different refusals of one pod are printed.
 const maxRefusals = 10
 
 // printAnswer writes what becomes of a pod for people.
@@ -27,15 +29,43 @@ func printAnswer(out *printer, a *answer) {
 		out.printf("%s: %s\n", a.demand.name, &a.trials[0])
 		printWhy(out, &a.trials[0], a.demand, "  ")
 	default:
-		out.printf("%s: fits on none of %d nodes\n", a.demand.name, len(a.trials))
-		for i := range a.trials[:min(len(a.trials), maxRefusals)] {
-			out.printf("  %s\n", &a.trials[i])
-			printWhy(out, &a.trials[i], a.demand, "    ")
+		printRefusals(out, a)
+	}
+}
+
+// refusals are nodes that refuse a pod in the same words.
+type refusals struct {
+	text  string
+	nodes []string
+}
+
+// printRefusals writes why several nodes refuse a pod, equal nodes once.
+func printRefusals(out *printer, a *answer) {
+	out.printf("%s: fits on none of %d nodes\n", a.demand.name, len(a.trials))
+	var list []*refusals
+	byText := map[string]*refusals{}
+	for i := range a.trials {
+		t := &a.trials[i]
+		var why strings.Builder
+		printWhy(&printer{out: &why}, t, a.demand, "    ")
+		text := harmless(t.reason+": "+t.message) + "\n" + why.String()
+		if byText[text] == nil {
+			byText[text] = &refusals{text: text}
+			list = append(list, byText[text])
 		}
-		more := len(a.trials) - maxRefusals
-		if more > 0 {
-			out.printf("  and refused by %d more\n", more)
+		byText[text].nodes = append(byText[text].nodes, t.machine.name)
+	}
+	more := 0
+	for i, g := range list {
+		if i < maxRefusals {
+			out.printf("  refused by %s: ", nodeNames(g.nodes))
+			out.print(g.text)
+		} else {
+			more += len(g.nodes)
 		}
+	}
+	if more > 0 {
+		out.printf("  and refused by %d more\n", more)
 	}
 }
 

@@ -17,6 +17,8 @@ const (
 type group struct {
 	explain.Explanation
 	nodes []string
+	// differ reports that the nodes fit, on different CPUs. Explanation is that of the first.
+	differ bool
 }
 
 // groups puts nodes together that have the same explanation, in the order of the first of each.
@@ -36,6 +38,27 @@ func groups(all []explain.Explanation) []*group {
 		g.nodes = append(g.nodes, node)
 	}
 	return list
+}
+
+// merged are the groups with all nodes that fit as one, where they are many groups: on which CPUs the pod would be is then not
+// what people ask.
+func merged(list []*group) []*group {
+	var fitting, others []*group
+	for _, g := range list {
+		if g.Fits && !g.Estimated {
+			fitting = append(fitting, g)
+		} else {
+			others = append(others, g)
+		}
+	}
+	if len(fitting) <= maxNamedNodes {
+		return list
+	}
+	all := &group{Explanation: fitting[0].Explanation, differ: true}
+	for _, g := range fitting {
+		all.nodes = append(all.nodes, g.nodes...)
+	}
+	return append([]*group{all}, others...)
 }
 
 func hintTexts(hints []explain.Hint) []string {
@@ -59,6 +82,12 @@ func nodeNames(nodes []string) string {
 func (g *group) print(out *printer) {
 	hints := g.Hints
 	e := g.Explanation
+	if g.differ {
+		first := e
+		first.Node = "there on " + g.nodes[0]
+		out.printf("\n%s: fits, %s\n", nodeNames(g.nodes), strings.Replace(first.String(), ": fits: ", ": ", 1))
+		return
+	}
 	e.Node = nodeNames(g.nodes)
 	e.Hints = nil
 	out.printf("\n%s\n", e)
@@ -72,7 +101,7 @@ func (g *group) print(out *printer) {
 
 // printGroups writes the groups, the first ones in full.
 func printGroups(out *printer, all []explain.Explanation) {
-	list := groups(all)
+	list := merged(groups(all))
 	for _, g := range list[:min(len(list), maxGroups)] {
 		g.print(out)
 	}

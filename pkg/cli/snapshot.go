@@ -33,6 +33,8 @@ type snapshot struct {
 	bad      []inputError // in the order of the input
 	// live reports that the nodes are those of a cluster.
 	live bool
+	// there are the pods of the cluster; nil for input.
+	there []corev1.Pod
 	// validator has the instancetypes of the input.
 	validator *validator
 }
@@ -218,6 +220,7 @@ func (s *snapshot) fromCluster(ctx context.Context, host Host) error {
 	slices.SortStableFunc(cluster.Pods, func(a, b corev1.Pod) int {
 		return a.CreationTimestamp.Compare(b.CreationTimestamp.Time)
 	})
+	s.there = cluster.Pods
 	for i := range cluster.Pods {
 		pod := &cluster.Pods[i]
 		s.name(pod)

@@ -30,6 +30,9 @@ const (
 	MostAllocated Strategy = "MostAllocated"
 )
 
+// Strategies are all of them.
+var Strategies = []Strategy{LeastFragmentation, MostFree, MostAllocated}
+
 // MaxRange is the largest range of the scores of nodes that are predicted exactly. With it and the shipped weight, the worst
 // of them still wins over every node that is only estimated.
 const MaxRange = 40

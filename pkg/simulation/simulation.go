@@ -1,0 +1,167 @@
+package simulation
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/scoring"
+	"corepin.dev/corepin/pkg/verdict"
+)
+
+// Pod is a VM's launcher pod, or another pod.
+type Pod struct {
+	// Name is how people know it: "VM vms/db".
+	Name string
+	// UID is the one that the pod has on its node.
+	UID types.UID
+	// Spec is the pod, on no node.
+	Spec   *corev1.Pod
+	Demand verdict.Demand
+	// Class is equal for pods to which every node gives the same answer.
+	Class string
+	// holds reports that the node's report has something of the pod.
+	holds bool
+}
+
+// Holds says that the report of the pod's node has CPUs or else of the pod.
+func (p *Pod) Holds(holds bool) *Pod {
+	p.holds = holds
+	return p
+}
+
+// Cluster is nodes, and what they have been asked.
+type Cluster struct {
+	Nodes    []*Node
+	strategy scoring.Strategy
+	random   *rand.Rand
+	answers  map[string][]asked // by class, in the order of Nodes
+}
+
+// New makes a cluster. The seed decides between nodes that are rated alike.
+func New(nodes []*Node, strategy scoring.Strategy, seed uint64) *Cluster {
+	return &Cluster{Nodes: nodes, strategy: strategy, random: rand.New(rand.NewPCG(seed, seed)), answers: map[string][]asked{}}
+}
+
+// Cause is why some nodes do not take a pod.
+type Cause struct {
+	Nodes int    `json:"nodes"`
+	Why   string `json:"why"`
+}
+
+// Outcome is what becomes of a pod.
+type Outcome struct {
+	Pod *Pod
+	// Node is where it goes; "" for nowhere.
+	Node string
+	// Grants are its CPUs there, and Estimated reports that they are not known.
+	Grants    []admission.Grant
+	Estimated bool
+	// Causes are why no node takes it, the most frequent first.
+	Causes []Cause
+}
+
+// Place puts a pod on the node that the scheduler would choose.
+func (c *Cluster) Place(pod *Pod) Outcome {
+	answers := c.ask(pod)
+	best := -1
+	ties := 0
+	for i := range answers {
+		a := &answers[i]
+		switch {
+		case !a.fits:
+		case best < 0 || a.rating > answers[best].rating:
+			best = i
+			ties = 1
+		case a.rating == answers[best].rating:
+			ties++
+			if c.random.IntN(ties) == 0 { // each of the equal nodes with the same chance
+				best = i
+			}
+		}
+	}
+	if best < 0 {
+		return Outcome{Pod: pod, Causes: causes(answers)}
+	}
+	estimated := answers[best].estimated
+	return Outcome{Pod: pod, Node: c.Nodes[best].Name, Grants: c.Nodes[best].add(pod), Estimated: estimated}
+}
+
+// ask gives the answers of all nodes to a pod.
+func (c *Cluster) ask(pod *Pod) []asked {
+	answers := c.answers[pod.Class]
+	if answers == nil {
+		answers = make([]asked, len(c.Nodes))
+		c.answers[pod.Class] = answers
+	}
+	for i, node := range c.Nodes {
+		if answers[i].changes != node.changes {
+			answers[i] = node.ask(pod, c.strategy)
+		}
+	}
+	return answers
+}
+
+// causes counts the nodes by why they do not take a pod.
+func causes(answers []asked) []Cause {
+	counts := map[string]int{}
+	var all []Cause
+	for i := range answers {
+		if counts[answers[i].why] == 0 {
+			all = append(all, Cause{Why: answers[i].why})
+		}
+		counts[answers[i].why]++
+	}
+	for i := range all {
+		all[i].Nodes = counts[all[i].Why]
+	}
+	slices.SortStableFunc(all, func(a, b Cause) int { return cmp.Or(b.Nodes-a.Nodes, cmp.Compare(a.Why, b.Why)) })
+	return all
+}
+
+// Node finds a node; nil where there is none of that name.
+func (c *Cluster) Node(name string) *Node {
+	for _, node := range c.Nodes {
+		if node.Name == name {
+			return node
+		}
+	}
+	return nil
+}
+
+// Take takes a pod off a node, with all that it holds.
+func (c *Cluster) Take(node *Node, pod *Pod) { node.remove(pod) }
+
+// Close cordons a node: no pod comes to it any more.
+func (c *Cluster) Close(node *Node) {
+	object := &corev1.Node{}
+	if node.object != nil {
+		object = node.object.DeepCopy()
+	}
+	object.Name = node.Name
+	object.Spec.Unschedulable = true
+	node.object = object
+	node.count()
+}
+
+// Room is how many more pods like one fit on each node, if nothing else comes. The cluster is not changed.
+func (c *Cluster) Room(pod *Pod, most int) []int {
+	room := make([]int, len(c.Nodes))
+	for i, node := range c.Nodes {
+		filled := *node
+		filled.pods = slices.Clone(node.pods)
+		filled.count()
+		for room[i] < most && filled.ask(pod, c.strategy).fits {
+			another := *pod
+			another.UID = types.UID(fmt.Sprintf("%s/%d", pod.UID, room[i]))
+			filled.add(&another)
+			room[i]++
+		}
+	}
+	return room
+}
