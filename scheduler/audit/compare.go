@@ -5,7 +5,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
@@ -28,9 +27,7 @@ func covers(r *nodereport.Report, uid types.UID, asks *admission.Pod) bool {
 // mismatch is empty if the kubelet did what was predicted. A report shows the outcome, and not the order of what happened since
 // the one before. So every order counts as predicted. Else it is what happened, as a scenario.
 func (c *comparison) mismatch() string {
-	for _, shared := range c.pools() {
-		node := *c.before.Node
-		node.Shared = shared
+	for _, node := range c.nodes() {
 		if grantedInSomeOrder(&node, c.pods, c.grants) {
 			return ""
 		}
@@ -42,32 +39,36 @@ func (c *comparison) mismatch() string {
 	return scenario(c.before.Node, c.pods, results)
 }
 
-// pools are the shared pools from which the pods may have been served: before or after other pods went that the later report
-// has no longer. The earlier report may have been made between the two writes of a kubelet that grants CPUs (package
-// nodereport). Those CPUs were still in the shared pool.
-func (c *comparison) pools() []cpuset.Set {
-	node := c.before.Node
-	pools := []cpuset.Set{node.Shared}
-	empty := node.Empty()
-	between := empty.Shared.Minus(node.Shared)
+// nodes are the node as it may have been when the pods came: before or after other pods went that the later report has no longer.
+// A kubelet takes back the memory and the devices of pods that have gone only when the next one comes. The earlier report may
+// have been made between the two writes of a kubelet that grants CPUs (package nodereport). Those CPUs were still in the shared
+// pool.
+func (c *comparison) nodes() []admission.Node {
+	nodes := []admission.Node{*c.before.Node}
 	var gone []types.UID
-	for uid, grants := range c.before.Granted {
-		for _, grant := range grants {
-			between = between.Minus(grant.CPUs)
-		}
-		_, there := c.after.Granted[uid]
-		if !there {
+	for uid := range c.before.Pods() {
+		if !c.after.Has(uid) {
 			gone = append(gone, uid)
 		}
 	}
-	if !between.IsEmpty() {
-		pools = append(pools, node.Shared.Union(between))
-	}
 	if len(gone) > 0 {
-		free := c.before.Free(gone)
-		pools = append(pools, free, free.Union(between))
+		nodes = append(nodes, *c.before.Without(gone))
 	}
-	return pools
+	empty := c.before.Node.Empty()
+	between := empty.Shared.Minus(c.before.Node.Shared)
+	for _, grants := range c.before.Granted {
+		for _, grant := range grants {
+			between = between.Minus(grant.CPUs)
+		}
+	}
+	if between.IsEmpty() {
+		return nodes
+	}
+	for _, node := range nodes[:len(nodes):len(nodes)] {
+		node.Shared = node.Shared.Union(between)
+		nodes = append(nodes, node)
+	}
+	return nodes
 }
 
 // grantedInSomeOrder reports whether the kubelet, admitting the pods in some order, would make these grants.

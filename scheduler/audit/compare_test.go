@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/admission"
@@ -62,6 +64,33 @@ func TestCompared(t *testing.T) {
 		})
 	}
 }
+
+// A pod has gone whose device the kubelet takes back only when the next one comes.
+func TestComparedAfterADeviceWasGivenBack(t *testing.T) {
+	holding := func(pod types.UID) func(*v1alpha1.NodeCPU) {
+		return func(nc *v1alpha1.NodeCPU) {
+			nc.Status.Format = v1alpha1.FormatVersion
+			nc.Status.Devices = []v1alpha1.DeviceResource{{
+				Name: card, Groups: []v1alpha1.DeviceGroup{{NUMANodes: "1", Devices: 1, Healthy: 1}},
+				Held: []v1alpha1.HeldDevices{{Container: "compute", NUMANodes: "1", Devices: 1, PodUIDs: []types.UID{pod}}},
+			}}
+			nc.Status.Conditions = append(nc.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue})
+		}
+	}
+	for cpus, mismatch := range map[string]bool{"4,12": false, "1,9": true} {
+		f := newFixture(t, nil)
+		f.report(nodeCPU(nil, holding("gone")))
+		a := vm("a", "2")
+		a.Spec.Containers[0].Resources.Limits[card] = resource.MustParse("1") // the list of requests is the same one
+		f.expect(a)
+		got := f.report(nodeCPU(grants{"a": compute(cpus)}, holding("a")))
+		if got.pods != 1 || (got.scenario != "") != mismatch {
+			t.Errorf("CPUs %s: compared %d pods, scenario:\n%s", cpus, got.pods, got.scenario)
+		}
+	}
+}
+
+const card = "example.com/card"
 
 // The steps lead, by the kubelet's rules, to the node as it was.
 func TestOccupy(t *testing.T) {
