@@ -84,6 +84,9 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 			rejections := told.Result().Rejections
 			gomega.Expect(len(rejections)).To(gomega.BeNumerically(">=", 4))
 			for _, rejection := range rejections {
+				if rejection.By != "API server" {
+					continue
+				}
 				_, err := bed.VMI(ctx, rejection.Name)
 				gomega.Expect(err).To(gomega.MatchError(gomega.ContainSubstring("not found")), rejection.Name)
 			}
