@@ -22,12 +22,8 @@ import (
 // epoch is every time in an image and its archive: the time of the build would make each build differ.
 var epoch = time.Unix(0, 0).UTC()
 
-// assemble makes the image of one component on one platform out of its binary.
-func assemble(c component, platform v1.Platform, from source, binary string) (v1.Image, error) {
-	layer, err := layerOf(binary, binary+sbomSuffix)
-	if err != nil {
-		return nil, err
-	}
+// assemble makes an image of one layer.
+func assemble(layer v1.Layer, platform v1.Platform, how v1.Config) (v1.Image, error) {
 	base := mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON)
 	image, err := mutate.Append(base, mutate.Addendum{
 		Layer:     layer,
@@ -35,16 +31,22 @@ func assemble(c component, platform v1.Platform, from source, binary string) (v1
 		History:   v1.History{Created: v1.Time{Time: epoch}, CreatedBy: "hack/images"},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("making the image of %s: %w", c.Name, err)
+		return nil, err
 	}
-	config, err := image.ConfigFile()
+	file, err := image.ConfigFile()
 	if err != nil {
-		return nil, fmt.Errorf("making the image of %s: %w", c.Name, err)
+		return nil, err
 	}
-	config = config.DeepCopy()
-	config.OS, config.Architecture, config.Variant = platform.OS, platform.Architecture, platform.Variant
-	config.Created = v1.Time{Time: epoch}
-	config.Config = v1.Config{
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Variant = platform.OS, platform.Architecture, platform.Variant
+	file.Created = v1.Time{Time: epoch}
+	file.Config = how
+	return mutate.ConfigFile(image, file)
+}
+
+// config is how a component runs.
+func config(c component, from source) v1.Config {
+	return v1.Config{
 		Entrypoint: []string{"/" + c.Name},
 		User:       c.User,
 		WorkingDir: "/",
@@ -56,7 +58,6 @@ func assemble(c component, platform v1.Platform, from source, binary string) (v1
 			"org.opencontainers.image.licenses": "Apache-2.0",
 		},
 	}
-	return mutate.ConfigFile(image, config)
 }
 
 // layerOf is a layer with the binary and the list of what it is made of, in the root directory.

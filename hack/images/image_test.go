@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"debug/elf"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -125,6 +126,38 @@ func TestArchiveHasWhatANodeNeeds(t *testing.T) {
 	}
 }
 
+func TestWrapsALayer(t *testing.T) {
+	dir := t.TempDir()
+	files, archive := filepath.Join(dir, "files.tar"), filepath.Join(dir, "image.tar")
+	var layer bytes.Buffer
+	w := tar.NewWriter(&layer)
+	if err := errors.Join(addFile(w, "a", 0o644, []byte("content")), w.Close(), os.WriteFile(files, layer.Bytes(), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if err := wrap(files, "corepin.dev/a:1", `{"Entrypoint":["/a"],"Env":["B=c"]}`, archive); err != nil {
+		t.Fatal(err)
+	}
+	index, annotations := unpack(t, archive)
+	if err := validate.Index(index); err != nil {
+		t.Error(err)
+	}
+	if got := annotations["io.containerd.image.name"]; got != "corepin.dev/a:1" {
+		t.Errorf("the archive imports as %q", got)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := index.Image(manifest.Manifests[0].Digest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := image.ConfigFile()
+	if err != nil || len(config.Config.Entrypoint) != 1 || len(config.Config.Env) != 1 {
+		t.Errorf("the image runs as %+v (err %v)", config, err)
+	}
+}
+
 func checkConfig(t *testing.T, image v1.Image, platform string) {
 	t.Helper()
 	config, err := image.ConfigFile()
@@ -212,8 +245,11 @@ func TestFailuresLeaveNoArchive(t *testing.T) {
 	if err := run(t.TempDir(), "v1", []string{"linux/amd64"}, components); err == nil {
 		t.Error("run outside the root of the repository succeeded")
 	}
-	if _, err := assemble(components[0], v1.Platform{OS: "linux", Architecture: "amd64"}, tested, "no-such-file"); err == nil {
-		t.Error("an image of no binary was made")
+	if _, err := layerOf("no-such-file", "no-such-list"); err == nil {
+		t.Error("a layer of no binary was made")
+	}
+	if err := wrap("no-such-file", "a:1", "{}", filepath.Join(t.TempDir(), "a.tar")); err == nil {
+		t.Error("an image of no layer was made")
 	}
 	if _, err := choose("corepin-agent,no-such-component"); err == nil {
 		t.Error("a component that is not there was chosen")

@@ -10,19 +10,27 @@
 // manifests/base names it, otherwise.
 //
 //	go run ./hack/images -out bin/images -tag dev -platforms linux/amd64,linux/arm64 -components corepin-agent
+//
+// It also makes an image of a layer that somebody else made, a tar archive, for the machines of the system suite:
+//
+//	go run ./hack/images -layer files.tar -reference corepin.dev/busybox:1 -config '{"Entrypoint":["/bin/sh"]}' -out busybox.tar
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"corepin.dev/corepin/hack/sbom"
 )
@@ -45,13 +53,20 @@ var components = []component{
 const repository = "corepin.dev"
 
 func main() {
-	out := flag.String("out", "bin/images", "directory to write the archives to")
+	out := flag.String("out", "bin/images", "directory to write the archives to; with -layer, the archive")
 	tag := flag.String("tag", "", "tag of the images; empty means the version of a release, and dev for any other commit")
 	platforms := flag.String("platforms", "linux/amd64,linux/arm64", "platforms to build for, comma separated")
 	only := flag.String("components", "", "components to build, comma separated; empty means all")
+	layer := flag.String("layer", "", "tar archive to make an image of, in place of the components")
+	name := flag.String("reference", "", "name of the image of -layer")
+	config := flag.String("config", "{}", "how the image of -layer runs, as an OCI image has it, in JSON")
 	flag.Parse()
 	chosen, err := choose(*only)
-	if err == nil {
+	switch {
+	case err != nil:
+	case *layer != "":
+		err = wrap(*layer, *name, *config, *out)
+	default:
 		err = run(*out, *tag, strings.Split(*platforms, ","), chosen)
 	}
 	if err != nil {
@@ -170,7 +185,33 @@ func build(c component, platformName string, from source, binaries, out string) 
 			return nil, err
 		}
 	}
-	return assemble(c, *platform, from, binary)
+	layer, err := layerOf(binary, binary+sbomSuffix)
+	if err != nil {
+		return nil, err
+	}
+	image, err := assemble(layer, *platform, config(c, from))
+	if err != nil {
+		return nil, fmt.Errorf("making the image of %s: %w", c.Name, err)
+	}
+	return image, nil
+}
+
+// wrap makes an image of one layer for this kind of machine and writes its archive.
+func wrap(layer, reference, config, archive string) error {
+	var how v1.Config
+	if err := json.Unmarshal([]byte(config), &how); err != nil {
+		return fmt.Errorf("reading -config: %w", err)
+	}
+	files, err := tarball.LayerFromFile(layer, tarball.WithMediaType(types.OCILayer))
+	if err != nil {
+		return fmt.Errorf("reading -layer: %w", err)
+	}
+	image, err := assemble(files, v1.Platform{OS: runtime.GOOS, Architecture: runtime.GOARCH}, how)
+	if err != nil {
+		return fmt.Errorf("making the image of %s: %w", layer, err)
+	}
+	_, err = writeArchive(archive, reference, []v1.Image{image})
+	return err
 }
 
 // reference is the name under which a component's image is imported.
