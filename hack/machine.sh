@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
 # Makes the machines of the system suite, into bin/machine/: a kernel, a root file system with runc,
-# libvirt and QEMU from Debian, a disk with what is built here (kubelets 1.36 and 1.37, containerd), and one
-# with containerd's images, the agent's among them. The package test/harness/machine boots them.
+# libvirt and QEMU from Debian, a disk with what is built here (kubelets 1.36 and 1.37, containerd), one
+# with containerd's images, and the image of the agent. The package test/harness/machine runs them.
 #
 # What comes from Debian is made once and kept in ${XDG_CACHE_HOME:-~/.cache}/corepin, by the content of
-# the functions that make it and of hack/machine/. DEBIAN_MIRROR names another mirror than debootstrap's own.
+# the functions that make it and of hack/machine/. The other disks are kept there too, by what is on them, and beside them
+# the machines that were saved: their memory knows where each block of these disks is. The agent, which every commit
+# changes, comes into a machine later. DEBIAN_MIRROR names another mirror than debootstrap's own.
 # Wants root: debootstrap does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -34,27 +36,10 @@ tools() {
 # image NAME TREE CONFIG FILE makes an OCI archive of one layer, the files of TREE. CONFIG is the image's
 # own configuration in JSON.
 image() {
-	local name=$1 tree=$2 config=$3 file=$4 oci layer
-	oci=$(mktemp -d -p "$work")
-	mkdir -p "$oci/blobs/sha256"
-	# blob FILE moves FILE among the blobs and prints its descriptor's digest and size.
-	blob() {
-		local sum
-		sum=$(sha256sum "$1" | cut -d' ' -f1)
-		printf '"digest":"sha256:%s","size":%d' "$sum" "$(stat -c %s "$1")"
-		mv "$1" "$oci/blobs/sha256/$sum"
-	}
-	tar --sort=name --mtime=@0 --numeric-owner -C "$tree" -cf "$oci/layer" .
-	layer=$(sha256sum "$oci/layer" | cut -d' ' -f1)
-	printf '{"architecture":"amd64","os":"linux","config":%s,"rootfs":{"type":"layers","diff_ids":["sha256:%s"]}}' \
-		"$config" "$layer" >"$oci/config"
-	printf '{"schemaVersion":2,"mediaType":"%s.manifest.v1+json","config":{"mediaType":"%s.config.v1+json",%s},"layers":[{"mediaType":"%s.layer.v1.tar",%s}]}' \
-		application/vnd.oci.image application/vnd.oci.image "$(blob "$oci/config")" application/vnd.oci.image "$(blob "$oci/layer")" >"$oci/manifest"
-	printf '{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json",%s,"annotations":{"io.containerd.image.name":"%s"}}]}' \
-		"$(blob "$oci/manifest")" "$name" >"$oci/index.json"
-	printf '{"imageLayoutVersion":"1.0.0"}' >"$oci/oci-layout"
-	tar --sort=name --mtime=@0 --numeric-owner -C "$oci" -cf "$file" .
-	rm -rf "$oci"
+	local layer=$work/layer.tar
+	tar --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -C "$2" -cf "$layer" .
+	go run ./hack/images -layer "$layer" -reference "$1" -config "$3" -out "$4"
+	rm "$layer"
 }
 
 # disk TREE SIZE FILE makes an ext4 file system of the files of TREE.
@@ -104,7 +89,7 @@ debian() {
 # idle is the configuration of an image that does nothing until it is told to end.
 idle='{"Entrypoint":["/bin/busybox","sh","-c","trap exit TERM; /bin/busybox sleep infinity & wait"]}'
 
-# binaries DIR builds into DIR what runs in the machines.
+# binaries DIR builds into DIR/bin what runs in the machines.
 binaries() {
 	local dir=$1 flags kubelet137=test/conformance/kubelet137 minor
 	mkdir -p "$dir/bin"
@@ -118,12 +103,11 @@ binaries() {
 	go build -buildvcs=false -ldflags '-s -w' -o "$dir/bin/machined" ./hack/machined
 }
 
-# store DIR puts into DIR, a root directory of containerd, the images of all pods, unpacked. It is done here
+# store DIR puts into DIR, a root directory of containerd, the images of VMs' pods, unpacked. It is done here
 # since emulated CPUs would take minutes over it.
 store() {
 	local dir=$1 containerd=$out/payload/bin address=$work/containerd.sock pid archive
-	go run ./hack/images -out "$work/images" -tag dev -platforms linux/amd64 -components corepin-agent
-	mkdir -p "$work/busybox/bin"
+	mkdir -p "$work/images" "$work/busybox/bin"
 	cp "$cache/busybox" "$work/busybox/bin/busybox"
 	image corepin.dev/busybox:1 "$work/busybox" "$idle" "$work/images/busybox.tar"
 	cat >"$work/containerd.toml" <<-EOF
@@ -149,20 +133,37 @@ store() {
 	wait $pid || true
 }
 
+# parts DIR makes the disks of what is built here in DIR.
+parts() {
+	mkdir -p "$1/saved"
+	disk "$out/payload" 1G "$1/payload.ext4"
+	store "$work/store"
+	disk "$work/store" 4G "$1/store.ext4"
+}
+
+# once DIR FUNCTION makes a folder that is kept, whole or not at all. Somebody else may do the same meanwhile.
+once() {
+	[ ! -d "$1" ] || return 0
+	echo "machine: making $1, once"
+	"$2" "$work/new"
+	mv -T "$work/new" "$1.$$" && mv -T "$1.$$" "$1" 2>/dev/null || rm -rf "$1.$$"
+}
+
+# sum prints a short name of what it reads.
+sum() { sha256sum | cut -c1-16; }
+
 [ "$(uname -m)" = x86_64 ] || { echo "machine: the machines are x86_64's; this is $(uname -m)" >&2; exit 1; }
 tools
-hash=$({ declare -f debian image disk; echo "$suite $packages"; cat hack/machine/*; } | sha256sum | cut -c1-16)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/corepin/machine-$hash
-if [ ! -d "$cache" ]; then
-	echo "machine: making the root file system, once: $cache"
-	rm -rf "$cache".new
-	debian "$cache".new
-	mv "$cache".new "$cache"
-fi
-mkdir -p "$out"
-for file in vmlinuz initrd root.ext4; do ln -sfn "$cache/$file" "$out/$file"; done
+caches=${XDG_CACHE_HOME:-$HOME/.cache}/corepin
+cache=$caches/machine-$({ declare -f debian image disk; echo "$suite $packages"; cat hack/machine/*; } | sum)
+mkdir -p "$caches" "$out"
+once "$cache" debian
 binaries "$out/payload"
-disk "$out/payload" 1G "$work/payload.ext4"
-store "$work/store"
-disk "$work/store" 4G "$work/store.ext4"
-mv "$work"/{payload,store}.ext4 "$out/"
+kept=$caches/parts-$({ declare -f parts store image disk; echo "$cache $idle"; cd "$out/payload/bin" && sha256sum *; } | sum)
+once "$kept" parts
+for file in vmlinuz initrd root.ext4; do ln -sfn "$cache/$file" "$out/$file"; done
+for file in payload.ext4 store.ext4 saved; do ln -sfn "$kept/$file" "$out/$file"; done
+go run ./hack/images -out "$out" -tag dev -platforms linux/amd64 -components corepin-agent
+# Disks of earlier commits, which nobody has used for a week.
+touch "$cache" "$kept"
+find "$caches" -mindepth 1 -maxdepth 1 -name '*-*' -mtime +7 -exec rm -rf {} +

@@ -9,9 +9,9 @@
 // QEMU forwards that port from the loopback interface of the host and from nowhere else.
 //
 // It also stands in for kube-proxy: it forwards connections to the service address of the API server to
-// the API server itself. Started as:
+// the API server itself. That address it reads from a file each time, as a machine that was saved gets another. Started as:
 //
-//	machined -listen :7000 -service 10.96.0.1:443 -apiserver 10.0.2.2:6443
+//	machined -listen :7000 -service 10.96.0.1:443 -apiserver-file /run/apiserver
 package main
 
 import (
@@ -28,6 +28,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 )
 
 // Result is what a command left. Output is standard output and standard error, as they came.
@@ -39,7 +40,7 @@ type Result struct {
 func main() {
 	listen := flag.String("listen", ":7000", "address to serve on")
 	service := flag.String("service", "10.96.0.1:443", "service address of the API server, an address of this machine")
-	apiserver := flag.String("apiserver", "", "where the API server is, host:port")
+	apiserver := flag.String("apiserver-file", "/run/apiserver", "file with the address of the API server, host:port")
 	flag.Parse()
 	if err := serve(*listen, *service, *apiserver); err != nil {
 		log.Fatal("machined: ", err)
@@ -132,20 +133,25 @@ func get(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// passOn takes connections and ties each to a connection of its own to address, until front is closed.
-func passOn(front net.Listener, address string) error {
+// passOn takes connections and ties each to a connection of its own to the address in a file, until front is closed.
+func passOn(front net.Listener, file string) error {
 	for {
 		near, err := front.Accept()
 		if err != nil {
 			return err
 		}
-		go tie(near, address)
+		go tie(near, file)
 	}
 }
 
-func tie(near net.Conn, address string) {
+func tie(near net.Conn, file string) {
 	defer near.Close()
-	far, err := net.Dial("tcp", address)
+	address, err := os.ReadFile(file)
+	if err != nil {
+		log.Print("passing on: ", err)
+		return
+	}
+	far, err := net.Dial("tcp", strings.TrimSpace(string(address)))
 	if err != nil {
 		log.Print("passing on: ", err)
 		return

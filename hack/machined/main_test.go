@@ -69,8 +69,12 @@ func TestPassesOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	file := filepath.Join(t.TempDir(), "apiserver")
+	if err := os.WriteFile(file, []byte(server.Listener.Addr().String()+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error)
-	go func() { ended <- passOn(front, server.Listener.Addr().String()) }()
+	go func() { ended <- passOn(front, file) }()
 	response, err := (&http.Client{Timeout: time.Minute}).Get("http://" + front.Addr().String())
 	if err != nil {
 		t.Fatal(err)

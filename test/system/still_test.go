@@ -9,8 +9,8 @@ import (
 	"github.com/onsi/ginkgo/v2"
 )
 
-// An emulated machine may stand still (see package machine), which no spec is about. Then the machine is booted
-// again, and the spec begun again, once; what has failed on machines that run has failed.
+// An emulated machine may stand still (see package machine), which no spec is about. Then a new machine takes its
+// place, and the spec is begun again, once; what has failed on machines that run has failed.
 
 // notice keeps what a spec failed with, and which machines stand still.
 func (w *world) notice(ctx context.Context) {
@@ -22,10 +22,10 @@ func (w *world) notice(ctx context.Context) {
 	}
 }
 
-// revive boots the machines that stand still, so that the specs after a failed one run all the same.
+// revive renews the machines that stand still, so that the specs after a failed one run all the same.
 func (w *world) revive(ctx context.Context) {
 	for name, still := range w.stoodStill {
-		say("%s: booting again, since %v", name, still)
+		say("%s: begun again, since %v", name, still)
 		if err := w.renew(ctx, w.machines[name]); err != nil {
 			say("%s: %v", name, err)
 		}

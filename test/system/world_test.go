@@ -108,26 +108,27 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	if err != nil {
 		return nil, err
 	}
-	say("%s: booted after %s, boot %d", name, since(start), m.Boots())
+	say("%s: %s, after %s", name, m.Origin(), since(start))
 	err = w.bring(ctx, m, start)
 	if err != nil && ctx.Err() == nil {
 		// An emulated machine may stand still; its console tells. See package machine.
-		say("%s: booting again, since %v", name, err)
+		say("%s: begun again, since %v", name, err)
 		err = w.renew(ctx, m)
 	}
 	return m, err
 }
 
-// renew boots a machine that stands still from new disks, and makes it a node again.
+// renew puts a new machine in the place of one that stands still, and makes it a node again.
 func (w *world) renew(ctx context.Context, m *machine.Machine) error {
 	start := time.Now()
 	if err := m.Renew(ctx); err != nil {
 		return err
 	}
+	say("%s: %s, after %s", m.Name(), m.Origin(), since(start))
 	return w.bring(ctx, m, start)
 }
 
-// bring makes a machine that has booted a node, and returns when its agent reports.
+// bring makes a machine a node, and returns when its agent reports.
 func (w *world) bring(ctx context.Context, m *machine.Machine, start time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -139,7 +140,10 @@ func (w *world) bring(ctx context.Context, m *machine.Machine, start time.Time) 
 	if err := m.Join(ctx, kubeconfig); err != nil {
 		return err
 	}
-	say("%s: containerd runs after %s", name, since(start))
+	if err := m.Import(ctx, filepath.Join(os.Getenv("COREPIN_MACHINE"), "corepin-agent.tar")); err != nil {
+		return err
+	}
+	say("%s: has the agent's image after %s", name, since(start))
 	if err := w.startKubelet(ctx, m, kubelets[name]); err != nil {
 		return err
 	}

@@ -9,6 +9,9 @@
 // commands (hack/machined) and one for the kubelet, and lets the machine reach the API server, which it
 // sees at 10.0.2.2. Pods reach it at its service address, as on any cluster.
 //
+// The first machine of its kind boots, and is saved when containerd runs in it. Those after it are restored from what was
+// saved, which costs a tenth of a boot. A machine that cannot be restored boots; Origin says so. See saved.go.
+//
 // A machine belongs to the process that started it and ends with it. Its disk is a copy, gone with its
 // folder; Reset keeps it, as pulling the plug does.
 package machine

@@ -3,6 +3,7 @@ package machine
 import (
 	"context"
 	"fmt"
+	"os"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -77,8 +78,18 @@ func (s Settings) gates() map[string]bool {
 	return map[string]bool{"CPUManagerPolicyAlphaOptions": true, "CPUManagerPolicyBetaOptions": true}
 }
 
-// Join prepares the machine to be a node with the identity of a kubeconfig of this host, and starts
-// containerd.
+// Import brings an image, an OCI archive of this host, into the machine.
+func (m *Machine) Import(ctx context.Context, archive string) error {
+	file, err := os.Open(archive)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	_, err = m.RunInput(ctx, file, "ctr", "--namespace", "k8s.io", "images", "import", "--local", "-")
+	return err
+}
+
+// Join prepares the machine to be a node with the identity of a kubeconfig of this host.
 func (m *Machine) Join(ctx context.Context, kubeconfig string) error {
 	config, ca, err := insideKubeconfig(kubeconfig, m.options.APIServer)
 	if err != nil {
@@ -87,10 +98,7 @@ func (m *Machine) Join(ctx context.Context, kubeconfig string) error {
 	if err := m.WriteFile(ctx, caFile, 0o644, ca); err != nil {
 		return err
 	}
-	if err := m.WriteFile(ctx, kubeconfigFile, 0o600, config); err != nil {
-		return err
-	}
-	return m.StartContainerd(ctx)
+	return m.WriteFile(ctx, kubeconfigFile, 0o600, config)
 }
 
 // insideKubeconfig makes a kubeconfig of this host one that is whole in itself and finds the API server

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,10 +61,10 @@ type Machine struct {
 	qemu     *process.Process
 	commands string // address of machined, on loopback
 	kubelet  string // address of the kubelet, on loopback
-	boots    int
+	origin   string
 }
 
-// Start boots a machine and returns when it takes commands.
+// Start starts a machine and returns when it takes commands and containerd runs in it.
 func Start(ctx context.Context, options Options) (*Machine, error) {
 	dir, err := filepath.Abs(options.Dir)
 	if err != nil {
@@ -73,44 +75,91 @@ func Start(ctx context.Context, options Options) (*Machine, error) {
 		return nil, fmt.Errorf("making the folder of machine %s: %w", options.Name, err)
 	}
 	m := &Machine{options: options}
-	if err := m.copyDisks(); err != nil {
-		return nil, err
-	}
 	addresses, err := cluster.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
 	m.commands, m.kubelet = addresses[0], addresses[1]
-	if m.qemu, err = process.Start(m.command()); err != nil {
-		return nil, err
-	}
-	if err := m.awaitBoot(ctx); err != nil {
+	if err := m.appear(ctx); err != nil {
 		return nil, errors.Join(err, m.Stop())
 	}
 	return m, nil
 }
 
+// appear restores the machine from one that was saved. Where that cannot be, it boots the machine from new disks and
+// saves it.
+func (m *Machine) appear(ctx context.Context) error {
+	saved, err := m.saved()
+	if err != nil {
+		return err
+	}
+	err = m.restore(ctx, saved)
+	if err == nil {
+		m.origin = "restored"
+		return m.introduce(ctx)
+	}
+	m.origin = "booted"
+	switch {
+	case ctx.Err() != nil:
+		return err
+	case !errors.Is(err, fs.ErrNotExist):
+		m.origin += fmt.Sprintf(", since it could not be restored: %v", errors.Join(err, os.RemoveAll(saved)))
+	}
+	if err := m.copyDisks(m.options.Parts); err != nil {
+		return fmt.Errorf("%w; hack/machine.sh makes the disks", err)
+	}
+	if err := m.boot(ctx); err != nil {
+		return err
+	}
+	if err := m.StartContainerd(ctx); err != nil {
+		return err
+	}
+	if err := m.save(ctx, saved); err != nil {
+		m.origin += fmt.Sprintf(", and not saved: %v", err)
+	}
+	return m.introduce(ctx)
+}
+
+// introduceScript gives a machine its name $0, the clock $1, and the address $2 of its API server for machined.
+const introduceScript = `hostname "$0" && date -s "@$1" && echo "$2" >/run/apiserver`
+
+// introduce tells a machine what one that was saved cannot know.
+func (m *Machine) introduce(ctx context.Context) error {
+	now := strconv.FormatInt(time.Now().Unix(), 10)
+	_, err := m.Run(ctx, "sh", "-c", introduceScript, m.options.Name, now, "10.0.2.2:"+port(m.options.APIServer))
+	return err
+}
+
 // disks are those that a machine writes to: its root and what containerd keeps.
 var disks = []string{"root.ext4", "store.ext4"}
 
-func (m *Machine) copyDisks() error {
+func (m *Machine) copyDisks(from string) error {
 	for _, disk := range disks {
-		if err := copySparse(m.path(disk), m.part(disk)); err != nil {
-			return fmt.Errorf("copying a disk of machine %s, which hack/machine.sh makes: %w", m.options.Name, err)
+		if err := copySparse(m.path(disk), filepath.Join(from, disk)); err != nil {
+			return fmt.Errorf("copying a disk of machine %s: %w", m.options.Name, err)
 		}
 	}
 	return nil
 }
 
-// awaitBoot waits until machined answers, and pulls the plug of a machine that stands still.
-func (m *Machine) awaitBoot(ctx context.Context) error {
+// launch starts QEMU; see command.
+func (m *Machine) launch(incoming string) (err error) {
+	m.qemu, err = process.Start(m.command(incoming))
+	return err
+}
+
+// boot starts the machine and waits until machined answers. It pulls the plug of a machine that stands still.
+func (m *Machine) boot(ctx context.Context) error {
 	for try := 1; ; try++ {
-		m.boots++
+		if err := m.launch(""); err != nil {
+			return err
+		}
 		err := m.Alive(ctx)
 		if err == nil || try == bootTries || ctx.Err() != nil || !m.qemu.Running() {
 			return err
 		}
-		if err := errors.Join(m.qemu.Kill(), m.qemu.Restart()); err != nil {
+		m.origin += fmt.Sprintf(", again, since it stood still at boot %d", try)
+		if err := m.qemu.Kill(); err != nil {
 			return err
 		}
 	}
@@ -128,8 +177,8 @@ func (m *Machine) Alive(ctx context.Context) error {
 	return nil
 }
 
-// Boots is how often the machine has been booted.
-func (m *Machine) Boots() int { return m.boots }
+// Origin says whether the machine was restored or booted, and why.
+func (m *Machine) Origin() string { return m.origin }
 
 // pause is the time between two looks into a machine: each costs emulated CPUs a process or more.
 const pause = time.Second
@@ -154,26 +203,24 @@ func (m *Machine) Shape() Shape { return m.options.Shape }
 func (m *Machine) KubeletAddress() string { return m.kubelet }
 
 // Stop ends the machine at once, as pulling the plug does. It may be called again.
-func (m *Machine) Stop() error { return m.qemu.Kill() }
+func (m *Machine) Stop() error {
+	if m.qemu == nil { // it did not come so far
+		return nil
+	}
+	return m.qemu.Kill()
+}
 
 // Reset pulls the plug and boots again from the same disk. Nothing is started in it.
 func (m *Machine) Reset(ctx context.Context) error {
-	if err := m.qemu.Kill(); err != nil {
+	if err := errors.Join(m.qemu.Kill(), m.boot(ctx)); err != nil {
 		return err
 	}
-	if err := m.qemu.Restart(); err != nil {
-		return err
-	}
-	return m.awaitBoot(ctx)
+	return m.introduce(ctx)
 }
 
-// Renew is Reset with new disks: nothing is left of what the machine was. A plug that is pulled early leaves files
-// that are half written.
+// Renew gives the place of this machine to a new one: nothing is left of what the machine was.
 func (m *Machine) Renew(ctx context.Context) error {
-	if err := errors.Join(m.qemu.Kill(), m.copyDisks()); err != nil {
-		return err
-	}
-	return m.Reset(ctx)
+	return errors.Join(m.qemu.Kill(), m.appear(ctx))
 }
 
 func (m *Machine) path(elements ...string) string {

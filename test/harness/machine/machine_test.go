@@ -38,13 +38,12 @@ func TestCopySparse(t *testing.T) {
 func TestCommandDescribesTheShape(t *testing.T) {
 	m := &Machine{options: Options{Name: "numa", Dir: "/d", Parts: "/p", MemoryMiB: 4096, APIServer: "127.0.0.1:6443",
 		Shape: Shape{NUMANodes: 2, Cores: 4, Threads: 2}}, commands: "127.0.0.1:1", kubelet: "127.0.0.1:2"}
-	command := strings.Join(m.command().Args, " ")
+	command := strings.Join(m.command("").Args, " ")
 	for _, part := range []string{
 		"-smp 16,sockets=2,cores=4,threads=2",
 		"-numa node,nodeid=0,cpus=0-7,memdev=mem0",
 		"-numa node,nodeid=1,cpus=8-15,memdev=mem1",
 		"id=mem1,size=2048M",
-		"corepin.apiserver=10.0.2.2:6443",
 		"hostfwd=tcp:127.0.0.1:1-:7000,hostfwd=tcp:127.0.0.1:2-:10250",
 	} {
 		if !strings.Contains(command, part) {

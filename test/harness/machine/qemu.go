@@ -19,18 +19,24 @@ const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+
 // time to the next tick, and the CPUs would do nothing else.
 const kernelOptions = "quiet skew_tick=1 mitigations=off rcupdate.rcu_expedited=1 audit=0 apparmor=0 nowatchdog tsc=reliable"
 
+const (
+	qemu = "qemu-system-x86_64"
+	// controlSocket is in the machine's own folder.
+	controlSocket = "qmp"
+)
+
 // command is the QEMU of this machine. The disks appear in the order in which they are given: vda is the
-// root, vdb the binaries, vdc what containerd keeps.
-func (m *Machine) command() process.Command {
+// root, vdb the binaries, vdc what containerd keeps. incoming is where a saved state comes from; without one the
+// machine boots.
+func (m *Machine) command(incoming string) process.Command {
 	s := m.options.Shape
-	kernel := fmt.Sprintf("root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 %s init=/sbin/corepin-init corepin.name=%s corepin.apiserver=10.0.2.2:%s",
-		kernelOptions, m.options.Name, port(m.options.APIServer))
+	kernel := "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 init=/sbin/corepin-init " + kernelOptions
 	arguments := []string{
 		"-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", processor,
 		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=%d", s.CPUs(), s.NUMANodes, s.Cores, s.Threads),
 		"-m", strconv.Itoa(m.options.MemoryMiB),
 		"-kernel", m.part("vmlinuz"), "-initrd", m.part("initrd"), "-append", kernel,
-		"-display", "none", "-monitor", "none", "-no-reboot",
+		"-display", "none", "-monitor", "none", "-no-reboot", "-qmp", "unix:" + m.path(controlSocket) + ",server=on,wait=off",
 		"-chardev", "file,id=console,append=on,path=" + m.path("console.log"), "-serial", "chardev:console",
 		"-drive", "if=virtio,format=raw,cache=unsafe,file=" + m.path("root.ext4"),
 		"-drive", "if=virtio,format=raw,readonly=on,file=" + m.part("payload.ext4"),
@@ -45,7 +51,10 @@ func (m *Machine) command() process.Command {
 			"-object", fmt.Sprintf("memory-backend-ram,id=%s,size=%dM", memory, m.options.MemoryMiB/s.NUMANodes),
 			"-numa", fmt.Sprintf("node,nodeid=%d,cpus=%d-%d,memdev=%s", node, first, first+s.Cores*s.Threads-1, memory))
 	}
-	return process.Command{Name: "qemu-" + m.options.Name, Path: "qemu-system-x86_64", Args: arguments, Logs: m.options.Dir}
+	if incoming != "" {
+		arguments = append(arguments, "-incoming", incoming)
+	}
+	return process.Command{Name: "qemu-" + m.options.Name, Path: qemu, Args: arguments, Logs: m.options.Dir}
 }
 
 func (m *Machine) part(name string) string { return filepath.Join(m.options.Parts, name) }
