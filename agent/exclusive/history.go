@@ -69,11 +69,9 @@ type record struct {
 // look takes what a look has found.
 func (r *record) look(j judgement, now time.Time) {
 	r.services = j.services
+	r.stay(now)
 	wasShared := len(r.others) > 0
 	isShared := len(j.containers) > 0
-	if wasShared {
-		r.shared += now.Sub(r.seen)
-	}
 	switch {
 	case !r.looked:
 		r.since = now
@@ -88,12 +86,19 @@ func (r *record) look(j judgement, now time.Time) {
 		r.before = ""
 	}
 	r.looked = true
-	r.seen = now
 	r.others = j.containers
 	r.text = ""
 	if isShared {
 		r.text = describe(j.containers, r.guest.vm.Namespace)
 	}
+}
+
+// stay takes that what the last look found is still so.
+func (r *record) stay(now time.Time) {
+	if len(r.others) > 0 {
+		r.shared += now.Sub(r.seen)
+	}
+	r.seen = now
 }
 
 // lasting reports whether others have been there for longer than patience.

@@ -178,6 +178,10 @@ func (w *Watcher) step(ctx context.Context) time.Duration {
 	fresh := w.records.keep(guests, !w.looked.IsZero())
 	if fresh || now.Sub(w.looked) >= period || w.mayBeAlone() {
 		w.look(ctx, pods, grants, guests, now)
+	} else {
+		for _, r := range w.records {
+			r.stay(now)
+		}
 	}
 	w.setCondition(now)
 	observe(w.records, w.patience())
