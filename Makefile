@@ -93,7 +93,7 @@ bench-agent: setup build ## Measure the agent: latency, idle CPU and memory, wri
 bench-pin: setup ## Start 50 guests at once: time until they are pinned, the agent's CPU and memory
 	@go test -vet=off ./agent/libvirt -run '^$$' -bench FiftyGuests -benchtime 1x -v
 
-bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plot into bin/bench/; ten minutes
+bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; tables and plots into bin/bench/; half an hour
 	@go run ./test/perf/packing -seeds 3 -out $(BINARIES)/bench
 	@go run ./test/perf/packing -seeds 3 -apart -out $(BINARIES)/bench/apart
 	@go run ./test/perf/packing -seeds 3 -devices -out $(BINARIES)/bench/devices

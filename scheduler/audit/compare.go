@@ -40,14 +40,15 @@ func (c *comparison) mismatch() string {
 }
 
 // nodes are the node as it may have been when the pods came: before or after other pods went that the later report has no longer.
-// A kubelet takes back the memory and the devices of pods that have gone only when the next one comes. The earlier report may
+// A kubelet takes back the memory and the devices of pods that have gone only when the next one comes. What it writes of devices
+// may even then have them. So a pod of which no more than devices is reported may have gone. The earlier report may
 // have been made between the two writes of a kubelet that grants CPUs (package nodereport). Those CPUs were still in the shared
 // pool.
 func (c *comparison) nodes() []admission.Node {
 	nodes := []admission.Node{*c.before.Node}
 	var gone []types.UID
 	for uid := range c.before.Pods() {
-		if !c.after.Has(uid) {
+		if len(c.after.Granted[uid]) == 0 && len(c.after.Held[uid].Memory) == 0 {
 			gone = append(gone, uid)
 		}
 	}

@@ -67,16 +67,6 @@ func TestCompared(t *testing.T) {
 
 // A pod has gone whose device the kubelet takes back only when the next one comes.
 func TestComparedAfterADeviceWasGivenBack(t *testing.T) {
-	holding := func(pod types.UID) func(*v1alpha1.NodeCPU) {
-		return func(nc *v1alpha1.NodeCPU) {
-			nc.Status.Format = v1alpha1.FormatVersion
-			nc.Status.Devices = []v1alpha1.DeviceResource{{
-				Name: card, Groups: []v1alpha1.DeviceGroup{{NUMANodes: "1", Devices: 1, Healthy: 1}},
-				Held: []v1alpha1.HeldDevices{{Container: "compute", NUMANodes: "1", Devices: 1, PodUIDs: []types.UID{pod}}},
-			}}
-			nc.Status.Conditions = append(nc.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue})
-		}
-	}
 	for cpus, mismatch := range map[string]bool{"4,12": false, "1,9": true} {
 		f := newFixture(t, nil)
 		f.report(nodeCPU(nil, holding("gone")))
@@ -90,7 +80,30 @@ func TestComparedAfterADeviceWasGivenBack(t *testing.T) {
 	}
 }
 
+// The kubelet has given back all of a pod that has gone. Its checkpoint of devices, which it has not written since, has it still.
+func TestComparedBesideAnOldDeviceCheckpoint(t *testing.T) {
+	f := newFixture(t, nil)
+	f.report(nodeCPU(grants{"gone": compute("1,9")}, holding("gone")))
+	f.expect(vm("a", "2"))
+	got := f.report(nodeCPU(grants{"a": compute("1,9")}, holding("gone")))
+	if got.pods != 1 || got.scenario != "" {
+		t.Errorf("compared %d pods, scenario:\n%s", got.pods, got.scenario)
+	}
+}
+
 const card = "example.com/card"
+
+// holding gives NUMA node 1 a device, which a pod holds.
+func holding(pod types.UID) func(*v1alpha1.NodeCPU) {
+	return func(nc *v1alpha1.NodeCPU) {
+		nc.Status.Format = v1alpha1.FormatVersion
+		nc.Status.Devices = []v1alpha1.DeviceResource{{
+			Name: card, Groups: []v1alpha1.DeviceGroup{{NUMANodes: "1", Devices: 1, Healthy: 1}},
+			Held: []v1alpha1.HeldDevices{{Container: "compute", NUMANodes: "1", Devices: 1, PodUIDs: []types.UID{pod}}},
+		}}
+		nc.Status.Conditions = append(nc.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue})
+	}
+}
 
 // The steps lead, by the kubelet's rules, to the node as it was.
 func TestOccupy(t *testing.T) {
