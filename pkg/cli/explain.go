@@ -50,7 +50,8 @@ explain says so in the scheduler's words and asks no node.
 A VirtualMachine or VirtualMachineInstance that does not exist yet can be given with -f. Its launcher pod is made as
 KubeVirt would make it. If the input has only one of them, its name can be left out.
 
-No hint is a guess: each "fits if" was tried by itself, and the prediction then said yes. On a node whose kubelet
+No hint is a guess: each "fits if" was tried by itself, and the prediction then said yes. If one VM is to move, the other
+nodes were asked too: one that would take it is named, or else the VM would have to stop. On a node whose kubelet
 cannot be predicted, because it has no CPU report (NodeCPU) or one that is not exact, the CPUs are only counted,
 and the answer is an estimate. corepin-scheduler takes such a node if there is no other, unless its argument
 nodesWithoutExactReport is Refuse: then give that here too.
@@ -134,6 +135,7 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 		}
 		if x.misfit.What == "" {
 			x.all = s.explain(pod)
+			s.addDestinations(x.all, pod)
 		}
 		if s.live {
 			x.attention = c.placedBy(ctx, pod)

@@ -96,6 +96,12 @@ func (g *group) print(out *printer) {
 	}
 	for _, hint := range hints {
 		out.printf("  fits if %s\n", hint.Text)
+		switch {
+		case hint.To != "":
+			out.printf("    node %s would take it\n", hint.To)
+		case hint.Stops:
+			out.printf("    no other node takes it, so it would have to stop\n")
+		}
 	}
 }
 

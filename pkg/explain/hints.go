@@ -36,7 +36,11 @@ type Hint struct {
 	Pods       []string `json:"pods,omitempty"`
 	Setting    string   `json:"setting,omitempty"`
 	Value      string   `json:"value,omitempty"`
-	Text       string   `json:"text"`
+	// To is another node that would take the one pod that moves. Stops reports that none would. This package knows one node
+	// only; a caller who knows all may set them.
+	To    string `json:"to,omitempty"`
+	Stops bool   `json:"stops,omitempty"`
+	Text  string `json:"text"`
 }
 
 // Bounds of the search; see the package comment.

@@ -158,8 +158,11 @@ func reason(v *verdict.Verdict) string {
 func (n *Node) verdictNode() verdict.Node {
 	holders := make([]verdict.Pod, 0, len(n.pods))
 	for _, pod := range n.pods {
-		if pod.holds {
+		switch {
+		case pod.holds:
 			holders = append(holders, verdict.Pod{UID: pod.UID, Name: pod.Name})
+		case pod.coming:
+			holders = append(holders, verdict.Pod{UID: pod.UID, Name: pod.Name, Asks: &pod.Demand.Pod})
 		}
 	}
 	for uid := range n.report.Pods() {

@@ -25,9 +25,12 @@ type Pod struct {
 	Demand verdict.Demand
 	// Class is equal for pods to which every node gives the same answer.
 	Class string
-	// holds reports that the node's report has something of the pod.
-	holds bool
+	// holds reports that the node's report has something of the pod, and coming that it will have, since the pod is in flight.
+	holds, coming bool
 }
+
+// Coming says that the pod is bound, and that its node's kubelet has not granted it anything yet.
+func (p *Pod) Coming() { p.coming = true }
 
 // Holds says that the report of the pod's node has CPUs or else of the pod.
 func (p *Pod) Holds(holds bool) *Pod {
@@ -90,6 +93,22 @@ func (c *Cluster) Place(pod *Pod) Outcome {
 	}
 	estimated := answers[best].estimated
 	return Outcome{Pod: pod, Node: c.Nodes[best].Name, Grants: c.Nodes[best].add(pod), Estimated: estimated}
+}
+
+// Destination is the node that is rated best for a pod, apart from the one that it is on; "" where no other takes it. Nothing is
+// changed.
+func (c *Cluster) Destination(pod *Pod, from string) string {
+	answers := c.ask(pod)
+	best := -1
+	for i := range answers {
+		if answers[i].fits && c.Nodes[i].Name != from && (best < 0 || answers[i].rating > answers[best].rating) {
+			best = i
+		}
+	}
+	if best < 0 {
+		return ""
+	}
+	return c.Nodes[best].Name
 }
 
 // ask gives the answers of all nodes to a pod.

@@ -108,6 +108,26 @@ func TestWhatStaysAtADrain(t *testing.T) {
 	cluster(nodes...).Drain(nodes[:1], Given, 1, func(_ string, o Outcome) { t.Errorf("%s moves", o.Pod.Name) })
 }
 
+// A pod's destination is another node, and the cluster stays as it is.
+func TestDestination(t *testing.T) {
+	pod := podOf("a", 6, "1Gi")
+	flying := podOf("flying", 6, "1Gi")
+	flying.Coming()
+	busy := nodeOf(t, "busy", twoNUMA, podOf("b", 8, "1Gi"))
+	busy.pods = append(busy.pods, flying)
+	busy.count()
+	c := cluster(nodeOf(t, "n1", twoNUMA, pod), busy)
+	if to := c.Destination(pod, "n1"); to != "" {
+		t.Errorf("goes to %s, whose CPUs are for a pod in flight", to)
+	}
+	c.Add([]*Node{nodeOf(t, "n2", twoNUMA)})
+	for range 2 {
+		if to := c.Destination(pod, "n1"); to != "n2" {
+			t.Errorf("goes to %q, want n2", to)
+		}
+	}
+}
+
 // With every seed each of equal nodes is chosen now and then, and the same seed chooses the same.
 func TestTheSeedDecidesBetweenEqualNodes(t *testing.T) {
 	chosen := map[string]bool{}
