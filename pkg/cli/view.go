@@ -39,6 +39,8 @@ type view struct {
 	estimate bool
 	// vm is the one that is asked about, as far as it is known.
 	vm launcher.VM
+	// on are the pods by the node that they are on or nominated to; nil before it is asked for.
+	on map[string][]*corev1.Pod
 }
 
 // view reads the input, and takes the nodes from the cluster, with all its pods, if it has none.
@@ -188,8 +190,15 @@ func (s *view) holders(m *machine, residents []*corev1.Pod) []verdict.Pod {
 // residents are the pods on a node that have not ended, without pod itself. As for kube-scheduler, a pod that is nominated to
 // the node counts for those that are not more important.
 func (s *view) residents(node string, pod *corev1.Pod) []*corev1.Pod {
+	if s.on == nil {
+		s.on = map[string][]*corev1.Pod{}
+		for _, other := range s.pods {
+			at := cmp.Or(other.Spec.NodeName, other.Status.NominatedNodeName)
+			s.on[at] = append(s.on[at], other)
+		}
+	}
 	var there []*corev1.Pod
-	for _, other := range s.pods {
+	for _, other := range s.on[node] {
 		nominated := other.Spec.NodeName == "" && other.Status.NominatedNodeName == node &&
 			corev1helpers.PodPriority(other) >= corev1helpers.PodPriority(pod)
 		if (other.Spec.NodeName == node || nominated) && other != pod && !ended(other) {
