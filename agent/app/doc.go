@@ -51,7 +51,8 @@
 //     sockets of the launcher pods' libvirts.
 //   - The kubelet's port at the node's InternalIP, for /configz. The host's network is not needed for that.
 //   - The directory of the kubelet's configuration file, where that is elsewhere.
-//   - /sys, read-only, which every container has.
+//   - /sys and /proc, read-only, which every container has: the machine's CPUs and memory, its settings, and what each CPU
+//     spent its time on.
 //   - The host's /sys/fs/cgroup, read-only, for the cpusets of containers and services; without it, they are not compared,
 //     and nobody says who else may run on a VM's CPUs.
 //

@@ -85,7 +85,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		kubelet: kubelet.NewWatcher(kubelet.Options{
 			RootDir: c.KubeletRootDir, ConfigFile: c.KubeletConfigFile, Configz: configz, Reread: reread, Clock: clock.RealClock{},
 		}),
-		host:       hostcpu.NewWatcher(hostcpu.Options{SysfsDir: c.SysfsDir, Reread: reread, Clock: clock.RealClock{}}),
+		host:       hostcpu.NewWatcher(hostcpu.Options{SysfsDir: c.SysfsDir, ProcDir: c.Pinning.ProcDir, Reread: reread, Clock: clock.RealClock{}}),
 		events:     record.NewBroadcaster(record.WithContext(ctx)),
 		eventsSink: &typedcorev1.EventSinkImpl{Interface: clients.core.Events("")},
 	}
@@ -93,7 +93,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 	a.publisher = report.New(report.Options{
 		FieldManager: fieldManager, Client: clients.dynamic.Resource(v1alpha1.Resource), Node: a.informers.Node,
 		Agent:   (&self{client: clients.dynamic}).Pod,
-		Kubelet: a.kubelet.State, Host: a.host.Reading, Memory: a.host.Memory, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
+		Kubelet: a.kubelet.State, Host: a.host.Reading, Memory: a.host.Memory, Tuning: a.host.Tuning, Pods: a.informers.Pods, Recorder: recorder, Clock: clock.RealClock{},
 		Labelled:  func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:   func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:      func() map[types.UID]string { return a.pinner.Pins() },

@@ -3,6 +3,7 @@ package hostcpu
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"reflect"
 	"sync/atomic"
@@ -19,6 +20,8 @@ import (
 type Options struct {
 	// SysfsDir is where sysfs is mounted.
 	SysfsDir string
+	// ProcDir is where procfs is mounted.
+	ProcDir string
 	// Reread is the time between two looks at which CPUs are online. Sysfs does not notify.
 	Reread time.Duration
 	// Clock is the time; tests have their own.
@@ -31,7 +34,10 @@ type Watcher struct {
 	options Options
 	reading atomic.Pointer[source.Reading[*cputopology.Topology]]
 	memory  atomic.Pointer[source.Reading[map[int32]NodeMemory]]
+	tuning  atomic.Pointer[map[string]string]
 	changed source.Bell
+	// tuned is when the tuning was last read, for Refresh only.
+	tuned time.Time
 	// reads are the last reads of the memory, for Refresh only.
 	reads []map[int32]NodeMemory
 }
@@ -53,6 +59,32 @@ func (w *Watcher) Reading() source.Reading[*cputopology.Topology] { return *w.re
 
 // Memory is the machine's memory as of the latest read. The free huge pages are the fewest of the last lowReads reads.
 func (w *Watcher) Memory() source.Reading[map[int32]NodeMemory] { return *w.memory.Load() }
+
+// Tuning are the machine's settings that decide about latency, as last read; nil before the first read.
+func (w *Watcher) Tuning() map[string]string {
+	tuning := w.tuning.Load()
+	if tuning == nil {
+		return nil
+	}
+	return *tuning
+}
+
+// tuningPeriod is the time between two reads of the tuning, which is some hundred files on a large machine.
+const tuningPeriod = time.Minute
+
+// refreshTuning reads the tuning. Somebody may change it at run time.
+func (w *Watcher) refreshTuning() {
+	now := w.options.Clock.Now()
+	if now.Sub(w.tuned) < tuningPeriod {
+		return
+	}
+	w.tuned = now
+	tuning := ReadTuning(os.DirFS(w.options.SysfsDir), os.DirFS(w.options.ProcDir))
+	before := w.tuning.Swap(&tuning)
+	if before == nil || !maps.Equal(*before, tuning) {
+		w.changed.Ring()
+	}
+}
 
 // Topology is the machine as last read; nil before the first good read.
 func (w *Watcher) Topology() *cputopology.Topology { return w.Reading().Value }
@@ -77,6 +109,7 @@ func (w *Watcher) Run(ctx context.Context) error {
 // Refresh looks now. Only one Refresh runs at a time: either Run's, or the caller's before Run.
 func (w *Watcher) Refresh(ctx context.Context) {
 	w.refreshMemory(ctx)
+	w.refreshTuning()
 	logger := klog.FromContext(ctx)
 	before := w.Reading()
 	topology, err := w.read(before)

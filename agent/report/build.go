@@ -57,6 +57,9 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 		s.ReservedCPUs = r.Reserved.String()
 	}
 	setHugePages(&s, r, last)
+	if r.Tuning != nil {
+		s.HostTuning = r.Tuning
+	}
 	setDevices(&s, r, last)
 	s.Format = nodereport.Format(&s)
 	nodereport.Summarize(&s)

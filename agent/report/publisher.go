@@ -67,6 +67,8 @@ type Options struct {
 	Host    func() source.Reading[*cputopology.Topology]
 	// Memory is the machine's memory as last read; nil means that it is not read.
 	Memory func() source.Reading[map[int32]hostcpu.NodeMemory]
+	// Tuning are the machine's settings that decide about latency; nil, or giving nil, means that they are not read.
+	Tuning func() map[string]string
 	// Pods are the node's pods at the API server; nil, or giving nil, means that they are not listed yet.
 	Pods func() []*corev1.Pod
 	// Labelled is the condition of the node's labels; nil, or giving nil, means that nothing is known yet.
@@ -270,6 +272,9 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	f.Node = node
 	if p.options.Memory != nil {
 		f.Memory = p.options.Memory()
+	}
+	if p.options.Tuning != nil {
+		f.Tuning = p.options.Tuning()
 	}
 	if p.options.Pods != nil {
 		f.Pods = p.options.Pods()

@@ -26,6 +26,8 @@ type Facts struct {
 	Host    source.Reading[*cputopology.Topology]
 	// Memory is the machine's memory by NUMA node. The memory manager compares it with its state when it starts.
 	Memory source.Reading[map[int32]hostcpu.NodeMemory]
+	// Tuning are the machine's settings that decide about latency; nil where they are not known.
+	Tuning map[string]string
 	// KubeletVersion is the Node's; empty where the Node does not have it yet.
 	KubeletVersion string
 	// Node is the agent's Node. Its labels and taints decide whether a kubelet that starts admits the pods that run; nil is a

@@ -161,6 +161,12 @@ type NodeCPUStatus struct {
 	// +kubebuilder:validation:MaxItems=1792
 	Granted []PodGrant `json:"granted,omitempty"`
 
+	// hostTuning are the machine's settings that decide about latency, as its kernel says: isolcpus, governor, cstates and so
+	// on. A setting that the kernel does not have is missing. Nobody schedules by them.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=32
+	HostTuning map[string]string `json:"hostTuning,omitempty"`
+
 	// summary is the same in numbers, for people.
 	// +optional
 	Summary Summary `json:"summary,omitempty"`

@@ -385,6 +385,13 @@ func (in *NodeCPUStatus) DeepCopyInto(out *NodeCPUStatus) {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
 	}
+	if in.HostTuning != nil {
+		in, out := &in.HostTuning, &out.HostTuning
+		*out = make(map[string]string, len(*in))
+		for key, val := range *in {
+			(*out)[key] = val
+		}
+	}
 	out.Summary = in.Summary
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
