@@ -18,7 +18,8 @@ func (c *call) nodesCommand() *cobra.Command {
 The nodes are the NodeCPU objects of the input, and Pods in it give the holders their names. Without NodeCPU objects
 in the input, nodes and pods are those of the cluster. Pods that are in flight to a node are drawn as if they
 were there, and marked "(in flight)". The line "restart" says what the node's agent expects of the kubelet's next start:
-which pods it would fail. This needs permission to list nodecpus.corepin.dev, nodes and pods,
+which pods it would fail, and "others" who else may run on the CPUs of dedicated VMs. With -o wide come the machine's
+settings that decide about latency, as its kernel says. This needs permission to list nodecpus.corepin.dev, nodes and pods,
 cluster-wide.
 
 Exit code: 0, or 2 if the command line or the input is wrong.`,
@@ -27,10 +28,14 @@ Exit code: 0, or 2 if the command line or the input is wrong.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.nodes(cmd.Context(), args) },
 	}
 	c.inputFlags(cmd)
+	c.wideFlag(cmd)
 	return cmd
 }
 
 func (c *call) nodes(ctx context.Context, args []string) error {
+	if err := c.checkWide(); err != nil {
+		return err
+	}
 	s, err := c.snapshot(ctx, args)
 	if err != nil {
 		return err
@@ -56,6 +61,12 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 		}
 		if m.restart != "" {
 			c.out.printf("restart   %s\n", m.restart)
+		}
+		if m.others != "" {
+			c.out.printf("others    %s\n", m.others)
+		}
+		if c.output == wide {
+			c.out.print(m.settings())
 		}
 		c.out.print("\n" + m.draw())
 	}

@@ -53,6 +53,10 @@ type machine struct {
 	report *nodereport.Report
 	// restart is what the report says that a restart of the kubelet would do to pods; "" for nothing.
 	restart string
+	// others is who else may run on the CPUs of dedicated VMs by the report; "" for nobody.
+	others string
+	// tuning are the machine's settings.
+	tuning map[string]string
 	// admitted are the pods admitted here, in order.
 	admitted []types.UID
 	// names are those of the snapshot.
