@@ -37,8 +37,8 @@ unit: ## Run the tests that need nothing but Go; no root, no installed packages
 
 # The scheduler's tests compile Kubernetes once more. What CI runs on each commit: make race RACE=./agent/...
 RACE ?= $(UNIT)
-race: ## Run the same tests under the race detector; needs a C compiler
-	@CGO_ENABLED=1 go test -race -vet=off -timeout=$(TIMEOUT) $(RACE)
+race: ## Run the same tests under the race detector, with coverage; needs a C compiler
+	@CGO_ENABLED=1 go test -race -cover -vet=off -timeout=$(TIMEOUT) $(RACE)
 
 orphans: build ## Kill each suite in its middle, and count the processes that it leaves
 	@hack/orphans.sh
@@ -84,8 +84,8 @@ images: ## Build the OCI images of scheduler and agent into bin/images/
 release: ## Make all that a release ships in bin/release/: images, manifests, chart, kubectl plugin, SBOMs, checksums; KEY=key.pem signs them
 	@go run ./hack/release -out bin/release -key "$(KEY)"
 
-bench: ## Run the benchmarks
-	@go test -vet=off -run='^$$' -bench=. -benchmem ./pkg/... ./scheduler/... ./agent/... ./test/conformance/kubelet136
+bench: ## Run the benchmarks, and keep their results in test/perf/results
+	@hack/bench.sh
 
 bench-agent: setup build ## Measure the agent: latency, idle CPU and memory, writes
 	@go run ./hack/benchagent -bin $(BINARIES)
