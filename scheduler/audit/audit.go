@@ -116,6 +116,9 @@ func (a *Audit) Ended(pod *corev1.Pod) {
 	if asks == nil {
 		return
 	}
+	if ranOrWasDeleted(pod) {
+		return
+	}
 	report := a.view.Report(nodeName)
 	if report.State != nodereport.Exact {
 		return
@@ -130,6 +133,12 @@ func (a *Audit) Ended(pod *corev1.Pod) {
 			a.count(klog.FromContext(ctx), nodeName, 1, scenario)
 		}
 	})
+}
+
+// ranOrWasDeleted reports whether a pod, as last seen, was admitted by its kubelet, or was about to be deleted. Nobody has to be
+// asked about such a pod: a refusal is the first thing that a kubelet says of a pod.
+func ranOrWasDeleted(pod *corev1.Pod) bool {
+	return pod.Status.Phase == corev1.PodRunning || pod.DeletionTimestamp != nil
 }
 
 // Reported takes a changed report. Pods that come with it are compared with what was predicted for them.

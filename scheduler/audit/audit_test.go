@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
@@ -84,6 +85,10 @@ func TestRefused(t *testing.T) {
 	another.UID = "another"
 	unbound := vm("a", "2")
 	unbound.Spec.NodeName = "" // the watch missed the rest (DeletedFinalStateUnknown)
+	ran := vm("a", "2")
+	ran.Status.Phase = corev1.PodRunning
+	deleted := vm("a", "2")
+	deleted.DeletionTimestamp = &metav1.Time{}
 	for name, test := range map[string]struct {
 		now      *corev1.Pod
 		seen     *corev1.Pod
@@ -94,6 +99,8 @@ func TestRefused(t *testing.T) {
 		"refused":                        {now: refusedPod(), seen: vm("a", "2"), expected: true, want: refusalScenario},
 		"last seen without node":         {now: refusedPod(), seen: unbound, expected: true, want: refusalScenario},
 		"nobody expected it":             {now: refusedPod(), seen: vm("a", "2")},
+		"it ran, so nobody is asked":     {now: refusedPod(), seen: ran, expected: true},
+		"it was about to be deleted":     {now: refusedPod(), seen: deleted, expected: true},
 		"it ended well":                  {now: succeeded, seen: vm("a", "2"), expected: true},
 		"there is another now":           {now: another, seen: vm("a", "2"), expected: true},
 		"there is none now":              {seen: vm("a", "2"), expected: true},
