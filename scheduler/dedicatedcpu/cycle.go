@@ -81,6 +81,8 @@ type findings struct {
 	// as it is and not in a simulation, waits for a report.
 	heldAt sync.Map
 	held   atomic.Bool
+	// anyHeld is set if heldAt has any node; it is cheaper to read.
+	anyHeld atomic.Bool
 	// estimatedAt has an estimate for each node that was accepted without an exact prediction, by name. anyEstimated is
 	// set if there is one; it is cheaper to read.
 	estimatedAt  sync.Map
@@ -97,9 +99,19 @@ type estimate struct {
 // even if there is no room for it: it is told so, and preemption can look at the node.
 func (f *findings) noteHeld(nodeName string, simulated bool) {
 	f.heldAt.Store(nodeName, nil)
+	f.anyHeld.Store(true)
 	if !simulated {
 		f.held.Store(true)
 	}
+}
+
+// heldFor reports whether a node waits for a report.
+func (f *findings) heldFor(nodeName string) bool {
+	if !f.anyHeld.Load() {
+		return false
+	}
+	_, held := f.heldAt.Load(nodeName)
+	return held
 }
 
 func (f *findings) noteEstimated(nodeName string, e estimate) {
@@ -135,25 +147,26 @@ func (c *cycle) predict(nodeInfo fwk.NodeInfo) *nodes.Prediction {
 // pendingDemand is the demand of a pod that waits, as package wakeup needs it.
 type pendingDemand struct {
 	*verdict.Demand
-	view   *nodes.View
-	heldAt *sync.Map
+	view     *nodes.View
+	findings *findings
 }
 
 func (pl *DedicatedCPU) pendingDemand(d *verdict.Demand, f *findings) *pendingDemand {
-	return &pendingDemand{Demand: d, view: pl.view, heldAt: &f.heldAt}
+	return &pendingDemand{Demand: d, view: pl.view, findings: f}
 }
 
 // Class is called by package wakeup.
 func (d *pendingDemand) Class() string { return d.Key() }
 
 // HeldAt is called by package wakeup.
-func (d *pendingDemand) HeldAt(nodeName string) bool {
-	_, held := d.heldAt.Load(nodeName)
-	return held
-}
+func (d *pendingDemand) HeldAt(nodeName string) bool { return d.findings.heldFor(nodeName) }
 
 // Capacity is called by package wakeup when the report of a node has changed.
 func (d *pendingDemand) Capacity(node *corev1.Node, limit int) (pods int, exact bool) {
+	most, known := d.view.MostCPUs(node.Name)
+	if known && d.Pod.PodLevel == nil && d.Pod.PeakCPUs() > most {
+		return wakeup.NoCapacity, true
+	}
 	best := d.view.BestCase(node, d.Demand)
 	if !best.Fits() {
 		return wakeup.NoCapacity, true // if only the label is missing, its event will wake the pod

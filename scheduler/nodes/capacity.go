@@ -48,6 +48,21 @@ func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods
 	return pods, true
 }
 
+// MostCPUs is how many exclusive CPUs a kubelet could grant a pod at most, in the best case. It is quicker to ask than BestCase.
+// known is false where the report cannot tell.
+func (v *View) MostCPUs(nodeName string) (cpus int, known bool) {
+	n := v.node(nodeName)
+	if n == nil {
+		return 0, false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.exact() {
+		return 0, false
+	}
+	return n.report.Free(n.gone).Minus(n.report.Node.Reserved).Len(), true
+}
+
 func exactFor(n *verdict.Node, demand *verdict.Demand) bool {
 	return n.State == nodereport.Exact && n.Kubelet.Inexact(demand.Pod) == ""
 }

@@ -58,9 +58,24 @@ func (w *Waker) put(pod *corev1.Pod, demand Demand) {
 		p = &pendingPod{firstSeen: w.clock.Now()}
 		w.pending[pod.UID] = p
 	}
+	if p.class != class {
+		w.leaveClass(pod.UID, p)
+	}
 	p.pod = pod
 	p.class = class
 	p.demand = demand
+	if w.classes[class] == nil {
+		w.classes[class] = map[types.UID]*pendingPod{}
+	}
+	w.classes[class][pod.UID] = p
+}
+
+// leaveClass takes a pod out of its class. The caller holds w.mu.
+func (w *Waker) leaveClass(uid types.UID, p *pendingPod) {
+	delete(w.classes[p.class], uid)
+	if len(w.classes[p.class]) == 0 {
+		delete(w.classes, p.class)
+	}
 }
 
 // Begin says that a scheduling cycle of the pod begins. Reports do not wake it until Add.
@@ -85,6 +100,7 @@ func (w *Waker) Remove(uid types.UID) {
 		p.retry.Stop()
 	}
 	delete(w.pending, uid)
+	w.leaveClass(uid, p)
 }
 
 // HeldAt reports whether a pending pod waits for the report of a node.

@@ -23,7 +23,8 @@ type Waker struct {
 
 	mu      sync.Mutex
 	pending map[types.UID]*pendingPod
-	rounds  map[string]*wakeRounds // the latest of each node, by name
+	classes map[string]map[types.UID]*pendingPod // the same by class
+	rounds  map[string]*wakeRounds               // the latest of each node, by name
 	ended   bool
 }
 
@@ -36,6 +37,7 @@ func New(ctx context.Context, nodes corelisters.NodeLister, pods corelisters.Pod
 		queue:   queue,
 		clock:   clock,
 		pending: map[types.UID]*pendingPod{},
+		classes: map[string]map[types.UID]*pendingPod{},
 		rounds:  map[string]*wakeRounds{},
 	}
 	context.AfterFunc(ctx, w.end)
@@ -157,34 +159,21 @@ type picked struct {
 	exact bool // the room of all classes is known exactly
 }
 
-// pick returns the pods of the next round. Most reports leave no room for most classes.
+// pick returns the pods of the next round. Most reports leave no room for most classes, and then their pods are not looked at
+// one by one.
 func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
-	waiting := w.waiting()
-	result := picked{exact: true}
+	held, asking, waiting := w.asking(node.Name, r)
+	result := picked{pods: held, exact: true}
 	rooms := map[string]int{} // for how many more pods of a class there is room
-	var candidates []pendingPod
-	for _, p := range waiting {
-		if r.tried[p.pod.UID] {
-			continue
-		}
-		if p.demand.HeldAt(node.Name) {
-			r.tried[p.pod.UID] = true
-			result.pods = append(result.pods, p.pod)
-			continue
-		}
-		room, known := rooms[p.class]
-		if !known {
-			var exact bool
-			room, exact = r.room(&p, node, len(waiting))
-			result.exact = result.exact && (exact || room == NoCapacity)
+	for i := range asking {
+		p := &asking[i]
+		room, exact := r.room(p, node, waiting)
+		result.exact = result.exact && (exact || room == NoCapacity)
+		if room != NoCapacity {
 			rooms[p.class] = room
 		}
-		if room != NoCapacity {
-			candidates = append(candidates, p)
-		}
 	}
-	sortByImportance(candidates)
-	for _, p := range candidates {
+	for _, p := range w.candidates(rooms, r) {
 		room := rooms[p.class]
 		if room == 0 && result.more || !Reaches(w.logger, node, p.pod) {
 			continue
@@ -198,6 +187,50 @@ func (w *Waker) pick(node *corev1.Node, r *wakeRounds) picked {
 		rooms[p.class]--
 	}
 	return result
+}
+
+// asking returns the pods that wait for a node's report, which are tried by that, one pod of each class that may be woken
+// besides, and how many pods a report can wake in all.
+func (w *Waker) asking(nodeName string, r *wakeRounds) (held []*corev1.Pod, asking []pendingPod, waiting int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, pods := range w.classes {
+		var one *pendingPod
+		for uid, p := range pods {
+			if p.demand == nil {
+				continue
+			}
+			waiting++
+			switch {
+			case r.tried[uid]:
+			case p.demand.HeldAt(nodeName):
+				r.tried[uid] = true
+				held = append(held, p.pod)
+			default:
+				one = p
+			}
+		}
+		if one != nil {
+			asking = append(asking, *one)
+		}
+	}
+	return held, asking, waiting
+}
+
+// candidates returns the pods of some classes that have not been tried yet, the most important first.
+func (w *Waker) candidates(classes map[string]int, r *wakeRounds) []pendingPod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var pods []pendingPod
+	for class := range classes {
+		for uid, p := range w.classes[class] {
+			if p.demand != nil && !r.tried[uid] {
+				pods = append(pods, *p)
+			}
+		}
+	}
+	sortByImportance(pods)
+	return pods
 }
 
 // room is for how many more pods of a class this round wakes. Where the room is only estimated, and nothing is free that was not

@@ -62,13 +62,14 @@ func (f *fixture) take() []string {
 	return names
 }
 
-// demand has one class, and the room of the fixture.
+// demand has the room of the fixture.
 type demand struct {
 	*fixture
 	heldAt string
+	class  string
 }
 
-func (d *demand) Class() string           { return "" }
+func (d *demand) Class() string           { return d.class }
 func (d *demand) HeldAt(node string) bool { return d.heldAt == node }
 func (d *demand) Capacity(_ *corev1.Node, limit int) (pods int, exact bool) {
 	return min(d.room, limit), d.exact
@@ -222,5 +223,21 @@ func testAddOfADeletedPod(t *testing.T) {
 	f.Add(deleted, &demand{fixture: f})
 	if got := f.Len(); got != 0 || len(f.pending) != 0 {
 		t.Errorf("%d pods are pending, want none", got)
+	}
+}
+
+// A pod is in one class, and in none once it is bound: classes do not grow with the pods that have come and gone.
+func TestAPodIsInOneClass(t *testing.T) {
+	f := newFixture(t)
+	defer f.stop()
+	for _, class := range []string{"a", "a", "b", ""} {
+		f.put(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p", UID: "p"}}, &demand{fixture: f, class: class})
+		if len(f.classes) != 1 || len(f.classes[class]) != 1 {
+			t.Errorf("class %q: %v", class, f.classes)
+		}
+	}
+	f.Remove("p")
+	if len(f.classes) > 0 || f.Len() > 0 {
+		t.Errorf("left: %v", f.classes)
 	}
 }
