@@ -71,18 +71,18 @@ func readCycle(state fwk.CycleState) *cycle {
 	return c
 }
 
+func newFindings() *findings { return &findings{heldAt: &nodeSet{}} }
+
 // findings are what a cycle learns about nodes. Filter writes them from many goroutines.
 type findings struct {
 	// addPending puts the pod among those that a report can wake, once in a cycle.
 	addPending sync.Once
 	// addLate notes once in a cycle that its time is over.
 	addLate sync.Once
-	// heldAt has the names of the nodes that could not answer because of pods in flight. held is set when a node, judged
-	// as it is and not in a simulation, waits for a report.
-	heldAt sync.Map
+	// heldAt are the nodes that could not answer because of pods in flight. The pod keeps it while it waits, and nothing
+	// else of the findings. held is set when a node, judged as it is and not in a simulation, waits for a report.
+	heldAt *nodeSet
 	held   atomic.Bool
-	// anyHeld is set if heldAt has any node; it is cheaper to read.
-	anyHeld atomic.Bool
 	// estimatedAt has an estimate for each node that was accepted without an exact prediction, by name. anyEstimated is
 	// set if there is one; it is cheaper to read.
 	estimatedAt  sync.Map
@@ -98,20 +98,10 @@ type estimate struct {
 // noteHeld notes a node that waits for a report: its first, or one that shows pods in flight. That report wakes the pod,
 // even if there is no room for it: it is told so, and preemption can look at the node.
 func (f *findings) noteHeld(nodeName string, simulated bool) {
-	f.heldAt.Store(nodeName, nil)
-	f.anyHeld.Store(true)
+	f.heldAt.add(nodeName)
 	if !simulated {
 		f.held.Store(true)
 	}
-}
-
-// heldFor reports whether a node waits for a report.
-func (f *findings) heldFor(nodeName string) bool {
-	if !f.anyHeld.Load() {
-		return false
-	}
-	_, held := f.heldAt.Load(nodeName)
-	return held
 }
 
 func (f *findings) noteEstimated(nodeName string, e estimate) {
@@ -147,19 +137,19 @@ func (c *cycle) predict(nodeInfo fwk.NodeInfo) *nodes.Prediction {
 // pendingDemand is the demand of a pod that waits, as package wakeup needs it.
 type pendingDemand struct {
 	*verdict.Demand
-	view     *nodes.View
-	findings *findings
+	view   *nodes.View
+	heldAt *nodeSet
 }
 
 func (pl *DedicatedCPU) pendingDemand(d *verdict.Demand, f *findings) *pendingDemand {
-	return &pendingDemand{Demand: d, view: pl.view, findings: f}
+	return &pendingDemand{Demand: d, view: pl.view, heldAt: f.heldAt}
 }
 
 // Class is called by package wakeup.
 func (d *pendingDemand) Class() string { return d.Key() }
 
 // HeldAt is called by package wakeup.
-func (d *pendingDemand) HeldAt(nodeName string) bool { return d.findings.heldFor(nodeName) }
+func (d *pendingDemand) HeldAt(nodeName string) bool { return d.heldAt.has(nodeName) }
 
 // Capacity is called by package wakeup when the report of a node has changed.
 func (d *pendingDemand) Capacity(node *corev1.Node, limit int) (pods int, exact bool) {

@@ -121,7 +121,7 @@ func (b *fixture) pend(t testing.TB, pod *corev1.Pod, d *verdict.Demand, heldAt 
 	if err := b.podLister.Add(pod); err != nil {
 		t.Fatal(err)
 	}
-	f := &findings{}
+	f := newFindings()
 	for _, nodeName := range heldAt {
 		f.noteHeld(nodeName, false)
 	}

@@ -23,7 +23,7 @@ func (pl *DedicatedCPU) PreEnqueue(_ context.Context, pod *corev1.Pod) *fwk.Stat
 	}
 	// Added before the lists are checked again, so that wakeAll finds the pod if they come now. Its activation waits
 	// for the queue's lock, which is held here.
-	pl.waker.Add(pod, pl.pendingDemand(d, &findings{}))
+	pl.waker.Add(pod, pl.pendingDemand(d, newFindings()))
 	if pl.started() {
 		return nil
 	}

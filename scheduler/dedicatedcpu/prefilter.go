@@ -46,7 +46,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	}
 	state.Write(stateKey, &cycle{
 		Demand:    d,
-		findings:  &findings{},
+		findings:  newFindings(),
 		warnings:  vm.Warnings,
 		query:     pl.view.Query(d, pl.argsKey+d.Key()).Within(cycleBudget),
 		simulated: state.IsPodGroupSchedulingCycle(),
