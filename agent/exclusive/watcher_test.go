@@ -228,6 +228,10 @@ func TestFaults(t *testing.T) {
 		"nothing": {func(*bench) {}, "", everybodyOff},
 		"a container that the kubelet does not get off": {func(b *bench) { b.container("near", "c", "0-7") }, pool,
 			"False Containers: other containers may run on the CPUs of dedicated VMs: CPUs 2-3 of VM vms/db: 1 container of the shared pool (vms/near c)"},
+		"one with two cgroups": {func(b *bench) {
+			b.container("near", "c", "0-7")
+			b.groups["near-c/inner"] = cgroup.Group{Path: "near-c/inner", CPUs: set("0-7"), PodUID: "near", ContainerID: "near-c"}
+		}, pool, "False Containers"},
 		"one of another namespace": {func(b *bench) { b.container("far", "c", "3") }, foreign,
 			"False Containers: other containers may run on the CPUs of dedicated VMs: CPUs 2-3 of VM vms/db: 1 container of the shared pool (web/far c)"},
 		"one with CPUs of its own": {func(b *bench) { b.container("own", "c", "3-4") }, "1 container with CPUs of other pods (vms/own c)", "False Containers"},

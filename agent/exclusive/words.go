@@ -15,7 +15,12 @@ const maxNames = 3
 func describe(containers []other, namespace string) string {
 	counts := map[kind]int{}
 	var named []string
+	seen := map[string]bool{}
 	for _, o := range containers {
+		if seen[o.group.PodUID+o.container] {
+			continue // a container with cgroups of its own, as one that runs systemd
+		}
+		seen[o.group.PodUID+o.container] = true
 		counts[o.kind]++
 		if len(named) < maxNames && (namespace == "" || o.pod.Namespace == namespace) {
 			named = append(named, o.pod.String()+" "+o.container)
@@ -32,7 +37,7 @@ func describe(containers []other, namespace string) string {
 	}
 	text := strings.Join(parts, ", ")
 	if len(named) > 0 {
-		text += " (" + some(named, len(containers)) + ")"
+		text += " (" + some(named, len(seen)) + ")"
 	}
 	return text
 }
