@@ -46,6 +46,7 @@ Exit code: 0, or 2 if the command line or the input is wrong.`,
 	}
 	c.inputFlags(cmd)
 	c.outputFlag(cmd)
+	c.selectorFlag(cmd)
 	cmd.Flags().StringArrayVar(&shapes, "shape", nil, "The amounts of one virtual machine, such as cpus=8,memory=32Gi. May be given again.")
 	return cmd
 }
@@ -80,6 +81,9 @@ func (c *call) capacity(ctx context.Context, args, names []string) error {
 	}
 	s, err := c.snapshot(ctx, args)
 	if err != nil {
+		return err
+	}
+	if err := c.selectNodes(s); err != nil {
 		return err
 	}
 	shapes, err := s.shapes(names)

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -92,6 +94,8 @@ type call struct {
 	output string
 	// namespace is the one given with -n; "" for none.
 	namespace string
+	// selector is the value of --selector.
+	selector string
 	// schedulers are the values of --scheduler.
 	schedulers []string
 	leases     map[leaseName]leaseAnswer
@@ -142,8 +146,31 @@ func (c *call) schedulerFlag(cmd *cobra.Command) {
 			"Without it, corepin="+shippedLease.String()+" as in corepin's manifests.")
 }
 
+func (c *call) selectorFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&c.selector, "selector", "l", "", "Only nodes with these labels, such as pool=vms. Nodes whose Node object is not known are left out.")
+}
+
+// selectNodes leaves out the nodes that --selector does not name.
+func (c *call) selectNodes(s *snapshot) error {
+	if c.selector == "" {
+		return nil
+	}
+	selector, err := labels.Parse(c.selector)
+	if err != nil {
+		return fmt.Errorf("--selector is %q: %w", c.selector, err)
+	}
+	s.machines = slices.DeleteFunc(s.machines, func(m *machine) bool {
+		node := s.nodes[m.name]
+		return node == nil || !selector.Matches(labels.Set(node.Labels))
+	})
+	if len(s.machines) == 0 {
+		return fmt.Errorf("--selector is %q: no node with a NodeCPU has these labels", c.selector)
+	}
+	return nil
+}
+
 func (c *call) outputFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "The form of the answer: text for people, or json for an object a line.")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "The form of the answer: text for people, json for an object a line, or yaml for a document each.")
 }
 
 // objects reads the files of -f and of the arguments.
@@ -164,10 +191,16 @@ func (c *call) objects(args []string) ([]objects.Object, error) {
 // refuse makes the exit code say that something is refused.
 func (c *call) refuse() { c.code = exitRefused }
 
-// json reports whether the answer is to be JSON.
+// json reports whether the answer is to be an object each, as JSON or YAML.
 func (c *call) json() (bool, error) {
-	if c.output != "text" && c.output != "json" {
-		return false, fmt.Errorf("--output is %q; want text or json", c.output)
+	switch c.output {
+	case "text":
+		return false, nil
+	case "yaml":
+		c.out.yaml = true
+		return true, nil
+	case "json":
+		return true, nil
 	}
-	return c.output == "json", nil
+	return false, fmt.Errorf("--output is %q; want text, json or yaml", c.output)
 }

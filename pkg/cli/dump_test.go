@@ -229,3 +229,30 @@ func TestNodesThatFitAreOneGroup(t *testing.T) {
 		t.Errorf("want %q in\n%s", want, out)
 	}
 }
+
+func TestSelector(t *testing.T) {
+	files := fstest.MapFS{}
+	live := liveHost(t)
+	for command, want := range map[string]string{
+		"capacity --shape cpus=2 -l kubernetes.io/hostname=busy": "on 1 of 1 nodes",
+		"nodes -l kubernetes.io/hostname=silent":                 "silent\nsilent ",
+		"nodes -l pool=x":                                        "error: --selector is \"pool=x\": no node with a NodeCPU has these labels\nexit 2\n",
+		"capacity -l =":                                          "error: --selector is \"=\": ",
+		"status -o yaml":                                         "---\nmore: kubectl get pods -n corepin-system\nstate: problem\nsubject: leader\ntext: ",
+		"capacity -o table":                                      "error: --output is \"table\"; want text, json or yaml",
+	} {
+		if got := ask(t, live, files, strings.Fields(command)...); !strings.Contains(got, want) {
+			t.Errorf("%s: want %q in\n%s", command, want, got)
+		}
+	}
+}
+
+// What an object says cannot change the terminal in YAML either.
+func TestYAMLIsHarmless(t *testing.T) {
+	pod := podAsking("p", "", "20")
+	pod.Name = "p\u202e\x1b[2J"
+	_, out, errs := run(t, stream(t, reportOf(t, "n1", eightCores, "restricted", nil), pod), "fit", "-f", "-", "-o", "yaml")
+	if strings.ContainsAny(out+errs, "\u202e\x1b") || !strings.HasPrefix(out, "---\n") {
+		t.Errorf("got %q, %q", out, errs)
+	}
+}

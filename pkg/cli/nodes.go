@@ -29,6 +29,7 @@ Exit code: 0, or 2 if the command line or the input is wrong.`,
 	}
 	c.inputFlags(cmd)
 	c.wideFlag(cmd)
+	c.selectorFlag(cmd)
 	return cmd
 }
 
@@ -38,6 +39,9 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 	}
 	s, err := c.snapshot(ctx, args)
 	if err != nil {
+		return err
+	}
+	if err := c.selectNodes(s); err != nil {
 		return err
 	}
 	s.admitBound()

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"sigs.k8s.io/yaml"
 )
 
 // printer writes answers for people and for programs. Everything that comes from an object is made harmless: a name
@@ -15,6 +17,8 @@ import (
 type printer struct {
 	out io.Writer
 	err error // the first of a write
+	// yaml makes encode write YAML.
+	yaml bool
 }
 
 // printf writes text for people. The format is the command's own; the arguments may come from objects.
@@ -37,7 +41,7 @@ func (p *printer) print(text string) {
 	}
 }
 
-// encode writes a value as one line of JSON.
+// encode writes a value as one line of JSON, or as a document of YAML.
 func (p *printer) encode(value any) {
 	var line bytes.Buffer
 	encoder := json.NewEncoder(&line)
@@ -48,7 +52,23 @@ func (p *printer) encode(value any) {
 		}
 		return
 	}
+	if p.yaml {
+		p.encodeYAML(line.Bytes())
+		return
+	}
 	p.print(escape(line.String(), func(r rune) bool { return r == '\n' || unicode.IsPrint(r) }, jsonEscape))
+}
+
+// encodeYAML writes JSON as a document of YAML.
+func (p *printer) encodeYAML(text []byte) {
+	document, err := yaml.JSONToYAML(text)
+	if err != nil {
+		if p.err == nil {
+			p.err = err
+		}
+		return
+	}
+	p.print("---\n" + escape(string(document), func(r rune) bool { return r == '\n' || unicode.IsPrint(r) }, jsonEscape))
 }
 
 // harmless is a text with everything escaped that does not print as itself: control characters, formatting and

@@ -18,7 +18,7 @@ func TestVersion(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &got); err != nil || code != exitOK || got != want || errs != "" {
 		t.Errorf("exit code %d, %q, errors %q, %v; want %+v", code, out, errs, err, want)
 	}
-	if code, _, _ := run(t, "", "version", "-o", "yaml"); code != exitError {
-		t.Errorf("with -o yaml the exit code is %d, want %d", code, exitError)
+	if code, _, _ := run(t, "", "version", "-o", "xml"); code != exitError {
+		t.Errorf("with -o xml the exit code is %d, want %d", code, exitError)
 	}
 }
