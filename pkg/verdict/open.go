@@ -89,8 +89,14 @@ func (n *Node) admitAmong(d *Demand, concerned []*Pod) admission.Decision {
 		leaving = append(leaving, l)
 	}
 	for k := range n.Left {
-		kubelet = kubelet.Granting(n.Left[k].Grants)
-		leaves(n.Left[k].Leaving, func(pod *Pod) bool { return slices.Contains(pod.After, n.Left[k].UID) })
+		left := &n.Left[k]
+		before := func(pod *Pod) bool { return slices.Contains(pod.After, left.UID) }
+		if !slices.ContainsFunc(concerned, func(pod *Pod) bool { return !before(pod) }) {
+			kubelet = kubelet.Releasing(left.Grants, &left.Held) // it has gone in every order
+			continue
+		}
+		kubelet = kubelet.Granting(left.Grants)
+		leaves(left.Leaving, before)
 	}
 	for _, passed := range passedBy(concerned) {
 		leaves(admission.Leaving{Came: passed.Asks}, func(pod *Pod) bool { return !pod.Awaited() || !pod.wasBeside(passed.UID) })

@@ -73,6 +73,9 @@ func (o *orders) leave(so *outcome) {
 		if so.done&o.leftBit(i) != 0 {
 			continue
 		}
+		if !o.spend(0) {
+			return
+		}
 		next := *so
 		next.done |= o.leftBit(i)
 		held := &o.leaving[i]
@@ -86,7 +89,7 @@ func (o *orders) leave(so *outcome) {
 		next.with = node.contents()
 		next.without = next.with
 		o.try(&next)
-		if held.Came != nil {
+		if held.Came != nil && o.spend(o.node.steps(held.Came)) {
 			o.come(so, i)
 		}
 	}
@@ -95,8 +98,6 @@ func (o *orders) leave(so *outcome) {
 // come lets one of the pods that leave come before.
 func (o *orders) come(so *outcome, leaving int) {
 	pod := o.leaving[leaving].Came
-	o.spent += o.node.steps(pod)
-	o.admissions++
 	next := *so
 	next.done |= o.cameBit(leaving)
 	d := o.admit(&next.with, pod)

@@ -227,10 +227,13 @@ func (o *orders) known(so *outcome) bool {
 	return false
 }
 
-// affords counts one more admission. It reports false if that is too many.
-func (o *orders) affords(pod int) bool {
+// affords counts one more admission of a pod. It reports false if that is too many.
+func (o *orders) affords(pod int) bool { return o.spend(o.steps[pod]) }
+
+// spend counts one more step of an order, and what it costs. It reports false if that is too much.
+func (o *orders) spend(steps int) bool {
 	o.admissions++
-	o.spent += o.steps[pod]
+	o.spent += steps
 	o.tooLong = o.tooLong || o.spent > maxSteps || o.admissions > maxAdmissions
 	return !o.tooLong
 }

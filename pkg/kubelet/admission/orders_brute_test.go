@@ -91,6 +91,25 @@ func TestAdmitAmongAgainstEveryOrder(t *testing.T) {
 	}
 }
 
+// However many have left, and whatever must come after them, there is an answer after a bounded number of steps.
+func TestAdmitAmongIsBounded(t *testing.T) {
+	n := newNode(t, twoNUMANodes, "", topologymanager.PolicySingleNUMANode, topologymanager.ScopeContainer, "0")
+	for _, came := range []*Pod{nil, podAsking("passed", 1)} {
+		leaving := make([]Leaving, 28)
+		for i := range leaving {
+			leaving[i].Came = came
+		}
+		if came == nil {
+			leaving[0].Grants = []Grant{{Container: "compute", CPUs: cpuset.Of(1)}}
+			n.Shared.Remove(1)
+		}
+		o := orders{node: n, pods: []*Pod{podAsking("a", 2), podAsking("new", 2)}, leaving: leaving, after: []uint64{1<<27 - 1, 1<<28 - 1}}
+		if got := o.tryAll(); got.Verdict != Wait || o.admissions > 2*maxAdmissions {
+			t.Errorf("%s after %d steps", got, o.admissions)
+		}
+	}
+}
+
 // traffic are the steps of an order that are no admissions, in the guise of pods: the pods that leave, and those that come before.
 type traffic struct {
 	leaves, comes map[*Pod]*Leaving
