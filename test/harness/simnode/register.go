@@ -2,6 +2,7 @@ package simnode
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"runtime"
@@ -13,6 +14,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/util/retry"
 	"k8s.io/component-helpers/apimachinery/lease"
@@ -125,21 +127,13 @@ func (n *Node) register(ctx context.Context) error {
 	return nil
 }
 
-// updateStatus writes what the Node has of the plugins' devices.
+// updateStatus writes what the Node has of the plugins' devices, and nothing else: others may write its taints meanwhile.
 func (n *Node) updateStatus(ctx context.Context, l *life) error {
-	nodes := n.client.CoreV1().Nodes()
-	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		node, err := nodes.Get(ctx, n.options.Name, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		n.setStatus(node)
-		capacity, allocatable := l.kubelet.DeviceAmounts()
-		maps.Copy(node.Status.Capacity, capacity)
-		maps.Copy(node.Status.Allocatable, allocatable)
-		n.known, err = nodes.UpdateStatus(ctx, node, metav1.UpdateOptions{})
-		return err
-	})
+	capacity, allocatable := l.kubelet.DeviceAmounts()
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"capacity": capacity, "allocatable": allocatable}})
+	if err == nil {
+		n.known, err = n.client.CoreV1().Nodes().Patch(ctx, n.options.Name, types.MergePatchType, patch, metav1.PatchOptions{}, "status")
+	}
 	if err != nil {
 		return fmt.Errorf("writing the status of node %s: %w", n.options.Name, err)
 	}
