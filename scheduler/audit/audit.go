@@ -161,7 +161,7 @@ func (a *Audit) Reported(nodeName string, change nodes.Change) {
 	if len(e.pods) == 0 {
 		delete(a.nodes, nodeName)
 	}
-	if !sure || len(c.pods) == 0 || len(c.pods) > maxCompared {
+	if !sure || len(c.pods) == 0 || len(c.pods) > maxCompared || len(c.gone()) > maxCompared {
 		return
 	}
 	a.enqueue(func(ctx context.Context) { a.count(klog.FromContext(ctx), nodeName, len(c.pods), c.mismatch()) })

@@ -10,7 +10,7 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 )
 
-// maxCompared is how many pods may come with one report for a comparison. They are tried in every order.
+// maxCompared is how many pods may come with one report for a comparison, and how many may go. They are tried in every order.
 const maxCompared = 4
 
 // comparison is pods that came with a report, and what the kubelet granted them.
@@ -27,8 +27,9 @@ func covers(r *nodereport.Report, uid types.UID, asks *admission.Pod) bool {
 // mismatch is empty if the kubelet did what was predicted. A report shows the outcome, and not the order of what happened since
 // the one before. So every order counts as predicted. Else it is what happened, as a scenario.
 func (c *comparison) mismatch() string {
+	gone := c.gone()
 	for _, node := range c.nodes() {
-		if grantedInSomeOrder(&node, c.pods, c.grants) {
+		if grantedInSomeOrder(&node, c.pods, c.grants, gone) {
 			return ""
 		}
 	}
@@ -39,22 +40,23 @@ func (c *comparison) mismatch() string {
 	return scenario(c.before.Node, c.pods, results)
 }
 
-// nodes are the node as it may have been when the pods came: before or after other pods went that the later report has no longer.
+// gone are pods of the earlier report that the later one has no longer. Each may have gone before or after each of the pods came.
 // A kubelet takes back the memory and the devices of pods that have gone only when the next one comes. What it writes of devices
-// may even then have them. So a pod of which no more than devices is reported may have gone. The earlier report may
-// have been made between the two writes of a kubelet that grants CPUs (package nodereport). Those CPUs were still in the shared
-// pool.
-func (c *comparison) nodes() []admission.Node {
-	nodes := []admission.Node{*c.before.Node}
-	var gone []types.UID
+// may even then have them. So a pod of which no more than devices is reported may have gone.
+func (c *comparison) gone() []admission.Leaving {
+	var gone []admission.Leaving
 	for uid := range c.before.Pods() {
 		if len(c.after.Granted[uid]) == 0 && len(c.after.Held[uid].Memory) == 0 {
-			gone = append(gone, uid)
+			gone = append(gone, admission.Leaving{Grants: c.before.Granted[uid], Held: c.before.Held[uid]})
 		}
 	}
-	if len(gone) > 0 {
-		nodes = append(nodes, *c.before.Without(gone))
-	}
+	return gone
+}
+
+// nodes are the node as it may have been at first. The earlier report may have been made between the two writes of a kubelet
+// that grants CPUs (package nodereport). Those CPUs were still in the shared pool.
+func (c *comparison) nodes() []admission.Node {
+	nodes := []admission.Node{*c.before.Node}
 	empty := c.before.Node.Empty()
 	between := empty.Shared.Minus(c.before.Node.Shared)
 	for _, grants := range c.before.Granted {
@@ -65,15 +67,13 @@ func (c *comparison) nodes() []admission.Node {
 	if between.IsEmpty() {
 		return nodes
 	}
-	for _, node := range nodes[:len(nodes):len(nodes)] {
-		node.Shared = node.Shared.Union(between)
-		nodes = append(nodes, node)
-	}
-	return nodes
+	node := *c.before.Node
+	node.Shared = node.Shared.Union(between)
+	return append(nodes, node)
 }
 
-// grantedInSomeOrder reports whether the kubelet, admitting the pods in some order, would make these grants.
-func grantedInSomeOrder(node *admission.Node, pods []*admission.Pod, grants [][]admission.Grant) bool {
+// grantedInSomeOrder reports whether the kubelet, admitting the pods in some order while others go, would make these grants.
+func grantedInSomeOrder(node *admission.Node, pods []*admission.Pod, grants [][]admission.Grant, gone []admission.Leaving) bool {
 	if len(pods) == 0 {
 		return true
 	}
@@ -82,7 +82,13 @@ func grantedInSomeOrder(node *admission.Node, pods []*admission.Pod, grants [][]
 		if d.Verdict != admission.Admitted || !sameGrants(d.Grants, grants[i]) {
 			continue
 		}
-		if grantedInSomeOrder(&next, without(pods, i), without(grants, i)) {
+		if grantedInSomeOrder(&next, without(pods, i), without(grants, i), gone) {
+			return true
+		}
+	}
+	for i := range gone {
+		next := node.Releasing(gone[i].Grants, &gone[i].Held)
+		if grantedInSomeOrder(&next, pods, grants, without(gone, i)) {
 			return true
 		}
 	}

@@ -32,6 +32,10 @@ func TestCompared(t *testing.T) {
 		"one of two has come": {expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")}, after: grants{"b": compute("1-2,9-10")}, want: 1},
 		"after another left":  {before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("1,9")}, want: 1},
 		"before another left": {before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"a": compute("2,10")}, want: 1},
+		"one before and one after another left": {
+			before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2"), vm("b", "4")},
+			after: grants{"a": compute("2,10"), "b": compute("1,3,9,11")}, want: 2,
+		},
 		"beside one that is held": {
 			before: grants{"x": compute("1,9")}, expected: []*corev1.Pod{vm("a", "2")}, after: grants{"x": compute("1,9"), "a": compute("3,11")},
 			want: 1, mismatch: "reserved 0,8\nadd held-1: compute 2\nadd a",
