@@ -3,6 +3,7 @@ package explain
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
@@ -23,13 +24,13 @@ func (q *question) besides() string {
 		var has []string
 		cpus := p.PeakCPUs()
 		if cpus > 0 {
-			has = append(has, fmt.Sprintf("%d of %s", n.Free().Intersect(numa.CPUs).Len(), count(cpus, "CPU")))
+			has = append(has, having(uint64(n.Free().Intersect(numa.CPUs).Len()), uint64(cpus), number, "CPUs"))
 		}
 		if memory {
 			has = append(has, memoryOn(n, p, i)...)
 		}
 		for _, name := range devices {
-			has = append(has, fmt.Sprintf("%d of %d %s", freeOn(n.Devices.Resource(name), i), devicesAsked(p, name), name))
+			has = append(has, having(uint64(freeOn(n.Devices.Resource(name), i)), uint64(devicesAsked(p, name)), number, name))
 		}
 		parts = append(parts, fmt.Sprintf("NUMA node %d has %s", numa.ID, strings.Join(has, ", ")))
 	}
@@ -49,11 +50,22 @@ func memoryOn(n *admission.Node, p *admission.Pod, numaNode int) (has []string) 
 		})
 		if asked > 0 {
 			free := n.Memory.NUMANodes[numaNode].Memory[at].Free
-			has = append(has, fmt.Sprintf("%s of %s %s", gibibytes(free), gibibytes(uint64(asked)), name))
+			has = append(has, having(free, uint64(asked), gibibytes, name))
 		}
 	}
 	return has
 }
+
+// having says how much is free of what the pod asks for, and how much that is where it is too little: "14 CPUs",
+// "2 of 3 intel.com/vf".
+func having(free, asked uint64, text func(uint64) string, name string) string {
+	if free >= asked {
+		return text(free) + " " + name
+	}
+	return text(free) + " of " + text(asked) + " " + name
+}
+
+func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
 // gibibytes writes an amount: "1.5 GiB", or "64 MiB" for less than one GiB.
 func gibibytes(bytes uint64) string {
@@ -98,7 +110,7 @@ func (q *question) culprit(memory bool, devices []string) string {
 		without("exclusive CPUs", q.changing(func(c *admission.Container) { c.CPUs = 0 }))
 	}
 	if memory {
-		without("the memory manager", q.on(func(n *admission.Node) { n.MemoryManager = "" }))
+		without("regard to memory", q.on(func(n *admission.Node) { n.MemoryManager = "" }))
 	}
 	for _, name := range devices {
 		without(name, q.changing(func(c *admission.Container) {
