@@ -48,7 +48,7 @@ func TestLosses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			play(t, func(b *bench) {
 				b.add(launcherPod("db"), "2-3")
-				b.usage.CPU = time.Hour
+				b.change(func() { b.usage.CPU = time.Hour })
 				pass(period)
 				says := func(what, want string) {
 					t.Helper()

@@ -85,18 +85,29 @@ func (b *bench) Still(g cgroup.Group) (cpuset.Set, error) {
 	return b.groups[g.Path].CPUs, b.err
 }
 
-// container puts a pod's container, or its sandbox, where it may use these CPUs.
-func (b *bench) container(pod, container, cpus string) {
+// change changes what the Watcher reads meanwhile.
+func (b *bench) change(do func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	do()
+}
+
+// group puts a cgroup where it says.
+func (b *bench) group(g cgroup.Group) { b.change(func() { b.groups[g.Path] = g }) }
+
+func (b *bench) looks() (n int) {
+	b.change(func() { n = b.scans })
+	return n
+}
+
+// container puts a pod's container, or its sandbox, where it may use these CPUs.
+func (b *bench) container(pod, container, cpus string) {
 	id := pod + "-" + container
-	b.groups[id] = cgroup.Group{Path: id, CPUs: set(cpus), PodUID: pod, ContainerID: id}
+	b.group(cgroup.Group{Path: id, CPUs: set(cpus), PodUID: pod, ContainerID: id})
 }
 
 func (b *bench) service(path, cpus string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.groups[path] = cgroup.Group{Path: path, CPUs: set(cpus)}
+	b.group(cgroup.Group{Path: path, CPUs: set(cpus)})
 }
 
 // add adds a pod and its grant, "" for none, and its sandbox, which nobody confines.
@@ -203,9 +214,9 @@ func TestAVMStarts(t *testing.T) {
 		if took := v.Since.Sub(began); took > 10*time.Second || took < 8*time.Second || !v.Witnessed || v.Lasting {
 			t.Errorf("alone after %s: %+v", took, v)
 		}
-		scans := b.scans
+		scans := b.looks()
 		pass(time.Hour)
-		if n := b.scans - scans; n < 59 || n > 61 {
+		if n := b.looks() - scans; n < 59 || n > 61 {
 			t.Errorf("%d looks in a quiet hour, one a minute is right", n)
 		}
 		b.says(t, "an hour later", Alone, who, everybodyOff)
@@ -230,26 +241,26 @@ func TestFaults(t *testing.T) {
 			"False Containers: other containers may run on the CPUs of dedicated VMs: CPUs 2-3 of VM vms/db: 1 container of the shared pool (vms/near c)"},
 		"one with two cgroups": {func(b *bench) {
 			b.container("near", "c", "0-7")
-			b.groups["near-c/inner"] = cgroup.Group{Path: "near-c/inner", CPUs: set("0-7"), PodUID: "near", ContainerID: "near-c"}
+			b.group(cgroup.Group{Path: "near-c/inner", CPUs: set("0-7"), PodUID: "near", ContainerID: "near-c"})
 		}, pool, "False Containers"},
 		"one of another namespace": {func(b *bench) { b.container("far", "c", "3") }, foreign,
 			"False Containers: other containers may run on the CPUs of dedicated VMs: CPUs 2-3 of VM vms/db: 1 container of the shared pool (web/far c)"},
 		"one with CPUs of its own": {func(b *bench) { b.container("own", "c", "3-4") }, "1 container with CPUs of other pods (vms/own c)", "False Containers"},
 		"the VM's own sidecar":     {func(b *bench) { b.container("db", "sidecar", "2") }, "1 container of the VM's own pod (vms/db sidecar)", "False Containers"},
 		"a static pod": {func(b *bench) {
-			b.groups["s"] = cgroup.Group{Path: "s", CPUs: set("2"), PodUID: "f00", ContainerID: "static-c"}
+			b.group(cgroup.Group{Path: "s", CPUs: set("2"), PodUID: "f00", ContainerID: "static-c"})
 		},
 			"1 container of the shared pool (vms/static c)", "False Containers"},
 		"services": {func(b *bench) { b.service("system.slice/crond.service", "0-7"); b.service("init.scope", "0-7") }, "",
 			"False HostServices: no other container may run on the CPUs of dedicated VMs, and by its cgroup the host's own software may: init.scope; system.slice: crond.service; keep it off"},
 		"a container of docker":           {func(b *bench) { b.service("system.slice/docker-aa.scope", "2") }, "", "False HostServices"},
 		"a service that is confined":      {func(b *bench) { b.service("system.slice/crond.service", "0-1") }, "", everybodyOff},
-		"a container that has ended":      {func(b *bench) { b.groups["near-c"] = cgroup.Group{} }, "", everybodyOff},
+		"a container that has ended":      {func(b *bench) { b.group(cgroup.Group{Path: "near-c"}) }, "", everybodyOff},
 		"a container that has just begun": {func(b *bench) { b.container("near", "new", "0-7") }, "", everybodyOff},
 		"KubeVirt's housekeeping cgroup": {func(b *bench) {
-			b.groups["db-compute/housekeeping"] = cgroup.Group{Path: "db-compute/housekeeping", CPUs: set("3"), PodUID: "db", ContainerID: "db-compute"}
+			b.group(cgroup.Group{Path: "db-compute/housekeeping", CPUs: set("3"), PodUID: "db", ContainerID: "db-compute"})
 		}, "", everybodyOff},
-		"a monitor of CRI-O":                {func(b *bench) { b.groups["m"] = cgroup.Group{Path: "m", CPUs: set("0-7"), PodUID: "near"} }, "", everybodyOff},
+		"a monitor of CRI-O":                {func(b *bench) { b.group(cgroup.Group{Path: "m", CPUs: set("0-7"), PodUID: "near"}) }, "", everybodyOff},
 		"a pod that the API server has not": {func(b *bench) { b.container("gone", "c", "0-7") }, "", everybodyOff},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -284,16 +295,16 @@ func TestFaults(t *testing.T) {
 // What is not there to be read is not said, and what cannot be read is said to be unknown.
 func TestWithoutCgroups(t *testing.T) {
 	play(t, func(b *bench) {
-		b.err = fmt.Errorf("nothing: %w", fs.ErrNotExist)
+		b.change(func() { b.err = fmt.Errorf("nothing: %w", fs.ErrNotExist) })
 		b.add(launcherPod("db"), "2-3")
 		pass(period)
 		if v, c := b.Of("db", set("2-3")), b.Condition(); v.State != Unknown || c != nil {
 			t.Errorf("not mounted: %+v, condition %v", v, c)
 		}
-		b.err = errors.New("damaged")
+		b.change(func() { b.err = errors.New("damaged") })
 		pass(period)
 		b.says(t, "damaged", Unknown, "", "Unknown CgroupsUnreadable: who may run on the CPUs of dedicated VMs is not known: damaged")
-		b.err = nil
+		b.change(func() { b.err = nil })
 		pass(period)
 		b.says(t, "well again", Alone, "", everybodyOff)
 	})
@@ -336,22 +347,22 @@ func TestGrants(t *testing.T) {
 		if v := b.Of("db", set("4-5")); v.State != Pending {
 			t.Errorf("another grant, before anybody looked: %+v", v)
 		}
-		scans := b.scans
+		scans := b.looks()
 		b.mu.Lock()
 		b.grants = Grants{"db": {"compute": set("4-5")}}
 		b.mu.Unlock()
 		b.Trigger()
 		pass(fold)
-		if v := b.Of("db", set("4-5")); v.State != Alone || b.scans != scans+1 {
-			t.Errorf("another grant: %+v after %d looks", v, b.scans-scans)
+		if v := b.Of("db", set("4-5")); v.State != Alone || b.looks() != scans+1 {
+			t.Errorf("another grant: %+v after %d looks", v, b.looks()-scans)
 		}
 		b.mu.Lock()
 		b.pods = []*corev1.Pod{}
 		b.mu.Unlock()
 		b.Trigger()
 		pass(2 * period)
-		if c := b.Condition(); len(b.records) != 0 || c.Reason != ReasonNobodyElse || b.scans != scans+1 {
-			t.Errorf("without VMs: %d records, condition %+v, %d looks", len(b.records), c, b.scans-scans)
+		if c := b.Condition(); len(b.records) != 0 || c.Reason != ReasonNobodyElse || b.looks() != scans+1 {
+			t.Errorf("without VMs: %d records, condition %+v, %d looks", len(b.records), c, b.looks()-scans)
 		}
 	})
 }
