@@ -152,7 +152,20 @@ func (n *Node) apply(r *nodereport.Report, pods []Pod) {
 	if covered < max(len(r.Granted), len(r.Held)) || len(r.Held) > 0 {
 		n.free(r)
 	}
+	if len(n.Left) > 0 {
+		n.followLeft()
+	}
 	n.findEnding()
+}
+
+// followLeft says of the pods that are not bound yet that they come after all that have left.
+func (n *Node) followLeft() {
+	left := n.LeftUIDs()
+	for i := range n.Pods {
+		if n.Pods[i].Unbound {
+			n.Pods[i].After = left
+		}
+	}
 }
 
 // findEnding finds the memory that init containers are about to give back.

@@ -22,6 +22,8 @@ import (
 //     removals before additions if they come together (Merge in pkg/kubelet/config/config.go). With the removal the pod is not
 //     active any more (HandlePodRemoves in pkg/kubelet/kubelet.go).
 //
+// Preemption asks about victims that have not left yet. Pods that are not bound may then come before or after them.
+//
 // So of a pod that this scheduler binds it is known which pods had left before (Pod.After). It is not known of pods that others
 // have bound: a watch that had to list again shows neither order.
 
@@ -38,7 +40,8 @@ func (n *Node) undecided(d *Demand, decision *admission.Decision) string {
 		return "the pods in flight may have been admitted beside others that no report has shown"
 	}
 	passed := slices.ContainsFunc(awaited, func(p *Pod) bool { return len(p.Beside) > 0 })
-	if !passed && (!slices.ContainsFunc(awaited, n.overtaken) || n.getTheSame(awaited)) {
+	coming := slices.DeleteFunc(slices.Clone(concerned), func(p *Pod) bool { return !p.coming() })
+	if !passed && (!slices.ContainsFunc(coming, n.overtaken) || n.getTheSame(coming)) {
 		return ""
 	}
 	*decision = n.admitAmong(d, concerned)
@@ -52,12 +55,16 @@ func (n *Node) undecided(d *Demand, decision *admission.Decision) string {
 func (n *Node) mayBeOpen() bool {
 	for i := range n.Pods {
 		pod := &n.Pods[i]
-		if pod.Awaited() && (pod.Doubtful || len(pod.Beside) > 0 || n.overtaken(pod)) {
+		if pod.Awaited() && (pod.Doubtful || len(pod.Beside) > 0) || pod.coming() && n.overtaken(pod) {
 			return true
 		}
 	}
 	return false
 }
+
+// coming reports whether the kubelet is to admit the pod, or may have done so since the report. Of the others that a report has
+// had the time to show nothing is to come.
+func (p *Pod) coming() bool { return p.InFlight && (p.Unbound || !p.Kept) }
 
 // overtaken reports whether a pod has left the node, and may not have before this one was bound.
 func (n *Node) overtaken(pod *Pod) bool {

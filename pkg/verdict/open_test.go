@@ -103,6 +103,23 @@ func TestPodsThatLeaveBesideOthersInFlight(t *testing.T) {
 	}
 }
 
+// A pod that is not bound yet comes after all that have left. It may come before those that preemption would evict.
+func TestPodsThatAreNotBoundBesideVictims(t *testing.T) {
+	unbound := podsOf([]*corev1.Pod{vm("a", "4")})
+	unbound[0].Unbound = true
+	unbound[0].Kept = true
+	n := New(nodeObject(), reportOf(t, map[string]string{"gone": "1-2,9-10"}), unbound)
+	d := DemandOf(vm("new", "8"))
+	d.Dedicated = true
+	if v := Of(&n, &d); v.Obstacle != None {
+		t.Errorf("beside a pod that has left: obstacle %q (%s)", v.Obstacle, v.Why)
+	}
+	n.Pods[0].After = nil // as for a victim
+	if v := Of(&n, &d); v.Obstacle != Kept {
+		t.Errorf("beside a victim: obstacle %q (%s), want %q", v.Obstacle, v.Why, Kept)
+	}
+}
+
 // A pod in flight that cannot be predicted makes only those inexact that depend on it.
 func TestInexactPodsInFlight(t *testing.T) {
 	asking := func(resources ...corev1.ResourceName) func(*corev1.Pod) {

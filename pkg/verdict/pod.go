@@ -24,6 +24,8 @@ type Pod struct {
 	// Kept reports of a pod in flight that no report is waited for on its account: no kubelet has heard of it yet, or
 	// reports have had the time to show it. Its place is kept in every order of admission.
 	Kept bool
+	// Unbound reports that a scheduler has not bound the pod yet, so that no kubelet can have heard of it.
+	Unbound bool
 	// After are granted pods that are known to leave the node before this one is bound: see open.go.
 	After []types.UID
 	// Beside are pods that have come to the node and left it without any report, and that may have been there when the kubelet
@@ -61,9 +63,10 @@ func PodOf(pod *corev1.Pod) Pod {
 	return p
 }
 
-// SetStage sets Kept, Nominated and Ending by what the pod itself says.
+// SetStage sets Unbound, Kept, Nominated and Ending by what the pod itself says.
 func (p *Pod) SetStage(pod *corev1.Pod) {
-	p.Kept = Unheard(pod)
+	p.Unbound = Unheard(pod)
+	p.Kept = p.Unbound
 	p.Nominated = pod.Spec.NodeName == "" && pod.Status.NominatedNodeName != ""
 	p.Ending = pod.DeletionTimestamp != nil
 }

@@ -258,32 +258,71 @@ func (v *Verdict) askGuest(n *Node, d *Demand) {
 	v.Evictable = !errors.Is(v.Guest, placement.ErrTooFew) && d.fitsEmpty(n.Kubelet)
 }
 
-// keepPlaces refuses the pod if a nominated pod would find no place any more, after the pods have ended that end now.
+// keepPlaces refuses the pod if a nominated pod could find no place any more, after the pods have ended that end now.
 func (v *Verdict) keepPlaces(n *Node, d *Demand) {
 	if !slices.ContainsFunc(n.Pods, func(pod Pod) bool { return pod.Nominated && pod.InFlight }) {
 		return
 	}
+	lost := n.lostPlace(n.nominatedPlaces(nil), n.nominatedPlaces(&d.Pod))
+	before := n.likelyPlaces(nil)
 	alternatives := v.Decision.Alternatives
 	if len(alternatives) == 0 {
 		alternatives = [][]admission.Grant{v.Decision.Grants}
 	}
-	before := n.nominatedPlaces(nil)
 	for _, grants := range alternatives {
-		after := n.nominatedPlaces(grants)
-		for i := range n.Pods {
-			if before[i] && !after[i] {
-				v.Obstacle = Kept
-				v.Why = fmt.Sprintf("its CPUs are kept for %s, which waits for other pods to end", cmp.Or(n.Pods[i].Name, "a pod"))
-				v.Evictable = d.fitsEmpty(n.Kubelet)
-				return
-			}
-		}
+		lost = cmp.Or(lost, n.lostPlace(before, n.likelyPlaces(grants)))
+	}
+	if lost != nil {
+		v.Obstacle = Kept
+		v.Why = fmt.Sprintf("its CPUs are kept for %s, which waits for other pods to end", cmp.Or(lost.Name, "a pod"))
+		v.Evictable = d.fitsEmpty(n.Kubelet)
 	}
 }
 
-// nominatedPlaces reports which of Pods are nominated and will be admitted, after grants were given to somebody else and
-// the pods have ended that end now.
-func (n *Node) nominatedPlaces(grants []admission.Grant) []bool {
+// lostPlace is the first pod that has a place before and none after, nil where there is none.
+func (n *Node) lostPlace(before, after []bool) *Pod {
+	for i := range n.Pods {
+		if before[i] && !after[i] {
+			return &n.Pods[i]
+		}
+	}
+	return nil
+}
+
+// nominatedPlaces reports which of Pods are nominated and will be admitted after the pods have ended that end now. Pods in flight,
+// and one more that is not nil, may come before or after each of these ends.
+func (n *Node) nominatedPlaces(more *admission.Pod) []bool {
+	var coming []*admission.Pod
+	var leaving []admission.Leaving
+	for i := range n.Pods {
+		pod := &n.Pods[i]
+		switch {
+		case pod.Ending && pod.Covered():
+			leaving = append(leaving, admission.Leaving{Grants: pod.Grants, Held: pod.Held})
+		case pod.InFlight && !pod.Nominated && !pod.Ending:
+			coming = append(coming, pod.Asks)
+		}
+	}
+	if more != nil {
+		coming = append(coming, more)
+	}
+	placed := make([]bool, len(n.Pods))
+	for i := range n.Pods {
+		pod := &n.Pods[i]
+		if !pod.Nominated || !pod.InFlight {
+			continue
+		}
+		decision := admission.AdmitAmong(n.Kubelet, coming, pod.Asks, leaving, make([]uint64, len(coming)))
+		placed[i] = decision.Verdict == admission.Admitted
+		if placed[i] {
+			coming = append(coming, pod.Asks)
+		}
+	}
+	return placed
+}
+
+// likelyPlaces is nominatedPlaces for one order: the pods in flight come first, and those that end have ended then.
+func (n *Node) likelyPlaces(grants []admission.Grant) []bool {
 	node := n.Kubelet.Granting(grants)
 	admit := func(pod *Pod) bool {
 		d, after := node.Admitting(pod.Asks)

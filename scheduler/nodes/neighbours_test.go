@@ -364,11 +364,8 @@ func (c *town) step() {
 // Whatever goes on around a node: every pod that was bound on a fresh exact report is admitted (admit), no wait is one that
 // nothing ends (rest), and nobody is evicted in vain (finish).
 func TestALifeAmongNeighbours(t *testing.T) {
-	const (
-		seeds = 6
-		steps = 10_000
-	)
-	for seed := range uint64(seeds) {
+	const steps = 10_000
+	for _, seed := range []uint64{0, 1, 2, 3, 4, 5, 122, 300} { // in the last two, pods were once evicted in vain
 		c := newTown(t, seed)
 		c.beside = seed%2 == 1
 		for range steps {

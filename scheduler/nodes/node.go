@@ -91,29 +91,15 @@ func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo, now tim
 		pods = u.read(info.GetPods())
 		listed = make([]verdict.Pod, len(pods))
 		for i := range pods {
-			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks, After: pods[i].after}
+			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks, After: pods[i].after, Unbound: !pods[i].heard}
 		}
 	}
 	applied = verdict.New(info.Node(), report, listed)
 	if applied.State == nodereport.Exact {
 		until = u.saw(pods, applied.Pods, now)
-		notBound(pods, &applied)
 	}
 	applied.Amounts = amounts(info)
 	return applied, until
-}
-
-// notBound says of the pods that are not bound yet that they come after all that have left.
-func notBound(pods []cpuPod, applied *verdict.Node) {
-	if len(applied.Left) == 0 {
-		return
-	}
-	left := applied.LeftUIDs()
-	for i := range pods {
-		if !pods[i].heard {
-			applied.Pods[i].After = left
-		}
-	}
 }
 
 // onlyAfter says of pods that they come after no others than those that have really left.
