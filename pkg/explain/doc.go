@@ -15,6 +15,7 @@
 //
 //   - the node gets its label
 //   - the pod asks for fewer CPUs, or for a few more where a rule wants that
+//   - a container asks for less memory of a type, or for fewer devices
 //   - its containers in the shared pool ask for less
 //   - a container besides the largest one gives up its exclusive CPUs
 //   - one other pod moves, or two, or all

@@ -21,6 +21,7 @@ type Kind string
 const (
 	AddLabel Kind = "label" // the node gets the label cpumanager=true
 	Ask      Kind = "ask"   // Container asks for CPUs instead
+	Spare    Kind = "spare" // Container asks for Amount of Resource instead: bytes of memory, or devices
 	Trim     Kind = "trim"  // the containers in the shared pool ask for Millicores less
 	Share    Kind = "share" // Container asks for a part of a CPU less, and so runs in the shared pool
 	Move     Kind = "move"  // Pods leave the node
@@ -33,6 +34,8 @@ type Hint struct {
 	Container  string   `json:"container,omitempty"`
 	CPUs       int      `json:"cpus,omitempty"`
 	Millicores int64    `json:"millicores,omitempty"`
+	Resource   string   `json:"resource,omitempty"`
+	Amount     int64    `json:"amount,omitempty"`
 	Pods       []string `json:"pods,omitempty"`
 	Setting    string   `json:"setting,omitempty"`
 	Value      string   `json:"value,omitempty"`
@@ -61,6 +64,7 @@ func (q *question) hints() []Hint {
 	}
 	if !q.demand.Pod.PodLevelResources {
 		hints = append(hints, q.askingOtherwise()...)
+		hints = append(hints, q.sparing()...)
 		hints = append(hints, q.trimming()...)
 		hints = append(hints, q.sharing()...)
 	}
@@ -157,12 +161,8 @@ func (q *question) askingFor(place, cpus int) []Hint {
 	if cpus > was.CPUs {
 		change = count(cpus-was.CPUs, "CPU") + " more"
 	}
-	who := "the pod"
-	if q.several() {
-		who = "container " + was.Name
-	}
 	return after.try(Hint{Kind: Ask, Container: was.Name, CPUs: cpus,
-		Text: fmt.Sprintf("%s asks for %s (%d instead of %d)", who, change, cpus, was.CPUs)})
+		Text: fmt.Sprintf("%s asks for %s (%d instead of %d)", q.who(place), change, cpus, was.CPUs)})
 }
 
 // several reports whether more than one container asks for exclusive CPUs.
