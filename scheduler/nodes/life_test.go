@@ -158,17 +158,6 @@ func (l *life) letGo(pod *corev1.Pod) {
 	}
 }
 
-// terminate lets the kubelet free the CPUs of a pod before the scheduler hears that it has ended.
-func (l *life) terminate() {
-	for _, pod := range l.known { // any
-		_, held := l.held[pod.UID]
-		if held {
-			l.release(pod.UID)
-			return
-		}
-	}
-}
-
 // end lets a pod go. The scheduler hears of it now.
 func (l *life) end() {
 	for name, pod := range l.known { // any
