@@ -243,6 +243,9 @@ func (s *scenario) parseDistances(rest string) error {
 func (s *scenario) parseAdd(rest string) error {
 	name, list, _ := strings.Cut(rest, ":")
 	name, class, _ := strings.Cut(name, " ")
+	if name == "" {
+		return fmt.Errorf("want a pod's name and its containers")
+	}
 	if cpus, found := strings.CutPrefix(class, "pod-level "); found {
 		if _, err := resource.ParseQuantity(cpus); err != nil {
 			return fmt.Errorf("pod-level %q: %w", cpus, err)
