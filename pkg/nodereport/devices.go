@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -99,8 +100,8 @@ func resourceOf(reported *v1alpha1.DeviceResource, nodes *numaNodes, held heldDe
 		}
 		free[entry.NUMANodes] += int64(h.Devices-h.Again-h.Unhealthy) * int64(len(entry.PodUIDs))
 	}
-	for numaNodes, number := range free {
-		if r.Unknown == "" && number > healthy[numaNodes] {
+	for _, numaNodes := range slices.Sorted(maps.Keys(free)) { // the first in order is named
+		if r.Unknown == "" && free[numaNodes] > healthy[numaNodes] {
 			r.Unknown = fmt.Sprintf("containers hold more of its devices on NUMA nodes %q than it has", numaNodes)
 			r.Groups = nil
 		}

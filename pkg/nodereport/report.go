@@ -1,6 +1,7 @@
 package nodereport
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -130,7 +131,7 @@ func stateOf(nc *v1alpha1.NodeCPU, node *admission.Node) (State, string) {
 	case exact == nil:
 		return Inexact, "the report does not say whether it is exact"
 	case exact.Status != metav1.ConditionTrue && !onlyMemory(exact, node):
-		return Inexact, shorten(exact.Message)
+		return Inexact, cmp.Or(shorten(exact.Message), "condition Exact does not say why it is not exact")
 	}
 	return Exact, ""
 }
