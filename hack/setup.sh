@@ -37,6 +37,7 @@ missing_packages() {
 	command -v git >/dev/null || echo git
 	command -v make >/dev/null || echo make
 	command -v setpriv >/dev/null || echo util-linux
+	command -v openssl >/dev/null || echo openssl
 	command -v libvirtd >/dev/null || echo libvirt-daemon
 	[ -e "${drivers[0]}" ] || echo libvirt-daemon-driver-qemu
 	command -v virsh >/dev/null || echo libvirt-clients

@@ -38,19 +38,19 @@ func need(t *testing.T, ok bool, missing string) {
 
 func newKernelNode(t *testing.T) *kernelNode {
 	k := &kernelNode{t: t, mount: "/sys/fs/cgroup", base: "/sys/fs/cgroup/cpuset"}
-	need(t, os.Geteuid() == 0, "cgroups are root's to make")
+	need(t, os.Geteuid() == 0, "cgroups are root's to make: run it as root")
 	if _, err := os.Stat(filepath.Join(k.mount, "cgroup.controllers")); err == nil {
 		k.base = k.mount
 	}
 	online, err := os.ReadFile("/sys/devices/system/cpu/online")
-	need(t, err == nil && strings.HasPrefix(string(online), "0-"), "CPUs 0 and 1 must be online")
+	need(t, err == nil && strings.HasPrefix(string(online), "0-"), "CPUs 0 and 1 are not online")
 	k.root = filepath.Join(k.base, fmt.Sprintf("corepin-exclusive-%d", os.Getpid()))
 	t.Cleanup(func() {
 		for n := len(k.made) - 1; n >= 0; n-- {
 			_ = os.Remove(k.made[n])
 		}
 	})
-	need(t, k.make(k.root) == nil, "a cgroup with a cpuset can be made")
+	need(t, k.make(k.root) == nil, "no cgroup with a cpuset can be made in "+k.base)
 	return k
 }
 

@@ -34,8 +34,8 @@ type proof struct {
 	alone cpuset.Set
 }
 
-// tellExclusive tells who else may run on the guest's CPUs. An event Pinned waits until nobody may: it says that the CPUs
-// are granted, which its reader takes for their being his. A verdict that was there before the agent began is not told.
+// tellExclusive tells who else may run on the guest's CPUs. An event Pinned waits until nobody may, since readers take granted
+// CPUs for CPUs that nobody else uses. A verdict that was there before the agent began is not told.
 func (w *worker) tellExclusive(v exclusive.Verdict, granted cpuset.Set) {
 	w.tellChanged(&w.proof.loss, EventCPUTimeLost, v.Loss, "of the time of CPUs "+granted.String()+", ")
 	w.tellChanged(&w.proof.away, EventMemoryAway, v.Away, "")

@@ -70,13 +70,13 @@ func privateKey(der []byte) (*ecdsa.PrivateKey, error) {
 	if key, err := x509.ParseECPrivateKey(der); err == nil {
 		return key, nil
 	}
-	any, err := x509.ParsePKCS8PrivateKey(der)
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
 	if err != nil {
 		return nil, err
 	}
-	key, ok := any.(*ecdsa.PrivateKey)
+	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok {
-		return nil, fmt.Errorf("it is a %T, and has to be one for ECDSA; make one with openssl ecparam -name prime256v1 -genkey -noout", any)
+		return nil, fmt.Errorf("it is a %T, and has to be one for ECDSA; make one with openssl ecparam -name prime256v1 -genkey -noout", parsed)
 	}
 	return key, nil
 }
