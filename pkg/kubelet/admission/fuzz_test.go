@@ -19,6 +19,9 @@ func FuzzDecision(f *testing.F) {
 	f.Add("1 sockets x 16 numa x 8 cores x 2 threads", uint8(0b110101), uint8(1), uint16(61), uint16(61), uint8(3), uint64(1))
 	f.Add("8 sockets x 8 numa x 8 cores x 2 threads", uint8(0b100000), uint8(0), uint16(240), uint16(1), uint8(3), uint64(7))
 	f.Add("s0 n0 u0: 0,4 1,5; s0 n1 u1: 2,6 3,7; s1 n3 u0: 8 9 10; n5:", uint8(0b11), uint8(3), uint16(3), uint16(2), uint8(0), uint64(2))
+	// Pods in flight whose distribution over NUMA nodes is as much as may be spent at once, and one that starts with 63 of 64.
+	f.Add("8 sockets x 8 numa x 8 cores x 2 threads", uint8(0b1100101), uint8(0), uint16(255), uint16(116), uint8(62), uint64(68))
+	f.Add("8 sockets x 8 numa x 8 cores x 2 threads", uint8(0b100), uint8(0), uint16(1000), uint16(0), uint8(0), uint64(0))
 	f.Fuzz(func(t *testing.T, machine string, options, policy uint8, cpus, others uint16, inFlight uint8, taken uint64) {
 		most := bounds.Instrumented(50 * time.Millisecond)
 		n, ok := fuzzedNode(machine, options, policy, taken)

@@ -12,7 +12,7 @@ import (
 // 10 ns, so a decision takes at most some 30 ms.
 const maxSteps = 3_000_000
 
-// steps bounds what it costs to admit p once. It is no more than a little above maxSteps.
+// steps bounds what it costs to admit p once. Of what is above maxSteps only that matters: it is more than may be spent.
 func (n *Node) steps(p *Pod) int {
 	asks := n.interestsOf(p)
 	numaNodes := n.numaNodes().Len()
@@ -22,7 +22,7 @@ func (n *Node) steps(p *Pod) int {
 			return
 		}
 		if asks.cpus && c.CPUs > 0 {
-			total += n.sets(numaNodes) + min(maxSteps, n.CPUManager.Options.Steps(n.Topology, numaNodes, c.CPUs))
+			total += n.sets(numaNodes) + n.CPUManager.Options.Steps(n.Topology, numaNodes, c.CPUs)
 		}
 		if asks.memory { // The default hint is looked for without the topology manager, too.
 			total += (1 + len(c.Memory)) * len(c.Memory) << min(len(n.Memory.NUMANodes), 20)

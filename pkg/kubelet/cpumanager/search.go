@@ -20,10 +20,10 @@ func (o *Options) Steps(t *cputopology.Topology, numaNodes, need int) int {
 	if !o.DistributeCPUsAcrossNUMA || need%group != 0 {
 		return steps
 	}
-	for k := fewestShares(cpus.Len(), numaNodes, need, group); k <= min(numaNodes, need/group, 30); k++ {
+	for k := fewestShares(cpus.Len(), numaNodes, need, group); k <= min(numaNodes, need/group); k++ {
 		combinations := choose(numaNodes, k)
 		if need%(k*group) != 0 || o.AlignBySocket {
-			combinations <<= k // every choice of those that give the rest
+			combinations <<= min(k, 20) // every choice of those that give the rest
 		}
 		steps += stepsPerCombination * combinations
 	}
