@@ -101,6 +101,7 @@ binaries() {
 	go -C hack/containerd build -tags no_btrfs,no_devmapper,no_zfs -ldflags '-s -w' -o "$dir/bin/" \
 		github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
 	go build -buildvcs=false -ldflags '-s -w' -o "$dir/bin/machined" ./hack/machined
+	go build -buildvcs=false -ldflags '-s -w' -o "$dir/bin/deviceplugin" ./hack/deviceplugin
 }
 
 # store DIR puts into DIR, a root directory of containerd, the images of VMs' pods, unpacked. It is done here
