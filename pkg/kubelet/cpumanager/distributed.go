@@ -29,6 +29,8 @@ type spread struct {
 	numa              []unit
 	order             []int // of the NUMA nodes with free CPUs, as the kubelet tries them
 	endless           bool
+
+	left, after []int // scratch of balance
 }
 
 // ReasonEndless is a reason of ours: the kubelet would not refuse the pod but hang, with its locks held.
@@ -92,12 +94,13 @@ func (s *spread) choose(k int) (combo, extra []int) {
 	var best kept
 	balance := math.MaxFloat64
 	inOneSocket := false
+	var candidate []int
 	combinations(len(s.order), k, func(places []int) bool {
 		best.overwrite(places)
 		if balance == 0 && (!s.bySocket || inOneSocket) {
 			return false
 		}
-		candidate := pick(s.order, places)
+		candidate = pick(candidate[:0], s.order, places)
 		share, ok := s.share(candidate)
 		if !ok {
 			return true
@@ -119,7 +122,7 @@ func (s *spread) choose(k int) (combo, extra []int) {
 	if best == nil {
 		return nil, nil
 	}
-	return pick(s.order, best), extra
+	return pick(nil, s.order, best), extra
 }
 
 // share is the equal share of each NUMA node of combo, if together they have enough.
@@ -156,10 +159,11 @@ func (s *spread) clamp(share int, combo []int) int {
 // balance is how unlike the machine's NUMA nodes would be after share CPUs from each of combo and the rest from extra.
 // extra are as many of combo as possible, and the ones with the best balance.
 func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
-	left := make([]int, len(s.numa))
-	for i := range left {
-		left[i] = s.numa[i].free
+	left := s.left[:0]
+	for i := range s.numa {
+		left = append(left, s.numa[i].free)
 	}
+	s.left = left
 	for _, i := range combo {
 		left[i] -= share
 	}
@@ -170,10 +174,13 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 	givers := slices.DeleteFunc(slices.Clone(combo), func(i int) bool { return left[i] < s.group })
 	best = math.MaxFloat64
 	var bestPlaces kept
+	var chosen []int
 	for k := len(givers); k >= 1; k-- {
 		combinations(len(givers), k, func(places []int) bool {
 			bestPlaces.overwrite(places)
-			after, ok := s.giveRest(rest, slices.Clone(left), pick(givers, places))
+			chosen = pick(chosen[:0], givers, places)
+			s.after = append(s.after[:0], left...)
+			after, ok := s.giveRest(rest, s.after, chosen)
 			b := s.deviation(after)
 			if ok && b < best {
 				best = b
@@ -182,7 +189,7 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 			return !s.endless
 		})
 	}
-	return best, pick(givers, bestPlaces)
+	return best, pick(nil, givers, bestPlaces)
 }
 
 // giveRest takes the rest from left, one group from each giver in turn. Where the givers have enough CPUs but too few
@@ -326,11 +333,10 @@ func combinations(n, k int, visit func(places []int) bool) {
 	}
 }
 
-// pick gives the elements of list at places.
-func pick(list, places []int) []int {
-	var picked []int
+// pick appends the elements of list at places to into.
+func pick(into, list, places []int) []int {
 	for _, at := range places {
-		picked = append(picked, list[at])
+		into = append(into, list[at])
 	}
-	return picked
+	return into
 }
