@@ -117,3 +117,14 @@ func memoryOf5000Nodes(b *testing.B, like *Node, machine func() *cputopology.Top
 		b.Errorf("5,000 nodes take %.1f MB, more than %.0f MB", bytes/1e6, most/1e6)
 	}
 }
+
+func BenchmarkAdmitAfterOneInFlight(b *testing.B) {
+	n, p := benchmarkNode(b)
+	other := podAsking("other", 4, 0)
+	b.ReportAllocs()
+	for b.Loop() {
+		if d := AdmitAfter(n, []*Pod{other}, p); d.Verdict != Admitted {
+			b.Fatal(d)
+		}
+	}
+}

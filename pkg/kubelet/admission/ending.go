@@ -72,16 +72,21 @@ func (o *orders) beginWith(c contents, pod int) {
 	}
 }
 
-// end goes on after a pod in flight was admitted or refused, with each part of its init containers' memory given back. d
+// giveBack goes on after a pod in flight was admitted or refused, with each part of its init containers' memory given back. d
 // and alone are the decisions with the new pod and without it.
-func (o *orders) end(pod *Pod, d, alone *Decision, so *outcome) {
+func (o *orders) giveBack(pod *Pod, d, alone *Decision, so *outcome) {
 	ending := EndingOf(pod, d.Held.Memory)
+	if len(ending) == 0 {
+		o.try(so)
+		return
+	}
 	endingAlone := EndingOf(pod, alone.Held.Memory)
 	for _, end := range ends(ending) {
-		next := *so
+		next := o.follow(so)
 		next.with = so.with.giveBack(ending[:end])
 		next.without = so.without.giveBack(endingAlone[:min(end, len(endingAlone))])
-		o.try(&next)
+		o.try(next)
+		o.back()
 	}
 }
 

@@ -38,7 +38,9 @@ func AdmitAmong(n *Node, inFlight []*Pod, p *Pod, leaving []Leaving, after []uin
 	if wait != "" {
 		return Decision{Verdict: Wait, Shared: n.Shared, Message: wait}
 	}
-	o := orders{node: n, leaving: leaving}
+	o := newOrders(n)
+	defer o.end()
+	o.leaving = leaving
 	o.pods = append(append(o.pods, inFlight...), p)
 	o.after = append(append(o.after, after...), 1<<len(leaving)-1)
 	return o.tryAll()
@@ -76,7 +78,7 @@ func (o *orders) leave(so *outcome) {
 		if !o.spend(0) {
 			return
 		}
-		next := *so
+		next := o.follow(so)
 		next.done |= o.leftBit(i)
 		held := &o.leaving[i]
 		if so.done&o.cameBit(i) != 0 {
@@ -88,7 +90,8 @@ func (o *orders) leave(so *outcome) {
 		node = node.Releasing(held.Grants, &held.Held)
 		next.with = node.contents()
 		next.without = next.with
-		o.try(&next)
+		o.try(next)
+		o.back()
 		if held.Came != nil && o.spend(o.node.steps(held.Came)) {
 			o.come(so, i)
 		}
@@ -98,7 +101,8 @@ func (o *orders) leave(so *outcome) {
 // come lets one of the pods that leave come before.
 func (o *orders) come(so *outcome, leaving int) {
 	pod := o.leaving[leaving].Came
-	next := *so
+	next := o.follow(so)
+	defer o.back()
 	next.done |= o.cameBit(leaving)
 	d := o.admit(&next.with, pod)
 	if len(EndingOf(pod, d.Held.Memory)) > 0 {
@@ -111,5 +115,5 @@ func (o *orders) come(so *outcome, leaving int) {
 	if d.Verdict == Admitted {
 		next.passing[leaving] = Leaving{Grants: d.Grants, Held: d.Held}
 	}
-	o.try(&next)
+	o.try(next)
 }

@@ -2,7 +2,9 @@ package admission
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
+	"sync"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
@@ -40,13 +42,14 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 	if wait == "" && len(inFlight) == 0 && !ends { // As nearly always: nothing is allocated for it.
 		return n.sound(Admit(n, p), cpuset.Set{})
 	}
-	var pods []*Pod
+	o := newOrders(n)
+	defer o.end()
 	if wait == "" {
-		pods = n.concerned(inFlight, p)
+		o.concern(inFlight, p)
 		switch {
-		case len(pods) == 1 && !ends:
+		case len(o.pods) == 1 && !ends:
 			return n.sound(Admit(n, p), cpuset.Set{})
-		case len(pods) > maxOrdered:
+		case len(o.pods) > maxOrdered:
 			wait = fmt.Sprintf("more than %d pods with exclusive CPUs, memory or devices are in flight to the node", maxOrdered-1)
 		case ends && len(n.Ending) > maxEnding:
 			wait = fmt.Sprintf("init containers of more than %d pods are about to give memory back", maxEnding)
@@ -55,7 +58,6 @@ func AdmitAfter(n *Node, inFlight []*Pod, p *Pod) Decision {
 	if wait != "" {
 		return Decision{Verdict: Wait, Shared: n.Shared, Message: wait}
 	}
-	o := orders{node: n, pods: pods}
 	return o.tryAll()
 }
 
@@ -76,14 +78,14 @@ func (n *Node) uncertain(p *Pod, asks interests) string {
 	return ""
 }
 
-// concerned are the pods in flight that are related to p, or to one that is, in their order, and p at the end.
-func (n *Node) concerned(inFlight []*Pod, p *Pod) []*Pod {
-	is := make([]bool, len(inFlight))
-	found := make([]*Pod, 0, len(inFlight)+1)
-	found = append(found, p)
+// concern sets pods: those in flight that are related to p, or to one that is, in their order, and p at the end.
+func (o *orders) concern(inFlight []*Pod, p *Pod) {
+	is := slices.Grow(o.is[:0], len(inFlight))[:len(inFlight)]
+	clear(is)
+	found := append(o.pods[:0], p)
 	for i := 0; i < len(found); i++ {
 		for k, other := range inFlight {
-			if !is[k] && n.related(found[i], other) {
+			if !is[k] && o.node.related(found[i], other) {
 				is[k] = true
 				found = append(found, other)
 			}
@@ -95,7 +97,8 @@ func (n *Node) concerned(inFlight []*Pod, p *Pod) []*Pod {
 			found = append(found, other)
 		}
 	}
-	return append(found, p)
+	o.is = is
+	o.pods = append(found, p)
 }
 
 // sound turns an admission after which the kubelet is in a bad state into a refusal. held are CPUs in the shared pool
@@ -130,7 +133,8 @@ type orders struct {
 	// bit. Both are empty where nobody leaves.
 	leaving []Leaving
 	after   []uint64
-	// seen are the outcomes that were gone on from, by what is done.
+	// seen are the outcomes that were gone on from, by what is done. It is nil until there is one that several orders may
+	// lead to.
 	seen map[uint64][]outcome
 	// admissions were tried so far, and took so many steps. tooLong is set if that is too many.
 	admissions, spent int
@@ -145,7 +149,47 @@ type orders struct {
 	harmed            *Pod       // a pod in flight that would be admitted only without the new one
 	undetermined      string     // why nobody can tell, in some order
 	shared            cpuset.Set // in the shared pool after every order
+
+	// is, outcomes and room are scratch: which pods in flight are concerned, the outcomes on the way to the present one, and
+	// the node with the contents of one. There are depth outcomes on the way.
+	is       []bool
+	outcomes []*outcome
+	depth    int
+	room     Node
 }
+
+// ordersPool keeps orders for reuse. A scheduler asks thousands of times a second, mostly with a pod or two in flight.
+var ordersPool = sync.Pool{New: func() any { return new(orders) }}
+
+// newOrders begins to decide. The caller gives it back with end, and keeps nothing of it but the decision.
+func newOrders(n *Node) *orders {
+	o := ordersPool.Get().(*orders)
+	o.node = n
+	return o
+}
+
+func (o *orders) end() {
+	clear(o.pods)
+	for _, so := range o.outcomes {
+		*so = outcome{}
+	}
+	*o = orders{pods: o.pods[:0], steps: o.steps[:0], is: o.is, outcomes: o.outcomes}
+	ordersPool.Put(o)
+}
+
+// follow is a copy of an outcome, to go on from. It is lost at the next call of back.
+func (o *orders) follow(so *outcome) *outcome {
+	if o.depth == len(o.outcomes) {
+		o.outcomes = append(o.outcomes, new(outcome))
+	}
+	next := o.outcomes[o.depth]
+	o.depth++
+	*next = *so
+	return next
+}
+
+// back takes the last follow back.
+func (o *orders) back() { o.depth-- }
 
 // outcome is the node after some of the pods.
 type outcome struct {
@@ -164,7 +208,6 @@ func (so *outcome) samePassing(other *outcome) bool {
 
 // tryAll is the decision after every order.
 func (o *orders) tryAll() Decision {
-	o.seen = map[uint64][]outcome{}
 	for _, pod := range o.pods {
 		o.steps = append(o.steps, o.node.steps(pod))
 	}
@@ -178,50 +221,68 @@ func (o *orders) tryAll() Decision {
 
 // try admits each of the pods not done next, and so on to the end of every order.
 func (o *orders) try(so *outcome) {
-	last := len(o.pods) - 1
-	if o.tooLong || o.known(so) {
+	if o.tooLong {
 		return
 	}
 	if o.ended(so.done) {
 		o.finish(so)
 		return
 	}
+	if o.known(so) {
+		return
+	}
 	o.leave(so)
-	for i, pod := range o.pods {
+	last := len(o.pods) - 1
+	for i := range o.pods {
 		if so.done>>i&1 != 0 || !o.mayCome(i, so.done) || i < last && o.alike(i, so.done) {
 			continue
 		}
-		next := outcome{done: so.done | 1<<i, with: so.with, without: so.without, passing: so.passing}
 		if !o.affords(i) {
 			return
 		}
-		d := o.admit(&next.with, pod)
-		next.held = so.held.Union(d.Shared.Minus(so.with.shared))
-		if i == last {
-			o.count(o.node.sound(d, so.held))
-			o.try(&next)
-			continue
-		}
-		alone := d
-		if so.done>>last&1 == 0 {
-			next.without = next.with
-		} else if o.affords(i) {
-			alone = o.admit(&next.without, pod)
-		}
-		if alone.Verdict == Admitted && d.Verdict != Admitted {
-			o.harmed = pod
-		}
-		o.end(pod, &d, &alone, &next)
+		next := o.follow(so)
+		next.done |= 1 << i
+		o.next(so, next, i)
+		o.back()
 	}
+}
+
+// next admits a pod to next, which is so with the pod done, and goes on.
+func (o *orders) next(so, next *outcome, i int) {
+	pod := o.pods[i]
+	last := len(o.pods) - 1
+	d := o.admit(&next.with, pod)
+	next.held = so.held.Union(d.Shared.Minus(so.with.shared))
+	if i == last {
+		o.count(o.node.sound(d, so.held))
+		o.try(next)
+		return
+	}
+	alone := d
+	if so.done>>last&1 == 0 {
+		next.without = next.with
+	} else if o.affords(i) {
+		alone = o.admit(&next.without, pod)
+	}
+	if alone.Verdict == Admitted && d.Verdict != Admitted {
+		o.harmed = pod
+	}
+	o.giveBack(pod, &d, &alone, next)
 }
 
 // known reports whether nothing new can come of an outcome, and notes it.
 func (o *orders) known(so *outcome) bool {
+	if bits.OnesCount64(so.done) < 2 { // Only one order leads to it.
+		return false
+	}
 	for i := range o.seen[so.done] {
 		other := &o.seen[so.done][i]
 		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) && so.samePassing(other) {
 			return true
 		}
+	}
+	if o.seen == nil {
+		o.seen = map[uint64][]outcome{}
 	}
 	o.seen[so.done] = append(o.seen[so.done], *so)
 	return false
@@ -252,9 +313,9 @@ func (o *orders) alike(i int, done uint64) bool {
 
 // admit admits a pod to a node with contents c, and changes c.
 func (o *orders) admit(c *contents, p *Pod) Decision {
-	node := o.node.with(c)
-	why := node.uncertain(p, node.interestsOf(p))
-	d := admit(&node, p, c)
+	o.room = o.node.with(c)
+	why := o.room.uncertain(p, o.room.interestsOf(p))
+	d := admit(&o.room, p, c)
 	if d.Reason == ReasonUndetermined {
 		why = d.Message
 	}
