@@ -23,6 +23,10 @@ func (pl *DedicatedCPU) Filter(ctx context.Context, state fwk.CycleState, pod *c
 	}
 	// Before the prediction, so that a report which comes right after it finds the pod pending.
 	c.addPending.Do(func() { pl.waker.Add(pod, pl.pendingDemand(c.Demand, c.findings)) })
+	if !c.simulated && c.query.Fits(nodeInfo) {
+		c.noteExact(nodeInfo)
+		return nil
+	}
 	p := c.predict(nodeInfo)
 	r := pl.refuse(c, pod, nodeInfo, p)
 	if r == nil {

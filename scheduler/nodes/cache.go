@@ -51,10 +51,22 @@ type kind struct {
 
 type set [associativity]entry
 
+// entry is a prediction, and what of it most questions are about: with that they need not read the prediction.
 type entry struct {
-	generation atomic.Int64
+	tag        atomic.Uint64
 	prediction atomic.Pointer[Prediction]
 }
+
+// tag is a generation, and in the lowest bit whether the node certainly takes the pod.
+func tag(generation int64, fits bool) uint64 {
+	if fits {
+		return uint64(generation)<<1 | 1
+	}
+	return uint64(generation) << 1
+}
+
+// is reports whether the entry is for a generation.
+func (e *entry) is(generation int64) bool { return e.tag.Load()>>1 == uint64(generation) }
 
 // kind returns the kind with that key, and makes it the latest used.
 func (c *predictionCache) kind(key string) *kind {
@@ -132,7 +144,7 @@ func setFor(table []set, generation int64) *set {
 func (k *kind) load(generation int64) *Prediction {
 	at := setFor(*k.table.Load(), generation)
 	for i := range at {
-		if at[i].generation.Load() != generation {
+		if !at[i].is(generation) {
 			continue
 		}
 		p := at[i].prediction.Load()
@@ -141,6 +153,17 @@ func (k *kind) load(generation int64) *Prediction {
 		}
 	}
 	return nil
+}
+
+// fits reports whether it was predicted for a generation that the node certainly takes the pod.
+func (k *kind) fits(generation int64) bool {
+	at := setFor(*k.table.Load(), generation)
+	for i := range at {
+		if at[i].tag.Load() == tag(generation, true) {
+			return true
+		}
+	}
+	return false
 }
 
 // store adds a prediction, and returns how many bytes that takes.
@@ -152,7 +175,7 @@ func (k *kind) store(p *Prediction) (bytes int64) {
 	}
 	before := k.bytes()
 	at := entryFor(*k.table.Load(), p.generation)
-	for at.prediction.Load() != nil && at.generation.Load() != p.generation && len(*k.table.Load()) < k.held {
+	for at.prediction.Load() != nil && !at.is(p.generation) && len(*k.table.Load()) < k.held {
 		k.grow()
 		at = entryFor(*k.table.Load(), p.generation)
 	}
@@ -167,20 +190,21 @@ func entryFor(table []set, generation int64) *entry {
 	for i := range at {
 		if at[i].prediction.Load() == nil {
 			chosen = &at[i]
-		} else if at[i].generation.Load() == generation {
+		} else if at[i].is(generation) {
 			return &at[i]
 		}
 	}
 	return chosen
 }
 
-// put writes an entry. The prediction is written first, since readers take no lock.
+// put writes an entry. Readers take no lock: none may find the tag before the prediction, or another one's tag.
 func (k *kind) put(at *entry, p *Prediction) {
 	if at.prediction.Load() == nil {
 		k.held++
 	}
+	at.tag.Store(0)
 	at.prediction.Store(p)
-	at.generation.Store(p.generation)
+	at.tag.Store(tag(p.generation, p.certain()))
 }
 
 // grow doubles the table. Readers may use the one before for a moment longer.
@@ -207,6 +231,7 @@ func (k *kind) forget(generation int64) (bytes int64) {
 	for i := range at {
 		p := at[i].prediction.Load()
 		if p != nil && p.generation == generation {
+			at[i].tag.Store(0)
 			at[i].prediction.Store(nil)
 			k.held--
 			bytes += predictionBytes

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/verdict"
 )
 
@@ -23,6 +24,9 @@ type Prediction struct {
 	// Node is the node without the pods in flight and without the pod; nil if its kubelet is not known.
 	Node *admission.Node
 }
+
+// certain reports whether the node takes the pod, by its kubelet's decision and not by an estimate.
+func (p *Prediction) certain() bool { return p.State == nodereport.Exact && p.Verdict.Fits() }
 
 // Number is a number that may be known.
 type Number struct {
