@@ -20,6 +20,9 @@ func (d dice) oneIn(n int) bool { return d.IntN(n) == 0 }
 
 func pickOne[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
 
+// acrossNUMA is the option that gives a container shares of several NUMA nodes.
+const acrossNUMA = "distribute-cpus-across-numa"
+
 // stepsPerScenario is enough to fill and fragment most machines.
 const stepsPerScenario = 24
 
@@ -49,15 +52,15 @@ func (d dice) scenario(podLevel bool) scenario {
 
 // cpuOptions makes up options, mostly such that a kubelet starts with.
 func (d dice) cpuOptions() []string {
-	const full, numa, cores, uncore = "full-pcpus-only", "distribute-cpus-across-numa", "distribute-cpus-across-cores", "prefer-align-cpus-by-uncorecache"
+	const full, cores, uncore = "full-pcpus-only", "distribute-cpus-across-cores", "prefer-align-cpus-by-uncorecache"
 	var options []string
 	for _, option := range []struct {
 		name    string
 		one, in int
 		not     []string
 	}{
-		{full, 1, 2, nil}, {"strict-cpu-reservation", 1, 3, nil}, {numa, 2, 5, nil}, {cores, 1, 6, []string{full, numa}},
-		{"align-by-socket", 1, 6, nil}, {uncore, 2, 5, []string{numa, cores}},
+		{full, 1, 2, nil}, {"strict-cpu-reservation", 1, 3, nil}, {acrossNUMA, 2, 5, nil}, {cores, 1, 6, []string{full, acrossNUMA}},
+		{"align-by-socket", 1, 4, nil}, {uncore, 2, 5, []string{acrossNUMA, cores}},
 	} {
 		refused := slices.ContainsFunc(option.not, func(name string) bool { return slices.Contains(options, name) })
 		if d.IntN(option.in) < option.one && (!refused || d.oneIn(20)) {
@@ -79,7 +82,7 @@ func (d dice) machine() *cputopology.Topology {
 		sockets = 1
 	case 1:
 		sockets = numa * 2 // more sockets than NUMA nodes
-	case 2:
+	case 2, 3:
 		if numa%2 == 0 {
 			sockets = numa / 2
 		}
@@ -108,7 +111,7 @@ func (d dice) machine() *cputopology.Topology {
 	}
 	cores = d.twist(cores)
 	machine, err := cputopology.New(cores)
-	if err == nil && d.oneIn(12) {
+	if err == nil && d.oneIn(8) {
 		machine, err = cputopology.New(cores, cputopology.NUMANode{ID: pickOne(d, numa, numa+3)}) // without CPUs
 	}
 	if err != nil {
@@ -153,9 +156,15 @@ func (d dice) twist(cores []cputopology.Core) []cputopology.Core {
 			shuffled[i].UncoreCache = cores[places[i]].UncoreCache
 		}
 		return shuffled
-	case 4: // NUMA nodes with gaps between their ids
+	case 4: // NUMA nodes with gaps between their ids: everywhere, or one
+		from, gap := 1+d.IntN(4), 1+d.IntN(2)
+		everywhere := d.oneIn(3)
 		for i := range cores {
-			cores[i].NUMANode *= 2
+			if everywhere {
+				cores[i].NUMANode *= 2
+			} else if cores[i].NUMANode >= from {
+				cores[i].NUMANode += gap
+			}
 		}
 	case 5: // nobody builds this: everything crosses everything
 		numa, sockets := 2+d.IntN(3), 1+d.IntN(3)
@@ -187,7 +196,7 @@ func (d dice) withDistances(t *cputopology.Topology) *cputopology.Topology {
 
 func (d dice) reserve(s *scenario) {
 	all := s.machine.CPUs().List()
-	switch d.IntN(4) {
+	switch d.IntN(5) {
 	case 0: // any CPUs: half cores, too
 		for range 1 + d.IntN(4) {
 			s.reserved.Add(pickOne(d, all...))
@@ -198,6 +207,12 @@ func (d dice) reserve(s *scenario) {
 		}
 	case 2:
 		s.reservedCount = min(1+d.IntN(5), len(all))
+	case 3: // of each NUMA node alike
+		for _, node := range s.machine.NUMANodes() {
+			if core, ok := s.machine.CoreOf(node.CPUs.First()); ok {
+				s.reserved = s.reserved.Union(core.CPUs)
+			}
+		}
 	default:
 		s.reserved.Add(all[0])
 	}
@@ -272,6 +287,9 @@ func (d dice) size(s *scenario) int {
 	threads, all := s.machine.ThreadsPerCore(), s.machine.CPUs().Len()
 	node := pickOne(d, s.machine.NUMANodes()...).CPUs.Len()
 	cache := pickOne(d, s.machine.UncoreUnits()...).CPUs.Len()
+	if slices.Contains(s.cpuOptions, acrossNUMA) && d.oneIn(2) { // shares that leave a rest, or none
+		return max(1, (1+d.IntN(all))/threads) * threads
+	}
 	switch d.IntN(12) {
 	case 0:
 		return 0

@@ -247,6 +247,10 @@ func (d dice) besides(s *scenario) {
 	if s.memory == nil && s.devices == nil {
 		return
 	}
+	tight := d.oneIn(2)
+	if tight {
+		d.tighten(s)
+	}
 	for i := range s.steps {
 		if s.steps[i].restart {
 			s.steps[i].pluginsLater = s.devices != nil && d.oneIn(2)
@@ -255,9 +259,54 @@ func (d dice) besides(s *scenario) {
 		large := d.oneIn(4)
 		for k := range s.steps[i].wants {
 			d.ask(s, &s.steps[i].wants[k], large, types)
+			if tight {
+				d.askTightly(s, &s.steps[i].wants[k])
+			}
 		}
 	}
 	d.starts(s)
+}
+
+// tighten leaves more than enough CPUs, so that memory and devices decide. More init containers use them before others, and the
+// kubelet restarts more often.
+func (d dice) tighten(s *scenario) {
+	var steps []step
+	for _, next := range s.steps {
+		for k := range next.wants {
+			next.wants[k].CPUs = min(next.wants[k].CPUs, s.machine.ThreadsPerCore())
+		}
+		for k := 0; next.add && k < 3 && d.oneIn(2); k++ {
+			first := admission.Container{Name: fmt.Sprintf("i%d", k), Kind: pickOne(d, admission.Init, admission.Init, admission.Sidecar)}
+			next.wants = slices.Insert(next.wants, 0, first)
+		}
+		steps = append(steps, next)
+		if d.oneIn(12) {
+			steps = append(steps, step{restart: true})
+		}
+	}
+	s.steps = steps
+}
+
+// askTightly makes some containers ask for about what a NUMA node has, of memory or of devices.
+func (d dice) askTightly(s *scenario, c *admission.Container) {
+	for k := range c.Memory {
+		q := &c.Memory[k]
+		node := pickOne(d, s.memory...)
+		total := node.Total[q.Type] - min(node.Total[q.Type], node.Reserved[q.Type])
+		page := uint64(2 << 20)
+		if q.Type == "hugepages-1Gi" {
+			page = gib
+		}
+		share := total / 4 * uint64(1+d.IntN(5)) / page * page
+		if d.oneIn(2) && share > 0 {
+			q.Bytes = share
+		}
+	}
+	for k := range c.Devices {
+		if c.Devices[k].Count > 1 && d.oneIn(2) {
+			c.Devices[k].Count += d.IntN(4)
+		}
+	}
 }
 
 // listsWithin is how many lists of hints over all sets of so many NUMA nodes have no more than most combinations. The kubelet
