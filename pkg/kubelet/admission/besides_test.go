@@ -123,6 +123,37 @@ func TestAdmitAfterBesides(t *testing.T) {
 	}
 }
 
+// One pod in flight decides where another one goes, and that one takes what the new pod needs. The first has nothing that the
+// new pod asks for.
+func TestAdmitAfterOneAfterAnother(t *testing.T) {
+	n := besidesNode(t, topologymanager.PolicySingleNUMANode, topologymanager.ScopeContainer, [2]uint64{16, 16}, [2]int{0, 0})
+	one := func(mask topologymanager.Mask) devicemanager.Group {
+		return devicemanager.Group{NUMANodes: mask, Devices: 1, Healthy: 1, Free: 1}
+	}
+	n.Devices.Resources = []devicemanager.Resource{
+		{Name: "example.com/a", Groups: []devicemanager.Group{one(1), one(2)}},
+		{Name: "example.com/b", Groups: []devicemanager.Group{one(1), one(2)}},
+		{Name: "example.com/c", Groups: []devicemanager.Group{one(2)}},
+	}
+	asking := func(name string, resources ...string) *Pod {
+		p := &Pod{Name: name, Containers: []Container{{Name: "c"}}}
+		for _, resource := range resources {
+			p.Containers[0].Devices = append(p.Containers[0].Devices, devicemanager.Request{Resource: "example.com/" + resource, Count: 1})
+		}
+		return p
+	}
+	p := asking("p", "a", "c")
+	both := asking("both", "a", "b")
+	d := AdmitAfter(n, []*Pod{both}, p)
+	if d.Verdict != Admitted {
+		t.Errorf("with one pod in flight: %s", d)
+	}
+	d = AdmitAfter(n, []*Pod{both, asking("first", "b")}, p)
+	if d.Verdict != Wait {
+		t.Errorf("with one more, which may send the other to NUMA node 1: %s, want wait", d)
+	}
+}
+
 // Which of two NUMA nodes a device comes from is up to the kubelet. The next pod that asks for one waits for the report.
 func TestOnlyTheKubeletKnows(t *testing.T) {
 	n := besidesNode(t, topologymanager.PolicyNone, topologymanager.ScopeContainer, [2]uint64{16, 16}, [2]int{4, 4})
