@@ -43,7 +43,7 @@ func (w *walk) restart(s step) string {
 		}
 	}
 	w.kubelet.Ready()
-	if all != nil {
+	if s.pluginsLater && all != nil { // Else ours followed each pod.
 		w.node.Devices = all.Releasing(gone)
 	}
 	return ""

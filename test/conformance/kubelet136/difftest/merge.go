@@ -80,6 +80,7 @@ func (d dice) numaNodes(n int) *cputopology.Topology {
 // hints are those of some providers: no preference, no hint, or a list.
 func (d dice) hints(m *cputopology.Topology) (theirs []map[string][]Hint, ours []topologymanager.HintProvider) {
 	all := topologymanager.Mask(1)<<len(m.NUMANodes()) - 1
+	short := d.oneIn(4) // lists that meet in few sets, and at times in none of the wanted size
 	for range 1 + d.IntN(4) {
 		if d.oneIn(6) {
 			theirs = append(theirs, pickOne(d, nil, map[string][]Hint{}, map[string][]Hint{"memory": nil}))
@@ -89,7 +90,7 @@ func (d dice) hints(m *cputopology.Topology) (theirs []map[string][]Hint, ours [
 		provider := listed{all, map[topologymanager.Mask]bool{}}
 		usual := pickOne(d, 1, 1, 2, 3) // the size of most preferred hints, so that providers agree at times
 		for mask := topologymanager.Mask(1); mask <= all && !d.oneIn(12); mask++ {
-			if d.oneIn(3) {
+			if d.oneIn(3) || short && d.IntN(int(all)) > 2 {
 				continue
 			}
 			preferred := mask.Len() == usual && !d.oneIn(4) || d.oneIn(20)
