@@ -42,7 +42,8 @@ left out is none. A core's id is its lowest CPU. A core can have a socket and an
 numaNode:
 
 ` + indented(minimalReport) + `
-With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. An object
+With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. One that
+fits nowhere has "refusals" too: nodes that refuse it alike, with what is free there and the changes that would help. An object
 that cannot be used is left out. In its place there is a line with "error": file, line, and what to write instead.
 
 Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is wrong.`,
@@ -203,6 +204,8 @@ type fitLine struct {
 	Error    string            `json:"error,omitempty"` // why it is not tried
 	// Unplaced is why no scheduler places the pod, whatever room there is.
 	Unplaced string `json:"unplaced,omitempty"`
+	// Refusals are why no node admits it.
+	Refusals []*refusals `json:"refusals,omitempty"`
 }
 
 // attentionTo says who places a pod that is bound to no node. The nodes of files have no scheduler.
@@ -251,6 +254,7 @@ func lineOf(a *answer, at attention) fitLine {
 		return line
 	}
 	line.Reason, line.Message = a.refusal()
+	line.Refusals = a.refusals()
 	if len(a.trials) == 1 {
 		line.Node = a.trials[0].machine.name
 	}

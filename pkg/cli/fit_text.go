@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"strings"
-
 	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/nodemap"
-	"corepin.dev/corepin/pkg/verdict"
 )
 
 // maxRefusals is how many different refusals of one pod are printed.
@@ -27,63 +23,37 @@ func printAnswer(out *printer, a *answer) {
 		out.printf("%s: does not fit: %s: %s\n", a.demand.name, reason, message)
 	case 1:
 		out.printf("%s: %s\n", a.demand.name, &a.trials[0])
-		printWhy(out, &a.trials[0], a.demand, "  ")
+		a.refusals()[0].print(out, "  ")
 	default:
 		printRefusals(out, a)
 	}
 }
 
-// refusals are nodes that refuse a pod in the same words.
-type refusals struct {
-	text  string
-	nodes []string
-}
-
 // printRefusals writes why several nodes refuse a pod, equal nodes once.
 func printRefusals(out *printer, a *answer) {
 	out.printf("%s: fits on none of %d nodes\n", a.demand.name, len(a.trials))
-	var list []*refusals
-	byText := map[string]*refusals{}
-	for i := range a.trials {
-		t := &a.trials[i]
-		var why strings.Builder
-		printWhy(&printer{out: &why}, t, a.demand, "    ")
-		text := harmless(t.reason+": "+t.message) + "\n" + why.String()
-		if byText[text] == nil {
-			byText[text] = &refusals{text: text}
-			list = append(list, byText[text])
-		}
-		byText[text].nodes = append(byText[text].nodes, t.machine.name)
-	}
 	more := 0
-	for i, g := range list {
-		if i < maxRefusals {
-			out.printf("  refused by %s: ", nodeNames(g.nodes))
-			out.print(g.text)
-		} else {
-			more += len(g.nodes)
+	for i, r := range a.refusals() {
+		if i >= maxRefusals {
+			more += len(r.Nodes)
+			continue
 		}
+		out.printf("  refused by %s: %s: %s\n", nodeNames(r.Nodes), r.Reason, r.Message)
+		r.print(out, "    ")
 	}
 	if more > 0 {
 		out.printf("  and refused by %d more\n", more)
 	}
 }
 
-// printWhy writes what the pod lacks on a node, and what would help. With the kubelet's other checks (pkg/kubelet/predicates), what
-// helps is left to the command explain, which makes those checks too.
-func printWhy(out *printer, t *trial, d *demand, indent string) {
-	if t.verdict.Obstacle != verdict.Kubelet {
-		return
+// print writes what the pod lacks, and what would help.
+func (r *refusals) print(out *printer, indent string) {
+	for _, line := range []string{r.Facts, r.Rule} {
+		if line != "" {
+			out.printf("%s%s\n", indent, line)
+		}
 	}
-	why := explain.Of(&t.node, &verdict.Demand{Pod: d.pod})
-	out.printf("%s%s\n", indent, why.Facts)
-	if why.Rule != "" {
-		out.printf("%s%s\n", indent, why.Rule)
-	}
-	if t.machine.fit != nil {
-		return
-	}
-	for _, hint := range why.Hints {
+	for _, hint := range r.Hints {
 		out.printf("%sfits if %s\n", indent, hint.Text)
 	}
 }
