@@ -44,7 +44,7 @@ func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, po
 		klog.FromContext(ctx).Error(err, "nodes are not explained", "pod", klog.KObj(pod))
 		return nil, nothing
 	}
-	q := explaining.Question{Pod: pod, Demand: c.Demand}
+	q := explaining.Question{Pod: pod, Demand: c.Demand, About: pl.vms.About(pod)}
 	nearest := pl.nearest(c, nodes, statuses, &q)
 	pl.held.set(pod.UID, q.WithRoomByCount > 0)
 	if q.Refused == 0 {

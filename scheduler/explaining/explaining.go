@@ -8,6 +8,8 @@
 // Each text says as of when it is true. A pod that was explained while others were in flight is explained again when their
 // reports have come (package dedicatedcpu).
 //
+// The text stands on the pod, and on the VMI and the VirtualMachine behind it, which is where a user of KubeVirt looks.
+//
 // A pod gets the same text at most once in five minutes, and at most three different texts in that time.
 package explaining
 
@@ -65,6 +67,8 @@ type Explainer struct {
 type Question struct {
 	Pod    *corev1.Pod
 	Demand *verdict.Demand
+	// About are the objects behind the pod, which get the same event.
+	About []*corev1.ObjectReference
 	// Nodes are the nearest nodes. There is at least one.
 	Nodes []verdict.Node
 	// Refused is the number of nodes that were refused for CPUs.
@@ -144,7 +148,7 @@ func (e *Explainer) Ask(q Question) {
 func (e *Explainer) Answer(q *Question) {
 	text := q.Text()
 	if text != "" {
-		e.tell(q.Pod, text)
+		e.tell(q, text)
 	}
 }
 
@@ -183,10 +187,10 @@ func (q *Question) head(explained int) string {
 // tell writes the event unless the pod got the same text not long ago. The recorder merges events with the same pod,
 // reason and action into one, which keeps the text of the first (getKey in
 // k8s.io/client-go/tools/events/event_broadcaster.go, v0.36.3). So each action has a number.
-func (e *Explainer) tell(pod *corev1.Pod, text string) {
+func (e *Explainer) tell(q *Question, text string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	h := e.history(pod.UID)
+	h := e.history(q.Pod.UID)
 	now := e.clock.Now()
 	if slices.ContainsFunc(h.recent, func(t telling) bool { return t.text == text }) {
 		h.rest = now.Add(askAgainAfter)
@@ -198,5 +202,10 @@ func (e *Explainer) tell(pod *corev1.Pod, text string) {
 	h.count++
 	h.recent = append(h.recent, telling{text, now})
 	h.rest = now.Add(askAfter)
-	e.recorder.Eventf(pod, nil, corev1.EventTypeWarning, eventMissing, fmt.Sprintf("Explaining%d", h.count), "%s", now.UTC().Format(asOf)+text)
+	action := fmt.Sprintf("Explaining%d", h.count)
+	text = now.UTC().Format(asOf) + text
+	e.recorder.Eventf(q.Pod, nil, corev1.EventTypeWarning, eventMissing, action, "%s", text)
+	for _, behind := range q.About {
+		e.recorder.Eventf(behind, q.Pod, corev1.EventTypeWarning, eventMissing, action, "%s", text)
+	}
 }

@@ -24,17 +24,18 @@ func TestAskDoesNotBlock(t *testing.T) {
 
 // Texts are limited in number; equal texts are sent once, each with an action of its own.
 func TestTell(t *testing.T) {
-	recorder := events.NewFakeRecorder(10)
+	recorder := events.NewFakeRecorder(20)
 	clock := testclock.NewFakePassiveClock(time.Unix(1000, 0))
 	e := New(recorder, clock)
 	pod := &corev1.Pod{}
 	pod.UID = "uid"
+	q := &Question{Pod: pod, About: []*corev1.ObjectReference{{Kind: "VirtualMachineInstance"}, {Kind: "VirtualMachine"}}}
 	for i := range 10 {
-		e.tell(pod, "the same")
-		e.tell(pod, fmt.Sprint("text ", i))
+		e.tell(q, "the same")
+		e.tell(q, fmt.Sprint("text ", i))
 	}
-	if got := len(recorder.Events); got != maxTold {
-		t.Errorf("%d events, want %d", got, maxTold)
+	if got := len(recorder.Events); got != 3*maxTold {
+		t.Errorf("%d events, want %d on each of three objects", got, maxTold)
 	}
 	if got := <-recorder.Events; !strings.HasSuffix(got, "As of 00:16:40 UTC: the same") {
 		t.Errorf("the event does not say as of when it is true: %s", got)

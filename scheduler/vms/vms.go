@@ -113,6 +113,7 @@ type entry struct {
 func decode(object *unstructured.Unstructured) *entry {
 	e := &entry{ObjectMeta: metav1.ObjectMeta{
 		Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), ResourceVersion: object.GetResourceVersion(),
+		OwnerReferences: controllingVM(object),
 	}}
 	e.vmi, e.err = vmi.FromUnstructured(object.Object)
 	if e.err == nil {

@@ -76,7 +76,7 @@ var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 		told := map[string]int{}
 		for _, event := range events.Items {
 			if event.Reason == "CPUsMissing" {
-				told[event.Regarding.Name+" "+event.Note]++
+				told[event.Regarding.Kind+" "+event.Regarding.Name+" "+event.Note]++
 				gomega.Expect(len(event.Note)).To(gomega.BeNumerically("<=", 1024))
 				gomega.Expect(event.Series).To(gomega.BeNil(), event.Note)
 			}
@@ -113,6 +113,13 @@ var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 		}).WithTimeout(deadline).Should(gomega.Succeed())
 		gomega.Expect(out).NotTo(gomega.ContainSubstring("left out"), "the VMI can be read")
 		gomega.Expect(code).To(gomega.Equal(1))
+		gomega.Eventually(ctx, func(g gomega.Gomega) {
+			events, err := bed.Client().CoreV1().Events(testbed.VMNamespace).List(ctx, metav1.ListOptions{
+				FieldSelector: "involvedObject.kind=VirtualMachineInstance,involvedObject.name=wide,reason=CPUsMissing"})
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+			g.Expect(events.Items).NotTo(gomega.BeEmpty(), "an event on the VMI")
+			g.Expect(events.Items[0].Message).To(gomega.ContainSubstring("The pod asks for 40 CPUs of its own"))
+		}).WithTimeout(deadline).Should(gomega.Succeed())
 		out, code = corepin(ctx, bed, "corepin-explainer", "", "nodes")
 		ginkgo.AddReportEntry("nodes", out)
 		gomega.Expect(code).To(gomega.Equal(0))
