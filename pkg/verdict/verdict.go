@@ -263,14 +263,14 @@ func (v *Verdict) keepPlaces(n *Node, d *Demand) {
 	if !slices.ContainsFunc(n.Pods, func(pod Pod) bool { return pod.Nominated && pod.InFlight }) {
 		return
 	}
-	lost := n.lostPlace(n.nominatedPlaces(nil), n.nominatedPlaces(&d.Pod))
-	before := n.likelyPlaces(nil)
+	lost := n.lostPlace(n.nominatedPlaces(n.inEveryOrder()), n.nominatedPlaces(n.inEveryOrder(&d.Pod)))
+	before := n.nominatedPlaces(n.inLikelyOrder(nil))
 	alternatives := v.Decision.Alternatives
 	if len(alternatives) == 0 {
 		alternatives = [][]admission.Grant{v.Decision.Grants}
 	}
 	for _, grants := range alternatives {
-		lost = cmp.Or(lost, n.lostPlace(before, n.likelyPlaces(grants)))
+		lost = cmp.Or(lost, n.lostPlace(before, n.nominatedPlaces(n.inLikelyOrder(grants))))
 	}
 	if lost != nil {
 		v.Obstacle = Kept
@@ -289,9 +289,19 @@ func (n *Node) lostPlace(before, after []bool) *Pod {
 	return nil
 }
 
-// nominatedPlaces reports which of Pods are nominated and will be admitted after the pods have ended that end now. Pods in flight,
-// and one more that is not nil, may come before or after each of these ends.
-func (n *Node) nominatedPlaces(more *admission.Pod) []bool {
+// nominatedPlaces reports which of Pods are nominated and will be admitted, one after another.
+func (n *Node) nominatedPlaces(admit func(pod *admission.Pod) bool) []bool {
+	placed := make([]bool, len(n.Pods))
+	for i := range n.Pods {
+		pod := &n.Pods[i]
+		placed[i] = pod.Nominated && pod.InFlight && admit(pod.Asks)
+	}
+	return placed
+}
+
+// inEveryOrder returns how the kubelet admits pods after those have ended that end now. Pods in flight, and others, may come before
+// or after each of these ends.
+func (n *Node) inEveryOrder(others ...*admission.Pod) (admit func(pod *admission.Pod) bool) {
 	var coming []*admission.Pod
 	var leaving []admission.Leaving
 	for i := range n.Pods {
@@ -303,36 +313,28 @@ func (n *Node) nominatedPlaces(more *admission.Pod) []bool {
 			coming = append(coming, pod.Asks)
 		}
 	}
-	if more != nil {
-		coming = append(coming, more)
-	}
-	placed := make([]bool, len(n.Pods))
-	for i := range n.Pods {
-		pod := &n.Pods[i]
-		if !pod.Nominated || !pod.InFlight {
-			continue
+	coming = append(coming, others...)
+	return func(pod *admission.Pod) bool {
+		d := admission.AdmitAmong(n.Kubelet, coming, pod, leaving, make([]uint64, len(coming)))
+		if d.Verdict == admission.Admitted {
+			coming = append(coming, pod)
 		}
-		decision := admission.AdmitAmong(n.Kubelet, coming, pod.Asks, leaving, make([]uint64, len(coming)))
-		placed[i] = decision.Verdict == admission.Admitted
-		if placed[i] {
-			coming = append(coming, pod.Asks)
-		}
+		return d.Verdict == admission.Admitted
 	}
-	return placed
 }
 
-// likelyPlaces is nominatedPlaces for one order: the pods in flight come first, and those that end have ended then.
-func (n *Node) likelyPlaces(grants []admission.Grant) []bool {
+// inLikelyOrder is inEveryOrder for one order: after the grants the pods in flight come, and then those have ended that end.
+func (n *Node) inLikelyOrder(grants []admission.Grant) (admit func(pod *admission.Pod) bool) {
 	node := n.Kubelet.Granting(grants)
-	admit := func(pod *Pod) bool {
-		d, after := node.Admitting(pod.Asks)
+	admit = func(pod *admission.Pod) bool {
+		d, after := node.Admitting(pod)
 		node = after
 		return d.Verdict == admission.Admitted
 	}
 	for i := range n.Pods {
 		pod := &n.Pods[i]
 		if pod.InFlight && !pod.Nominated && !pod.Ending {
-			admit(pod)
+			admit(pod.Asks)
 		}
 	}
 	for i := range n.Pods {
@@ -340,11 +342,7 @@ func (n *Node) likelyPlaces(grants []admission.Grant) []bool {
 			node = node.Releasing(n.Pods[i].Grants, &n.Pods[i].Held)
 		}
 	}
-	placed := make([]bool, len(n.Pods))
-	for i := range n.Pods {
-		placed[i] = n.Pods[i].Nominated && n.Pods[i].InFlight && admit(&n.Pods[i])
-	}
-	return placed
+	return admit
 }
 
 // misfit says why grants do not satisfy the VM; nil if they do.
