@@ -104,7 +104,7 @@ func newFixture(t testing.TB, client kubernetes.Interface) *fixture {
 func (f *fixture) expect(pods ...*corev1.Pod) {
 	for _, pod := range pods {
 		asks := admission.PodOf(pod)
-		f.view.Assumed("n1", pod.UID, &asks)
+		f.view.Assumed("n1", pod, &asks)
 		f.Expect("n1", pod.UID, &asks)
 	}
 }

@@ -2,6 +2,7 @@ package dedicatedcpu
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 )
@@ -23,10 +25,20 @@ const (
 // been lost, for example with the API server itself. kube-scheduler would take the pod for unbound, until its watch shows it,
 // and bind another pod to the same place. The node's kubelet would then refuse one of the two.
 //
+// Before that it asks the view whether the pod's place still holds. Minutes may have passed since Filter, in which the pod waited
+// for its volumes or its group, and others left the node or came to it. If the kubelet might refuse the pod now, it is not bound. kube-scheduler
+// then unreserves it and tries it again after a pause, which grows as after every failed binding. What it waited for is there
+// by then.
+//
 // Bind is called where the profile names the plugin at extension point bind, too. Otherwise DefaultBinder comes first.
 func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) *fwk.Status {
-	if readCycle(state) == nil {
+	c := readCycle(state)
+	if c == nil {
 		return fwk.NewStatus(fwk.Skip)
+	}
+	if r := pl.judgeAgain(ctx, c, pod, nodeName); r != nil {
+		refusals.WithLabelValues(r.label).Inc()
+		return fwk.NewStatus(r.code, r.reason)
 	}
 	err := pl.bind(ctx, &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
@@ -40,6 +52,59 @@ func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *cor
 	}
 	klog.FromContext(ctx).Info("a pod is bound although its binding ended with an error", "pod", klog.KObj(pod), "node", nodeName, "err", err)
 	return nil
+}
+
+// judgeAgain says why a pod must not be bound any more that Filter has accepted by an exact prediction; nil if it may be.
+func (pl *DedicatedCPU) judgeAgain(ctx context.Context, c *cycle, pod *corev1.Pod, nodeName string) *refusal {
+	_, estimated := c.estimateOf(nodeName)
+	node, err := pl.nodes.Get(nodeName)
+	if estimated || err != nil { // without a Node the API server decides
+		return nil
+	}
+	logger := klog.FromContext(ctx)
+	bound := func() []*corev1.Pod {
+		pods, err := podsOn(pl.podIndex, nodeName)
+		if err != nil {
+			logger.Error(err, "a pod is judged again beside those that this scheduler has bound, and no others", "pod", klog.KObj(pod), "node", nodeName)
+		}
+		return pods
+	}
+	v := pl.view.Binding(node, bound, pod.UID, c.Demand)
+	if v == nil {
+		return nil
+	}
+	logger.Info("a pod is not bound, as its node has changed and the kubelet might refuse it now", "pod", klog.KObj(pod), "node", nodeName,
+		"state", v.State, "why", v.Why, "decision", v.Decision.String())
+	return &refusedChanged
+}
+
+// nodeIndex is the name of the index over pods by node.
+const nodeIndex = "corepin.dev/node"
+
+// nodeIndexers returns the index that podsOn needs. It has to be added to the pod informer before that is started.
+func nodeIndexers() cache.Indexers {
+	return cache.Indexers{nodeIndex: func(object any) ([]string, error) {
+		pod, ok := object.(*corev1.Pod)
+		if !ok || pod.Spec.NodeName == "" {
+			return nil, nil
+		}
+		return []string{pod.Spec.NodeName}, nil
+	}}
+}
+
+// podsOn returns the pods that are bound to a node. They must not be changed.
+func podsOn(pods cache.Indexer, nodeName string) ([]*corev1.Pod, error) {
+	objects, err := pods.ByIndex(nodeIndex, nodeName)
+	if err != nil {
+		return nil, fmt.Errorf("finding the pods of node %s: %w", nodeName, err)
+	}
+	found := make([]*corev1.Pod, 0, len(objects))
+	for _, object := range objects {
+		if pod, ok := object.(*corev1.Pod); ok {
+			found = append(found, pod)
+		}
+	}
+	return found, nil
 }
 
 // bindWith returns the call that binds, as in DefaultBinder (pkg/scheduler/framework/plugins/defaultbinder/default_binder.go,

@@ -50,13 +50,62 @@ func TestALostAnswerIsAskedFor(t *testing.T) {
 			b.client = client
 			b.bind = func(context.Context, *corev1.Binding) error { return tc.err }
 			state := framework.NewCycleState()
-			state.Write(stateKey, &cycle{})
+			state.Write(stateKey, &cycle{findings: newFindings()})
 			status := b.Bind(t.Context(), state, pod, "n1")
 			if status.IsSuccess() != tc.bound {
 				t.Errorf("bound is %t, want %t: %v", status.IsSuccess(), tc.bound, status)
 			}
 			if tc.err == nil && asked > 0 {
 				t.Errorf("the API server was asked %d times about a binding that it had answered", asked)
+			}
+		})
+	}
+}
+
+// While a pod waits for its volumes, its node may become another one. Then it is not bound, and a failed binding leaves nothing.
+func TestAPlaceThatHasChanged(t *testing.T) {
+	for name, tc := range map[string]struct {
+		beside []*corev1.Pod
+		left   bool
+		bound  bool
+	}{
+		"nothing has happened":        {bound: true},
+		"a pod has left":              {left: true, bound: true},
+		"others have come meanwhile":  {left: true, beside: []*corev1.Pod{onNode(guaranteedPod("other", "6"))}},
+		"others are on another node":  {left: true, beside: []*corev1.Pod{onNode(guaranteedPod("other", "6"), "n2")}, bound: true},
+		"others have come, none left": {beside: []*corev1.Pod{onNode(guaranteedPod("other", "6"))}, bound: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newFixture(config.DedicatedCPUArgs{})
+			b.report(t, "n1", map[string]string{"leaver": "1,9", "stays": "2,10"})
+			b.listed(t)
+			leaver := onNode(guaranteedPod("leaver", "2"))
+			stays := onNode(guaranteedPod("stays", "2"))
+			pod := launcherPod("vm", "8")
+			state := b.bound(t, pod, b.node(t, "n1", leaver, stays))
+			bound := 0
+			b.bind = func(context.Context, *corev1.Binding) error { bound++; return nil }
+			for _, other := range append(tc.beside, stays) {
+				if err := b.podLister.Add(other); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if tc.left {
+				b.podEvents().OnDelete(leaver)
+			}
+			status := b.Bind(t.Context(), state, pod, "n1")
+			if status.IsSuccess() != tc.bound || (bound == 1) != tc.bound {
+				t.Fatalf("bound is %t, want %t: %v", bound == 1, tc.bound, status)
+			}
+			if tc.bound {
+				return
+			}
+			if !status.IsRejected() || status.Message() != ReasonChanged {
+				t.Errorf("status %v", status)
+			}
+			b.Unreserve(t.Context(), state, pod, "n1")
+			if b.audit.Expects(pod.UID) {
+				t.Error("the pod is still expected")
 			}
 		})
 	}

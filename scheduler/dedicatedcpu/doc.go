@@ -37,7 +37,8 @@
 // with what the kubelet does (audit.go). The result is metric corepin_scheduler_predictions_total. A mismatch is logged as a
 // scenario that the differential tests of package admission can replay.
 //
-// Bind binds as DefaultBinder does. Where the answer to a binding was lost, it asks the API server for the outcome, so that the place
+// Bind binds as DefaultBinder does. It refuses a pod whose place does not hold any more, since others left the node or came to it while the pod
+// waited for its volumes or its group. Where the answer to a binding was lost, it asks the API server for the outcome, so that the place
 // is not given to another pod (bind.go).
 //
 // PostBind counts what was known of the node. A VM that is bound by an estimate gets an event that says so.

@@ -30,7 +30,7 @@ var (
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
 		Name:           "node_refusals_total",
-		Help:           "Nodes that Filter refused to pods that ask for exclusive CPUs, by reason, simulations of preemption not included. Reason misfit counts launcher pods that are refused on every node.",
+		Help:           "Nodes that Filter refused to pods that ask for exclusive CPUs, by reason, simulations of preemption not included. Reason misfit counts launcher pods that are refused on every node, and changed those that Bind refused.",
 		StabilityLevel: metrics.ALPHA,
 	}, []string{"reason"})
 

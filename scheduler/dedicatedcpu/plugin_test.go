@@ -88,6 +88,7 @@ type fixture struct {
 func newFixture(args config.DedicatedCPUArgs) *fixture {
 	config.SetDefaults(&args)
 	indexers := vms.PodIndexers()
+	maps.Copy(indexers, nodeIndexers())
 	indexers[cache.NamespaceIndex] = cache.MetaNamespaceIndexFunc
 	b := &fixture{
 		nodeLister: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),

@@ -14,7 +14,7 @@ func (pl *DedicatedCPU) Reserve(_ context.Context, state fwk.CycleState, pod *co
 	if c == nil {
 		return nil
 	}
-	pl.view.Assumed(nodeName, pod.UID, &c.Pod)
+	pl.view.Assumed(nodeName, pod, &c.Pod)
 	_, estimated := c.estimateOf(nodeName)
 	if !estimated {
 		pl.audit.Expect(nodeName, pod.UID, &c.Pod)

@@ -34,7 +34,7 @@ type sharedState struct {
 	vms        *vms.View
 	unattended *unattended.Watcher
 	informers  informers.SharedInformerFactory
-	podIndex   cache.Indexer // kube-scheduler's pods, with the index of vms.PodsOf
+	podIndex   cache.Indexer // kube-scheduler's pods, with the indexes of vms.PodsOf and podsOn
 
 	held heldPods
 
@@ -59,6 +59,9 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 	pods := s.informers.Core().V1().Pods().Informer()
 	if err := pods.AddIndexers(vms.PodIndexers()); err != nil {
 		return nil, fmt.Errorf("indexing pods by VMI: %w", err)
+	}
+	if err := pods.AddIndexers(nodeIndexers()); err != nil {
+		return nil, fmt.Errorf("indexing pods by node: %w", err)
 	}
 	s.podIndex = pods.GetIndexer()
 	if _, err := pods.AddEventHandler(s.podEvents()); err != nil {

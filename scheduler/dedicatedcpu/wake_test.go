@@ -218,7 +218,7 @@ func TestAReportWakesNoMoreThanItHasRoomFor(t *testing.T) {
 			for _, name := range []string{"vm-00", "vm-29"} {
 				d := b.podDemand(launcherPod(name, "4"))
 				b.waker.Remove(types.UID(name))
-				b.view.Assumed("n1", types.UID(name), &d.Pod)
+				b.view.Assumed("n1", launcherPod(name, "4"), &d.Pod)
 			}
 			<-time.After(time.Minute)
 			synctest.Wait()

@@ -26,6 +26,12 @@
 // when the Node is made, when its report is deleted or spoiled, or when its Node is first seen to contradict its report.
 // Times are this process's, except for the age of a Node.
 //
+// # What is judged twice
+//
+// A pod that is assumed may wait for minutes. If others have left its node meanwhile, or another scheduler has bound a pod there,
+// its place may not be the one that was judged. Binding judges it once more, beside the pods that are bound by then. TestALifeAmongNeighbours
+// shows that hardly any pod is refused then, and none again and again.
+//
 // # What is cached
 //
 // A scheduling cycle asks about each node twice, in Filter and in Score. Pods come in few sizes, and most nodes do not change

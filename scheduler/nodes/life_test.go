@@ -62,8 +62,8 @@ func (l *life) schedule() {
 	case p.State != nodereport.Exact:
 	case p.Fits():
 		l.binds++
-		l.view.Assumed("n1", pod.UID, &d.Pod) // as Reserve does
-		l.view.Bound("n1", pod.UID)           // as PostBind does
+		l.view.Assumed("n1", pod, &d.Pod) // as Reserve does
+		l.view.Bound("n1", pod.UID)       // as PostBind does
 		l.came[pod.UID] = l.ends
 		l.known[pod.Name] = pod
 		l.bound = append(l.bound, pod)

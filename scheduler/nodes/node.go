@@ -27,6 +27,8 @@ type node struct {
 	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
 	applied    verdict.Node
 	generation int64 // 0 if nothing is applied
+	// judged are the changes that applied takes into account.
+	judged int
 	// until is when applied does not hold any more; zero if it holds.
 	until time.Time
 	// cached are the numbers of the kinds that may have a prediction for this generation.
@@ -69,12 +71,29 @@ func (n *node) apply(info fwk.NodeInfo) {
 	n.forget()
 	n.generation = info.GetGeneration()
 	now := n.view.clock.Now()
-	n.applied, n.until = apply(n.report, &n.uncertainty, info, now)
+	n.applied, n.until = apply(n.report, &n.uncertainty, info.Node(), holding(info.GetPods()), now)
+	n.applied.Amounts = amounts(info)
 	n.absence.judged(&n.applied, info.Node(), n.report, now)
 	n.until = later(n.until, n.view.await(&n.applied, info.Node(), n.absence))
 	if n.applied.State == nodereport.Exact {
 		n.gone = n.applied.Gone
-		n.left = n.applied.LeftUIDs()
+		left := n.applied.LeftUIDs()
+		n.departed(left, n.left)
+		stale := slices.ContainsFunc(n.reported(n.left), func(uid types.UID) bool { return !slices.Contains(left, uid) })
+		n.left = left
+		n.judged = n.uncertainty.changes
+		if stale {
+			n.judged-- // the NodeInfo still has a pod that has left
+		}
+	}
+}
+
+// departed counts the pods that are among some now and were not before.
+func (n *node) departed(now, before []types.UID) {
+	for _, uid := range now {
+		if !slices.Contains(before, uid) {
+			n.uncertainty.changes++
+		}
 	}
 }
 
@@ -83,22 +102,22 @@ func (n *node) holds(generation int64) bool {
 	return generation != 0 && n.generation == generation && (n.until.IsZero() || n.view.clock.Now().Before(n.until))
 }
 
-// apply is the node as a NodeInfo has it: the report, the pods, and what is uncertain about them until a time.
-func apply(report *nodereport.Report, u *uncertainty, info fwk.NodeInfo, now time.Time) (applied verdict.Node, until time.Time) {
+// apply is the node with pods that may hold exclusive CPUs: the report, the pods, and what is uncertain about them until a time.
+func apply(report *nodereport.Report, u *uncertainty, on *corev1.Node, holding []*corev1.Pod, now time.Time) (applied verdict.Node, until time.Time) {
 	var pods []cpuPod
 	var listed []verdict.Pod
 	if report.State == nodereport.Exact {
-		pods = u.read(info.GetPods())
+		pods = u.read(holding)
 		listed = make([]verdict.Pod, len(pods))
 		for i := range pods {
-			listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks, After: pods[i].after, Unbound: !pods[i].heard}
+			pod := &pods[i]
+			listed[i] = verdict.Pod{UID: pod.uid, Asks: pod.asks, After: pod.after, Unbound: !pod.heard && !pod.binding}
 		}
 	}
-	applied = verdict.New(info.Node(), report, listed)
+	applied = verdict.New(on, report, listed)
 	if applied.State == nodereport.Exact {
 		until = u.saw(pods, applied.Pods, now)
 	}
-	applied.Amounts = amounts(info)
 	return applied, until
 }
 
@@ -146,6 +165,7 @@ func (n *node) addGone(uid types.UID) {
 		return
 	}
 	n.gone = adding(n.gone, uid)
+	n.departed([]types.UID{uid}, n.left)
 	n.left = adding(n.left, uid)
 }
 

@@ -114,7 +114,8 @@ func (v *View) Remaining(p *Prediction) time.Duration {
 
 // absent predicts for a node without a report.
 func (q *Query) absent(nodeInfo fwk.NodeInfo, a absence) *Prediction {
-	applied, _ := apply(q.view.absent(), nil, nodeInfo, q.view.clock.Now())
+	applied, _ := apply(q.view.absent(), nil, nodeInfo.Node(), nil, q.view.clock.Now())
+	applied.Amounts = amounts(nodeInfo)
 	until := q.view.await(&applied, nodeInfo.Node(), a)
 	return predict(&applied, q.demand, nodeInfo.GetGeneration(), until)
 }
@@ -137,7 +138,8 @@ func (v *View) simulate(nodeInfo fwk.NodeInfo) (applied verdict.Node, until time
 		n.mu.Unlock()
 	}
 	now := v.clock.Now()
-	applied, until = apply(report, &u, nodeInfo, now)
+	applied, until = apply(report, &u, nodeInfo.Node(), holding(nodeInfo.GetPods()), now)
+	applied.Amounts = amounts(nodeInfo)
 	onlyAfter(&applied, left)
 	a.judged(&applied, nodeInfo.Node(), report, now)
 	return applied, later(until, v.await(&applied, nodeInfo.Node(), a))

@@ -58,13 +58,27 @@ type uncertainty struct {
 	passed []verdict.Passed
 	// unseen reports that a pod has gone unreported since the last report.
 	unseen bool
+	// changes counts what a place may not outlast: pods that have left the node, those that a report has no longer, and those
+	// that others have bound there.
+	changes int
 }
 
 // boundPod is a pod that this scheduler has assumed here.
 type boundPod struct {
-	asks  *admission.Pod
-	after []types.UID
+	object *corev1.Pod
+	asks   *admission.Pod
+	claim
 	heard bool // it is bound: the kubelet has heard of it
+}
+
+// claim is what is known of the place of a pod that this scheduler has assumed.
+type claim struct {
+	// after are granted pods that had left the node before the pod was assumed or, if later, was about to be bound.
+	after []types.UID
+	// judged are the changes that its verdict took into account.
+	judged int
+	// binding reports that it may be bound: its kubelet may hear of it at any time.
+	binding bool
 }
 
 // cpuPod is a pod of a NodeInfo that may hold exclusive CPUs.
@@ -72,8 +86,10 @@ type cpuPod struct {
 	object *corev1.Pod // as read; a pod that has changed is another object
 	uid    types.UID   // the one it has on its node
 	asks   *admission.Pod
-	// after are granted pods that had left the node before this scheduler bound the pod.
-	after []types.UID
+	// claim is empty of a pod that this scheduler has not assumed.
+	claim
+	// gone reports that it has left, or is not bound after all. The next NodeInfo will be without it.
+	gone bool
 	// inFlight reports that it asks for exclusive CPUs and the last report does not cover it.
 	inFlight bool
 	// reported reports that a report has covered it.
@@ -99,17 +115,25 @@ func (p *cpuPod) awaited(now time.Time) bool {
 	return p.heard && !p.settled() && (p.until.IsZero() || now.Before(p.until))
 }
 
-// read returns the pods of a NodeInfo that may hold exclusive CPUs. A pod that has not changed since the last NodeInfo is
+// holding are the pods of a NodeInfo that may hold exclusive CPUs.
+func holding(infos []fwk.PodInfo) []*corev1.Pod {
+	pods := make([]*corev1.Pod, 0, len(infos))
+	for _, info := range infos {
+		pod := info.GetPod()
+		if verdict.MayHold(pod) {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+// read returns what is known of pods that may hold exclusive CPUs. A pod that has not changed since the last NodeInfo is
 // not read again. Pods mostly keep their order, so each is looked for behind the last one found.
-func (u *uncertainty) read(pods []fwk.PodInfo) []cpuPod {
+func (u *uncertainty) read(pods []*corev1.Pod) []cpuPod {
 	before := u.pods
 	now := make([]cpuPod, 0, len(before)+1)
 	next := 0
-	for _, info := range pods {
-		pod := info.GetPod()
-		if !verdict.MayHold(pod) {
-			continue
-		}
+	for _, pod := range pods {
 		at := next
 		for n := 0; n < len(before) && before[at%len(before)].object != pod; n++ {
 			at++
@@ -121,15 +145,21 @@ func (u *uncertainty) read(pods []fwk.PodInfo) []cpuPod {
 		}
 		asks := admission.PodOf(pod)
 		p := cpuPod{uid: verdict.UIDOnNode(pod)}
-		if at := u.find(p.uid); at >= 0 {
+		at = u.find(p.uid)
+		if at >= 0 {
 			p = before[at]
 		}
 		p.object = pod
 		p.asks = &asks
-		if bound, ours := u.bound[p.uid]; ours {
-			p.after = bound.after
+		bound, ours := u.bound[p.uid]
+		switch {
+		case ours:
+			p.claim = bound.claim
+			p.gone = false
+		case at < 0:
+			u.changes++ // another scheduler has bound it
 		}
-		p.heard = p.heard || !verdict.Unheard(pod) || u.bound[p.uid].heard || u.told[p.uid]
+		p.heard = p.heard || !verdict.Unheard(pod) || bound.heard || u.told[p.uid]
 		now = append(now, p)
 	}
 	return now
@@ -217,8 +247,11 @@ func (p *cpuPod) judge(applied *verdict.Pod, now time.Time) {
 func (u *uncertainty) lost(now []cpuPod) {
 	for i := range u.pods {
 		pod := &u.pods[i]
-		if pod.inFlight && pod.heard && !pod.reported && find(now, pod.uid) < 0 {
-			u.pass(pod.uid, pod.asks)
+		if pod.inFlight && pod.heard && find(now, pod.uid) < 0 {
+			u.changes++
+			if !pod.reported {
+				u.pass(pod.uid, pod.asks)
+			}
 		}
 	}
 	for uid, pod := range u.bound {
@@ -248,12 +281,12 @@ func startedAfter(pod *corev1.Pod, moment time.Time) bool {
 	return start != nil && start.After(moment)
 }
 
-// assumed takes a pod that this scheduler binds to the node, after granted pods had left it.
-func (u *uncertainty) assumed(uid types.UID, asks *admission.Pod, after []types.UID) {
+// assumed takes a pod that this scheduler is to bind to the node.
+func (u *uncertainty) assumed(pod *corev1.Pod, asks *admission.Pod, c claim) {
 	if u.bound == nil {
 		u.bound = map[types.UID]boundPod{}
 	}
-	u.bound[uid] = boundPod{asks: asks, after: after}
+	u.bound[pod.UID] = boundPod{object: pod, asks: asks, claim: c}
 }
 
 // hears takes a pod that is bound here. It reports whether that is news about a pod of the last NodeInfo.
@@ -276,11 +309,31 @@ func (u *uncertainty) hears(uid types.UID) (news bool) {
 	return news
 }
 
+// heard are the pods that the kubelet has heard of, and that may still be there.
+func (u *uncertainty) heard() map[types.UID]bool {
+	heard := map[types.UID]bool{}
+	maps.Copy(heard, u.told)
+	for i := range u.pods {
+		if u.pods[i].heard && !u.pods[i].gone {
+			heard[u.pods[i].uid] = true
+		}
+	}
+	for uid, pod := range u.bound {
+		if pod.heard {
+			heard[uid] = true
+		}
+	}
+	return heard
+}
+
 // unbound takes a pod that was assumed here and is not bound. It reports whether other pods have become doubtful.
 func (u *uncertainty) unbound(uid types.UID, asks *admission.Pod) (disturbed bool) {
 	at := u.find(uid)
 	if u.bound[uid].heard || at >= 0 && u.pods[at].heard {
 		return u.left(uid, asks)
+	}
+	if at >= 0 {
+		u.pods[at].gone = true
 	}
 	delete(u.bound, uid)
 	return false
@@ -298,8 +351,12 @@ func (u *uncertainty) awaits(uid types.UID, pod *corev1.Pod, now time.Time) bool
 // left takes a pod that has left the node for good, and that the last report does not have. It reports whether other pods
 // have become doubtful.
 func (u *uncertainty) left(uid types.UID, asks *admission.Pod) (disturbed bool) {
+	u.changes++
 	at := u.find(uid)
 	_, assumed := u.bound[uid]
+	if at >= 0 {
+		u.pods[at].gone = true
+	}
 	if at >= 0 && u.pods[at].reported && !assumed {
 		return false
 	}

@@ -80,7 +80,7 @@ func (s *story) see(u *uncertainty, names []string) (said stages) {
 		}
 		infos = nodeInfo(pods...).GetPods()
 	}
-	pods := u.read(infos)
+	pods := u.read(holding(infos))
 	listed := make([]verdict.Pod, len(pods))
 	for i := range pods {
 		listed[i] = verdict.Pod{UID: pods[i].uid, Asks: pods[i].asks}
@@ -119,7 +119,7 @@ func (s *story) event(what string, names []string) {
 	case "assume":
 		s.pods[names[0]] = with(vm(names[0], "2"), assumed)
 		asks := admission.PodOf(s.pod(names[0]))
-		s.u.assumed(types.UID(names[0]), &asks, nil)
+		s.u.assumed(s.pod(names[0]), &asks, claim{})
 	case "bind":
 		s.u.hears(types.UID(names[0]))
 	case "unbind":

@@ -76,6 +76,7 @@ func (n *node) set(report *nodereport.Report, now time.Time, spoken bool) Change
 		return change
 	}
 	change.Changed = true
+	n.countFreed(report)
 	n.absence.replaced(n.report, report, now)
 	n.report = report
 	n.forget()
@@ -102,6 +103,7 @@ func (v *View) Delete(name string) (changed bool) {
 	after := v.newNode()
 	after.absence = n.absence
 	after.absence.replaced(n.report, nil, v.clock.Now())
+	after.uncertainty.told = n.uncertainty.heard()
 	v.nodes[name] = after
 	n.report = nil
 	n.forget()
@@ -121,15 +123,19 @@ func (v *View) Report(name string) *nodereport.Report {
 	return v.absent()
 }
 
-// Assumed takes a pod that this scheduler is binding to a node.
-func (v *View) Assumed(nodeName string, uid types.UID, asks *admission.Pod) {
+// Assumed takes a pod that this scheduler is to bind to a node, and what it asks for.
+func (v *View) Assumed(nodeName string, pod *corev1.Pod, asks *admission.Pod) {
 	n := v.node(nodeName)
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.uncertainty.assumed(uid, asks, n.left)
+	judged := n.judged
+	if !n.uncertainty.known {
+		judged = n.uncertainty.changes // only simulations were asked about the node
+	}
+	n.uncertainty.assumed(pod, asks, claim{after: n.left, judged: judged})
 }
 
 // Bound takes a pod that is bound to a node: its kubelet hears of it.

@@ -219,6 +219,7 @@ func BenchmarkPredict(b *testing.B) {
 func TestAPodThatWentUnreported(t *testing.T) {
 	running := func(p *corev1.Pod) { p.Status.Phase = corev1.PodRunning }
 	d := demand(vm("new", "8"))
+	assume := func(v *View) { v.Assumed("n1", vm("gone", "6"), &demand(vm("gone", "6")).Pod) }
 	for name, test := range map[string]struct {
 		// what happens, on a view that has predicted for an empty node
 		story func(v *View)
@@ -231,20 +232,20 @@ func TestAPodThatWentUnreported(t *testing.T) {
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us": {
-			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Bound("n1", "gone") },
+			story: func(v *View) { assume(v); v.Bound("n1", "gone") },
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"bound by us in vain": {
-			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Left("n1", vm("gone", "6")) },
+			story: func(v *View) { assume(v); v.Left("n1", vm("gone", "6")) },
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Wait,
 		},
 		"assumed by us in vain": {
-			story: func(v *View) { v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod); v.Unbound("n1", vm("gone", "6")) },
+			story: func(v *View) { assume(v); v.Unbound("n1", vm("gone", "6")) },
 			pods:  []*corev1.Pod{vm("a", "2")}, want: admission.Admitted,
 		},
 		"its binding seemed to fail": {
 			story: func(v *View) {
-				v.Assumed("n1", "gone", &demand(vm("gone", "6")).Pod)
+				assume(v)
 				v.Bound("n1", "gone")
 				v.Unbound("n1", vm("gone", "6"))
 			},

@@ -222,7 +222,7 @@ func (w *room) scheduleVM() {
 		w.why[got.Why]++
 	case got.Fits():
 		w.binds++
-		w.view.Assumed("n1", p.UID, &d.Pod)
+		w.view.Assumed("n1", p, &d.Pod)
 		w.view.Bound("n1", p.UID)
 		w.bind(p)
 	case got.Obstacle == verdict.InFlight || got.Obstacle == verdict.Kept:

@@ -88,7 +88,7 @@ func pack(t *testing.T, seed uint64, choose chooser) packed {
 		}
 		sum.binds++
 		asks := admission.PodOf(p)
-		best.view.Assumed("n1", p.UID, &asks)
+		best.view.Assumed("n1", p, &asks)
 		best.view.Bound("n1", p.UID)
 		if len(best.kubelet.Admit(p)) > 0 {
 			sum.refused++
