@@ -34,6 +34,8 @@ type town struct {
 	// others are pods of another scheduler: bound by count, and sometimes not seen here at once (hidden).
 	others map[types.UID]bool
 	hidden []*corev1.Pod
+	// hid are those that were hidden once: who came and went meanwhile is not known to have been beside them.
+	hid map[types.UID]bool
 	// beside reports whether there is another scheduler at all.
 	beside bool
 	// excused are pods that were bound here while another scheduler bound one too, or beside such a pod: nobody can tell what
@@ -58,7 +60,7 @@ func newTown(t *testing.T, seed uint64) *town {
 		clock: testclock.NewFakeClock(time.Unix(1_000_000, 0)),
 		life: &life{t: t, random: rand.New(rand.NewPCG(seed, 2)), empty: *reportOf(t, nil).Node, known: map[string]*corev1.Pod{}, held: grants{}, delivered: reportOf(t, nil),
 			leavers: map[types.UID]int{}, left: map[types.UID]int{}, came: map[types.UID]int{}},
-		others: map[types.UID]bool{}, excused: map[types.UID]bool{}, tries: map[types.UID]int{}, reported: true,
+		others: map[types.UID]bool{}, excused: map[types.UID]bool{}, tries: map[types.UID]int{}, hid: map[types.UID]bool{}, reported: true,
 	}
 	c.restart()
 	return c
@@ -203,7 +205,7 @@ func (c *town) preempt() {
 		return
 	}
 	c.evictions++
-	c.disturbed = len(c.hidden) > 0
+	c.disturbed = len(c.hidden) > 0 || slices.ContainsFunc(c.bound, func(p *corev1.Pod) bool { return c.hid[p.UID] })
 	now := metav1.NewTime(c.clock.Now())
 	for _, name := range victims {
 		i := slices.Index(c.waiting, c.known[name])

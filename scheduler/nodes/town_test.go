@@ -36,6 +36,7 @@ func (c *town) foreigner() {
 	c.bound = append(c.bound, pod)
 	if c.random.IntN(3) == 0 {
 		c.hidden = append(c.hidden, pod)
+		c.hid[pod.UID] = true
 		return
 	}
 	c.known[pod.Name] = pod
