@@ -26,9 +26,8 @@ const (
 // and bind another pod to the same place. The node's kubelet would then refuse one of the two.
 //
 // Before that it asks the view whether the pod's place still holds. Minutes may have passed since Filter, in which the pod waited
-// for its volumes or its group, and others left the node or came to it. If the kubelet might refuse the pod now, it is not bound. kube-scheduler
-// then unreserves it and tries it again after a pause, which grows as after every failed binding. What it waited for is there
-// by then.
+// for its volumes or its group, and others left the node or came to it. If the kubelet might refuse the pod now, it is not bound.
+// kube-scheduler then unreserves it, and it is tried again. What it waited for is there by then.
 //
 // Bind is called where the profile names the plugin at extension point bind, too. Otherwise DefaultBinder comes first.
 func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) *fwk.Status {
@@ -38,6 +37,7 @@ func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *cor
 	}
 	if r := pl.judgeAgain(ctx, c, pod, nodeName); r != nil {
 		refusals.WithLabelValues(r.label).Inc()
+		pl.waker.RetryIn(pod.UID, changedRetry)
 		return fwk.NewStatus(r.code, r.reason)
 	}
 	err := pl.bind(ctx, &corev1.Binding{
@@ -53,6 +53,9 @@ func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *cor
 	klog.FromContext(ctx).Info("a pod is bound although its binding ended with an error", "pod", klog.KObj(pod), "node", nodeName, "err", err)
 	return nil
 }
+
+// changedRetry is when a pod is tried again that was not bound.
+const changedRetry = time.Second
 
 // judgeAgain says why a pod must not be bound any more that Filter has accepted by an exact prediction; nil if it may be.
 func (pl *DedicatedCPU) judgeAgain(ctx context.Context, c *cycle, pod *corev1.Pod, nodeName string) *refusal {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/scheduler/config"
 )
@@ -77,11 +79,16 @@ func TestAPlaceThatHasChanged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newFixture(config.DedicatedCPUArgs{})
+			clock := testclock.NewFakeClock(time.Now())
+			b.newWaker(clock)
 			b.report(t, "n1", map[string]string{"leaver": "1,9", "stays": "2,10"})
 			b.listed(t)
 			leaver := onNode(guaranteedPod("leaver", "2"))
 			stays := onNode(guaranteedPod("stays", "2"))
 			pod := launcherPod("vm", "8")
+			if err := b.podLister.Add(pod.DeepCopy()); err != nil {
+				t.Fatal(err)
+			}
 			state := b.bound(t, pod, b.node(t, "n1", leaver, stays))
 			bound := 0
 			b.bind = func(context.Context, *corev1.Binding) error { bound++; return nil }
@@ -107,6 +114,8 @@ func TestAPlaceThatHasChanged(t *testing.T) {
 			if b.audit.Expects(pod.UID) {
 				t.Error("the pod is still expected")
 			}
+			clock.Step(changedRetry)
+			b.expectWoken(t, "after a moment", "vms/vm")
 		})
 	}
 }
