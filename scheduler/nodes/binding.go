@@ -31,11 +31,11 @@ func (v *View) Binding(on *corev1.Node, bound func() []*corev1.Pod, uid types.UI
 		if judged.State != nodereport.Exact || !judged.Fits() {
 			return &judged
 		}
-		u.setClaim(uid, claim{after: left, judged: u.changes, binding: true})
+		u.changeClaim(uid, func(c *claim) { *c = claim{after: left, judged: u.changes, binding: true} })
 		n.forget()
 		return nil
 	}
-	u.startBinding(uid)
+	u.changeClaim(uid, func(c *claim) { c.binding = true })
 	return nil
 }
 
@@ -76,29 +76,16 @@ func (u *uncertainty) judgedBefore(uid types.UID) bool {
 	return at < 0 || u.pods[at].judged != u.changes
 }
 
-// setClaim sets what is known of a pod's place.
-func (u *uncertainty) setClaim(uid types.UID, c claim) {
+// changeClaim changes what is known of a pod's place, wherever it is kept.
+func (u *uncertainty) changeClaim(uid types.UID, change func(c *claim)) {
 	at := u.find(uid)
 	if at >= 0 {
-		u.pods[at].claim = c
+		change(&u.pods[at].claim)
 	}
 	pod, assumed := u.bound[uid]
 	if assumed {
-		pod.claim = c
+		change(&pod.claim)
 		u.bound[uid] = pod
-	}
-}
-
-// startBinding notes that the kubelet may hear of an assumed pod from now on.
-func (u *uncertainty) startBinding(uid types.UID) {
-	pod, assumed := u.bound[uid]
-	if assumed {
-		pod.binding = true
-		u.bound[uid] = pod
-	}
-	at := u.find(uid)
-	if at >= 0 {
-		u.pods[at].binding = true
 	}
 }
 
