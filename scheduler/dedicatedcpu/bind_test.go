@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,7 +12,6 @@ import (
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
-	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/scheduler/config"
 )
@@ -77,10 +77,8 @@ func TestAPlaceThatHasChanged(t *testing.T) {
 		"others are on another node":  {left: true, beside: []*corev1.Pod{onNode(guaranteedPod("other", "6"), "n2")}, bound: true},
 		"others have come, none left": {beside: []*corev1.Pod{onNode(guaranteedPod("other", "6"))}, bound: true},
 	} {
-		t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			b := newFixture(config.DedicatedCPUArgs{})
-			clock := testclock.NewFakeClock(time.Now())
-			b.newWaker(clock)
 			b.report(t, "n1", map[string]string{"leaver": "1,9", "stays": "2,10"})
 			b.listed(t)
 			leaver := onNode(guaranteedPod("leaver", "2"))
@@ -102,20 +100,21 @@ func TestAPlaceThatHasChanged(t *testing.T) {
 			}
 			status := b.Bind(t.Context(), state, pod, "n1")
 			if status.IsSuccess() != tc.bound || (bound == 1) != tc.bound {
-				t.Fatalf("bound is %t, want %t: %v", bound == 1, tc.bound, status)
+				t.Fatalf("%s: bound is %t, want %t: %v", name, bound == 1, tc.bound, status)
 			}
 			if tc.bound {
 				return
 			}
 			if !status.IsRejected() || status.Message() != ReasonChanged {
-				t.Errorf("status %v", status)
+				t.Errorf("%s: status %v", name, status)
 			}
 			b.Unreserve(t.Context(), state, pod, "n1")
 			if b.audit.Expects(pod.UID) {
-				t.Error("the pod is still expected")
+				t.Errorf("%s: the pod is still expected", name)
 			}
-			clock.Step(changedRetry)
-			b.expectWoken(t, "after a moment", "vms/vm")
+			<-time.After(changedRetry)
+			synctest.Wait()
+			b.expectWoken(t, name+", after a moment", "vms/vm")
 		})
 	}
 }

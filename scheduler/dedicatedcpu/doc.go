@@ -54,6 +54,9 @@
 //   - For a VM nobody is evicted from a node that is only estimated, since the eviction could be in vain.
 //   - For a VM nobody is evicted while another node that may have room waits for its report, for half a minute at most.
 //
+// A pod that others may be evicted for is tried again two seconds later, whatever becomes of them. kube-scheduler can miss the
+// end of victims that it had not bound yet. The pod would wait for five minutes then (package wakeup).
+//
 // While the victims end, kube-scheduler adds the nominated pod to the node for all pods that are not more important. Filter
 // then keeps the very place that the victims leave, by NUMA node (package verdict). A VM's preemption is a shutdown: KubeVirt
 // does not migrate it, whatever its evictionStrategy.

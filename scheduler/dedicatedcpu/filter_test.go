@@ -3,13 +3,13 @@ package dedicatedcpu
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
-	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/kubelet/admission"
@@ -265,8 +265,7 @@ func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock := testclock.NewFakeClock(time.Unix(1000, 0))
-	ahead := func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(clock.Now().Add(time.Hour)) }
+	ahead := func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(time.Now().Add(time.Hour)) }
 	for name, test := range map[string]struct {
 		pod       *corev1.Pod
 		estimated bool          // the node
@@ -281,15 +280,14 @@ func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 		"another node has waited for a long time": {pod: launcherPod("new", "8"), held: true, pending: time.Minute},
 		"and the API server's clock is ahead":     {pod: launcherPod("new", "8", ahead), held: true, pending: time.Minute},
 	} {
-		t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
 			b := newFixture(config.DedicatedCPUArgs{})
-			b.newWaker(clock)
 			b.listed(t)
 			if !test.estimated {
 				b.report(t, "n1", map[string]string{"victim": "0-3,8-11"})
 			}
 			b.pend(t, test.pod, b.podDemand(test.pod))
-			clock.Step(test.pending)
+			<-time.After(test.pending)
 			info, state := b.node(t, "n1", victim), b.preFilter(t, test.pod)
 			if test.held {
 				readCycle(state).held.Store(true)
@@ -303,7 +301,7 @@ func TestNobodyIsEvictedOnAGuess(t *testing.T) {
 				t.Fatal(status.Message())
 			}
 			if got := b.Filter(t.Context(), state, test.pod, simulated).Message(); got != test.want {
-				t.Errorf("refused for %q, want %q", got, test.want)
+				t.Errorf("%s: refused for %q, want %q", name, got, test.want)
 			}
 		})
 	}

@@ -330,6 +330,46 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 	}
 }
 
+// kube-scheduler may miss the end of the victims, so a pod that may evict is tried again in any case, a VM or not.
+func TestAPodThatMayEvictIsTriedAgain(t *testing.T) {
+	for name, change := range map[string]func(*corev1.Pod){
+		"a VM":        func(*corev1.Pod) {},
+		"another pod": func(pod *corev1.Pod) { pod.Labels, pod.OwnerReferences = nil, nil },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newFixture(config.DedicatedCPUArgs{})
+			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
+			victim := onNode(launcherPod("a", "16"))
+			info := b.node(t, "n1", victim)
+			pod := launcherPod("vm", "2", change)
+			if err := b.podLister.Add(pod); err != nil {
+				t.Fatal(err)
+			}
+			state := b.preFilter(t, pod)
+			b.Filter(t.Context(), state, pod, info)
+			without := info.SnapshotConcrete()
+			if err := without.RemovePod(logger(t), victim); err != nil {
+				t.Fatal(err)
+			}
+			evicted, err := framework.NewPodInfo(victim)
+			if err != nil {
+				t.Fatal(err)
+			}
+			simulated := state.Clone()
+			b.RemovePod(t.Context(), simulated, pod, evicted, without)
+			if status := b.Filter(t.Context(), simulated, pod, without); !status.IsSuccess() {
+				t.Fatalf("%s: eviction is refused: %s", name, status.Message())
+			}
+			<-time.After(evictedRetry - time.Second)
+			synctest.Wait()
+			b.expectWoken(t, name+", while the victims end")
+			<-time.After(time.Second)
+			synctest.Wait()
+			b.expectWoken(t, name+", later", "vms/vm")
+		})
+	}
+}
+
 // If the kubelet refuses a pod in flight, no report changes. The pods that the node held back because of it are
 // woken by its end. That holds for a full node too, since preemption can look at it now.
 func TestTheEndOfAPodInFlightWakesThePodsThatWaitedForIt(t *testing.T) {

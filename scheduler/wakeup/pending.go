@@ -36,7 +36,15 @@ type pendingPod struct {
 	// retry wakes the pod once, at retryAt; nil if it is not set.
 	retry   clock.Timer
 	retryAt time.Time
+	// activated is set from the retry until the cycle that it caused. The retry is repeated meanwhile.
+	activated bool
 }
+
+// activateAgain is when an activation is repeated that no scheduling cycle followed. A plugin at PreEnqueue has kept the pod
+// out of the queue then: DefaultPreemption does while it evicts for the pod. The event that would let it in may have come
+// before the eviction's end, where victims were pods in PreBind (kubernetes/kubernetes issue 140082; executor.go in
+// pkg/scheduler/framework/preemption, v1.36.3).
+const activateAgain = 10 * time.Second
 
 // Add puts a pod among those that a report can wake. Some are just being scheduled: for those the scheduling queue
 // remembers the activation.
@@ -83,8 +91,13 @@ func (w *Waker) Begin(uid types.UID) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.pending[uid]
-	if p != nil {
-		p.demand = nil
+	if p == nil {
+		return
+	}
+	p.demand = nil
+	if p.activated {
+		p.activated = false
+		p.stopRetry()
 	}
 }
 
@@ -96,9 +109,7 @@ func (w *Waker) Remove(uid types.UID) {
 	if p == nil {
 		return
 	}
-	if p.retry != nil {
-		p.retry.Stop()
-	}
+	p.stopRetry()
 	delete(w.pending, uid)
 	w.leaveClass(uid, p)
 }
@@ -132,17 +143,28 @@ func (w *Waker) RetryIn(uid types.UID, delay time.Duration) {
 	if p == nil || w.ended {
 		return
 	}
-	at := w.clock.Now().Add(delay)
-	if p.retry != nil {
-		if !at.Before(p.retryAt) {
-			return
-		}
-		p.retry.Stop()
+	if p.retry != nil && !w.clock.Now().Add(delay).Before(p.retryAt) {
+		return
 	}
-	p.retryAt = at
+	p.stopRetry()
+	p.activated = false
+	w.startRetry(uid, p, delay)
+}
+
+// startRetry starts a pod's timer. The caller holds w.mu.
+func (w *Waker) startRetry(uid types.UID, p *pendingPod, delay time.Duration) {
+	p.retryAt = w.clock.Now().Add(delay)
 	p.retry = w.clock.AfterFunc(delay, func() { w.retry(uid) })
 }
 
+func (p *pendingPod) stopRetry() {
+	if p.retry != nil {
+		p.retry.Stop()
+		p.retry = nil
+	}
+}
+
+// retry is called by a pod's timer.
 func (w *Waker) retry(uid types.UID) {
 	w.mu.Lock()
 	p := w.pending[uid]
@@ -153,6 +175,10 @@ func (w *Waker) retry(uid types.UID) {
 	p.retry = nil
 	waits := p.demand != nil
 	pod := p.pod
+	if waits {
+		p.activated = true
+		w.startRetry(uid, p, activateAgain)
+	}
 	w.mu.Unlock()
 	if waits {
 		w.Activate(w.logger, []*corev1.Pod{pod})

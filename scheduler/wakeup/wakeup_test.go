@@ -191,15 +191,23 @@ func testRetryIn(t *testing.T) {
 	if got := f.PendingFor("vm"); got != 10*time.Second {
 		t.Errorf("the pod is pending for %s, want 10s", got)
 	}
-	for range 3 {
-		f.RetryIn("vm", 20*time.Second)
+	cycle := func() {
 		f.Begin("vm")
 		f.Add(pod, &demand{fixture: f})
+	}
+	for range 3 {
+		f.RetryIn("vm", 20*time.Second)
+		cycle()
 	}
 	pass(19 * time.Second)
 	f.expect("too early", 0)
 	pass(time.Second)
 	f.expect("in time", 1)
+	pass(activateAgain)
+	f.expect("no cycle followed", 1)
+	pass(activateAgain)
+	f.expect("nor did one now", 1)
+	cycle()
 	pass(time.Hour)
 	f.expect("once only", 0)
 	f.RetryIn("vm", time.Second)
