@@ -2,13 +2,10 @@ package simnode
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,6 +25,7 @@ const retryInterval = 500 * time.Millisecond
 type life struct {
 	kubelet  *Kubelet
 	pods     chan []*corev1.Pod // all pods bound to the node, after every change
+	writes   *writes
 	recorder record.EventRecorder
 	events   record.EventBroadcaster
 	cancel   context.CancelFunc
@@ -39,9 +37,10 @@ type podState struct {
 	heard     *life       // the kubelet that has admitted or refused it
 	gone      bool        // the API server has it no longer
 	rejection *Rejection
-	sandbox   *sandbox // nil if it never ran here
-	freed     bool     // the kubelet was told that it has ended
-	unready   bool     // a readiness probe fails
+	sandbox   *sandbox    // nil if it never ran here
+	freed     bool        // the kubelet was told that it has ended
+	unready   bool        // a readiness probe fails
+	answered  *corev1.Pod // the copy of the pod that the API server has nothing more to say to, see writes
 }
 
 // startLife starts a kubelet and returns when it has taken over the pods bound to the node.
@@ -54,7 +53,7 @@ func (n *Node) startLife(ctx context.Context) (*life, error) {
 		cancel()
 		return nil, err
 	}
-	l := &life{kubelet: kubelet, pods: make(chan []*corev1.Pod), cancel: cancel}
+	l := &life{kubelet: kubelet, pods: make(chan []*corev1.Pod), writes: newWrites(n.client), cancel: cancel}
 	l.events = record.NewBroadcaster(record.WithContext(ctx))
 	l.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: n.client.CoreV1().Events("")})
 	l.recorder = l.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: n.options.Name})
@@ -111,6 +110,7 @@ func (l *life) watchPods(ctx context.Context, n *Node) {
 
 func (l *life) end() {
 	l.cancel()
+	l.writes.wait()
 	l.kubelet.Stop()
 	l.events.Shutdown()
 }
@@ -121,8 +121,9 @@ func (n *Node) live(ctx context.Context, l *life) (request, bool) {
 	retry := time.NewTicker(retryInterval)
 	defer retry.Stop()
 	var updates chan []*corev1.Pod
+	var written chan answer
 	if l != nil {
-		updates = l.pods
+		updates, written = l.pods, l.writes.answers
 	}
 	for {
 		select {
@@ -135,6 +136,8 @@ func (n *Node) live(ctx context.Context, l *life) (request, bool) {
 			r.done <- r.keep(l)
 		case pods := <-updates:
 			n.observe(ctx, l, pods)
+		case a := <-written:
+			n.take(ctx, l, a)
 		case <-n.changed:
 		case <-retry.C:
 		}
@@ -206,10 +209,24 @@ func (n *Node) wake() {
 	}
 }
 
+// take uses the API server's answer to a write.
+func (n *Node) take(ctx context.Context, l *life, a answer) {
+	l.writes.done(a.base.UID)
+	state := n.pods[a.base.UID]
+	switch {
+	case a.err != nil:
+		klog.FromContext(ctx).V(2).Info("writing a pod failed and will be tried again", "pod", klog.KObj(a.base), "err", a.err)
+	case state == nil || state.pod != a.base: // the watch was faster
+	case a.written != nil:
+		state.pod = a.written
+	default:
+		state.answered = a.base
+	}
+}
+
 // syncPods brings what runs and what the API server says of every pod towards what it should be. What
 // fails now is tried again at the next turn.
 func (n *Node) syncPods(ctx context.Context, l *life) {
-	logger := klog.FromContext(ctx)
 	for uid, state := range n.pods {
 		deleted := state.gone || state.pod.DeletionTimestamp != nil
 		if state.sandbox != nil && (deleted || state.over()) {
@@ -224,38 +241,21 @@ func (n *Node) syncPods(ctx context.Context, l *life) {
 			n.guests.Delete(uid)
 			continue
 		}
-		if err := n.report(ctx, state); err != nil && ctx.Err() == nil {
-			logger.V(2).Info("writing a pod failed and will be tried again", "pod", klog.KObj(state.pod), "err", err)
-		}
+		n.report(ctx, l, state)
 	}
 }
 
 // report writes the pod's status, or removes the pod once it was deleted and nothing of it is left.
-func (n *Node) report(ctx context.Context, state *podState) error {
-	pods := n.client.CoreV1().Pods(state.pod.Namespace)
-	if state.gone {
-		return nil
-	}
-	if state.pod.DeletionTimestamp != nil && state.empty() {
-		now, uid := int64(0), state.pod.UID
-		err := pods.Delete(ctx, state.pod.Name, metav1.DeleteOptions{GracePeriodSeconds: &now, Preconditions: &metav1.Preconditions{UID: &uid}})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("removing the pod: %w", err)
+func (n *Node) report(ctx context.Context, l *life, state *podState) {
+	switch {
+	case state.gone || state.answered == state.pod || l.writes.busy(state.pod.UID):
+	case state.pod.DeletionTimestamp != nil && state.empty():
+		l.writes.remove(ctx, state.pod)
+	default:
+		state.unready = n.options.Ready != nil && !n.options.Ready(state.pod)
+		updated, changed := withStatus(state, time.Now())
+		if changed {
+			l.writes.status(ctx, state.pod, updated)
 		}
-		return nil
 	}
-	state.unready = n.options.Ready != nil && !n.options.Ready(state.pod)
-	updated, changed := withStatus(state, time.Now())
-	if !changed {
-		return nil
-	}
-	written, err := pods.UpdateStatus(ctx, updated, metav1.UpdateOptions{})
-	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
-		return errors.New("the pod has changed meanwhile") // the watch will bring it
-	}
-	if err != nil {
-		return fmt.Errorf("writing the pod's status: %w", err)
-	}
-	state.pod = written
-	return nil
 }

@@ -34,7 +34,7 @@ type world struct {
 	api *fake.Clientset
 }
 
-func newWorld(t *testing.T, o Options) *world {
+func newWorld(t *testing.T, o Options, changes ...func(*Node)) *world {
 	t.Helper()
 	o.Name, o.Dir, o.Config = "node-a", t.TempDir(), &rest.Config{}
 	o.Topology, o.Kubelet = cputopology.MustParse(twoSockets), pinned
@@ -45,6 +45,9 @@ func newWorld(t *testing.T, o Options) *world {
 	}
 	w := &world{Node: node, api: fake.NewClientset()}
 	node.client = w.api
+	for _, change := range changes {
+		change(node)
+	}
 	ended := make(chan error, 1)
 	go func() { ended <- node.Run(t.Context()) }()
 	t.Cleanup(func() {
