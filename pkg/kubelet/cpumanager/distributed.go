@@ -30,7 +30,9 @@ type spread struct {
 	order             []int // of the NUMA nodes with free CPUs, as the kubelet tries them
 	endless           bool
 
-	left, after []int // scratch of balance
+	// left and after are scratch of balance, by NUMA node. balance sets only their elements: if it set the slices, the compiler
+	// would allocate each taking, also where nothing is distributed.
+	left, after []int
 }
 
 // ReasonEndless is a reason of ours: the kubelet would not refuse the pod but hang, with its locks held.
@@ -50,6 +52,8 @@ func (t *taking) distribute(o *Options, minor int) error {
 		return err
 	}
 	s.numa = t.machine.numa(nil)
+	s.left = make([]int, len(s.numa))
+	s.after = make([]int, len(s.numa))
 	sockets := t.sockets(nil)
 	if len(sockets) >= len(s.numa) {
 		s.order = t.ordered(s.numa, nil)
@@ -159,11 +163,10 @@ func (s *spread) clamp(share int, combo []int) int {
 // balance is how unlike the machine's NUMA nodes would be after share CPUs from each of combo and the rest from extra.
 // extra are as many of combo as possible, and the ones with the best balance.
 func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
-	left := s.left[:0]
+	left := s.left
 	for i := range s.numa {
-		left = append(left, s.numa[i].free)
+		left[i] = s.numa[i].free
 	}
-	s.left = left
 	for _, i := range combo {
 		left[i] -= share
 	}
@@ -179,7 +182,7 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 		combinations(len(givers), k, func(places []int) bool {
 			bestPlaces.overwrite(places)
 			chosen = pick(chosen[:0], givers, places)
-			s.after = append(s.after[:0], left...)
+			copy(s.after, left)
 			after, ok := s.giveRest(rest, s.after, chosen)
 			b := s.deviation(after)
 			if ok && b < best {
