@@ -143,11 +143,13 @@ free      numa0 2-7,18-23 (12 of 16) numa1 9-15,25-31 (14 of 16)`
 }
 
 func TestReservedByCount(t *testing.T) {
+	// The kubelet takes NUMA node 1, which is in both sockets, twice.
+	const acrossSockets = "s0 n0 u0: 0; s0 n0 u0: 1; s0 n1 u0: 2; s1 n1 u0: 3; s1 n2 u0: 4; s1 n2 u0: 5; s1 n2 u0: 6; s1 n2 u0: 7"
 	const threeSockets = "s0 n0 u0: 0,5; s0 n1 u0: 1,6; s1 n2 u0: 2,7; s1 n3 u0: 3,8; s2 n4 u0: 4,9"
 	for _, tc := range []struct {
 		machine, options string
 		minor, n         int
-		want             string
+		want             string // "" where the kubelet does not start
 	}{
 		{twoNUMANodes, "", 36, 1, "0"},
 		{twoNUMANodes, "", 36, 2, "0,16"},
@@ -155,6 +157,9 @@ func TestReservedByCount(t *testing.T) {
 		{twoNUMANodes, "", 36, 16, "0-7,16-23"},
 		{twoNUMANodes, "", 36, 32, "0-31"},
 		{twoNUMANodes, "", 36, 33, ""},
+		{acrossSockets, "", 36, 2, "0-1"},
+		{acrossSockets, "", 36, 6, ""},
+		{acrossSockets, "", 36, 8, ""},
 		{twoNUMANodes, "distribute-cpus-across-cores=true", 36, 3, "0-2"},
 		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 36, 4, "0,4-5,9"},
 		{threeSockets, "distribute-cpus-across-numa=true align-by-socket=true", 37, 4, "0-1,5-6"},

@@ -17,9 +17,6 @@ var ErrHangs = errors.New("the kubelet would not get to the end of its start: " 
 // the kubelet hangs before it can tell (NewStaticPolicy in policy_static.go, v1.36.3).
 func ReservedByCount(t *cputopology.Topology, c Config, minor, n int) (cpuset.Set, error) {
 	m := newMachine(t)
-	if n == m.cpus {
-		return t.CPUs(), nil
-	}
 	take := taking{machine: &m, free: t.CPUs(), need: n}
 	err := take.run(&c.Options, minor)
 	cpus := take.taken

@@ -23,5 +23,6 @@ func TestMerge(t *testing.T)           { kubelet.TestMerge(t) }
 func TestTraffic(t *testing.T)         { kubelet.TestTraffic(t) }
 func TestMemory(t *testing.T)          { kubelet.TestMemory(t) }
 func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
+func TestReserved(t *testing.T)        { kubelet.TestReserved(t) }
 
 func BenchmarkAdmit(b *testing.B) { kubelet.BenchmarkAdmit(b) }

@@ -37,6 +37,7 @@
 //   - TestShrink proves on a kubelet that lies that a failure becomes a few lines, and TestCommand that the printed
 //     command repeats it.
 //   - TestQOS, TestExclusive and TestPodLevel hold the reading of pods to the kubelet's, and TestFit pkg/kubelet/predicates.
+//   - TestReserved lets a kubelet choose the CPUs that it reserves, each number of them.
 //   - TestMerge holds the topology manager's merge to the kubelet's, for any hints of several providers.
 //   - TestMemory holds pkg/kubelet/memorymanager to the kubelet's memory manager.
 //   - TestTraffic binds VMs by prediction while others are in flight, and the kubelet must refuse none of them. Beside it are

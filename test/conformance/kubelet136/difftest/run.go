@@ -66,7 +66,7 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 	}
 	kubelet, theirErr := k.Start(s.config())
 	switch {
-	case theirErr != nil && ourErr == nil && s.reservedCount == 0 && n.Inexact(probe) == "":
+	case theirErr != nil && ourErr == nil && n.Inexact(probe) == "":
 		return &mismatch{-1, fmt.Sprintf("the kubelet does not start: %v; we see nothing wrong", theirErr)}, nil
 	case theirErr != nil:
 		return nil, theirErr
