@@ -209,3 +209,29 @@ func TestAgain(t *testing.T) {
 		}
 	}
 }
+
+// Two init containers and an app container held one device after the other. After a restart it is one device, and the app
+// container has it: nothing is left to reuse.
+func TestAgainReusedTwice(t *testing.T) {
+	state := stateOf(Group{NUMANodes: 1, Devices: 2, Healthy: 2, Free: 1}, Group{NUMANodes: 2, Devices: 2, Healthy: 2, Free: 2})
+	held := []Held{
+		{Container: "one", Resource: nic, NUMANodes: 1, Devices: 1},
+		{Container: "two", Resource: nic, NUMANodes: 1, Devices: 1, Again: 1},
+		{Container: "compute", Resource: nic, NUMANodes: 1, Devices: 1, Again: 1},
+	}
+	m := start(state)
+	for i, container := range []string{"one", "two", "compute"} {
+		if err := m.AllocateAgain(container, i < 2, []Request{{Resource: nic, Count: 1}}, held); err != nil {
+			t.Fatal(err)
+		}
+		want := "1* 3"
+		if container == "compute" {
+			want = "1* 2* 3"
+		}
+		for _, hints := range m.HintsAgain(nil, []Request{{Resource: nic}}, held, "last") {
+			if got := listed(hints); got != want {
+				t.Errorf("after %s: %q, want %q", container, got, want)
+			}
+		}
+	}
+}

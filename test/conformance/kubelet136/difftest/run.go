@@ -198,18 +198,19 @@ func (w *walk) afterwards() string {
 	return ""
 }
 
-// add admits the step's pod on both sides and says where they, or they and the scenario, differ.
+// add admits the step's pod on both sides and says where they, or they and the scenario, differ. Where we promise nothing, both
+// are asked only if the scenario wants something in particular.
 func (w *walk) add(serial int, s step) string {
 	pod := s.spec(serial)
 	p := admission.PodOf(pod)
-	if w.node.Inexact(p) != "" {
+	if w.node.Inexact(p) != "" && s.result == "" {
 		return ""
 	}
 	d, after := w.node.Admitting(&p)
 	w.seen(w.scenario, p, d, false)
 	switch d.Reason {
 	case admission.ReasonEndless, admission.ReasonUndetermined:
-		return "" // asking the kubelet would hang the test, or have no certain answer
+		return s.unlike(d) // asking the kubelet would hang the test, or have no certain answer
 	case admission.ReasonPanic:
 		if text := w.panics(pod); text != "" {
 			return text
@@ -221,8 +222,8 @@ func (w *walk) add(serial int, s step) string {
 		}
 		d.Held = theirs.Held
 	}
-	if s.result != "" && describe(d) != s.result {
-		return fmt.Sprintf("both sides:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
+	if text := s.unlike(d); text != "" {
+		return text
 	}
 	if w.down {
 		return ""
@@ -234,6 +235,14 @@ func (w *walk) add(serial int, s step) string {
 		w.order = append(w.order, s.pod)
 	}
 	return ""
+}
+
+// unlike says where a decision is not what the scenario wants.
+func (s step) unlike(d admission.Decision) string {
+	if s.result == "" || describe(d) == s.result {
+		return ""
+	}
+	return fmt.Sprintf("decided:\n  %s\nthe scenario wants:\n  %s", describe(d), s.result)
 }
 
 // panics expects the kubelet to panic when it admits the pod. The scenario ends with that.
