@@ -14,6 +14,8 @@ import (
 const (
 	maxAdmissions = 4096
 	maxOrdered    = 64 // bits of outcome.done
+	// maxTried is how many admissions are looked through for the same one. To look through more costs more than it saves.
+	maxTried = 128
 )
 
 // AdmitAfter decides whether p can be bound to n while the pods inFlight are bound to it and not yet acknowledged.
@@ -128,14 +130,16 @@ func (n *Node) sound(d Decision, held cpuset.Set) Decision {
 type orders struct {
 	node  *Node
 	pods  []*Pod
-	steps []int // that it takes to admit each of pods
+	asks  []*Pod // for each of pods, the first one that asks alike
+	steps []int  // that it takes to admit each of pods
 	// leaving are pods that leave the node meanwhile, and after says of each of pods which of these must leave before, by
 	// bit. Both are empty where nobody leaves.
 	leaving []Leaving
 	after   []uint64
-	// seen are the outcomes that were gone on from, by what is done. It is nil until there is one that several orders may
-	// lead to.
-	seen map[uint64][]outcome
+	// seen are the outcomes that were gone on from and that several orders may lead to. lastSeen says by what is done which is
+	// the last one, counted from 1.
+	seen     []seen
+	lastSeen map[uint64]int
 	// admissions were tried so far, and took so many steps. tooLong is set if that is too many.
 	admissions, spent int
 	tooLong           bool
@@ -149,6 +153,9 @@ type orders struct {
 	harmed            *Pod       // a pod in flight that would be admitted only without the new one
 	undetermined      string     // why nobody can tell, in some order
 	shared            cpuset.Set // in the shared pool after every order
+
+	// tried are admissions so far, each once. Of more than maxTried some are forgotten.
+	tried []tried
 
 	// is, outcomes and room are scratch: which pods in flight are concerned, the outcomes on the way to the present one, and
 	// the node with the contents of one. There are depth outcomes on the way.
@@ -170,10 +177,14 @@ func newOrders(n *Node) *orders {
 
 func (o *orders) end() {
 	clear(o.pods)
+	clear(o.asks)
+	clear(o.tried)
+	clear(o.seen)
+	clear(o.lastSeen)
 	for _, so := range o.outcomes {
 		*so = outcome{}
 	}
-	*o = orders{pods: o.pods[:0], steps: o.steps[:0], is: o.is, outcomes: o.outcomes}
+	*o = orders{pods: o.pods[:0], asks: o.asks[:0], steps: o.steps[:0], is: o.is, tried: o.tried[:0], seen: o.seen[:0], lastSeen: o.lastSeen, outcomes: o.outcomes}
 	ordersPool.Put(o)
 }
 
@@ -201,14 +212,30 @@ type outcome struct {
 	passing []Leaving
 }
 
+// seen is an outcome, and which is the one before it after which the same is done, counted from 1; 0 where there is none.
+type seen struct {
+	outcome
+	before int
+}
+
 // samePassing reports whether the same pods that are to leave hold the same.
 func (so *outcome) samePassing(other *outcome) bool {
 	return slices.EqualFunc(so.passing, other.passing, func(a, b Leaving) bool { return a.equal(&b) })
 }
 
+// tried is an admission, and what it depends on. undetermined says why nobody can tell how it ends, or "".
+type tried struct {
+	pod           *Pod
+	before, after contents
+	decision      Decision
+	undetermined  string
+}
+
 // tryAll is the decision after every order.
 func (o *orders) tryAll() Decision {
 	for _, pod := range o.pods {
+		first := slices.IndexFunc(o.pods, func(other *Pod) bool { return alike(other, pod) })
+		o.asks = append(o.asks, o.pods[first])
 		o.steps = append(o.steps, o.node.steps(pod))
 	}
 	o.begin()
@@ -234,7 +261,7 @@ func (o *orders) try(so *outcome) {
 	o.leave(so)
 	last := len(o.pods) - 1
 	for i := range o.pods {
-		if so.done>>i&1 != 0 || !o.mayCome(i, so.done) || i < last && o.alike(i, so.done) {
+		if so.done>>i&1 != 0 || !o.mayCome(i, so.done) || i < last && o.behind(i, so.done) {
 			continue
 		}
 		if !o.affords(i) {
@@ -251,7 +278,7 @@ func (o *orders) try(so *outcome) {
 func (o *orders) next(so, next *outcome, i int) {
 	pod := o.pods[i]
 	last := len(o.pods) - 1
-	d := o.admit(&next.with, pod)
+	d := o.admit(&next.with, o.asks[i])
 	next.held = so.held.Union(d.Shared.Minus(so.with.shared))
 	if i == last {
 		o.count(o.node.sound(d, so.held))
@@ -262,7 +289,7 @@ func (o *orders) next(so, next *outcome, i int) {
 	if so.done>>last&1 == 0 {
 		next.without = next.with
 	} else if o.affords(i) {
-		alone = o.admit(&next.without, pod)
+		alone = o.admit(&next.without, o.asks[i])
 	}
 	if alone.Verdict == Admitted && d.Verdict != Admitted {
 		o.harmed = pod
@@ -275,16 +302,18 @@ func (o *orders) known(so *outcome) bool {
 	if bits.OnesCount64(so.done) < 2 { // Only one order leads to it.
 		return false
 	}
-	for i := range o.seen[so.done] {
-		other := &o.seen[so.done][i]
+	last := o.lastSeen[so.done]
+	for at := last; at > 0; at = o.seen[at-1].before {
+		other := &o.seen[at-1].outcome
 		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) && so.samePassing(other) {
 			return true
 		}
 	}
-	if o.seen == nil {
-		o.seen = map[uint64][]outcome{}
+	if o.lastSeen == nil {
+		o.lastSeen = map[uint64]int{}
 	}
-	o.seen[so.done] = append(o.seen[so.done], *so)
+	o.seen = append(o.seen, seen{*so, last})
+	o.lastSeen[so.done] = len(o.seen)
 	return false
 }
 
@@ -299,12 +328,10 @@ func (o *orders) spend(steps int) bool {
 	return !o.tooLong
 }
 
-// alike reports whether a pod in flight before pod i asks for the same and is not done either.
-func (o *orders) alike(i int, done uint64) bool {
+// behind reports whether a pod in flight before pod i asks for the same and is not done either.
+func (o *orders) behind(i int, done uint64) bool {
 	for j := range i {
-		same := sameContainers(o.pods[j], o.pods[i]) && o.pods[j].Guaranteed == o.pods[i].Guaranteed &&
-			o.pods[j].PodLevel == nil && o.pods[i].PodLevel == nil && o.sameAfter(j, i)
-		if same && done>>j&1 == 0 {
+		if done>>j&1 == 0 && o.sameAfter(j, i) && o.asks[j] == o.asks[i] {
 			return true
 		}
 	}
@@ -313,16 +340,36 @@ func (o *orders) alike(i int, done uint64) bool {
 
 // admit admits a pod to a node with contents c, and changes c.
 func (o *orders) admit(c *contents, p *Pod) Decision {
+	t := o.find(c, p)
+	if t.undetermined != "" {
+		o.undetermined = t.undetermined
+	}
+	*c = t.after
+	return t.decision
+}
+
+// find returns the admission of a pod to a node with contents c. Many orders lead to the same.
+func (o *orders) find(c *contents, p *Pod) *tried {
+	for i := range o.tried {
+		t := &o.tried[i]
+		if t.pod == p && t.before == *c {
+			return t
+		}
+	}
+	at := o.admissions % maxTried
+	if len(o.tried) < maxTried {
+		at = len(o.tried)
+		o.tried = append(o.tried, tried{})
+	}
+	t := &o.tried[at]
+	*t = tried{pod: p, before: *c, after: *c}
 	o.room = o.node.with(c)
-	why := o.room.uncertain(p, o.room.interestsOf(p))
-	d := admit(&o.room, p, c)
-	if d.Reason == ReasonUndetermined {
-		why = d.Message
+	t.undetermined = o.room.uncertain(p, o.room.interestsOf(p))
+	t.decision = admit(&o.room, p, &t.after)
+	if t.decision.Reason == ReasonUndetermined {
+		t.undetermined = t.decision.Message
 	}
-	if why != "" {
-		o.undetermined = why
-	}
-	return d
+	return t
 }
 
 // count adds what becomes of the new pod in some order.

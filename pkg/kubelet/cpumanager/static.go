@@ -19,6 +19,7 @@ type Static struct {
 	minor    int
 	reserved *cpuset.Set
 	hints    Hints
+	taking   taking // scratch
 
 	// Shared is the shared pool, defaultCpuSet in cpu_manager_state.
 	Shared cpuset.Set
@@ -154,7 +155,8 @@ func (s *Static) CheckSMT(need int) error {
 // TakeFrom takes need of the CPUs from, by the allocator that the options choose (takeByTopology in
 // policy_static.go, v1.36.3). It changes nothing else.
 func (s *Static) TakeFrom(from *cpuset.Set, need int) (cpuset.Set, error) {
-	t := taking{machine: &s.machine, free: *from, need: need}
+	t := &s.taking
+	*t = taking{machine: &s.machine, free: *from, need: need}
 	err := t.run(s.options, s.minor)
 	return t.taken, err
 }
