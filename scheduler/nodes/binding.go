@@ -66,6 +66,10 @@ func (n *node) countFreed(next *nodereport.Report) {
 	}
 }
 
+// outOfDate stands for changes where a node was judged as it was some time ago. It is never the number of changes, so a pod that gets
+// its place there is judged again before it is bound.
+const outOfDate = -1
+
 // judgedBefore reports whether the node has changed since a pod was judged, or nothing is known of it.
 func (u *uncertainty) judgedBefore(uid types.UID) bool {
 	pod, assumed := u.bound[uid]

@@ -27,7 +27,7 @@ type node struct {
 	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
 	applied    verdict.Node
 	generation int64 // 0 if nothing is applied
-	// judged are the changes that applied takes into account.
+	// judged are the changes that applied takes into account, or outOfDate.
 	judged int
 	// until is when applied does not hold any more; zero if it holds.
 	until time.Time
@@ -83,7 +83,7 @@ func (n *node) apply(info fwk.NodeInfo) {
 		n.left = left
 		n.judged = n.uncertainty.changes
 		if stale {
-			n.judged-- // the NodeInfo still has a pod that has left
+			n.judged = outOfDate // the NodeInfo still has a pod that has left
 		}
 	}
 }
