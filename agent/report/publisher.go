@@ -105,7 +105,9 @@ type Publisher struct {
 	// said is what this agent wrote last, or found to be right; nil while it cannot know that. Whatever else the
 	// report says was written by somebody else. Resource versions do not show that: they change with annotations
 	// too, and with a write of this agent whose answer was lost.
-	said    *v1alpha1.NodeCPUStatus
+	said *v1alpha1.NodeCPUStatus
+	// sent is what this agent had to say then. Where the definition of NodeCPU is older, said is less (applyStatus).
+	sent    *v1alpha1.NodeCPUStatus
 	refused string
 	// corrections spaces out the corrections of what somebody else writes into the report.
 	corrections *flowcontrol.Backoff
@@ -226,6 +228,9 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, nil
 	}
 	foreign := p.said != nil && !sameMeaning(*p.said, before)
+	if p.said != nil && !foreign && p.sent != nil && sameMeaning(status, *p.sent) {
+		return false, nil // the API server did not take all of it, and would not the next time
+	}
 	if foreign && p.corrections.IsInBackOffSinceUpdate(node.Name, p.options.Clock.Now()) {
 		return false, errOtherWriter
 	}
@@ -235,7 +240,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 	if err != nil {
 		return false, err
 	}
-	if object, err = p.options.Client.ApplyStatus(ctx, node.Name, object, p.applyOptions()); err != nil {
+	if object, err = p.applyStatus(ctx, object); err != nil {
 		p.said = nil // it may have been written all the same
 		return false, fmt.Errorf("applying status of node report: %w", err)
 	}
@@ -243,6 +248,7 @@ func (p *Publisher) writeStatus(ctx context.Context, node *corev1.Node) (written
 		return false, err
 	}
 	p.said = &p.last.Status
+	p.sent = &status
 	if foreign {
 		p.corrections.Next(node.Name, p.options.Clock.Now())
 	}

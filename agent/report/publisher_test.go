@@ -33,9 +33,10 @@ type server struct {
 	object  *unstructured.Unstructured
 	version int
 	writes  int
-	down    int // number of requests that fail before the server is up again
-	up      int // number of requests that it answers before it goes down for one; 0: any number
-	lost    int // number of writes that it makes and whose answers are lost
+	down    int  // number of requests that fail before the server is up again
+	up      int  // number of requests that it answers before it goes down for one; 0: any number
+	lost    int  // number of writes that it makes and whose answers are lost
+	older   bool // its NodeCPU definition does not have hostTuning
 }
 
 var (
@@ -93,6 +94,10 @@ func (s *server) ApplyStatus(ctx context.Context, name string, o *unstructured.U
 	}
 	if version := o.GetResourceVersion(); version != s.object.GetResourceVersion() {
 		return nil, apierrors.NewConflict(v1alpha1.Resource.GroupResource(), name, fmt.Errorf("version %q is outdated", version))
+	}
+	_, unknown, err := unstructured.NestedFieldNoCopy(o.Object, "status", "hostTuning")
+	if err != nil || s.older && unknown {
+		return nil, errors.Join(err, errors.New("failed to create typed patch object (/n1): .status.hostTuning: field not declared in schema"))
 	}
 	s.object.Object["status"] = o.DeepCopy().Object["status"]
 	return s.stored(options)

@@ -16,6 +16,6 @@ func Format(s *v1alpha1.NodeCPUStatus) int32 {
 	return 1
 }
 
-// pruned reports whether a report has lost fields on its way. The API server drops those that its CustomResourceDefinition does
-// not have, where that was not upgraded with the agent. Memory and devices are not known then.
+// pruned reports whether a report lacks fields. The agent leaves out those that the CustomResourceDefinition does not have, where
+// that was not upgraded with the agent. Memory and devices are not known then.
 func pruned(s *v1alpha1.NodeCPUStatus) bool { return s.Format > Format(s) }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -127,6 +129,32 @@ var _ = ginkgo.Describe("the agent, on a node that changes,", ginkgo.Ordered, fu
 		gomega.Eventually(ctx, func() string { return see.report(ctx).Status.SharedCPUs }).WithTimeout(deadline).Should(gomega.Equal("0-7"))
 	})
 
+	ginkgo.It("goes on where the definition of NodeCPU is older, without the fields that it does not have", func(ctx context.Context) {
+		const name, property = "nodecpus.corepin.dev", "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/summary"
+		node, reports, crds := bed.Nodes[story.Small], bed.Dynamic().Resource(v1alpha1.Resource), bed.Dynamic().Resource(definitions)
+		status := func() v1alpha1.NodeCPUStatus { return see.report(ctx).Status }
+		definition, err := crds.Get(ctx, name, metav1.GetOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		_, err = crds.Patch(ctx, name, types.JSONPatchType, fmt.Appendf(nil, `[{"op":"remove","path":%q}]`, property), metav1.PatchOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Eventually(ctx, status).WithTimeout(deadline).Should(gomega.HaveField("Summary", gomega.BeZero()), "the definition is served")
+		changed := node.Kubelet
+		changed.TopologyManagerPolicy = "best-effort"
+		gomega.Expect(node.Sim.Reconfigure(changed)).To(gomega.Succeed())
+		gomega.Eventually(ctx, status).WithTimeout(deadline).Should(gomega.HaveField("TopologyManager.Policy", "best-effort"))
+		gomega.Expect(status().Summary).To(gomega.BeZero())
+
+		_, err = crds.Patch(ctx, name, types.JSONPatchType, fmt.Appendf(nil, `[{"op":"add","path":%q,"value":%s}]`, property, summaryOf(definition)), metav1.PatchOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Eventually(ctx, func(g gomega.Gomega) {
+			object, err := reports.Patch(ctx, story.Small, types.MergePatchType, []byte(`{"status":{"summary":{"cpus":0,"granted":0,"free":1000,"reserved":0,"numaNodes":0}}}`), metav1.PatchOptions{FieldManager: "x"}, "status")
+			g.Expect(err).NotTo(gomega.HaveOccurred())
+			g.Expect(object.Object["status"]).To(gomega.HaveKey("summary"))
+		}).WithTimeout(deadline).Should(gomega.Succeed())
+		gomega.Eventually(ctx, status).WithTimeout(deadline).Should(gomega.HaveField("Summary.Free", gomega.And(gomega.BeNumerically(">", 0), gomega.BeNumerically("<", 1000))))
+		gomega.Expect(node.Sim.Reconfigure(node.Kubelet)).To(gomega.Succeed())
+	})
+
 	// The last: the scheduler ends when it loses its lease.
 	ginkgo.It("is right again after the API server was away", func(ctx context.Context) {
 		gomega.Expect(bed.Nodes[story.Small].Sim.Kill()).To(gomega.Succeed())
@@ -199,4 +227,17 @@ func (w agentWitness) eventuallyEvent(ctx context.Context, reason string) {
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		g.Expect(events.Items).NotTo(gomega.BeEmpty(), reason)
 	}).WithTimeout(deadline).Should(gomega.Succeed())
+}
+
+// summaryOf is the schema of the summary in the definition of NodeCPU.
+func summaryOf(definition *unstructured.Unstructured) []byte {
+	ginkgo.GinkgoHelper()
+	versions, _, err := unstructured.NestedSlice(definition.Object, "spec", "versions")
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	schema, found, err := unstructured.NestedMap(versions[0].(map[string]any), "schema", "openAPIV3Schema", "properties", "status", "properties", "summary")
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	gomega.Expect(found).To(gomega.BeTrue())
+	data, err := json.Marshal(schema)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	return data
 }
