@@ -50,9 +50,7 @@ func (w *Waker) end() {
 	defer w.mu.Unlock()
 	w.ended = true
 	for _, p := range w.pending {
-		if p.retry != nil {
-			p.retry.Stop()
-		}
+		p.stopRetry()
 	}
 	for _, r := range w.rounds {
 		if r.timer != nil {

@@ -37,6 +37,8 @@ var _ = ginkgo.Describe("VMs beside jobs that come and go", ginkgo.Ordered, func
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		f := bustle(ctx, bed, nodes)
 		ginkgo.AddReportEntry("two schedulers", f.String())
+		gomega.Expect(f.of("vm").bound).To(gomega.Equal(75))
+		gomega.Expect(f.of("job").bound).To(gomega.Equal(300))
 		gomega.Expect(stock.Stop()).To(gomega.Succeed())
 		gomega.Expect(bed.Scheduler.Stop()).To(gomega.Succeed())
 	})
@@ -48,6 +50,8 @@ var _ = ginkgo.Describe("VMs beside jobs that come and go", ginkgo.Ordered, func
 		for _, kind := range kindsOfPods {
 			gomega.Expect(f.of(kind).refused).To(gomega.BeZero(), "%s: %s", kind, f)
 		}
+		gomega.Expect(f.of("vm").bound).To(gomega.Equal(75))
+		gomega.Expect(f.of("job").bound).To(gomega.Equal(300))
 		neverMispredicted(ctx, bed, single)
 	})
 })
