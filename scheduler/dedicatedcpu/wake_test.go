@@ -282,6 +282,20 @@ func TestANodeThatLetsAPodInWakesIt(t *testing.T) {
 	}
 }
 
+// evict is a copy of a node without a pod, and that pod as preemption passes it to the plugin.
+func evict(t *testing.T, info *framework.NodeInfo, victim *corev1.Pod) (*framework.NodeInfo, *framework.PodInfo) {
+	t.Helper()
+	without := info.SnapshotConcrete()
+	if err := without.RemovePod(logger(t), victim); err != nil {
+		t.Fatal(err)
+	}
+	evicted, err := framework.NewPodInfo(victim)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return without, evicted
+}
+
 // A VM may be too young to evict others while a node has yet to report. It is tried again when it is old enough, with or
 // without a report, unless it has been bound since.
 func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
@@ -298,14 +312,7 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 			state := b.preFilter(t, pod)
 			b.Filter(t.Context(), state, pod, info)
 			readCycle(state).held.Store(true)
-			without := info.SnapshotConcrete()
-			if err := without.RemovePod(logger(t), victim); err != nil {
-				t.Fatal(err)
-			}
-			evicted, err := framework.NewPodInfo(victim)
-			if err != nil {
-				t.Fatal(err)
-			}
+			without, evicted := evict(t, info, victim)
 			for range 3 { // nodes and victims
 				simulated := state.Clone()
 				b.RemovePod(t.Context(), simulated, pod, evicted, without)
@@ -332,29 +339,18 @@ func TestAPodIsTriedAgainWhenItMayEvict(t *testing.T) {
 
 // kube-scheduler may miss the end of the victims, so a pod that may evict is tried again in any case, a VM or not.
 func TestAPodThatMayEvictIsTriedAgain(t *testing.T) {
-	for name, change := range map[string]func(*corev1.Pod){
-		"a VM":        func(*corev1.Pod) {},
-		"another pod": func(pod *corev1.Pod) { pod.Labels, pod.OwnerReferences = nil, nil },
-	} {
+	for name, pod := range map[string]*corev1.Pod{"a VM": launcherPod("vm", "2"), "another pod": guaranteedPod("vm", "2")} {
 		synctest.Test(t, func(t *testing.T) {
 			b := newFixture(config.DedicatedCPUArgs{})
 			b.report(t, "n1", map[string]string{"a": "0-7,8-15"})
 			victim := onNode(launcherPod("a", "16"))
 			info := b.node(t, "n1", victim)
-			pod := launcherPod("vm", "2", change)
 			if err := b.podLister.Add(pod); err != nil {
 				t.Fatal(err)
 			}
 			state := b.preFilter(t, pod)
 			b.Filter(t.Context(), state, pod, info)
-			without := info.SnapshotConcrete()
-			if err := without.RemovePod(logger(t), victim); err != nil {
-				t.Fatal(err)
-			}
-			evicted, err := framework.NewPodInfo(victim)
-			if err != nil {
-				t.Fatal(err)
-			}
+			without, evicted := evict(t, info, victim)
 			simulated := state.Clone()
 			b.RemovePod(t.Context(), simulated, pod, evicted, without)
 			if status := b.Filter(t.Context(), simulated, pod, without); !status.IsSuccess() {
