@@ -276,10 +276,10 @@ var _ = ginkgo.Describe("who can do what:", ginkgo.Ordered, ginkgo.ContinueOnFai
 		for _, who := range []string{"a node's token", "the scheduler's token"} {
 			tries := 0
 			// Each try writes another value. One that came before the policy has landed, and to write it again changes nothing,
-			// which the policy allows.
+			// which the policy allows. The report is asked for nothing else: what landed in it belongs to another field manager.
 			gomega.Eventually(ctx, func() error {
 				tries++
-				return writesSeen("n2", fmt.Sprintf(`,"sharedCPUs":"0-%d"`, tries))(ctx, holders[who])
+				return writesSeen("probe", fmt.Sprintf(`,"sharedCPUs":"0-%d"`, tries))(ctx, holders[who])
 			}).WithTimeout(deadline).Should(gomega.Satisfy(refused))
 		}
 		gomega.Eventually(ctx, func() error {
@@ -304,7 +304,8 @@ var _ = ginkgo.Describe("who can do what:", ginkgo.Ordered, ginkgo.ContinueOnFai
 	}
 })
 
-// prepareVictims makes two Nodes with reports, and a pod and a VMI that belong to node n2.
+// prepareVictims makes two Nodes with reports, a pod and a VMI that belong to node n2, and the report that is written until
+// the policies are in force.
 func prepareVictims(ctx context.Context, bed *testbed.Testbed) {
 	ginkgo.GinkgoHelper()
 	for _, name := range []string{"n1", "n2"} {
@@ -312,7 +313,7 @@ func prepareVictims(ctx context.Context, bed *testbed.Testbed) {
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	}
 	admin := holder{bed.Client(), bed.Dynamic()}
-	for _, name := range []string{"n1", "n2"} {
+	for _, name := range []string{"n1", "n2", "probe"} {
 		gomega.Expect(writesReport(name)(ctx, admin)).To(gomega.Succeed())
 	}
 	gomega.Expect(writesReport("n2", "status")(ctx, admin)).To(gomega.Succeed())
