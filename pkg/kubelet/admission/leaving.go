@@ -106,7 +106,7 @@ func (o *orders) come(so *outcome, leaving int) {
 	next.done |= o.cameBit(leaving)
 	d := o.admit(&next.with, pod)
 	if len(EndingOf(pod, d.Held.Memory)) > 0 {
-		o.undetermined = fmt.Sprintf("pod %s, which has left, may have given memory of its init containers back before", pod.Name)
+		o.answer.undetermined = fmt.Sprintf("pod %s, which has left, may have given memory of its init containers back before", pod.Name)
 	}
 	next.without = next.with
 	next.held = so.held.Union(d.Shared.Minus(so.with.shared))

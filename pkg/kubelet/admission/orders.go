@@ -14,8 +14,6 @@ import (
 const (
 	maxAdmissions = 4096
 	maxOrdered    = 64 // bits of outcome.done
-	// maxTried is how many admissions are looked through for the same one. To look through more costs more than it saves.
-	maxTried = 128
 )
 
 // AdmitAfter decides whether p can be bound to n while the pods inFlight are bound to it and not yet acknowledged.
@@ -136,33 +134,19 @@ type orders struct {
 	// bit. Both are empty where nobody leaves.
 	leaving []Leaving
 	after   []uint64
-	// seen are the outcomes that were gone on from and that several orders may lead to. lastSeen says by what is done which is
-	// the last one, counted from 1.
-	seen     []seen
-	lastSeen map[uint64]int
+	seen    seen
+	memo    memo
+	answer  answer
+
 	// admissions were tried so far, and took so many steps. tooLong is set if that is too many.
 	admissions, spent int
 	tooLong           bool
-	begun             bool // some order has ended
 
-	admitted, refused bool       // some order has this outcome for the new pod
-	refusal           Decision   // its first refusal
-	grants            [][]Grant  // what the orders that admit it grant it, each once
-	held              Held       // what else the first of them gives it
-	heldDiffers       bool       // another one gives it something else
-	harmed            *Pod       // a pod in flight that would be admitted only without the new one
-	undetermined      string     // why nobody can tell, in some order
-	shared            cpuset.Set // in the shared pool after every order
-
-	// tried are admissions so far, each once. Of more than maxTried some are forgotten.
-	tried []tried
-
-	// is, outcomes and room are scratch: which pods in flight are concerned, the outcomes on the way to the present one, and
-	// the node with the contents of one. There are depth outcomes on the way.
+	// is and outcomes are scratch: which pods in flight are concerned, and the outcomes on the way to the present one. There are
+	// depth outcomes on the way.
 	is       []bool
 	outcomes []*outcome
 	depth    int
-	room     Node
 }
 
 // ordersPool keeps orders for reuse. A scheduler asks thousands of times a second, mostly with a pod or two in flight.
@@ -178,13 +162,12 @@ func newOrders(n *Node) *orders {
 func (o *orders) end() {
 	clear(o.pods)
 	clear(o.asks)
-	clear(o.tried)
-	clear(o.seen)
-	clear(o.lastSeen)
+	o.memo.end()
+	o.seen.end()
 	for _, so := range o.outcomes {
 		*so = outcome{}
 	}
-	*o = orders{pods: o.pods[:0], asks: o.asks[:0], steps: o.steps[:0], is: o.is, tried: o.tried[:0], seen: o.seen[:0], lastSeen: o.lastSeen, outcomes: o.outcomes}
+	*o = orders{pods: o.pods[:0], asks: o.asks[:0], steps: o.steps[:0], is: o.is, memo: o.memo, seen: o.seen, outcomes: o.outcomes}
 	ordersPool.Put(o)
 }
 
@@ -212,25 +195,6 @@ type outcome struct {
 	passing []Leaving
 }
 
-// seen is an outcome, and which is the one before it after which the same is done, counted from 1; 0 where there is none.
-type seen struct {
-	outcome
-	before int
-}
-
-// samePassing reports whether the same pods that are to leave hold the same.
-func (so *outcome) samePassing(other *outcome) bool {
-	return slices.EqualFunc(so.passing, other.passing, func(a, b Leaving) bool { return a.equal(&b) })
-}
-
-// tried is an admission, and what it depends on. undetermined says why nobody can tell how it ends, or "".
-type tried struct {
-	pod           *Pod
-	before, after contents
-	decision      Decision
-	undetermined  string
-}
-
 // tryAll is the decision after every order.
 func (o *orders) tryAll() Decision {
 	for _, pod := range o.pods {
@@ -243,7 +207,7 @@ func (o *orders) tryAll() Decision {
 		return Decision{Verdict: Wait, Shared: o.node.Shared, Message: fmt.Sprintf(
 			"%d pods are in flight to a node with %d NUMA nodes, and to try the orders of admission takes too long", len(o.pods)-1, o.node.numaNodes().Len())}
 	}
-	return o.decision()
+	return o.answer.decision(o.node, o.pods[len(o.pods)-1])
 }
 
 // try admits each of the pods not done next, and so on to the end of every order.
@@ -252,10 +216,11 @@ func (o *orders) try(so *outcome) {
 		return
 	}
 	if o.ended(so.done) {
-		o.finish(so)
+		o.answer.end(so.with.shared)
 		return
 	}
-	if o.known(so) {
+	// Only one order leads to an outcome after one pod.
+	if bits.OnesCount64(so.done) > 1 && o.seen.before(so) {
 		return
 	}
 	o.leave(so)
@@ -281,7 +246,7 @@ func (o *orders) next(so, next *outcome, i int) {
 	d := o.admit(&next.with, o.asks[i])
 	next.held = so.held.Union(d.Shared.Minus(so.with.shared))
 	if i == last {
-		o.count(o.node.sound(d, so.held))
+		o.answer.count(o.node.sound(d, so.held))
 		o.try(next)
 		return
 	}
@@ -292,29 +257,9 @@ func (o *orders) next(so, next *outcome, i int) {
 		alone = o.admit(&next.without, o.asks[i])
 	}
 	if alone.Verdict == Admitted && d.Verdict != Admitted {
-		o.harmed = pod
+		o.answer.harmed = pod
 	}
 	o.giveBack(pod, &d, &alone, next)
-}
-
-// known reports whether nothing new can come of an outcome, and notes it.
-func (o *orders) known(so *outcome) bool {
-	if bits.OnesCount64(so.done) < 2 { // Only one order leads to it.
-		return false
-	}
-	last := o.lastSeen[so.done]
-	for at := last; at > 0; at = o.seen[at-1].before {
-		other := &o.seen[at-1].outcome
-		if so.held == other.held && so.with.equal(&other.with) && so.without.equal(&other.without) && so.samePassing(other) {
-			return true
-		}
-	}
-	if o.lastSeen == nil {
-		o.lastSeen = map[uint64]int{}
-	}
-	o.seen = append(o.seen, seen{*so, last})
-	o.lastSeen[so.done] = len(o.seen)
-	return false
 }
 
 // affords counts one more admission of a pod. It reports false if that is too many.
@@ -340,92 +285,10 @@ func (o *orders) behind(i int, done uint64) bool {
 
 // admit admits a pod to a node with contents c, and changes c.
 func (o *orders) admit(c *contents, p *Pod) Decision {
-	t := o.find(c, p)
+	t := o.memo.admit(o.node, c, p)
 	if t.undetermined != "" {
-		o.undetermined = t.undetermined
+		o.answer.undetermined = t.undetermined
 	}
 	*c = t.after
 	return t.decision
-}
-
-// find returns the admission of a pod to a node with contents c. Many orders lead to the same.
-func (o *orders) find(c *contents, p *Pod) *tried {
-	for i := range o.tried {
-		t := &o.tried[i]
-		if t.pod == p && t.before == *c {
-			return t
-		}
-	}
-	at := o.admissions % maxTried
-	if len(o.tried) < maxTried {
-		at = len(o.tried)
-		o.tried = append(o.tried, tried{})
-	}
-	t := &o.tried[at]
-	*t = tried{pod: p, before: *c, after: *c}
-	o.room = o.node.with(c)
-	t.undetermined = o.room.uncertain(p, o.room.interestsOf(p))
-	t.decision = admit(&o.room, p, &t.after)
-	if t.decision.Reason == ReasonUndetermined {
-		t.undetermined = t.decision.Message
-	}
-	return t
-}
-
-// count adds what becomes of the new pod in some order.
-func (o *orders) count(d Decision) {
-	if d.Verdict != Admitted {
-		if !o.refused {
-			o.refusal = d
-		}
-		o.refused = true
-		return
-	}
-	if !slices.ContainsFunc(o.grants, func(known []Grant) bool { return slices.Equal(known, d.Grants) }) {
-		o.grants = append(o.grants, d.Grants)
-	}
-	if !o.admitted {
-		o.held = d.Held
-	}
-	o.heldDiffers = o.heldDiffers || !o.held.Equal(&d.Held)
-	o.admitted = true
-}
-
-// finish adds the node as an order leaves it.
-func (o *orders) finish(so *outcome) {
-	if !o.begun {
-		o.shared = so.with.shared
-	}
-	o.begun = true
-	o.shared = o.shared.Intersect(so.with.shared)
-}
-
-func (o *orders) decision() Decision {
-	switch {
-	case o.undetermined != "":
-		return Decision{Verdict: Wait, Shared: o.shared, Message: o.undetermined}
-	case !o.admitted:
-		d := o.refusal
-		empty := o.node.Empty()
-		alone := empty.sound(admit(&empty, o.pods[len(o.pods)-1], nil), cpuset.Set{})
-		d.Preemptible = alone.Verdict == Admitted
-		d.Shared = o.shared
-		return d
-	case o.refused:
-		return Decision{Verdict: Wait, Shared: o.shared,
-			Message: "in some order of admission the kubelet would refuse the pod: " + o.refusal.Message}
-	case o.harmed != nil:
-		return Decision{Verdict: Wait, Shared: o.shared, Message: fmt.Sprintf(
-			"in some order of admission the kubelet would refuse pod %s, which is in flight, because of this one", o.harmed.Name)}
-	}
-	d := Decision{Verdict: Admitted, Held: o.held, Shared: o.shared}
-	if o.heldDiffers {
-		d.Held = Held{}
-	}
-	if len(o.grants) > 1 {
-		d.Alternatives = o.grants
-	} else {
-		d.Grants = o.grants[0]
-	}
-	return d
 }
