@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command corepin-agent runs on each node: it reports the node's CPUs and who holds them, labels the node
 // where the kubelet's CPU manager runs, and keeps the threads of dedicated virtual machines on their CPUs.
 package main

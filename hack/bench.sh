@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs the benchmarks and keeps what they print, with the machine and the commit, in test/perf/results/DATE-COMMIT.txt. Two such
 # files are what benchstat compares; -count=6 makes that worth something.
 #

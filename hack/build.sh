@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Builds binaries into bin/. Silent when nothing has changed; a first build takes minutes, since
 # Kubernetes is compiled from source, so it says every ten seconds how far it is.
 #

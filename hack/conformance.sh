@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Holds pkg/kubelet/admission against the packages of each kubelet in the tree: STEPS admissions of pods that are
 # made up from SEED (0: another one each time) on all processors, the scenarios of testdata, the reading of
 # pods, and the fit checks after the grant. Prints steps, seeds and what was covered; a mismatch is shrunk and

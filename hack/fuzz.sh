@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs each fuzz target of the repository for a while, two at a time.
 #
 # usage: hack/fuzz.sh [TIME [PATTERN]]

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Lists what changed between two releases of Kubernetes in the parts of the kubelet that decide about a pod, and fails
 # until test/conformance/kubelets.md says that the change was read and what followed from it.
 #

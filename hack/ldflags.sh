@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Prints the linker flags of the binaries: no debug tables, the Kubernetes version of go.mod where Kubernetes' own
 # releases have it, and corepin's version. Without the second a kube-scheduler calls itself v0.0.0-master.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes the machines of the system suite, into bin/machine/: a kernel, a root file system with runc,
 # libvirt and QEMU from Debian, a disk with what is built here (kubelets 1.36 and 1.37, containerd), one
 # with containerd's images, and the image of the agent. The package test/harness/machine runs them.

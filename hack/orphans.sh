@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Kills what starts servers and guests, each with SIGKILL in its middle, and counts the processes that are left: none.
 # Wants what make test wants, and make build before it.
 #

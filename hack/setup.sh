@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Makes a Debian machine ready for make demo and make test: installs what is missing, and only that.
 #
 # kube-apiserver, etcd, kubectl and corepin itself come from this repository and the Go module cache;

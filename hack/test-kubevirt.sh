@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs test/kubevirt with the programs of a KubeVirt. Without them it says what it needs, and ends with 2.
 #
 # usage: hack/test-kubevirt.sh DIR

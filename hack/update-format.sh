@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Formats every Go file.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Writes what is generated: from the API types deepcopy methods and the CustomResourceDefinition, and from the manifests
 # the chart's files.
 #

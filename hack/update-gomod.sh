@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Tidies every go.mod and go.sum: ours, that of the test against kubelet 1.37, those of the tools, of
 # containerd and of helm.
 # hack/update-k8s.sh is the one that moves to another Kubernetes release.

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Moves the go.mod of one of our modules to one Kubernetes release: every staging module to the same patch.
 #
 # k8s.io/kubernetes names its staging modules as v0.0.0 and relies on replace lines in its own

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails when an alert of manifests/monitoring does not fire where its test says so, or Prometheus would not read the
 # rules. The tests are in manifests/monitoring/tests; promtool, of Debian's package prometheus, runs them.
 #

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Runs every check beside it, tells all that fail together, and fails once. A check that ends with status 77 could not run
 # here; its last line says why.
 set -uo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails when manifests/chart does not render to what manifests/base is, when helm's linter finds something, or when a
 # value of the chart has not the effect that it names. helm's engine comes from the Go modules of hack/tools/helm.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails when a Go file is not as gofmt -s writes it, or a script is not bash.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails when a generated file is not what update-generated.sh writes.
 set -euo pipefail
 cd "$(dirname "$0")/.."

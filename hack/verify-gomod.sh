@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails when a go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
 # release in it, or when a go.mod or go.sum, those of the tools, of containerd and of helm included, is not tidy.
 set -euo pipefail

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Fails on what go vet finds in any package, or staticcheck in those that do not import k8s.io/kubernetes.
 #
 # staticcheck reads the source of every dependency. For a package that imports k8s.io/kubernetes that is

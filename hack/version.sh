@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
 # Prints the version of corepin in this tree, its commit, and the commit's date in UTC: three words.
 #
 # At a tag v1.2.3 the version is v1.2.3; five commits later it is v1.2.3-5-g1234567890ab; before the first tag it is

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package manifests holds the YAML that installs corepin, and renders it.
 //
 // It is a kustomize tree: base is everything, overlays show how to change it, examples are virtual

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command corepin-scheduler is kube-scheduler with one plugin more, DedicatedCPU: everything else, flags and
 // configuration file included, is as in the kube-scheduler of the same version.
 package main

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package app puts the agent together: it knows every part and decides nothing.
 //
 //	kubelet.Watcher ─┐            ┌─> report.Publisher   NodeCPU

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cgroup reads which CPUs the kernel lets a container use: the cpuset of the container's cgroup.
 //
 // The kubelet tells a container's CPUs to the runtime, which writes them there. Until it has, and where

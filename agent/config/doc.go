@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package config is the agent's configuration file: its fields, their defaults, and what is refused.
 //
 //	apiVersion: agent.corepin.dev/v1alpha1

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package exclusive finds out who else may run on the CPUs that the kubelet granted to dedicated VMs, and since when
 // nobody may.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package hostcpu reads the machine's CPU topology from sysfs, as the kubelet sees it.
 //
 // The kubelet takes its topology from cadvisor's machine info, and cadvisor has rules of its own. This package reads

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubelet reads the node's kubelet: how it decides about CPUs, and what it has decided.
 //
 // It is asked, and its files are read:

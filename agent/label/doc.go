@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package label labels the Node where the kubelet's CPU manager runs: cpumanager=true, and
 // kubevirt.io/cpumanager=true, which KubeVirt's launcher pods select by.
 //

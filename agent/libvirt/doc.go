@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package libvirt speaks to the libvirt in a launcher pod, for agent/pinning.
 //
 // The agent runs in a pod of its own and shares no mount or process namespace with the launcher. They share

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package loop runs a step whenever something has changed, and again until it succeeds.
 //
 // It is how the agent writes to the API server. Changes that come close together become one step. A step that fails is

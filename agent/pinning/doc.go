@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pinning keeps the threads of dedicated virtual machines on the CPUs that the kubelet granted to their launcher
 // pods.
 //

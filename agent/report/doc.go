@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package report publishes what the agent knows of its node's CPUs: the NodeCPU object that has the node's name.
 //
 // A report is made in three steps. Resolve answers each question about the facts once (resolve.go): which

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package source has what the agent's loops share about reading the host. A Reading keeps the last good value while
 // reading fails, with the cause and the time since when. A Bell wakes loops when something changed. Every failed read is
 // counted under the name of its source.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package taint takes a startup taint away from a new node.
 //
 // A node pool's template may give new nodes a taint, so that nothing is scheduled there before somebody has prepared

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command benchagent measures the agent: how long it takes from the kubelet's write to the report at the API
 // server, what it costs the API server, and what it costs the node while nothing happens.
 //

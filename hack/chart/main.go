@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command chart writes the files of manifests/chart that are manifests/base as it is rendered: the objects without
 // values, and the configuration files. So there is one source of both, and hack/verify-generated.sh compares them.
 //

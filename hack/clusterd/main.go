@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command clusterd is every server of the test cluster in one binary: its first argument picks the
 // component, the rest are that component's own flags.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command demo runs corepin's main job on this machine, with real parts: see test/harness/story.
 //
 //	demo run    tell the story once, clean up, exit 0 if all of it is true

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command deviceplugin serves devices that are only names to a real kubelet, as the plugins of network cards and
 // accelerators serve theirs. The system suite runs it in its machines.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command images builds the container images that the manifests name, without a container engine.
 //
 // For each of corepin-scheduler and corepin-agent it writes one OCI archive with an image for every

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kubelet is the kubelet of the Kubernetes version in go.mod, as upstream's own command has it.
 //
 // The system suite runs it inside its machines. It is built here, and not downloaded, so that nothing but

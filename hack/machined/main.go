@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command machined serves the system suite inside one of its machines: it runs commands there and moves
 // files in and out, over HTTP.
 //

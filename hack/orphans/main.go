@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command orphans runs a command, kills it with SIGKILL in its middle, and counts what it leaves behind.
 //
 //	go run ./hack/orphans -after 20s -needs libvirtd -- bin/demo run

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command release makes what a release of corepin ships, all of it in one folder:
 //
 //	corepin-scheduler.tar, corepin-agent.tar   the images, as OCI archives for all platforms

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package sbom lists what a Go program is made of, as an SPDX document.
 //
 // The linker writes into each program which modules it was built from, in which versions. So the list is read from the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command testrun runs go test and shows what a person wants to see of it. That is each package as it ends, and the
 // output of what failed. While nothing ends there is a line every half a minute. The last line sums up.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cli is the commands of kubectl-corepin. They answer, without creating anything, what a cluster would only
 // show afterwards:
 //

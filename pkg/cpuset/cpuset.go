@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cpuset is a set of logical CPUs, by kernel id, as a plain value.
 //
 // A Set is a fixed array of bits. It is copied by assignment, compared with ==, used as a map key, and it never

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cputopology is the machine: which CPUs there are, and how they share cores, uncore caches, NUMA nodes and
 // sockets.
 //

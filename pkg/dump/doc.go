@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dump is a cluster in a file: everything that the commands of kubectl-corepin read, and nothing else.
 //
 // The file has an object a line, as JSON. The first line is a Header: when the cluster was read, and who led. Then come the

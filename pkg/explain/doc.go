@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package explain says why a node does not take a pod that wants CPUs of its own: what is free there, what is
 // missing, and what would help, in numbers.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command kubectl-corepin is a kubectl plugin: in the PATH it is `kubectl corepin`. It answers what kubelets and
 // corepin will decide about dedicated CPUs; see package cli for the commands.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package launcher reads a launcher pod: the pod that runs one virtual machine's guest.
 //
 // KubeVirt makes these pods from VMIs. corepin's scheduler sees the pod first, and its agent starts from

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package launcherpod makes the launcher pod of a VirtualMachineInstance (VMI), as KubeVirt's virt-controller does at
 // v1.9 with its settings at their defaults.
 //

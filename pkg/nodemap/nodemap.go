@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nodemap draws a machine's CPUs and who holds them, core by core, for people.
 //
 //	s0 n0  RR AA AA BB BB .. .. ..

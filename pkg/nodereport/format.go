@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package nodereport
 
 import "corepin.dev/corepin/pkg/apis/corepin/v1alpha1"

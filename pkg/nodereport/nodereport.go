@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nodereport is both ends of a NodeCPU report: what the agent writes into one, and what the
 // scheduler reads out of one.
 //

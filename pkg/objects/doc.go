@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package objects reads Kubernetes objects from YAML and JSON, each with its file and line.
 //
 // kubectl reads objects to send them to an API server, which then says what is wrong. corepin reads them to

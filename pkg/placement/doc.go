@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package placement puts a guest's threads on the CPUs that the kubelet granted to its container:
 // which CPU each vCPU runs on, where the emulator runs and where the IO threads run.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package scoring rates a node by what is left of it for other VMs once a VM is placed there. It is pure: a rating
 // depends on its arguments only.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package scoring
 
 // Strategy says which of the nodes that can take a VM is preferred. It compares the nodes as they would be with

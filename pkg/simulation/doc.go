@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package simulation places VMs one after the other on nodes that change with each, as corepin-scheduler would: what if a node
 // is drained, added or taken away, or if more VMs come?
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package status answers whether corepin is all right in a cluster. It looks at who leads, which versions run, which agents
 // are heard from, and which nodes are predicted exactly. It looks for VMs that wait, or that run otherwise than they asked.
 //

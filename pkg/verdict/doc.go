@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package verdict answers one question: would this node take this pod, and if not, why?
 //
 // The scheduler's Filter, its explanations, its decisions about waking pods, and kubectl corepin all ask

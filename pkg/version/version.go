@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package version is the version of corepin that a program was built from, and of Kubernetes that it was built on.
 //
 // hack/ldflags.sh gives the linker both: corepin's from git, that of Kubernetes from go.mod. A program that was built

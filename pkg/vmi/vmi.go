@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vmi reads what a virtual machine asks for: the few fields of a VirtualMachineInstance (VMI) that decide
 // how many CPUs it gets and whether they are its own. A VirtualMachine, a VirtualMachineInstanceReplicaSet and a
 // VirtualMachinePool hold a template for VMIs, and are read for that.

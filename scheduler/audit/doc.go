@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package audit compares predictions with what kubelets did.
 //
 // A pod that was bound on an exact prediction is expected in the node's next reports. When a report shows it, Reported checks

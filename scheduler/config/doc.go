@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package config is the configuration of the scheduler plugin DedicatedCPU: the text under pluginConfig[].args of a
 // KubeSchedulerConfiguration.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package crwatch watches a custom resource whose CRD may be missing.
 //
 // kube-scheduler waits for the first list of its own informers before it schedules anything; without the CRD that is for

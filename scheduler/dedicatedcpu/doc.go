@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package dedicatedcpu is the scheduler plugin DedicatedCPU. A pod that asks for exclusive CPUs goes only to a node whose
 // kubelet will admit it.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package explaining writes events with numbers for pods that found no node: what the nearest nodes lack, and what would
 // help.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package heard tells which nodes are heard from.
 //
 // A report (NodeCPU) is written when something changes. An agent that has died, hangs or is cut off writes nothing, which is

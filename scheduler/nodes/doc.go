@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package nodes is the scheduler's view of all nodes: their reports, what may have happened on them unseen, and what was
 // predicted for them.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package standstill ends the scheduler when something that it waits for does not end.
 //
 // kube-scheduler schedules in one goroutine. A call in it that never returns stops every pod, and nobody notices: the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package unattended tells pods that wait for a scheduler which does not come.
 //
 // A pod that names corepin's scheduler while nobody leads gets no event from anybody: kube-scheduler passes it over, and

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package vms keeps what the scheduler has to know about virtual machines: the few fields of every
 // VirtualMachineInstance (VMI) that say how its launcher pod must be scheduled.
 //

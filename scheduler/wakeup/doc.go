@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package wakeup decides which pending pods a changed CPU report makes worth another try.
 //
 // A pod that found no node waits in kube-scheduler's queue until an event makes it worth another try. A changed report

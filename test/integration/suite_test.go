@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package integration runs corepin's two binaries with the shipped manifests against a real control plane
 // and real libvirt guests. The nodes are simulated; the kubelet's own packages grant their CPUs (see
 // test/harness/testbed). Assertions ask the API server, the kubelets' checkpoint files, libvirt and /proc,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubevirt runs corepin beside the control plane of a real KubeVirt: virt-api with all of its webhooks and
 // virt-controller, which test/harness/kubevirt starts from the user's programs. The nodes are simulated, and
 // test/harness/virthandler writes what virt-handler would. There are no guests.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package policy tests the repository itself: the rules that keep it readable and its promises true,
 // each as a test that names the file and says what to do.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command soak runs all of corepin for a long time while everything around it breaks, and looks on from outside.
 //
 // It starts the test bed with four simulated nodes, two replicas of corepin-scheduler, and a proxy before the API server.

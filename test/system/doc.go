@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package system tests corepin on real kubelets, in whole machines with several NUMA nodes and hardware
 // threads (test/harness/machine). They run the shipped agent as the shipped DaemonSet, and a VM as a pod with
 // a libvirt and a QEMU of its own. The control plane and corepin-scheduler run on the host; KubeVirt's

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package ledger holds what all workers of package pinning know together: where each guest's threads are, which VMs
 // share CPUs, and what the node's report shows of both.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package admission predicts what a kubelet will decide about a pod. It says which CPUs each container gets exclusively, and
 // which NUMA nodes its memory and devices come from. Or it says for what reason and with which words the pod is refused.
 //

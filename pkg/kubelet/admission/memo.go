@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package admission
 
 // maxTried is how many admissions are looked through for the same one. To look through more costs more than it saves.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cpumanager is the kubelet's CPU manager with the policy static: which CPUs it takes, and which NUMA nodes
 // could serve a request.
 //

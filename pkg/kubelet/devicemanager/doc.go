@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package devicemanager is the kubelet's device manager: which devices a container gets, as far as that is determined, and
 // which NUMA nodes could serve a request.
 //

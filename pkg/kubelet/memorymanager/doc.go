@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package memorymanager is the kubelet's memory manager with the policy Static: which NUMA nodes the memory of a
 // container comes from, and which NUMA nodes could serve a request.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package predicates is the check that a kubelet makes of a pod after it has given it CPUs (pkg/kubelet/admission). It
 // asks whether the pod's requests fit into the node's allocatable amounts beside the pods that are there, and whether
 // the pod may be on the node at all. A pod that is refused here fails for good, too.

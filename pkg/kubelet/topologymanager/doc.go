@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package topologymanager is the kubelet's topology manager: it chooses the NUMA nodes for a container, or for a
 // pod as a whole.
 //

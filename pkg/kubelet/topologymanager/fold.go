@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topologymanager
 
 // This file merges the hints of several providers where no hint is preferred. The kubelet goes through the product of

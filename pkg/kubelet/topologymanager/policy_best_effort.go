@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topologymanager
 
 // bestEffort is the policy best-effort: the best hint, preferred or not, and all NUMA nodes where there is none

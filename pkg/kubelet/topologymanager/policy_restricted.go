@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topologymanager
 
 // restricted is the policy restricted: the best hint, if it is a preferred one (policy_restricted.go, v1.36.3).

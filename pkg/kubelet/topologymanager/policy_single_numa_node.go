@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topologymanager
 
 // singleNUMANode is the policy single-numa-node: the lowest numbered NUMA node that is possible and preferred for every

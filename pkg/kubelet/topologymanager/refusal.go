@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package topologymanager
 
 // ReasonAffinity is the reason of a pod that the topology manager refuses (ErrorTopologyAffinity in

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubelet137 holds pkg/kubelet/admission against the kubelet 1.37; the test itself is in
 // ../kubelet136/difftest.
 //

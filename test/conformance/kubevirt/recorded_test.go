@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubevirt holds corepin's reading of virtual machines against what KubeVirt itself did.
 //
 // KubeVirt's modules cannot be imported, so its behaviour was recorded: the verdicts of its webhooks, the

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package await waits for a state that another process brings about.
 //
 // The whole harness waits through it. No test sleeps for a fixed time, and every wait has a deadline. A

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package bounds holds code that reads what others write to a limit of time and of memory, in tests and under fuzzing.
 //
 // Time is that of the calling thread's CPU: other work on the machine does not count. Memory is all that was allocated

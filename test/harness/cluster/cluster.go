@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cluster runs a Kubernetes control plane for tests: etcd, kube-apiserver and
 // kube-controller-manager, the real ones, as child processes on loopback.
 //

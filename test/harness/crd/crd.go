@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package crd holds the definitions of KubeVirt's VirtualMachineInstance, VirtualMachine, VirtualMachineInstanceReplicaSet,
 // VirtualMachinePool and VirtualMachineInstanceMigration, for test clusters without KubeVirt.
 //

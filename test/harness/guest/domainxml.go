@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package guest
 
 // DomainXML describes a guest with emulated CPUs to a libvirt elsewhere, on x86_64 Debian. Of spec,

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package guest runs the virtual machine of a launcher pod on a simulated node. Each guest has a libvirtd
 // of its own. The agent finds its socket where KubeVirt has it: in the pod's emptyDir volume
 // libvirt-runtime.

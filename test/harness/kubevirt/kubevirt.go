@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package kubevirt brings the control plane of a real KubeVirt up in a test cluster: virt-api with all of its webhooks and
 // virt-controller, as processes beside the API server, from programs that the user has. Each acts as its service account, with
 // KubeVirt's own rights.

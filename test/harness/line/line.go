@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package line is the network between one client and one server: it can be cut so that packets are swallowed, and it counts
 // what passes.
 package line

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package machine runs whole machines for the system suite: a Debian under QEMU with the CPUs, cores and
 // NUMA nodes that a test wants, and in it a real kubelet, containerd, runc and libvirt.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package metrictable compares the metrics that a program has with the table that users read,
 // manifests/monitoring/metrics.md.
 package metrictable

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package monitoring reads what manifests/monitoring asks of Prometheus: the series that its alerts and dashboards select.
 package monitoring
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package pki makes the certificates of test clusters: authorities, and what they sign, as files in PEM.
 package pki
 

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package poddiff compares two pods field by field: what each asks of the cluster, without what the API server, a scheduler and
 // a kubelet write into it afterwards.
 //

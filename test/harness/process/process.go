@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package process runs the programs of the test cluster as children of the test.
 //
 // It promises that a child never outlives the test, however the test ends: stopped in order when it

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package simnode is a node without a machine: a directory tree that stands for one, and the kubelet's
 // own packages deciding over it.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package story runs the main job of corepin in steps on a testbed: VMs are scheduled, their CPUs
 // granted, their vCPUs pinned. What must be refused is refused. Labels come and go with the CPU manager
 // and with the feature gate.

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 package story
 
 // OldShapes are ways to write a dedicated VM that KubeVirt accepts, by the part of spec that says so. Each is tried without a

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package testbed runs all of corepin: a control plane, the shipped manifests, the two shipped binaries,
 // simulated nodes with their guests, and a stand-in for KubeVirt's virt-controller. The demo and the
 // integration suite use it.

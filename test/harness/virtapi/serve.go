@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package virtapi stands in for KubeVirt's virt-api in test clusters, in one part: its mutating webhook for
 // VirtualMachineInstances. So every admission policy sees a VMI as it sees it beside a real KubeVirt: with the guest's topology, memory, CPU
 // model and network filled in. Status is KubeVirt's own: what others write into it is put back.

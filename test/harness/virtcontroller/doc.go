@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package virtcontroller stands in for KubeVirt's virt-controller in test clusters: it makes a launcher pod for each
 // VirtualMachineInstance (VMI) and keeps the VMI's status. The pods are those of pkg/launcherpod.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package virthandler stands in for KubeVirt's virt-handler in test clusters, with what it writes to the API server. That is the
 // phase Running once a guest's domain is up, and the heartbeat and labels of nodes.
 //

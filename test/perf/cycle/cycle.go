@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package cycle runs kube-scheduler's scheduling cycle without a control plane around it.
 //
 // The scheduler is k8s.io/kubernetes/pkg/scheduler, built by its own constructor from a KubeSchedulerConfiguration, with

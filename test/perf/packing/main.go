@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command packing measures where schedulers put dedicated VMs, and what the kubelets say to it.
 //
 // A hundred nodes of three machine types get the same seeded trace of VMs that come and go. Stock

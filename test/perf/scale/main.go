@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command scale measures what the plugin costs kube-scheduler on large clusters.
 //
 // It runs scheduler_perf, the benchmark of kube-scheduler itself (k8s.io/kubernetes/test/integration/scheduler_perf):

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Command silence measures what the sign of life of scheduler/heard is worth, and what it costs.
 //
 // It starts the test bed with many small nodes and the shipped settings of everything: probes, HTTP/2 pings, silentAfter

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package v1alpha1 is the corepin.dev API: NodeCPU, the report that each node's agent writes and the
 // scheduler plugin reads.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package difftest is the differential test of pkg/kubelet. It holds our prediction against a kubelet's own device manager,
 // CPU manager, memory manager and topology manager, wired as the kubelet wires them, on machines that exist only as text.
 // The kubelet is an Oracle, since the packages of each version are called in their own way.

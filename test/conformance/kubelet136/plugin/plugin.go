@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package plugin is device plugins for the kubelet's own device manager, for all versions of its packages alike: devices
 // that are only names, and a folder of the test's own for the device manager's files.
 package plugin

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package static is a kubelet's static CPU manager policy with its state, as far as all versions of its packages are
 // used alike: what it has granted, and what remains of that after a restart.
 //

@@ -1,3 +1,5 @@
+// SPDX-License-Identifier: Apache-2.0
+
 // Package clustertest connects test/harness/cluster with Go tests.
 //
 // Its promise is about what is missing: binaries are built by make, never by a test, and where they
