@@ -34,6 +34,9 @@ const mostKept = 64 << 10
 // colour is what ginkgo colours its text with on a terminal.
 var colour = regexp.MustCompile(`\x1b\[[0-9;]*m`)
 
+// covered is what go test -cover says of a package, with the tab before it.
+var covered = regexp.MustCompile(`\tcoverage: [0-9.]+% of statements`)
+
 // results are those of all packages.
 type results struct {
 	log, shown io.Writer
@@ -131,7 +134,7 @@ func (r *results) end(e *event) {
 		r.endBadly(e, tests)
 	}
 	if failed || e.Action == "pass" {
-		fmt.Fprintf(r.shown, "%s\t%s\t%.3fs\n", word, e.Package, e.Elapsed) // as go test writes it
+		fmt.Fprintf(r.shown, "%s\t%s\t%.3fs%s\n", word, e.Package, e.Elapsed, covered.Find(tests[""])) // as go test writes it
 	}
 	delete(r.output, e.Package)
 	delete(r.began, e.Package)

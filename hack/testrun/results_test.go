@@ -27,6 +27,16 @@ var resultCases = map[string]struct {
 		shown: []string{"ok  \tp\t1.250s"}, unshown: []string{"noise"},
 		summary: "1 packages: 1 tests passed, 0 failed, 1 skipped",
 	},
+	"a package's coverage is known": {
+		events: []string{
+			`{"Action":"start","Package":"p"}`,
+			`{"Action":"output","Package":"p","Output":"coverage: 84.2% of statements\n"}`,
+			`{"Action":"output","Package":"p","Output":"ok  \tp\t1.251s\tcoverage: 84.2% of statements\n"}`,
+			`{"Action":"pass","Package":"p","Elapsed":1.25}`,
+		},
+		shown:   []string{"ok  \tp\t1.250s\tcoverage: 84.2% of statements\n"},
+		summary: "1 packages: 0 tests passed, 0 failed, 0 skipped",
+	},
 	"a test fails": {
 		events: []string{
 			`{"Action":"start","Package":"p"}`,
