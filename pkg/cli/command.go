@@ -49,6 +49,13 @@ type Host struct {
 	// List lists a resource of KubeVirt, as decoded JSON; nothing where the cluster does not serve it. The function is nil
 	// where there is no cluster.
 	List func(ctx context.Context, resource string) ([]map[string]any, error)
+	// Own lists corepin's workloads, pods and ConfigMaps in a namespace, Events the events that a source told, and Log opens a
+	// container's log. What was read before an error is given too. All are nil where there is no cluster.
+	Own    func(ctx context.Context, namespace string) ([]map[string]any, error)
+	Events func(ctx context.Context, source string) ([]map[string]any, error)
+	Log    func(ctx context.Context, of *LogOf) (io.ReadCloser, error)
+	// Create makes a file that is not there yet.
+	Create func(name string) (io.WriteCloser, error)
 	// Pause waits, and gives an error if the program is to end.
 	Pause func(ctx context.Context, length time.Duration) error
 }
@@ -121,7 +128,7 @@ func (c *call) rootCommand() *cobra.Command {
 		flags.AddFlagSet(c.host.Connection)
 	}
 	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.whatIfCommand(), c.nodesCommand(), c.pinsCommand(),
-		c.dumpCommand(), c.versionCommand())
+		c.dumpCommand(), c.supportCommand(), c.versionCommand())
 	return root
 }
 

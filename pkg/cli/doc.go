@@ -12,6 +12,7 @@
 //	nodes    which CPUs a node has, and who holds them
 //	pins     where the threads of virtual machines are pinned, or would be on given CPUs
 //	dump     the cluster as a file, from which all commands answer as from the cluster (pkg/dump)
+//	support  all that a bug report needs, as an archive
 //	version  which commit of corepin and which Kubernetes this program was built from
 //
 // The commands read files and write text for people or, with -o json, an object a line for scripts. They have no rules

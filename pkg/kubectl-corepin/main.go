@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"io/fs"
 	"os"
 
@@ -28,5 +29,8 @@ func main() {
 		Now: clock.RealClock{}.Now, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		Open:       func(name string) (fs.File, error) { return os.Open(name) },
 		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Pause: pause,
+		Own: c.own, Events: c.events, Log: c.log, Create: func(name string) (io.WriteCloser, error) {
+			return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		},
 	}, os.Args[1:]))
 }

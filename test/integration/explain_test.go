@@ -156,6 +156,26 @@ var _ = ginkgo.Describe("explanations", ginkgo.Ordered, func() {
 			gomega.Expect(string(output)).To(gomega.Equal(online), command)
 		}
 	})
+
+	ginkgo.It("support writes what was told, and how corepin is configured, into an archive", func(ctx context.Context) {
+		kubeconfig := adminKubeconfig(ctx, bed)
+		file := filepath.Join(ginkgo.GinkgoT().TempDir(), "support.tar.gz")
+		support := func() (string, error) {
+			output, err := exec.CommandContext(ctx, filepath.Join(os.Getenv("COREPIN_BIN"), "kubectl-corepin"), "support", "--to", file, "--kubeconfig", kubeconfig).CombinedOutput()
+			return string(output), err
+		}
+		out, err := support()
+		gomega.Expect(err).NotTo(gomega.HaveOccurred(), out)
+		ginkgo.AddReportEntry("support", out)
+		for name, want := range map[string]string{"events.json": `"reason":"CPUsMissing"`, "objects.json": `"kind":"ConfigMap"`, "status.txt": "nodes heard from"} {
+			text, err := exec.CommandContext(ctx, "tar", "-xzOf", file, "corepin-support/"+name).Output()
+			gomega.Expect(err).NotTo(gomega.HaveOccurred(), name)
+			gomega.Expect(string(text)).To(gomega.ContainSubstring(want), name)
+		}
+		out, err = support()
+		gomega.Expect(err).To(gomega.HaveOccurred(), "a file that is there is not written over")
+		gomega.Expect(out).To(gomega.ContainSubstring("file exists"))
+	})
 })
 
 // viewer is somebody who may explain, and nothing else; service account default of the namespace may do nothing.
@@ -203,6 +223,16 @@ func corepin(ctx context.Context, bed *testbed.Testbed, account, input string, a
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	}
 	return string(output), command.ProcessState.ExitCode()
+}
+
+// adminKubeconfig is a file with which a program may do everything.
+func adminKubeconfig(ctx context.Context, bed *testbed.Testbed) string {
+	ginkgo.GinkgoHelper()
+	admin, err := bed.Kubectl(ctx, "config", "view", "--raw")
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	name := filepath.Join(ginkgo.GinkgoT().TempDir(), "kubeconfig")
+	gomega.Expect(os.WriteFile(name, admin, 0o600)).To(gomega.Succeed())
+	return name
 }
 
 func eventuallyBound(ctx context.Context, bed *testbed.Testbed, vm string) {

@@ -77,10 +77,7 @@ var _ = ginkgo.Describe("pinning", ginkgo.Ordered, func() {
 	})
 
 	ginkgo.It("kubectl corepin pins shows what libvirt says", func(ctx context.Context) {
-		admin, err := bed.Kubectl(ctx, "config", "view", "--raw")
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
-		kubeconfig := filepath.Join(ginkgo.GinkgoT().TempDir(), "kubeconfig")
-		gomega.Expect(os.WriteFile(kubeconfig, admin, 0o600)).To(gomega.Succeed())
+		kubeconfig := adminKubeconfig(ctx, bed)
 		output, err := exec.CommandContext(ctx, filepath.Join(os.Getenv("COREPIN_BIN"), "kubectl-corepin"), "pins", "--kubeconfig="+kubeconfig, "-o", "json").CombinedOutput()
 		gomega.Expect(err).NotTo(gomega.HaveOccurred(), "%s", output)
 		gomega.Expect(string(output)).To(gomega.Equal(
