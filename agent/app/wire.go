@@ -99,6 +99,7 @@ func newAgent(ctx context.Context, c *config.AgentConfiguration, nodeName string
 		Labelled:  func() *metav1.Condition { return a.labeller.Condition() },
 		Drifted:   func() *metav1.Condition { return a.pinner.Condition() },
 		Pins:      func() map[types.UID]string { return a.pinner.Pins() },
+		Waits:     func() map[types.UID]string { return a.pinner.Waits() },
 		Exclusive: func() *metav1.Condition { return a.exclusive.Condition() },
 		PodCPUs:   func() exclusive.PodCPUs { return a.exclusive.PodCPUs() },
 

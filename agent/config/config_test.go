@@ -26,11 +26,11 @@ func TestDefaults(t *testing.T) {
 	for name, c := range map[string]*AgentConfiguration{"an empty file": byFile, "no file": byNothing} {
 		got := []any{
 			c.KubeletRootDir, c.KubeletConfigFile, c.SysfsDir, c.FeatureGates.ConfigMap, c.FeatureGates.CPUManagerDefault,
-			c.Pinning.Mode, c.Pinning.LibvirtURI, c.Pinning.Deadline.Duration, c.Pinning.VerifyPeriod.Duration, *c.Serving.Address,
+			c.Pinning.Mode, c.Pinning.LibvirtURI, c.Pinning.Deadline.Duration, c.Pinning.VerifyPeriod.Duration, *c.Pinning.WaitLimitPercent, *c.Serving.Address,
 		}
 		want := []any{
 			"/var/lib/kubelet", "/var/lib/kubelet/config.yaml", "/sys", ConfigMapRef{"kubevirt", "kubevirt-config"}, false,
-			PinningEnforce, "", 5 * time.Second, 4 * time.Second, ":10390",
+			PinningEnforce, "", 5 * time.Second, 4 * time.Second, int32(5), ":10390",
 		}
 		for i := range want {
 			if got[i] != want[i] {
@@ -50,7 +50,7 @@ sysfsDir: /host/sys
 kubelet: {address: "127.0.0.1:10250", caFile: /etc/ca.crt}
 labels: {overrideKubeVirt: true}
 featureGates: {configMap: {namespace: vms}, cpuManagerDefault: true}
-pinning: {mode: observe, launcherNamespaces: [vms], libvirtURI: "test:///default", deadline: 1s, verifyPeriod: 2m}
+pinning: {mode: observe, launcherNamespaces: [vms], libvirtURI: "test:///default", deadline: 1s, verifyPeriod: 2m, waitLimitPercent: 0}
 serving: {address: ""}
 `))
 	if err != nil {
@@ -61,6 +61,9 @@ serving: {address: ""}
 	}
 	if want := (Kubelet{Address: "127.0.0.1:10250", CAFile: "/etc/ca.crt"}); c.Kubelet != want || !c.Labels.OverrideKubeVirt {
 		t.Errorf("kubelet is %+v, labels %+v", c.Kubelet, c.Labels)
+	}
+	if *c.Pinning.WaitLimitPercent != 0 {
+		t.Errorf("pinning.waitLimitPercent is %d, want it off as set", *c.Pinning.WaitLimitPercent)
 	}
 	if *c.Serving.Address != "" {
 		t.Errorf("serving.address is %q, want it off as set", *c.Serving.Address)
@@ -89,6 +92,8 @@ func TestDecodeRefuses(t *testing.T) {
 		"no duration":            {header + "pinning: {deadline: soon}\n", "soon"},
 		"a deadline too long":    {header + "pinning: {deadline: 1h}\n", "pinning.deadline: Invalid value"},
 		"a negative period":      {header + "pinning: {verifyPeriod: -1s}\n", "pinning.verifyPeriod: Invalid value"},
+		"more than all":          {header + "pinning: {waitLimitPercent: 101}\n", "pinning.waitLimitPercent: Invalid value"},
+		"less than nothing":      {header + "pinning: {waitLimitPercent: -1}\n", "pinning.waitLimitPercent: Invalid value"},
 		"an unknown libvirt":     {header + "pinning: {libvirtFrom: moon}\n", "pinning.libvirtFrom"},
 		"a relative socket":      {header + "pinning: {libvirtSockets: [a]}\n", "pinning.libvirtSockets[0]: Invalid value"},
 		"no such namespace":      {header + "pinning: {launcherNamespaces: [vms, A_B]}\n", "pinning.launcherNamespaces[1]: Invalid value"},

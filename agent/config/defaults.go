@@ -35,6 +35,10 @@ func SetDefaults(c *AgentConfiguration) {
 	setDefault(&c.Pinning.CgroupDir, "/host/sys/fs/cgroup")
 	setDefault(&c.Pinning.Deadline, metav1.Duration{Duration: 5 * time.Second})
 	setDefault(&c.Pinning.VerifyPeriod, metav1.Duration{Duration: 4 * time.Second})
+	if c.Pinning.WaitLimitPercent == nil {
+		limit := int32(5)
+		c.Pinning.WaitLimitPercent = &limit
+	}
 	if c.Serving.Address == nil {
 		address := ":10390"
 		c.Serving.Address = &address

@@ -27,6 +27,7 @@
 //	  cgroupDir: /host/sys/fs/cgroup
 //	  deadline: 5s
 //	  verifyPeriod: 4s
+//	  waitLimitPercent: 5
 //	serving:
 //	  address: ":10390"
 //

@@ -140,6 +140,10 @@ type Pinning struct {
 	// verifyPeriod is the time between two full checks of all pins, a net under the events. The kernel tells
 	// nobody that it moved a thread, so this bounds how long that goes unseen. Default 4s.
 	VerifyPeriod metav1.Duration `json:"verifyPeriod,omitempty"`
+	// waitLimitPercent is the part of a minute, in percent, that a vCPU may be ready to run and wait for its CPU. What is
+	// above is in the node's report, and in an Event of the VM after three such minutes in a row. 0 asks libvirt nothing of
+	// it. Default 5.
+	WaitLimitPercent *int32 `json:"waitLimitPercent,omitempty"`
 }
 
 // Serving is the agent's own HTTP endpoint.

@@ -114,6 +114,9 @@ func validatePinning(path *field.Path, p Pinning) field.ErrorList {
 			errs = append(errs, field.Invalid(path.Child("libvirtURI"), p.LibvirtURI, "must be a libvirt URI, for example qemu:///system"))
 		}
 	}
+	if *p.WaitLimitPercent < 0 || *p.WaitLimitPercent > 100 {
+		errs = append(errs, field.Invalid(path.Child("waitLimitPercent"), *p.WaitLimitPercent, "must be between 0 and 100"))
+	}
 	errs = append(errs, validateDuration(path.Child("deadline"), p.Deadline, minDeadline, maxDeadline)...)
 	return append(errs, validateDuration(path.Child("verifyPeriod"), p.VerifyPeriod, minVerifyPeriod, maxVerifyPeriod)...)
 }

@@ -21,6 +21,7 @@ const (
 	procDomainPinEmulator     = 279
 	procDomainGetJobStats     = 298
 	procEventRegisterAny      = 316
+	procConnectGetAllStats    = 344
 	procDomainGetIOThreadInfo = 351
 	procDomainPinIOThread     = 352
 )
@@ -37,6 +38,8 @@ const (
 	// perVCPU and perIOThread are the bytes of one vCPU or IO thread, its CPU map included.
 	perVCPU     = 20 + mapLength
 	perIOThread = 8 + maxMap
+	// perVCPUStats is more than the statistics of one vCPU take: some fifty of less than sixty bytes.
+	perVCPUStats = 4 << 10
 )
 
 // answer is what libvirt may answer to a procedure.
@@ -44,6 +47,8 @@ type answer struct {
 	// size bounds the bytes after the header. perThread is added for each thread that the guest may have.
 	size, perThread int
 	parts           []part
+	// trim, where it is set, gives a checked payload without what is not used. go-libvirt makes objects of all the rest.
+	trim func(payload []byte) []byte
 }
 
 // answers are the answers to all procedures that are called, as remote_protocol.x defines them.
@@ -60,6 +65,7 @@ var answers = map[uint32]answer{
 	procDomainGetXMLDesc:      {size: 4 + maxXML, parts: []part{opaque(maxXML)}},
 	procDomainGetVcpus:        {size: 8, perThread: perVCPU, parts: []part{list(words(5)), rest}},
 	procDomainGetIOThreadInfo: {size: 8, perThread: perIOThread, parts: []part{list(words(1), opaque(maxMap)), words(1)}},
+	procConnectGetAllStats:    {size: 1 << 10, perThread: perVCPUStats, parts: []part{list(opaque(maxName), words(5), list(parameter))}, trim: onlyWaits},
 	procDomainGetJobStats:     {size: maxParams, parts: []part{words(1), list(parameter)}},
 }
 
@@ -77,6 +83,16 @@ func (a answer) check(payload []byte) error {
 		}
 	}
 	return nil
+}
+
+// trimmed gives a checked frame without what is not used of it.
+func (a answer) trimmed(frame []byte) []byte {
+	if a.trim == nil {
+		return frame
+	}
+	frame = append(frame[:headerSize], a.trim(frame[headerSize:])...)
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)))
+	return frame
 }
 
 // part reads one part of an XDR payload (RFC 4506) and gives the rest.

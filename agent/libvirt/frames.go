@@ -158,7 +158,7 @@ func (f *frames) next() ([]byte, error) {
 	if err := expected.check(frame[headerSize:]); err != nil {
 		return nil, f.malformed(fmt.Errorf("libvirt's answer to procedure %d is malformed: %w", h.procedure, err))
 	}
-	return frame, nil
+	return expected.trimmed(frame), nil
 }
 
 // expected is the form of the answer to the call that waits.

@@ -65,6 +65,7 @@ func honest() map[uint32]reply {
 		procDomainGetVcpus:        {payload: payloadOf(1, 0, 1, 0, 0, 0, oneMap)},
 		procDomainGetIOThreadInfo: {payload: payloadOf(1, 1, "\x01", 1)},
 		procDomainGetJobStats:     {payload: payloadOf(0, 2, "operation", 1, 0, "text", 7, "x")},
+		procConnectGetAllStats:    {payload: payloadOf(1, "vms_db", make([]byte, 16), 1, 1, "vcpu.0.delay", 4, 0, 1)},
 	}
 }
 
@@ -104,6 +105,9 @@ func lookAndPin(ctx context.Context, podDir string) error {
 	if err != nil {
 		return err
 	}
+	if _, err := c.Waits(ctx, guest); err != nil {
+		return err
+	}
 	for _, kind := range []pinning.ThreadKind{pinning.VCPU, pinning.IOThread, pinning.Emulator} {
 		if err := c.Pin(ctx, guest, pinning.Thread{Kind: kind}, cpuset.Of(1)); err != nil {
 			return err
@@ -137,6 +141,10 @@ func TestLengthsAreNotBelieved(t *testing.T) {
 		"a job statistic's name":            {procDomainGetJobStats, reply{payload: payloadOf(0, 1, huge)}, "bytes where at most 512 are read"},
 		"a job statistic's text":            {procDomainGetJobStats, reply{payload: payloadOf(0, 1, "operation", 7, huge)}, "bytes where at most 8192 are read"},
 		"a job statistic of no kind":        {procDomainGetJobStats, reply{payload: payloadOf(0, 1, "operation", 9)}, "unknown kind 9"},
+		"a number of guests":                {procConnectGetAllStats, reply{payload: payloadOf(huge)}, "greater than what follows"},
+		"a number of statistics":            {procConnectGetAllStats, reply{payload: payloadOf(1, "vms_db", make([]byte, 20), huge)}, "greater than what follows"},
+		"a statistic's name":                {procConnectGetAllStats, reply{payload: payloadOf(1, "vms_db", make([]byte, 20), 1, huge)}, "bytes where at most 512 are read"},
+		"more statistics than there may be": {procConnectGetAllStats, reply{payload: make([]byte, 70*perVCPUStats)}, "answered procedure 344 with"},
 		"an error's message":                {procDomainGetState, reply{status: 1, payload: payloadOf(1, 0, 0, huge)}, "bytes where at most 8192 are read"},
 		"an error that is none":             {procDomainGetJobStats, reply{status: 1, payload: payloadOf(0, huge, 0, 0)}, "an error with code 0"},
 		"a status that there is not":        {procDomainGetState, reply{status: 2}, "unknown status 2"},
@@ -241,6 +249,7 @@ func FuzzAnswers(f *testing.F) {
 		if c, err := h.open(ctx, ours, 107, 2); err == nil {
 			defer c.Close()
 			if guest, err := c.Guest(ctx, "vms_db"); err == nil {
+				_, _ = c.Waits(ctx, guest)
 				_ = c.Pin(ctx, guest, pinning.Thread{Kind: pinning.VCPU}, cpuset.Of(1))
 			}
 		}

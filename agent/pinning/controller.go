@@ -100,6 +100,10 @@ func New(o Options) *Controller {
 // nil before every guest has been looked at once. It may be called at any time, by many goroutines.
 func (c *Controller) Pins() map[types.UID]string { return c.ledger.Pins() }
 
+// Waits gives, by pod UID, which vCPUs waited for a CPU for longer than the configuration allows, as nodereport.Waits gives it;
+// guests without any are left out. It is nil when Pins is.
+func (c *Controller) Waits() map[types.UID]string { return c.ledger.Waits() }
+
 // Condition is condition Drifted of the node, without its time; nil before every guest has been looked at once.
 // It may be called at any time, by many goroutines.
 func (c *Controller) Condition() *metav1.Condition { return c.ledger.Condition() }

@@ -66,6 +66,9 @@
 // was granted CPUs for more is looked at every plugPeriod. Somebody who moves a thread again and again is answered more
 // and more slowly, up to maxGap (pace.go).
 //
+// Once a minute a look also asks libvirt how long each vCPU was ready to run and waited for its CPU (waits.go). That is
+// what the loss of a CPU's time comes to for the guest. Those above the configuration's waitLimitPercent are in the report.
+//
 // A problem is told once it has lasted for its patience, and in an Event only when its words change. The log has it then
 // too, and again at growing intervals (complaint.go). A cpuset that goes bad and good in turns is one problem, counted
 // over a minute and not from the last good look.

@@ -22,6 +22,9 @@ const (
 	EventCPUTimeLost = "CPUTimeLost"
 	// EventMemoryAway: much of the VM's memory is on NUMA nodes where it has no CPU. The message has how much.
 	EventMemoryAway = "MemoryAway"
+	// EventVCPUWaits: for three minutes in a row, a vCPU was ready to run and waited for its CPU for more than the
+	// configuration's waitLimitPercent. The message has which, and how much of the last minute.
+	EventVCPUWaits = "VCPUWaits"
 )
 
 // proof is what a worker has told of who else may run on its guest's CPUs.

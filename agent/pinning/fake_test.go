@@ -56,9 +56,13 @@ type fakeLibvirt struct {
 	held      map[Thread]bool // the kernel refuses to move these
 	changed   []chan struct{}
 	pins      []string
-	open      int
-	asked     int // calls so far
-	dialled   int // connections so far
+	// counts is what its vCPUs have waited by now, and countsError why that is not known; counted is how often it was asked.
+	counts      func() map[int]time.Duration
+	countsError error
+	counted     int
+	open        int
+	asked       int // calls so far
+	dialled     int // connections so far
 }
 
 // newFixture is serialFixture for a test that runs beside others.
@@ -314,6 +318,19 @@ func (c *fakeConnection) Pin(ctx context.Context, _ *Guest, thread Thread, cpus 
 		c.guest.Emulator = cpus
 	}
 	return nil
+}
+
+func (c *fakeConnection) Waits(ctx context.Context, _ *Guest) (map[int]time.Duration, error) {
+	if err := c.answer(ctx); err != nil {
+		return nil, err
+	}
+	c.fixture.mu.Lock()
+	defer c.fixture.mu.Unlock()
+	c.counted++
+	if c.counts == nil || c.countsError != nil {
+		return nil, c.countsError
+	}
+	return c.counts(), nil
 }
 
 func (c *fakeConnection) Changed() <-chan struct{} { return c.changes }

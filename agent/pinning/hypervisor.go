@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -53,6 +54,9 @@ type Connection interface {
 	// Pin lets a thread of the guest run on these CPUs only, until the guest stops. The error wraps ErrInTransit where
 	// libvirt would make the call wait.
 	Pin(ctx context.Context, guest *Guest, thread Thread, cpus cpuset.Set) error
+	// Waits gives, by vCPU number, how long each vCPU of the guest was ready to run and waited for a CPU since its thread
+	// started. A vCPU of which that is not known is left out. It does not wait for what libvirt does to the guest.
+	Waits(ctx context.Context, guest *Guest) (map[int]time.Duration, error)
 	// Changed receives after libvirt's event that a domain started, stopped, resumed, came by migration or was tuned.
 	// Several changes may come as one. It is closed when the connection is lost.
 	Changed() <-chan struct{}

@@ -58,6 +58,15 @@ var (
 		StabilityLevel: metrics.ALPHA,
 	})
 
+	waitRatio = metrics.NewHistogram(&metrics.HistogramOpts{
+		Namespace:      metricsNamespace,
+		Subsystem:      metricsSubsystem,
+		Name:           "vcpu_wait_ratio",
+		Help:           "Part of a minute that a vCPU of a dedicated VM was ready to run and waited for a CPU, once a minute for each vCPU.",
+		Buckets:        []float64{0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5},
+		StabilityLevel: metrics.ALPHA,
+	})
+
 	pinSeconds = metrics.NewHistogram(&metrics.HistogramOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
@@ -71,7 +80,7 @@ var (
 // registerMetrics is called by New, once for the process whatever the number of controllers. Every label value exists
 // from then on, so that a rate or an alert sees the first increase.
 var registerMetrics = sync.OnceFunc(func() {
-	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, vmiErrors)
+	legacyregistry.MustRegister(pinsApplied, driftSeen, passErrors, pinSeconds, repairSeconds, vmiErrors, waitRatio)
 	for _, kind := range []ThreadKind{VCPU, Emulator, IOThread} {
 		pinsApplied.WithLabelValues(string(kind))
 	}

@@ -41,6 +41,7 @@ type worker struct {
 	deleted    bool   // the pod is being deleted
 	confined   string // the confined threads that were told last
 	proof      proof
+	waits      waits
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
@@ -170,6 +171,7 @@ func (w *worker) look(ctx context.Context) time.Duration {
 	if done.problem != nil {
 		found = done.problem
 	}
+	w.readWaits(within, o)
 	now := w.clock.Now()
 	w.pace.looked(found, now.Sub(start), now)
 	return w.tell(ctx, o, p, found, made)
@@ -205,7 +207,7 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 		w.pace.fought(now) // our own pins are events, which would make the worker look again at once
 	}
 	update := w.entry.Put(ledger.Entry{
-		VM: w.launcher.VMI, State: w.ledgerState(found, drift), Pins: w.state.whereabouts, Drift: drift, Held: o.claims(),
+		VM: w.launcher.VMI, State: w.ledgerState(found, drift), Pins: w.state.whereabouts, Waits: w.waits.text(now), Drift: drift, Held: o.claims(),
 	})
 	w.tellConflicts(update.Conflicts)
 	if update.Shown {

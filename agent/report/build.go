@@ -51,6 +51,9 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 		nodereport.SetGranted(&s, checkpoint.Value.Granted)
 	}
 	setPins(&s, r.Pins, last)
+	for i := range s.Granted {
+		s.Granted[i].Waits = r.Waits[s.Granted[i].PodUID]
+	}
 	if r.Kubelet.Memory.Known {
 		setMemory(&s.MemoryManager, r.Kubelet.Memory.Value)
 	}

@@ -19,6 +19,7 @@ func TestPinsAreReportedBesideTheGrant(t *testing.T) {
 		t.Errorf("said of pins before anything is known: %+v", first)
 	}
 	f.Pins = map[types.UID]string{"uid": "0=1 1=5", "gone": "0=2"}
+	f.Waits = map[types.UID]string{"gone": "0=9.1"}
 	f.Drifted = &metav1.Condition{Type: v1alpha1.ConditionDrifted, Status: metav1.ConditionFalse, Reason: "InPlace"}
 	second := Build(f, first, noon)
 	if len(second.Granted) != 1 || second.Granted[0].Pins != "0=1 1=5" {
@@ -37,5 +38,22 @@ func TestPinsAreReportedBesideTheGrant(t *testing.T) {
 	f.Pins = map[types.UID]string{}
 	if fourth := Build(f, second, noon); fourth.Granted[0].Pins != "" {
 		t.Errorf("pins of a guest that ended are still there: %+v", fourth.Granted)
+	}
+}
+
+// Who waits is of the last minute, so that an agent that starts does not repeat what its predecessor said.
+func TestWaitsAreReportedBesideThePins(t *testing.T) {
+	f := facts()
+	f.Pins = map[types.UID]string{"uid": "0=1 1=5"}
+	f.Waits = map[types.UID]string{"uid": "1=9.1"}
+	first := Build(f, v1alpha1.NodeCPUStatus{}, noon)
+	if first.Granted[0].Waits != "1=9.1" {
+		t.Errorf("granted %+v", first.Granted)
+	}
+	f.Pins = nil
+	f.Waits = nil
+	second := Build(f, first, noon)
+	if second.Granted[0].Waits != "" || sameMeaning(first, second) {
+		t.Errorf("granted %+v", second.Granted)
 	}
 }

@@ -78,6 +78,8 @@ type Options struct {
 	// Drifted and Pins are of the node's guests; nil, or giving nil, means that nothing is known yet.
 	Drifted func() *metav1.Condition
 	Pins    func() map[types.UID]string
+	// Waits are the vCPUs of the node's guests that wait for a CPU; nil, or giving nil, means none.
+	Waits func() map[types.UID]string
 	// Exclusive is the condition of who may run on the guests' CPUs; nil, or giving nil, means that nothing is known.
 	Exclusive func() *metav1.Condition
 	// PodCPUs are the CPUs that pods can use by the cgroups above them; nil means that nobody looks.
@@ -296,6 +298,9 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	}
 	if p.options.Pins != nil {
 		f.Pins = p.options.Pins()
+	}
+	if p.options.Waits != nil {
+		f.Waits = p.options.Waits()
 	}
 	if p.options.Exclusive != nil {
 		f.Exclusive = p.options.Exclusive()

@@ -51,6 +51,8 @@ type Facts struct {
 	PodCPUs exclusive.PodCPUs
 	// Pins are the pins of the node's guests, by pod; nil where nothing is known yet.
 	Pins map[types.UID]string
+	// Waits are the vCPUs of the node's guests that wait for a CPU, by pod.
+	Waits map[types.UID]string
 }
 
 // Resolved is what the facts come to. Each question is answered here, once: build and the conditions only write

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,8 @@ namespace of -n. With -f and other files, it computes where the threads would go
 of the input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
 With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
-"error"}. An emulator without CPUs of its own ("") runs on any of the granted CPUs.
+"error","waits":[{"vcpu","percent"}]}. An emulator without CPUs of its own ("") runs on any of the granted CPUs. waits are
+the vCPUs that were ready to run and waited for a CPU for more of the last minute than their agent's configuration allows.
 
 Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin pins
@@ -67,6 +69,7 @@ type pinning struct {
 	reserved            cpuset.Set
 	vcpus               []int // numbers, in the order of pins.VCPUs
 	pins                placement.Pins
+	waits               nodereport.Waits
 	err                 error
 	// silence says that the node is not heard from; "" where it is.
 	silence string
@@ -79,6 +82,8 @@ type pinsLine struct {
 	Emulator  string         `json:"emulator"`
 	IOThreads []ioThreadLine `json:"ioThreads"`
 	Error     string         `json:"error"`
+	// Waits are the vCPUs that waited for a CPU for more of the last minute than their agent's configuration allows.
+	Waits []vcpuWait `json:"waits,omitempty"`
 	// Silent says since when the node is not heard from. All else is as of then.
 	Silent string `json:"silent,omitempty"`
 }
@@ -86,6 +91,11 @@ type pinsLine struct {
 type vcpuPin struct {
 	VCPU int    `json:"vcpu"`
 	CPUs string `json:"cpus"`
+}
+
+type vcpuWait struct {
+	VCPU    int     `json:"vcpu"`
+	Percent float64 `json:"percent"`
 }
 
 type ioThreadLine struct {
@@ -100,6 +110,9 @@ func (p *pinning) line() pinsLine {
 	}
 	for _, thread := range slices.Sorted(maps.Keys(p.pins.IOThreads)) {
 		line.IOThreads = append(line.IOThreads, ioThreadLine{thread, p.pins.IOThreads[thread].String()})
+	}
+	for _, id := range p.waits.Longest(len(p.waits)) {
+		line.Waits = append(line.Waits, vcpuWait{id, math.Round(1000*p.waits[id]) / 10})
 	}
 	if p.err != nil {
 		line.Error = p.err.Error()

@@ -36,6 +36,7 @@ func TestPinsOfTheCluster(t *testing.T) {
 			grant.Pins = "0=1 emulator=5 io1=5"
 		case "drifted":
 			grant.Pins = "0=0 1=6"
+			grant.Waits = "0=12 1=3.1"
 		}
 	}
 	report.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionDrifted, Status: metav1.ConditionTrue, Message: "VM vms/drifted: vCPU 0: 0 → 2"}}
@@ -45,7 +46,7 @@ func TestPinsOfTheCluster(t *testing.T) {
 	code, out, errs := runIn(t, fstest.MapFS{}, cluster, "", "pins", "-o", "json")
 	want := []string{
 		`{"vmi":"vms/db","vcpus":[{"vcpu":0,"cpus":"1"}],"emulator":"5","ioThreads":[{"id":1,"cpus":"5"}],"error":""}`,
-		`{"vmi":"vms/drifted","vcpus":[{"vcpu":0,"cpus":"0"},{"vcpu":1,"cpus":"6"}],"emulator":"","ioThreads":[],"error":"vCPU 0 may run on CPU 0, which is not granted (2,6)"}`,
+		`{"vmi":"vms/drifted","vcpus":[{"vcpu":0,"cpus":"0"},{"vcpu":1,"cpus":"6"}],"emulator":"","ioThreads":[],"error":"vCPU 0 may run on CPU 0, which is not granted (2,6)","waits":[{"vcpu":0,"percent":12},{"vcpu":1,"percent":3.1}]}`,
 		`{"vmi":"vms/shared","vcpus":[],"emulator":"","ioThreads":[],"error":"the VM asked dedicated CPUs, and its container c0 has none: `,
 		`{"vmi":"vms/starting","vcpus":[],"emulator":"","ioThreads":[],"error":"nothing is pinned yet; the events of pod vms/virt-launcher-starting say why"}`,
 	}
@@ -61,6 +62,9 @@ func TestPinsOfTheCluster(t *testing.T) {
 	_, out, _ = runIn(t, fstest.MapFS{}, cluster, "", "pins")
 	// A vCPU is shown and drawn on the CPU that it runs on, not on the one where it should be.
 	if !strings.Contains(out, "  vCPU 0       CPU 0        core 0") || !strings.Contains(out, "\ns0 n0  !R .. CB ..\n") {
+		t.Errorf("text is\n%s", out)
+	}
+	if !strings.Contains(out, "\n  note: vCPU 0 waited 12 % of the last minute for its CPU\n  note: vCPU 1 waited 3.1 % of the last minute for its CPU\n") {
 		t.Errorf("text is\n%s", out)
 	}
 	if !strings.Contains(out, "vms/db on small: granted CPUs 1,5\n  vCPU 0       CPU 1 ") {

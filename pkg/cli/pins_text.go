@@ -84,7 +84,11 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 	for _, grant := range report.Status.Granted {
 		if grant.PodUID == pod.UID {
 			text = grant.Pins
+			p.waits, err = nodereport.ParseWaits(grant.Waits)
 		}
+	}
+	if err != nil {
+		return err
 	}
 	if p.vcpus, p.pins, err = placement.ParseText(text); err != nil {
 		return err
@@ -136,6 +140,9 @@ func (p *pinning) print(out *printer) {
 	}
 	if p.err != nil {
 		out.printf("  problem: %v\n", p.err)
+	}
+	for _, id := range p.waits.Longest(len(p.waits)) {
+		out.printf("  note: vCPU %d waited %s of the last minute for its CPU\n", id, nodereport.Percent(p.waits[id]))
 	}
 	var holders []nodemap.Holder
 	write := func(thread string, cpus cpuset.Set) {

@@ -32,6 +32,8 @@ type Entry struct {
 	State State
 	// Pins is where the threads are, in the form of the report.
 	Pins string
+	// Waits is which vCPUs wait for a CPU, in the form of the report; "" where none does for long.
+	Waits string
 	// Drift says which threads are elsewhere; "" where none is.
 	Drift string
 	// Held are the CPUs that must be this VM's alone: those granted to it, and those that its vCPUs may run on.

@@ -24,7 +24,7 @@ const (
 )
 
 // shown is what the report shows of a guest.
-type shown struct{ pins, drift, shares string }
+type shown struct{ pins, waits, drift, shares string }
 
 // show brings what the report shows of the guest up to date. It reports whether that changed anything, and for how long
 // a change is held back; 0 where none is. It is called with the lock held.
@@ -37,7 +37,7 @@ func (g *Guest) show(now time.Time) (changed bool, held time.Duration) {
 			changed = true
 		}
 	}
-	want := shown{g.entry.Pins, g.entry.Drift, g.shares()}
+	want := shown{g.entry.Pins, g.entry.Waits, g.entry.Drift, g.shares()}
 	if g.shown == nil {
 		// The report may wait for just this guest.
 		g.shown = &want
@@ -65,6 +65,16 @@ func (l *Ledger) hold(key string, now time.Time) time.Duration {
 
 // Pins are the pins of every guest that has any, by pod; nil before every guest was looked at once.
 func (l *Ledger) Pins() map[types.UID]string {
+	return l.texts(func(s *shown) string { return s.pins })
+}
+
+// Waits are the waits of every guest that has any, by pod; nil before every guest was looked at once.
+func (l *Ledger) Waits() map[types.UID]string {
+	return l.texts(func(s *shown) string { return s.waits })
+}
+
+// texts gives one text of what the report shows of each guest, where there is one.
+func (l *Ledger) texts(of func(*shown) string) map[types.UID]string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.ready {
@@ -72,8 +82,8 @@ func (l *Ledger) Pins() map[types.UID]string {
 	}
 	all := map[types.UID]string{}
 	for pod, g := range l.guests {
-		if g.shown != nil && g.shown.pins != "" {
-			all[pod] = g.shown.pins
+		if g.shown != nil && of(g.shown) != "" {
+			all[pod] = of(g.shown)
 		}
 	}
 	return all

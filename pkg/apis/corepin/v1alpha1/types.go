@@ -408,6 +408,11 @@ type PodGrant struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=4096
 	Pins string `json:"pins,omitempty"`
+	// waits is which vCPUs of the pod's guest were ready to run and waited for a CPU for more of the last minute than the
+	// agent's configuration allows, in percent, as "1=3.1 4=12". A number stays until it has changed by a quarter.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	Waits string `json:"waits,omitempty"`
 }
 
 // ContainerGrant is what one container was granted.
