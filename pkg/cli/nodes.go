@@ -20,9 +20,9 @@ func (c *call) nodesCommand() *cobra.Command {
 The nodes are the NodeCPU objects of the input, and Pods in it give the holders their names. Without NodeCPU objects
 in the input, nodes and pods are those of the cluster. Pods that are in flight to a node are drawn as if they
 were there, and marked "(in flight)". The line "restart" says what the node's agent expects of the kubelet's next start:
-which pods it would fail, and "others" who else may run on the CPUs of dedicated VMs. With -o wide come the machine's
-settings that decide about latency, as its kernel says. This needs permission to list nodecpus.corepin.dev, nodes and pods,
-cluster-wide.
+which pods it would fail, "others" who else may run on the CPUs of dedicated VMs, and "siblings" how many granted CPUs
+share a core with somebody else. With -o wide come the machine's settings that decide about latency, as its kernel says.
+This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide.
 
 Exit code: 0, or 2 if the command line or the input is wrong.`,
 		Example: `  kubectl corepin nodes
@@ -70,6 +70,10 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 		}
 		if m.others != "" {
 			c.out.printf("others    %s\n", m.others)
+		}
+		siblings := m.siblings()
+		if siblings != "" {
+			c.out.printf("siblings  %s\n", siblings)
 		}
 		if c.output == wide {
 			c.out.print(m.settings())
