@@ -35,8 +35,9 @@ namespace of -n. With -f and other files, it computes where the threads would go
 of the input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
 With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
-"error","waits":[{"vcpu","percent"}]}. An emulator without CPUs of its own ("") runs on any of the granted CPUs. waits are
-the vCPUs that were ready to run and waited for a CPU for more of the last minute than their agent's configuration allows.
+"error","waits":[{"vcpu","percent"}],"exclusive"}. An emulator without CPUs of its own ("") runs on any of the granted CPUs.
+waits are the vCPUs that were ready to run and waited for a CPU for more of the last minute than their agent's configuration
+allows. exclusive says who else may run on the granted CPUs.
 
 Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin pins
@@ -70,6 +71,7 @@ type pinning struct {
 	vcpus               []int // numbers, in the order of pins.VCPUs
 	pins                placement.Pins
 	waits               nodereport.Waits
+	exclusive           string // who else may run on the granted CPUs; "" where that is not known
 	err                 error
 	// silence says that the node is not heard from; "" where it is.
 	silence string
@@ -84,6 +86,8 @@ type pinsLine struct {
 	Error     string         `json:"error"`
 	// Waits are the vCPUs that waited for a CPU for more of the last minute than their agent's configuration allows.
 	Waits []vcpuWait `json:"waits,omitempty"`
+	// Exclusive says who else may run on the granted CPUs by condition Exclusive of the node.
+	Exclusive string `json:"exclusive,omitempty"`
 	// Silent says since when the node is not heard from. All else is as of then.
 	Silent string `json:"silent,omitempty"`
 }
@@ -104,7 +108,7 @@ type ioThreadLine struct {
 }
 
 func (p *pinning) line() pinsLine {
-	line := pinsLine{VMI: p.vm, VCPUs: []vcpuPin{}, IOThreads: []ioThreadLine{}, Emulator: p.pins.Emulator.String(), Silent: p.silence}
+	line := pinsLine{VMI: p.vm, VCPUs: []vcpuPin{}, IOThreads: []ioThreadLine{}, Emulator: p.pins.Emulator.String(), Silent: p.silence, Exclusive: p.exclusive}
 	for i, cpus := range p.pins.VCPUs {
 		line.VCPUs = append(line.VCPUs, vcpuPin{p.vcpus[i], cpus.String()})
 	}

@@ -80,6 +80,7 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 		}
 		return fmt.Errorf("the VM asked dedicated CPUs, and its container %s has none: %s", l.Compute, strings.Join(causes, "; "))
 	}
+	p.exclusive = p.exclusiveIn(report)
 	text := ""
 	for _, grant := range report.Status.Granted {
 		if grant.PodUID == pod.UID {
@@ -117,11 +118,8 @@ func (p *pinning) problem(report *v1alpha1.NodeCPU) error {
 // names reports whether a condition's message names a VM. vm is the name that this command prints, without namespace
 // default.
 func names(message, vm string) bool {
-	if !strings.Contains(vm, "/") {
-		vm = metav1.NamespaceDefault + "/" + vm
-	}
 	for rest := message; ; {
-		_, after, found := strings.Cut(rest, "VM "+vm)
+		_, after, found := strings.Cut(rest, "VM "+fullName(vm))
 		if !found {
 			return false
 		}
@@ -132,6 +130,14 @@ func names(message, vm string) bool {
 	}
 }
 
+// fullName is the name of a VM as the agents write it.
+func fullName(vm string) string {
+	if strings.Contains(vm, "/") {
+		return vm
+	}
+	return metav1.NamespaceDefault + "/" + vm
+}
+
 // print writes the pins for people.
 func (p *pinning) print(out *printer) {
 	out.printf("%s on %s: granted CPUs %s\n", p.vm, cmp.Or(p.node, "the machine"), cmp.Or(p.granted.String(), "none"))
@@ -140,6 +146,9 @@ func (p *pinning) print(out *printer) {
 	}
 	if p.err != nil {
 		out.printf("  problem: %v\n", p.err)
+	}
+	if p.exclusive != "" {
+		out.printf("  exclusive: %s\n", p.exclusive)
 	}
 	for _, id := range p.waits.Longest(len(p.waits)) {
 		out.printf("  note: vCPU %d waited %s of the last minute for its CPU\n", id, nodereport.Percent(p.waits[id]))
