@@ -116,7 +116,7 @@ func TestWaitingIsToldAndReported(t *testing.T) {
 			calls++
 			start := time.Now()
 			for l.asks() < calls && time.Since(start) < 2*waitsPeriod {
-				time.Sleep(time.Second)
+				<-time.After(time.Second)
 			}
 			synctest.Wait()
 			told := b.eventsOf("db")
@@ -125,7 +125,7 @@ func TestWaitingIsToldAndReported(t *testing.T) {
 				t.Errorf("%s: asked %d times, %s after the last time, report %v, events %q; want %d, %q and %d", what, l.asks(), took, b.controller.Waits(), told, calls, waits, events)
 			}
 		}
-		time.Sleep(50 * time.Second)
+		<-time.After(50 * time.Second)
 		if l.asks() > 0 {
 			t.Error("a guest that has just begun was asked about")
 		}
@@ -136,7 +136,7 @@ func TestWaitingIsToldAndReported(t *testing.T) {
 		const told = "VCPUWaits vCPU 1 waited 6.1 % of the last minute for its CPU, after 3 such minutes in a row; see"
 		b.awaitEvents("db", told)
 		l.tell(func() { l.guest = nil })
-		time.Sleep(time.Minute)
+		<-time.After(time.Minute)
 		if len(b.controller.Waits()) > 0 {
 			t.Errorf("a guest that ended waits: %v", b.controller.Waits())
 		}
@@ -144,7 +144,7 @@ func TestWaitingIsToldAndReported(t *testing.T) {
 			l.guest = guestOf("2 6")
 			l.guest.Run++
 		})
-		time.Sleep(50 * time.Second)
+		<-time.After(50 * time.Second)
 		minute("the first reading of the next run", "", 1)
 		minute("a minute of it", "1=6.1", 1)
 	})
@@ -165,7 +165,7 @@ func TestWaitingIsOff(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				b, l := waiting(t, tc.limit, 0.5)
 				b.set(func() { l.countsError = tc.err })
-				time.Sleep(5*time.Minute + 10*time.Second)
+				<-time.After(5*time.Minute + 10*time.Second)
 				synctest.Wait()
 				asked := l.asks()
 				b.mu.Lock()
