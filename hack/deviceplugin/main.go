@@ -149,8 +149,8 @@ func (p *plugin) serve() (stop func(), err error) {
 	return server.Stop, nil
 }
 
-// patience is for a kubelet that has made its socket and does not listen yet.
-const patience = 10 * time.Second
+// patience is for a kubelet that has made its socket and does not listen yet. On emulated CPUs that takes longer than on others.
+const patience = 5 * time.Minute
 
 // register tells the kubelet of the plugin.
 func (p *plugin) register(ctx context.Context) error {
