@@ -18,6 +18,9 @@ import (
 var domainXML = template.Must(template.New("domain").Parse(`<domain type='{{.Type}}'>
   <name>{{html .Name}}</name>
   <memory unit='MiB'>{{.MemoryMiB}}</memory>
+  {{- if .PageKiB}}
+  <memoryBacking><hugepages><page size='{{.PageKiB}}' unit='KiB'/></hugepages></memoryBacking>
+  {{- end}}
   <vcpu placement='static'>{{.VCPUs}}</vcpu>
   {{- if .IOThreads}}
   <iothreads>{{.IOThreads}}</iothreads>

@@ -41,6 +41,8 @@ type Spec struct {
 	IOThreads int
 	// MemoryMiB is the guest's memory; 0 means 64.
 	MemoryMiB int
+	// PageKiB is the size of the huge pages that are its memory; 0 means ordinary memory.
+	PageKiB int
 	// SocketDir is the existing directory in which libvirtd's socket virtqemud-sock appears.
 	SocketDir string
 }
