@@ -11,10 +11,11 @@ import (
 
 // evidence is what Collect asks a machine for: a file's name to the script that prints it.
 var evidence = map[string]string{
-	"kubelet.log":          "cat " + kubeletLog,
+	"kubelet.log":          "cat " + KubeletLog,
 	"containerd.log":       "cat /var/log/containerd.log",
 	"cpu_manager_state":    "cat " + CPUStateFile,
-	"memory_manager_state": "cat " + KubeletRoot + "/memory_manager_state",
+	"memory_manager_state": "cat " + MemoryStateFile,
+	"devices":              "cat " + DeviceStateFile + " /var/log/deviceplugin.log",
 	"config.yaml":          "cat " + configFile,
 	"pods.log":             "for log in /var/log/pods/*/*/*.log; do echo \"== $log\"; cat $log; done",
 	"processes":            "for p in /proc/[0-9]*; do echo \"${p##*/} $(tr '\\0' ' ' <$p/cmdline) $(grep Cpus_allowed_list $p/status)\"; done",

@@ -8,6 +8,8 @@ import (
 	"os"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
@@ -18,13 +20,15 @@ import (
 
 // Where the kubelet keeps its files in a machine.
 const (
-	KubeletRoot  = "/var/lib/kubelet"
-	CPUStateFile = KubeletRoot + "/cpu_manager_state"
+	KubeletRoot     = "/var/lib/kubelet"
+	CPUStateFile    = KubeletRoot + "/cpu_manager_state"
+	MemoryStateFile = KubeletRoot + "/memory_manager_state"
+	DeviceStateFile = KubeletRoot + "/device-plugins/kubelet_internal_checkpoint"
+	KubeletLog      = "/var/log/kubelet.log"
 
 	configFile     = KubeletRoot + "/config.yaml"
 	kubeconfigFile = "/etc/kubernetes/kubelet.kubeconfig"
 	caFile         = "/etc/kubernetes/ca.crt"
-	kubeletLog     = "/var/log/kubelet.log"
 )
 
 // Settings are what differs between kubelets. The CPU manager's policy is static always: without it there
@@ -40,11 +44,14 @@ type Settings struct {
 	TopologyPolicy, TopologyScope string
 	// TopologyOptions are the topology manager's options.
 	TopologyOptions map[string]string
+	// ReservedMiB is the memory kept for system and kubelet on each NUMA node, in MiB, in the order of their ids. With it the
+	// memory manager's policy is Static; nil is None.
+	ReservedMiB []int
 }
 
 // config is the kubelet's configuration file.
 func (s Settings) config() *kubeletconfig.KubeletConfiguration {
-	return &kubeletconfig.KubeletConfiguration{
+	config := &kubeletconfig.KubeletConfiguration{
 		TypeMeta: metav1.TypeMeta{APIVersion: "kubelet.config.k8s.io/v1beta1", Kind: "KubeletConfiguration"},
 		Authentication: kubeletconfig.KubeletAuthentication{
 			Anonymous: kubeletconfig.KubeletAnonymousAuthentication{Enabled: ptr.To(false)},
@@ -73,6 +80,28 @@ func (s Settings) config() *kubeletconfig.KubeletConfiguration {
 		VolumeStatsAggPeriod:      metav1.Duration{Duration: -time.Second},
 		FeatureGates:              s.gates(),
 	}
+	s.reserveMemory(config)
+	return config
+}
+
+// evictionMiB is the kubelet's threshold memory.available, by default.
+const evictionMiB = 100
+
+// reserveMemory sets the memory manager. The kubelet demands that reservedMemory comes to what kubeReserved, systemReserved
+// and the eviction threshold keep (getSystemReservedMemory in pkg/kubelet/cm/memorymanager/memory_manager.go, v1.36.3).
+func (s Settings) reserveMemory(config *kubeletconfig.KubeletConfiguration) {
+	if s.ReservedMiB == nil {
+		return
+	}
+	config.MemoryManagerPolicy = kubeletconfig.StaticMemoryManagerPolicy
+	sum := 0
+	for node, mib := range s.ReservedMiB {
+		sum += mib
+		config.ReservedMemory = append(config.ReservedMemory, kubeletconfig.MemoryReservation{
+			NumaNode: int32(node), Limits: corev1.ResourceList{corev1.ResourceMemory: *resource.NewQuantity(int64(mib)<<20, resource.BinarySI)},
+		})
+	}
+	config.KubeReserved = map[string]string{"memory": fmt.Sprintf("%dMi", sum-evictionMiB)}
 }
 
 // gates lets all options of policy static be used, whichever state of ripeness they are in.
@@ -156,9 +185,9 @@ func (m *Machine) KillKubelet(ctx context.Context) error { return m.end(ctx, "ku
 // KillContainerd ends containerd with SIGKILL. Containers stay: each has a shim of its own.
 func (m *Machine) KillContainerd(ctx context.Context) error { return m.end(ctx, "containerd", "KILL") }
 
-// Forget removes what the CPU manager and the memory manager remember. The kubelet must not run.
+// Forget removes what the managers of CPUs, memory and devices remember. The kubelet must not run.
 func (m *Machine) Forget(ctx context.Context) error {
-	_, err := m.Run(ctx, "rm", "-f", CPUStateFile, KubeletRoot+"/memory_manager_state")
+	_, err := m.Run(ctx, "rm", "-f", CPUStateFile, MemoryStateFile, DeviceStateFile)
 	return err
 }
 

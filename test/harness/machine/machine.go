@@ -53,6 +53,9 @@ type Options struct {
 	Shape Shape
 	// MemoryMiB is the memory, of which every NUMA node has the same part.
 	MemoryMiB int
+	// GiBPages is how many pages of 1 GiB every NUMA node has, from the boot on: later a kernel may not find so much in one
+	// piece. For pages of 2 MiB see SetHugePages.
+	GiBPages int
 	// APIServer is the address of the API server, host:port on loopback.
 	APIServer string
 }

@@ -4,6 +4,7 @@ package machine
 
 import (
 	"bytes"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -38,7 +39,7 @@ func TestCopySparse(t *testing.T) {
 }
 
 func TestCommandDescribesTheShape(t *testing.T) {
-	m := &Machine{options: Options{Name: "numa", Dir: "/d", Parts: "/p", MemoryMiB: 4096, APIServer: "127.0.0.1:6443",
+	m := &Machine{options: Options{Name: "numa", Dir: "/d", Parts: "/p", MemoryMiB: 4096, GiBPages: 1, APIServer: "127.0.0.1:6443",
 		Shape: Shape{NUMANodes: 2, Cores: 4, Threads: 2}}, commands: "127.0.0.1:1", kubelet: "127.0.0.1:2"}
 	command := strings.Join(m.command("").Args, " ")
 	for _, part := range []string{
@@ -46,6 +47,7 @@ func TestCommandDescribesTheShape(t *testing.T) {
 		"-numa node,nodeid=0,cpus=0-7,memdev=mem0",
 		"-numa node,nodeid=1,cpus=8-15,memdev=mem1",
 		"id=mem1,size=2048M",
+		"hugepagesz=1G hugepages=0:1,1:1",
 		"hostfwd=tcp:127.0.0.1:1-:7000,hostfwd=tcp:127.0.0.1:2-:10250",
 	} {
 		if !strings.Contains(command, part) {
@@ -64,6 +66,32 @@ func TestSettings(t *testing.T) {
 		if !strings.Contains(string(data), line) {
 			t.Errorf("no line %q in\n%s", line, data)
 		}
+	}
+}
+
+func TestReservedMemoryComesToWhatTheKubeletKeeps(t *testing.T) {
+	data, err := yaml.Marshal(Settings{ReservedMiB: []int{512, 256}}.config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"kubeReserved:\n  memory: 668Mi\n", "memoryManagerPolicy: Static\n",
+		"reservedMemory:\n- limits:\n    memory: 512Mi\n  numaNode: 0\n- limits:\n    memory: 256Mi\n  numaNode: 1\n"} {
+		if !strings.Contains(string(data), part) {
+			t.Errorf("no %q in\n%s", part, data)
+		}
+	}
+}
+
+func TestHugePagesOfNUMAMaps(t *testing.T) {
+	got, err := hugePagesOf(`7f0000000000 default file=/dev/hugepages/libvirt/qemu/1-vms_a/ram huge dirty=32 N0=2 N1=30 kernelpagesize_kB=2048
+7f1000000000 default file=/dev/hugepages/N huge
+7f2000000000 default anon huge dirty=1 N1=1 kernelpagesize_kB=2048
+`)
+	if err != nil || !maps.Equal(got, map[int]int{0: 2, 1: 31}) {
+		t.Errorf("got %v (%v)", got, err)
+	}
+	if _, err := hugePagesOf("N0=many"); err == nil {
+		t.Error("a number that is none was read")
 	}
 }
 

@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"corepin.dev/corepin/test/harness/process"
 )
 
 // processor is QEMU's plainest one, with what makes it pass for an Intel: Linux reads the hardware threads
-// of others in a way that QEMU does not give them. The rest is the instructions that Go and Debian expect.
-const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+sse4.2,+popcnt"
+// of others in a way that QEMU does not give them. The rest is pages of 1 GiB, and the instructions that Go and Debian expect.
+const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+sse4.2,+popcnt,+pdpe1gb"
 
 // kernelOptions make emulated CPUs less slow. Without mitigations a system call does not change page tables,
 // which would cost QEMU its translated addresses. Grace periods of RCU, which every container needs many of,
@@ -33,6 +34,9 @@ const (
 func (m *Machine) command(incoming string) process.Command {
 	s := m.options.Shape
 	kernel := "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 init=/sbin/corepin-init " + kernelOptions
+	if m.options.GiBPages > 0 {
+		kernel += " hugepagesz=1G hugepages=" + m.options.giBPages()
+	}
 	arguments := []string{
 		"-machine", "pc", "-accel", "tcg,thread=multi", "-cpu", processor,
 		"-smp", fmt.Sprintf("%d,sockets=%d,cores=%d,threads=%d", s.CPUs(), s.NUMANodes, s.Cores, s.Threads),
@@ -57,6 +61,15 @@ func (m *Machine) command(incoming string) process.Command {
 		arguments = append(arguments, "-incoming", incoming)
 	}
 	return process.Command{Name: "qemu-" + m.options.Name, Path: qemu, Args: arguments, Logs: m.options.Dir}
+}
+
+// giBPages is the number of pages of 1 GiB on each NUMA node, as the kernel reads it: "0:1,1:1".
+func (o Options) giBPages() string {
+	var nodes []string
+	for node := range o.Shape.NUMANodes {
+		nodes = append(nodes, fmt.Sprintf("%d:%d", node, o.GiBPages))
+	}
+	return strings.Join(nodes, ",")
 }
 
 func (m *Machine) part(name string) string { return filepath.Join(m.options.Parts, name) }
