@@ -229,7 +229,7 @@ func (w *world) awaitInvariants(ctx context.Context, vms []vm) error {
 	if err := w.awaitLabels(ctx, true); err != nil {
 		return err
 	}
-	for _, name := range []string{numaMachine, flatMachine} {
+	for name := range w.machines {
 		if err := w.awaitTrueReport(ctx, name); err != nil {
 			return err
 		}

@@ -35,6 +35,8 @@ const settledFor = 15 * time.Second
 type outcome struct {
 	granted int // VMs with CPUs of their own
 	cpus    int // their CPUs
+	pages   int // their huge pages, in MiB
+	vfs     int // their VFs
 	waiting int
 	refused map[string]int // by the kubelet's reason
 }
@@ -47,8 +49,14 @@ func (o outcome) refusals() int {
 	return sum
 }
 
+// fillRow is a row of the table, and fillHead its head.
+const (
+	fillRow  = "%-10s %8d %8d %10d %8d %8d %8d %v\n"
+	fillHead = "scheduler   granted     CPUs pages, MiB      VFs  waiting  refused\n"
+)
+
 func (o outcome) row(scheduler string) string {
-	return fmt.Sprintf("%-10s %8d %8d %8d %8d %v\n", scheduler, o.granted, o.cpus, o.waiting, o.refusals(), o.refused)
+	return fmt.Sprintf(fillRow, scheduler, o.granted, o.cpus, o.pages, o.vfs, o.waiting, o.refusals(), o.refused)
 }
 
 // fills gives the same mix to corepin-scheduler and to stock kube-scheduler, and counts what the kubelets
@@ -56,13 +64,41 @@ func (o outcome) row(scheduler string) string {
 func (w *world) fills(ctx context.Context) {
 	ginkgo.GinkgoHelper()
 	random := rand.New(rand.NewPCG(fillSeed, 0))
-	var sizes []int
+	var vms []asked
 	for range fillCount {
-		sizes = append(sizes, 1+random.IntN(fillMax))
+		vms = append(vms, asked{cpus: 1 + random.IntN(fillMax)})
 	}
-	corepin := w.fill(ctx, "corepin", sizes)
-	stock := w.fill(ctx, "default-scheduler", sizes)
-	table := fmt.Sprintf("VMs of %v CPUs:\n%-10s %8s %8s %8s %8s\n", sizes, "scheduler", "granted", "CPUs", "waiting", "refused")
+	w.fillsWith(ctx, vms)
+}
+
+// fillsFurnished does the same with VMs of which half ask for VFs and half for huge pages.
+func (w *world) fillsFurnished(ctx context.Context) {
+	ginkgo.GinkgoHelper()
+	_, err := sideBySide(func(node string) (string, error) {
+		return "", w.furnish(ctx, node, furnished{policy: "single-numa-node"}.settings(node))
+	})
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	random := rand.New(rand.NewPCG(fillSeed, 0))
+	var vms []asked
+	for i := range fillCount {
+		vm := asked{cpus: 1 + random.IntN(fillMax/2)}
+		if i%2 == 0 {
+			vm.vfs = 1 + random.IntN(2)
+		}
+		if i%4 < 2 {
+			vm.memory = []string{"128Mi", "256Mi"}[random.IntN(2)]
+			vm.pages = "2Mi"
+		}
+		vms = append(vms, vm)
+	}
+	w.fillsWith(ctx, vms)
+}
+
+func (w *world) fillsWith(ctx context.Context, vms []asked) {
+	ginkgo.GinkgoHelper()
+	corepin := w.fill(ctx, "corepin", vms)
+	stock := w.fill(ctx, "default-scheduler", vms)
+	table := fmt.Sprintf("VMs of %s:\n%s", vms, fillHead)
 	table += corepin.row("corepin") + stock.row("stock")
 	table += fmt.Sprintf("refusals: corepin %d, stock %d\n", corepin.refusals(), stock.refusals())
 	ginkgo.AddReportEntry("the same mix through both schedulers", ginkgo.ReportEntryVisibilityAlways, table)
@@ -74,15 +110,15 @@ func (w *world) fills(ctx context.Context) {
 
 // fill creates the VMs at once, waits until each has its CPUs, is refused by its kubelet, or waits for room,
 // and removes them.
-func (w *world) fill(ctx context.Context, scheduler string, sizes []int) outcome {
+func (w *world) fill(ctx context.Context, scheduler string, vms []asked) outcome {
 	ginkgo.GinkgoHelper()
 	var names []string
-	for i := range sizes {
+	for i := range vms {
 		names = append(names, fmt.Sprintf("vmi-fill-%d", i))
 	}
 	ginkgo.DeferCleanup(func(ctx context.Context) error { return w.remove(ctx, names...) })
-	for i, size := range sizes {
-		gomega.Expect(w.Apply(ctx, vmiYAML(names[i], scheduler, "", size))).To(gomega.Succeed())
+	for i, a := range vms {
+		gomega.Expect(w.Apply(ctx, a.yaml(names[i], scheduler, ""))).To(gomega.Succeed())
 	}
 	var last outcome
 	var since time.Time
@@ -132,6 +168,7 @@ func (w *world) outcomeOf(ctx context.Context, names []string) (outcome, error) 
 		case len(granted) > 0:
 			result.granted++
 			result.cpus += granted["compute"].Len()
+			result.addFurniture(pod)
 		case unschedulable(pod):
 			result.waiting++
 		default:
@@ -139,6 +176,16 @@ func (w *world) outcomeOf(ctx context.Context, names []string) (outcome, error) 
 		}
 	}
 	return result, nil
+}
+
+// addFurniture counts what a pod holds besides CPUs: what it asks for.
+func (o *outcome) addFurniture(pod *corev1.Pod) {
+	for _, container := range pod.Spec.Containers {
+		pages := container.Resources.Limits[smallPage]
+		devices := container.Resources.Limits[vf]
+		o.pages += int(pages.Value() >> 20)
+		o.vfs += int(devices.Value())
+	}
 }
 
 // unschedulable reports whether the scheduler has looked at a pod and found no room.

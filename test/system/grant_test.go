@@ -5,6 +5,7 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,9 +37,42 @@ type vm struct {
 	granted cpuset.Set
 }
 
-// vmiYAML is a dedicated VMI of a number of CPUs, with the hook sidecar of the examples; on one node, or on
-// any where node is "".
+// asked is what a dedicated VM asks for.
+type asked struct {
+	cpus   int
+	memory string // of the guest; "" is 64Mi
+	pages  string // the size of the huge pages that are this memory; "" is none
+	vfs    int
+}
+
+// String says in one line what is asked for.
+func (a asked) String() string {
+	text := fmt.Sprintf("%d CPUs", a.cpus)
+	if a.pages != "" {
+		text += fmt.Sprintf(", %s of %s pages", cmp.Or(a.memory, "64Mi"), a.pages)
+	}
+	if a.vfs > 0 {
+		text += fmt.Sprintf(", %d VFs", a.vfs)
+	}
+	return text
+}
+
+// vmiYAML is a dedicated VMI of a number of CPUs; see asked.yaml.
 func vmiYAML(name, scheduler, node string, cores int) []byte {
+	return asked{cpus: cores}.yaml(name, scheduler, node)
+}
+
+// yaml is a dedicated VMI, with the hook sidecar of the examples; on one node, or on any where node is "".
+func (a asked) yaml(name, scheduler, node string) []byte {
+	memory := cmp.Or(a.memory, "64Mi")
+	pages := ""
+	if a.pages != "" {
+		pages = fmt.Sprintf(", hugepages: {pageSize: %s}", a.pages)
+	}
+	var devices []string
+	for i := range a.vfs {
+		devices = append(devices, fmt.Sprintf("{name: vf%d, deviceName: %s}", i, vf))
+	}
 	selector := ""
 	if node != "" {
 		selector = "kubernetes.io/hostname: " + node
@@ -56,10 +90,10 @@ spec:
   terminationGracePeriodSeconds: 0
   domain:
     cpu: {cores: %d, dedicatedCpuPlacement: true}
-    devices: {logSerialConsole: false}
-    memory: {guest: 64Mi}
-    resources: {limits: {memory: 64Mi}}
-`, name, testbed.VMNamespace, scheduler, selector, cores)
+    devices: {logSerialConsole: false, hostDevices: [%s]}
+    memory: {guest: %s%s}
+    resources: {limits: {memory: %[7]s}}
+`, name, testbed.VMNamespace, scheduler, selector, a.cpus, strings.Join(devices, ", "), memory, pages)
 }
 
 // grant applies a VMI that may go to some nodes, and holds the CPUs that its kubelet grants to the compute

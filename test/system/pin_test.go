@@ -26,6 +26,13 @@ func (w *world) startGuest(ctx context.Context, v vm) error {
 	if !ok {
 		return fmt.Errorf("pod %s is of no VMI", v.pod.Name)
 	}
+	for _, container := range v.pod.Spec.Containers {
+		pages := container.Resources.Limits[smallPage]
+		if pages.Sign() > 0 {
+			spec.PageKiB = smallKiB
+			spec.MemoryMiB = int(pages.Value() >> 20)
+		}
+	}
 	xml, err := guest.DomainXML(spec)
 	if err != nil {
 		return err

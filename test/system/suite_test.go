@@ -55,4 +55,8 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	it("fills the machines without one refusal, where stock kube-scheduler has some", w.fills)
 	it("predicts what every policy grants", w.followsEveryPolicy)
 	it("keeps VMs on their CPUs whatever fails", w.survives)
+	it("predicts what loose policies do with huge pages and devices", func(ctx context.Context) { w.followsFurnished(ctx, loosePolicies) })
+	it("predicts what strict policies do with huge pages and devices", func(ctx context.Context) { w.followsFurnished(ctx, strictPolicies) })
+	it("fills them without one refusal, where stock kube-scheduler has some", w.fillsFurnished)
+	it("takes a VM's huge pages from the NUMA node that it predicted, and says before a restart that they are missing", w.backsWithPages)
 })

@@ -60,6 +60,9 @@ var shapes = map[string]machine.Shape{
 	flatMachine: {NUMANodes: 1, Cores: 6, Threads: 1},
 }
 
+// memoryMiB is the memory of each machine. In the end QEMU has taken all of it from the host.
+var memoryMiB = map[string]int{numaMachine: 10240, flatMachine: 6144}
+
 // start starts everything and returns when both kubelets are ready and reported.
 func (w *world) start(ctx context.Context) {
 	ginkgo.GinkgoHelper()
@@ -105,7 +108,7 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	start := time.Now()
 	m, err := machine.Start(ctx, machine.Options{
 		Name: name, Dir: filepath.Join(w.dir, name), Parts: os.Getenv("COREPIN_MACHINE"),
-		Shape: shapes[name], MemoryMiB: 8192, APIServer: w.Address(),
+		Shape: shapes[name], MemoryMiB: memoryMiB[name], GiBPages: giBPages, APIServer: w.Address(),
 	})
 	if err != nil {
 		return nil, err
