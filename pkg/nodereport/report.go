@@ -154,6 +154,18 @@ func (r *Report) Has(uid types.UID) bool {
 	return granted || held
 }
 
+// HasMore reports whether the report says that a pod holds anything that another one does not have in just this form.
+func (r *Report) HasMore(than *Report, uid types.UID) bool {
+	held := r.Held[uid]
+	other := than.Held[uid]
+	return lacks(than.Granted[uid], r.Granted[uid]) || lacks(other.Memory, held.Memory) || lacks(other.Devices, held.Devices)
+}
+
+// lacks reports whether a list does not have all that another has.
+func lacks[T comparable](list, other []T) bool {
+	return slices.ContainsFunc(other, func(t T) bool { return !slices.Contains(list, t) })
+}
+
 // Pods are the pods that hold anything, in no order.
 func (r *Report) Pods() iter.Seq[types.UID] {
 	return func(yield func(types.UID) bool) {

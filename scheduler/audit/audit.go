@@ -152,9 +152,8 @@ func (a *Audit) Reported(nodeName string, change nodes.Change) {
 		return
 	}
 	c, sure := e.arrivals(change)
-	for uid := range change.After.Granted {
-		_, expected := e.pods[uid]
-		if expected {
+	for uid, asks := range e.pods {
+		if settled(change, uid, asks) {
 			delete(e.pods, uid)
 			delete(a.where, uid)
 		}
@@ -179,17 +178,28 @@ func (e *expectations) arrivals(change nodes.Change) (c comparison, sure bool) {
 	}
 	c.before = before
 	c.after = after
-	for uid, granted := range after.Granted {
+	for uid := range after.Pods() {
 		asks := e.pods[uid]
-		_, known := before.Granted[uid]
 		switch {
-		case known:
+		case asks == nil && before.Has(uid) && !after.HasMore(before, uid):
 		case asks == nil || !covers(after, uid, asks):
-			return c, false // the prediction did not know of this pod
+			return c, false // the prediction did not know of this pod, or its kubelet has not come to its end
 		default:
 			c.pods = append(c.pods, asks)
-			c.grants = append(c.grants, granted)
+			c.grants = append(c.grants, after.Granted[uid])
+			c.came = append(c.came, uid)
 		}
 	}
 	return c, true
+}
+
+// settled reports whether nothing more is expected of a pod. A report has all that it asks for, or has had the same part of it
+// twice. Where the report is not exact, nobody can say more.
+func settled(change nodes.Change, uid types.UID, asks *admission.Pod) bool {
+	before := change.Before
+	after := change.After
+	if !after.Has(uid) {
+		return false
+	}
+	return after.State != nodereport.Exact || covers(after, uid, asks) || before != nil && before.Has(uid) && !after.HasMore(before, uid)
 }

@@ -20,6 +20,9 @@ type comparison struct {
 	before, after *nodereport.Report
 	pods          []*admission.Pod
 	grants        [][]admission.Grant
+	// came are their UIDs. The earlier report may have a part of what they hold, where it was made while their kubelet
+	// admitted them.
+	came []types.UID
 }
 
 func covers(r *nodereport.Report, uid types.UID, asks *admission.Pod) bool {
@@ -39,7 +42,7 @@ func (c *comparison) mismatch() string {
 	for i := range c.grants {
 		results[i] = admission.Decision{Verdict: admission.Admitted, Grants: c.grants[i]}.String()
 	}
-	return scenario(c.before.Node, c.pods, results)
+	return scenario(c.before.Without(c.came), c.pods, results)
 }
 
 // gone are pods of the earlier report that the later one has no longer. Each may have gone before or after each of the pods came.
@@ -58,9 +61,10 @@ func (c *comparison) gone() []admission.Leaving {
 // nodes are the node as it may have been at first. The earlier report may have been made between the two writes of a kubelet
 // that grants CPUs (package nodereport). Those CPUs were still in the shared pool.
 func (c *comparison) nodes() []admission.Node {
-	nodes := []admission.Node{*c.before.Node}
-	empty := c.before.Node.Empty()
-	between := empty.Shared.Minus(c.before.Node.Shared)
+	first := c.before.Without(c.came)
+	nodes := []admission.Node{*first}
+	empty := first.Empty()
+	between := empty.Shared.Minus(first.Shared)
 	for _, grants := range c.before.Granted {
 		for _, grant := range grants {
 			between = between.Minus(grant.CPUs)
@@ -69,7 +73,7 @@ func (c *comparison) nodes() []admission.Node {
 	if between.IsEmpty() {
 		return nodes
 	}
-	node := *c.before.Node
+	node := *first
 	node.Shared = node.Shared.Union(between)
 	return append(nodes, node)
 }

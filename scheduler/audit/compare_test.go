@@ -97,16 +97,84 @@ func TestComparedBesideAnOldDeviceCheckpoint(t *testing.T) {
 	}
 }
 
+// The report before was made while the kubelet admitted the pod: it has the pod's device and not its CPUs.
+func TestComparedWithADeviceInTheReportBefore(t *testing.T) {
+	for cpus, mismatch := range map[string]bool{"4,12": false, "1,9": true} {
+		f := newFixture(t, nil)
+		f.report(nodeCPU(nil, holding("")))
+		a := vm("a", "2")
+		a.Spec.Containers[0].Resources.Limits[card] = resource.MustParse("1")
+		f.expect(a)
+		if got := f.report(nodeCPU(nil, holding("a"))); got.pods != 0 {
+			t.Errorf("compared %d pods by half of what they get", got.pods)
+		}
+		got := f.report(nodeCPU(grants{"a": compute(cpus)}, holding("a")))
+		if got.pods != 1 || (got.scenario != "") != mismatch {
+			t.Errorf("CPUs %s: compared %d pods, scenario:\n%s", cpus, got.pods, got.scenario)
+		}
+	}
+}
+
+// The report before has the CPUs of one of a pod's two containers. What comes with the rest of it is compared, too.
+func TestComparedWithAContainerInTheReportBefore(t *testing.T) {
+	f := newFixture(t, nil)
+	f.report(nodeCPU(nil))
+	a := vm("a", "2")
+	second := a.Spec.Containers[0]
+	second.Name = "second"
+	a.Spec.Containers = append(a.Spec.Containers, second)
+	f.expect(a, vm("b", "2"))
+	half := compute("1,9")
+	if got := f.report(nodeCPU(grants{"a": half})); got.pods != 0 {
+		t.Errorf("compared %d pods by half of what they get", got.pods)
+	}
+	whole := compute("1,9")
+	whole["second"] = cpuSet("2,10")
+	got := f.report(nodeCPU(grants{"a": whole, "b": compute("3,11")}))
+	if got.pods != 2 || got.scenario != "" {
+		t.Errorf("compared %d pods, scenario:\n%s", got.pods, got.scenario)
+	}
+	if len(f.nodes)+len(f.where) > 0 {
+		t.Errorf("expected still: %v, %v", f.nodes, f.where)
+	}
+}
+
+// A pod that gets no more than a part of what it asks for is not expected for ever.
+func TestHalfAPodIsNotExpectedForEver(t *testing.T) {
+	f := newFixture(t, nil)
+	f.report(nodeCPU(nil, holding("")))
+	a := vm("a", "2")
+	a.Spec.Containers[0].Resources.Limits[card] = resource.MustParse("1")
+	f.expect(a)
+	f.report(nodeCPU(nil, holding("a")))
+	f.report(nodeCPU(grants{"x": compute("1,9")}, holding("a")))
+	f.expect(vm("b", "2"))
+	if got := f.report(nodeCPU(grants{"x": compute("1,9"), "b": compute("2,10")}, holding("a"))); got.pods != 1 || got.scenario != "" {
+		t.Errorf("compared %d pods, scenario:\n%s", got.pods, got.scenario)
+	}
+}
+
+// Pods that hold no CPUs may decide where others get theirs. One that nobody expected leaves nothing to compare.
+func TestNotComparedBesideAStrangersDevice(t *testing.T) {
+	f := newFixture(t, nil)
+	f.report(nodeCPU(nil, holding("")))
+	f.expect(vm("a", "2"))
+	if got := f.report(nodeCPU(grants{"a": compute("1,9")}, holding("stranger"))); got.pods != 0 {
+		t.Errorf("compared %d pods", got.pods)
+	}
+}
+
 const card = "example.com/card"
 
-// holding gives NUMA node 1 a device, which a pod holds.
+// holding gives NUMA node 1 a device, which a pod holds; "" for none.
 func holding(pod types.UID) func(*v1alpha1.NodeCPU) {
 	return func(nc *v1alpha1.NodeCPU) {
 		nc.Status.Format = v1alpha1.FormatVersion
-		nc.Status.Devices = []v1alpha1.DeviceResource{{
-			Name: card, Groups: []v1alpha1.DeviceGroup{{NUMANodes: "1", Devices: 1, Healthy: 1}},
-			Held: []v1alpha1.HeldDevices{{Container: "compute", NUMANodes: "1", Devices: 1, PodUIDs: []types.UID{pod}}},
-		}}
+		cards := v1alpha1.DeviceResource{Name: card, Groups: []v1alpha1.DeviceGroup{{NUMANodes: "1", Devices: 1, Healthy: 1}}}
+		if pod != "" {
+			cards.Held = []v1alpha1.HeldDevices{{Container: "compute", NUMANodes: "1", Devices: 1, PodUIDs: []types.UID{pod}}}
+		}
+		nc.Status.Devices = []v1alpha1.DeviceResource{cards}
 		nc.Status.Conditions = append(nc.Status.Conditions, metav1.Condition{Type: v1alpha1.ConditionDevicesKnown, Status: metav1.ConditionTrue})
 	}
 }

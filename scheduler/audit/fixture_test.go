@@ -55,7 +55,9 @@ func nodeCPU(granted grants, changes ...func(*v1alpha1.NodeCPU)) *nodereport.Rep
 	nodereport.SetTopology(&nc.Status, topology)
 	shared := topology.CPUs()
 	for _, containers := range granted {
-		shared = shared.Minus(containers["compute"])
+		for _, cpus := range containers {
+			shared = shared.Minus(cpus)
+		}
 	}
 	delete(granted, "")
 	nodereport.SetGranted(&nc.Status, granted)
