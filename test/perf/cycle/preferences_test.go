@@ -10,28 +10,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
-
-	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
-	"corepin.dev/corepin/pkg/cpuset"
-	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/pkg/kubelet/admission"
-	"corepin.dev/corepin/pkg/kubelet/cpumanager"
-	"corepin.dev/corepin/pkg/kubelet/topologymanager"
-	"corepin.dev/corepin/pkg/nodereport"
 )
 
-// cluster is equal nodes of 2 NUMA nodes with 16 cores of 2 CPUs each, and a scheduler.
+// cluster is a Cluster of a test.
 type cluster struct {
-	*Scheduler
-	t       *testing.T
-	options map[string]string // of the CPU managers
-	objects map[string]*corev1.Node
-	nodes   map[string]*admission.Node
-	held    map[string]map[types.UID]map[string]cpuset.Set
+	*Cluster
+	t *testing.T
 }
 
 func newCluster(t *testing.T, configuration string, size int) *cluster {
@@ -42,32 +28,18 @@ func newCluster(t *testing.T, configuration string, size int) *cluster {
 // newClusterOf is newCluster with other options of the CPU manager.
 func newClusterOf(t *testing.T, configuration string, size int, options map[string]string) *cluster {
 	t.Helper()
-	s, err := New(klog.NewContext(t.Context(), logr.Discard()), configuration)
+	ctx := klog.NewContext(t.Context(), logr.Discard())
+	c, err := NewCluster(ctx, configuration, options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{Scheduler: s, t: t, options: options, objects: map[string]*corev1.Node{}, nodes: map[string]*admission.Node{}, held: map[string]map[types.UID]map[string]cpuset.Set{}}
-	topology := cputopology.MustParse("2 sockets x 1 numa x 16 cores x 2 threads")
-	cpuManager, err := cpumanager.Parse("static", options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	amounts := corev1.ResourceList{"cpu": resource.MustParse("62"), "memory": resource.MustParse("512Gi"), "pods": resource.MustParse("250")}
 	for i := range size {
-		name := fmt.Sprint("n", i)
-		c.nodes[name] = &admission.Node{
-			Topology: topology, Minor: 36, CPUManager: cpuManager, Shared: topology.CPUs(), Reserved: cpuset.Of(0, 32),
-			TopologyManager: topologymanager.Config{Policy: topologymanager.PolicySingleNUMANode, Scope: topologymanager.ScopeContainer},
+		err := c.Join(ctx, fmt.Sprint("n", i))
+		if err != nil {
+			t.Fatal(err)
 		}
-		c.held[name] = map[types.UID]map[string]cpuset.Set{}
-		c.objects[name] = &corev1.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID(name), Labels: map[string]string{"cpumanager": "true", corev1.LabelHostname: name}},
-			Status:     corev1.NodeStatus{Capacity: amounts, Allocatable: amounts},
-		}
-		c.AddNode(t.Context(), c.objects[name])
-		c.report(name)
 	}
-	return c
+	return &cluster{Cluster: c, t: t}
 }
 
 // taint gives a node a taint of effect PreferNoSchedule.
@@ -78,54 +50,14 @@ func (c *cluster) taint(name string) {
 	c.objects[name] = node
 }
 
-// report tells the scheduler what the node's kubelet has granted.
-func (c *cluster) report(name string) {
-	c.t.Helper()
-	node := c.nodes[name]
-	nc := &v1alpha1.NodeCPU{
-		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.Kind},
-		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Status: v1alpha1.NodeCPUStatus{
-			KubeletVersion:  "v1.36.3",
-			CPUManager:      v1alpha1.CPUManager{Policy: "static", Options: c.options},
-			TopologyManager: v1alpha1.TopologyManager{Policy: "single-numa-node", Scope: "container"},
-			ReservedCPUs:    node.Reserved.String(),
-			SharedCPUs:      node.Shared.String(),
-			Conditions:      []metav1.Condition{{Type: v1alpha1.ConditionExact, Status: metav1.ConditionTrue}},
-		},
-	}
-	nodereport.SetTopology(&nc.Status, node.Topology)
-	nodereport.SetGranted(&nc.Status, c.held[name])
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(nc)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.Report(&unstructured.Unstructured{Object: content})
-}
-
 // place schedules a VM and lets the kubelet admit it. It returns the node.
 func (c *cluster) place(pod *corev1.Pod) string {
 	c.t.Helper()
-	if err := c.Came(pod); err != nil {
-		c.t.Fatal(err)
-	}
-	host, err := c.Choose(c.t.Context(), pod)
-	if err != nil || host == "" {
+	bound, _, err := c.Place(c.t.Context(), pod)
+	if err != nil || bound == nil {
 		c.t.Fatalf("pod %s has no node, error %v", pod.Name, err)
 	}
-	asks := admission.PodOf(pod)
-	decision := admission.Admit(c.nodes[host], &asks)
-	bound := pod.DeepCopy()
-	bound.Spec.NodeName = host
-	if decision.Verdict == admission.Admitted {
-		c.nodes[host].Shared = decision.Shared
-		c.held[host][pod.UID] = map[string]cpuset.Set{"compute": decision.Granted()}
-	}
-	if err := c.Bound(c.t.Context(), bound); err != nil {
-		c.t.Fatal(err)
-	}
-	c.report(host)
-	return host
+	return bound.Spec.NodeName
 }
 
 // vm is the launcher pod of a dedicated VM of an application.
