@@ -6,13 +6,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 kubelet137=test/conformance/kubelet137
+descheduler=test/conformance/descheduler
 
 status=0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp/hack" "$tmp/$kubelet137"
+mkdir -p "$tmp/hack" "$tmp/$kubelet137" "$tmp/$descheduler"
 cp hack/update-k8s.sh "$tmp/hack/"
-for module in . "$kubelet137"; do
+for module in . "$kubelet137" "$descheduler"; do
 	version=$(go -C "$module" list -m -f '{{.Version}}' k8s.io/kubernetes)
 	cp "$module/go.mod" "$module/go.sum" "$tmp/$module/"
 	"$tmp/hack/update-k8s.sh" "$version" "$module" >/dev/null
@@ -21,10 +22,17 @@ for module in . "$kubelet137"; do
 		status=1
 	fi
 done
-for module in . "$kubelet137" hack/tools hack/containerd hack/tools/helm; do
+for module in . "$kubelet137" "$descheduler" hack/tools hack/containerd hack/tools/helm; do
 	if ! go -C "$module" mod tidy -diff; then
 		echo "$module/go.mod is not tidy; run hack/update-gomod.sh" >&2
 		status=1
 	fi
 done
+# The descheduler is built with our versions of what Kubernetes is built on, or CI compiles Kubernetes once more.
+replaced=$(sed -n '/^\/\/ BEGIN/q; s/^\t\([^ ]*\) => \1 /\1 /p' "$descheduler/go.mod")
+ours=$(cut -d' ' -f1 <<<"$replaced" | xargs go list -m)
+if ! diff -u <(echo "$ours") <(echo "$replaced"); then
+	echo "$descheduler/go.mod replaces by other versions than ours" >&2
+	status=1
+fi
 exit $status

@@ -21,8 +21,9 @@ sort_packages() {
 status=0
 go vet ./... || status=1
 go vet -tags=system ./test/system ./test/kubevirt || status=1
-# The module of the other kubelet's tests; its Kubernetes is vetted with it, once.
+# The module of the other kubelet's tests; its Kubernetes is vetted with it, once. That of the descheduler has ours.
 go -C test/conformance/kubelet137 vet . || status=1
+go -C test/conformance/descheduler vet . || status=1
 go -C hack/tools/helm vet . || status=1
 sorted=$(sort_packages)
 awk '$1 == "all" { print $2 }' <<<"$sorted" | xargs go tool -modfile=hack/tools/go.mod staticcheck || status=1

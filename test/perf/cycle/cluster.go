@@ -65,6 +65,8 @@ func (c *Cluster) Join(ctx context.Context, name string) error {
 		corev1.ResourceCPU:    *resource.NewQuantity(NodeCPUs, resource.DecimalSI),
 		corev1.ResourceMemory: resource.MustParse("512Gi"),
 		corev1.ResourcePods:   resource.MustParse("250"),
+		// Launcher pods ask for some.
+		corev1.ResourceEphemeralStorage: resource.MustParse("1Ti"),
 	}
 	for _, device := range []corev1.ResourceName{"devices.kubevirt.io/kvm", "devices.kubevirt.io/tun", "devices.kubevirt.io/vhost-net"} {
 		amounts[device] = resource.MustParse("1k")
