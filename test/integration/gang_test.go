@@ -49,9 +49,9 @@ var _ = ginkgo.Describe("a gang of VMs", ginkgo.Ordered, func() {
 	ginkgo.It("of twelve gets a place on one node", func(ctx context.Context) {
 		names := gang(ctx, "twelve", 12)
 		eventuallyRunning(ctx, bed, names, "g1")
-		// Of twelve that one report shows at once, nobody knows the order. One that comes alone can be compared.
-		names = append(names, "after")
-		create(ctx, bed, launcherPod("after", 2, alone))
+		// Of twelve that one report shows at once, nobody knows the order.
+		comeAlone(ctx, bed, "g1", launcherPod("after", 2, alone), launcherPod("later", 2, alone))
+		names = append(names, "after", "later")
 		eventuallyRunning(ctx, bed, names, "g1")
 		witness{bed}.noCPUTwice()
 		neverMispredicted(ctx, bed, bed.Scheduler)

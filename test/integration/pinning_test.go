@@ -80,8 +80,9 @@ var _ = ginkgo.Describe("pinning", ginkgo.Ordered, func() {
 		kubeconfig := adminKubeconfig(ctx, bed)
 		output, err := exec.CommandContext(ctx, filepath.Join(os.Getenv("COREPIN_BIN"), "kubectl-corepin"), "pins", "--kubeconfig="+kubeconfig, "-o", "json").CombinedOutput()
 		gomega.Expect(err).NotTo(gomega.HaveOccurred(), "%s", output)
-		gomega.Expect(string(output)).To(gomega.Equal(
-			`{"vmi":"vms/web","vcpus":[{"vcpu":0,"cpus":"1"},{"vcpu":1,"cpus":"5"}],"emulator":"","ioThreads":[{"id":1,"cpus":"1,5"}],"error":""}` + "\n"))
+		// Who else may run on the CPUs comes after that, and depends on the machine.
+		gomega.Expect(string(output)).To(gomega.HavePrefix(
+			`{"vmi":"vms/web","vcpus":[{"vcpu":0,"cpus":"1"},{"vcpu":1,"cpus":"5"}],"emulator":"","ioThreads":[{"id":1,"cpus":"1,5"}],"error":""`))
 	})
 })
 

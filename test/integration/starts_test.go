@@ -127,9 +127,8 @@ var _ = ginkgo.Describe("a VM whose neighbours are deleted before a report has t
 		ginkgo.AddReportEntry("waits", fmt.Sprintf("of %d: median %s, longest %s, %d refused", rounds,
 			waited.waits[rounds/2], waited.waits[rounds-1], waited.refused))
 		gomega.Expect(waited.refused).To(gomega.BeZero())
-		// What came beside pods that nobody has seen is not compared with its prediction. One that comes alone is.
-		create(ctx, bed, launcherPod("last", 2, alone))
-		eventuallyOnNode(ctx, bed, "last")
+		// What came beside pods that nobody has seen is not compared with its prediction.
+		comeAlone(ctx, bed, "q1", launcherPod("last", 2, alone), launcherPod("very-last", 2, alone))
 		neverMispredicted(ctx, bed, bed.Scheduler)
 	})
 })
