@@ -173,7 +173,7 @@ func (e *expectations) arrivals(change nodes.Change) (c comparison, sure bool) {
 	before := change.Before
 	after := change.After
 	sure = !e.unsure && !change.Unseen && before != nil && before.State == nodereport.Exact && after.State == nodereport.Exact && before.SameKubelet(after)
-	if !sure {
+	if !sure || torn(before) {
 		return c, false
 	}
 	c.before = before
@@ -192,6 +192,9 @@ func (e *expectations) arrivals(change nodes.Change) (c comparison, sure bool) {
 	}
 	return c, true
 }
+
+// torn reports whether a report was made between two writes of the memory manager. Nobody knows whose memory is missing then.
+func torn(r *nodereport.Report) bool { return r.Node.Memory != nil && r.Node.Memory.Torn }
 
 // settled reports whether nothing more is expected of a pod. A report has all that it asks for, or has had the same part of it
 // twice. Where the report is not exact, nobody can say more.

@@ -164,6 +164,48 @@ func TestNotComparedBesideAStrangersDevice(t *testing.T) {
 	}
 }
 
+// The report before was made between two writes of the memory manager: the pod's memory is taken, and nobody has it.
+func TestNotComparedWithATornReportBefore(t *testing.T) {
+	f := newFixture(t, nil)
+	f.report(nodeCPU(nil, memory(0, 0)))
+	f.expect(vm("a", "2"))
+	f.report(nodeCPU(grants{"a": compute("1,9")}, memory(1, 8)))
+	got := f.report(nodeCPU(grants{"a": compute("1,9")}, memory(2, 2, "compute", "hook")))
+	if got.pods != 0 || got.scenario != "" {
+		t.Errorf("compared %d pods, scenario:\n%s", got.pods, got.scenario)
+	}
+	f.expect(vm("b", "2"))
+	if got := f.report(nodeCPU(grants{"a": compute("1,9"), "b": compute("2,10")}, memory(2, 2, "compute", "hook"))); got.pods != 0 {
+		t.Errorf("compared %d pods by half of what they get", got.pods)
+	}
+}
+
+// memory gives the node a memory manager with 8 GiB on each NUMA node, so many of them taken on NUMA node 0. Containers of pod a
+// have 1 GiB each.
+func memory(assignments int32, taken int64, containers ...string) func(*v1alpha1.NodeCPU) {
+	const gib = int64(1) << 30
+	return func(nc *v1alpha1.NodeCPU) {
+		m := &nc.Status.MemoryManager
+		m.Policy = "Static"
+		for id := range int32(2) {
+			one := v1alpha1.NUMAMemory{ID: id, Group: []int32{id}, Resources: []v1alpha1.MemoryResource{{Type: "memory", Total: 8 * gib, Allocatable: 8 * gib, Free: 8 * gib}}}
+			if id == 0 {
+				one.Assignments = assignments
+				one.Resources[0].Reserved = taken * gib
+				one.Resources[0].Free -= taken * gib
+			}
+			m.NUMANodes = append(m.NUMANodes, one)
+		}
+		var held []v1alpha1.ContainerMemory
+		for _, name := range containers {
+			held = append(held, v1alpha1.ContainerMemory{Name: name, Blocks: []v1alpha1.MemoryBlock{{Type: "memory", NUMANodes: []int32{0}, Size: gib}}})
+		}
+		if len(held) > 0 {
+			m.Granted = []v1alpha1.PodMemory{{PodUID: "a", Containers: held}}
+		}
+	}
+}
+
 const card = "example.com/card"
 
 // holding gives NUMA node 1 a device, which a pod holds; "" for none.
