@@ -30,7 +30,9 @@ type life struct {
 	writes   *writes
 	recorder record.EventRecorder
 	events   record.EventBroadcaster
-	cancel   context.CancelFunc
+	// ctx ends with the kubelet, by cancel. Its writes must not outlive it: end waits for them.
+	ctx    context.Context
+	cancel context.CancelFunc
 }
 
 // podState is what the node knows of a pod.
@@ -55,7 +57,7 @@ func (n *Node) startLife(ctx context.Context) (*life, error) {
 		cancel()
 		return nil, err
 	}
-	l := &life{kubelet: kubelet, pods: make(chan []*corev1.Pod), writes: newWrites(n.client), cancel: cancel}
+	l := &life{kubelet: kubelet, pods: make(chan []*corev1.Pod), writes: newWrites(n.client), ctx: ctx, cancel: cancel}
 	l.events = record.NewBroadcaster(record.WithContext(ctx))
 	l.events.StartRecordingToSink(&typedcorev1.EventSinkImpl{Interface: n.client.CoreV1().Events("")})
 	l.recorder = l.events.NewRecorder(scheme.Scheme, corev1.EventSource{Component: "kubelet", Host: n.options.Name})
@@ -124,8 +126,10 @@ func (n *Node) live(ctx context.Context, l *life) (request, bool) {
 	defer retry.Stop()
 	var updates chan []*corev1.Pod
 	var written chan answer
+	work := ctx
 	if l != nil {
 		updates, written = l.pods, l.writes.answers
+		work = l.ctx
 	}
 	for {
 		select {
@@ -137,14 +141,14 @@ func (n *Node) live(ctx context.Context, l *life) (request, bool) {
 			}
 			r.done <- r.keep(l)
 		case pods := <-updates:
-			n.observe(ctx, l, pods)
+			n.observe(work, l, pods)
 		case a := <-written:
-			n.take(ctx, l, a)
+			n.take(work, l, a)
 		case <-n.changed:
 		case <-retry.C:
 		}
 		if l != nil {
-			n.syncPods(ctx, l)
+			n.syncPods(work, l)
 		}
 	}
 }
