@@ -38,6 +38,25 @@ func statistics(counters ...any) []byte {
 	return all
 }
 
+// telling is a connection to a libvirt that answers the question for statistics so, and its guest.
+func telling(t *testing.T, statistics reply) (pinning.Connection, *pinning.Guest) {
+	t.Helper()
+	podDir := t.TempDir()
+	replies := honest()
+	replies[procConnectGetAllStats] = statistics
+	listen(t, podDir, func(conn net.Conn) { go serve(conn, func(p uint32) reply { return replies[p] }) })
+	c, err := New(config.Pinning{}).Connect(shortly(t), pinning.Place{PodDir: podDir, CPUs: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	guest, err := c.Guest(shortly(t), "vms_db")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, guest
+}
+
 func TestWaitsAreReadOffTheStatistics(t *testing.T) {
 	for name, tc := range map[string]struct {
 		payload []byte
@@ -56,19 +75,7 @@ func TestWaitsAreReadOffTheStatistics(t *testing.T) {
 		"a made-up counter": {statistics("vcpu.0.delay", uint64(math.MaxUint64)), map[int]time.Duration{0: math.MaxInt64}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			podDir := t.TempDir()
-			replies := honest()
-			replies[procConnectGetAllStats] = reply{payload: tc.payload}
-			listen(t, podDir, func(conn net.Conn) { go serve(conn, func(p uint32) reply { return replies[p] }) })
-			c, err := New(config.Pinning{}).Connect(shortly(t), pinning.Place{PodDir: podDir, CPUs: 2})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer c.Close()
-			guest, err := c.Guest(shortly(t), "vms_db")
-			if err != nil {
-				t.Fatal(err)
-			}
+			c, guest := telling(t, reply{payload: tc.payload})
 			got, err := c.Waits(shortly(t), guest)
 			if err != nil || !maps.Equal(got, tc.want) {
 				t.Errorf("got %v, %v, want %v", got, err, tc.want)
@@ -98,20 +105,8 @@ func TestOnlyWaitsAreKept(t *testing.T) {
 // TestWaitsOfAnOlderLibvirt: a libvirt that does not know the call, or the flag, gives an error, and the connection is as
 // good as before.
 func TestWaitsOfAnOlderLibvirt(t *testing.T) {
-	podDir := t.TempDir()
-	replies := honest()
-	replies[procConnectGetAllStats] = reply{status: statusError, payload: payloadOf(3, 10, 1, "unsupported flags (0x20000000)", make([]byte, 40))}
-	listen(t, podDir, func(conn net.Conn) { go serve(conn, func(p uint32) reply { return replies[p] }) })
-	c, err := New(config.Pinning{}).Connect(shortly(t), pinning.Place{PodDir: podDir, CPUs: 2})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	guest, err := c.Guest(shortly(t), "vms_db")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, err = c.Waits(shortly(t), guest)
+	c, guest := telling(t, reply{status: statusError, payload: payloadOf(3, 10, 1, "unsupported flags (0x20000000)", make([]byte, 40))})
+	_, err := c.Waits(shortly(t), guest)
 	if err == nil || !strings.Contains(err.Error(), "unsupported flags") {
 		t.Errorf("got %v, want libvirt's error", err)
 	}
