@@ -98,6 +98,20 @@ type Checkpoint struct {
 	Pods map[types.UID]cpuset.Set
 }
 
+// all are the CPUs of which the state says whose they are.
+func (c *Checkpoint) all() cpuset.Set {
+	all := c.Shared
+	for _, containers := range c.Granted {
+		for _, cpus := range containers {
+			all = all.Union(cpus)
+		}
+	}
+	for _, cpus := range c.Pods {
+		all = all.Union(cpus)
+	}
+	return all
+}
+
 // Config is a kubelet's configuration, with the kubelet's defaults.
 type Config struct {
 	CPUManagerPolicy       string

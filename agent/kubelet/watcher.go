@@ -61,6 +61,9 @@ type Watcher struct {
 	answer   uint64
 	answered bool
 	seed     maphash.Seed
+	// between remembers a state that was found between two writes, for Refresh only. settled then asks Run for another read.
+	between time.Time
+	settled <-chan time.Time
 	// storing serializes those who change the state: the files' side and the kubelet's.
 	storing sync.Mutex
 }
@@ -108,6 +111,9 @@ func (w *Watcher) Run(ctx context.Context) error {
 				return nil
 			case <-ticker.C():
 				again = true
+			case <-w.settled:
+				w.settled = nil
+				w.Refresh(ctx)
 			case event := <-notifier.events():
 				again = w.seen(ctx, event)
 			case err := <-notifier.errors(): // events were lost
@@ -188,6 +194,7 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	before := w.State()
 	now := w.options.Clock.Now()
 	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now)
+	checkpoint = w.whole(before.Checkpoint, checkpoint, now)
 	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), ParseMemory, now)
 	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
 	devices := w.nextDevices(before.Devices, now)
@@ -220,6 +227,28 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	if checkpoint.Err == nil {
 		logger.V(2).Info("read the kubelet's files", "policy", checkpoint.Value.Policy, "shared", checkpoint.Value.Shared.String(), "pods", len(checkpoint.Value.Granted))
 	}
+}
+
+// settle is how long a state of the CPU manager may be one between two writes. They are a millisecond apart, and on a node
+// without time for its kubelet a second.
+const settle = 2 * time.Second
+
+// whole is the reading that holds. The kubelet writes the shared pool and a container's CPUs one after the other (allocateCPUs
+// and releaseCPUs in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3). In between, some CPUs are nobody's. A kubelet that
+// ended then would not start again, but it does not end then. So the state before holds on, for as long as settle.
+func (w *Watcher) whole(before, after source.Reading[Checkpoint], now time.Time) source.Reading[Checkpoint] {
+	torn := before.Known && after.Err == nil && before.Value.Policy == after.Value.Policy &&
+		!before.Value.all().Minus(after.Value.all()).IsEmpty()
+	if torn && w.between.IsZero() {
+		w.between = now
+		w.settled = w.options.Clock.After(settle)
+	}
+	if torn && now.Sub(w.between) < settle {
+		return before
+	}
+	w.between = time.Time{}
+	w.settled = nil
+	return after
 }
 
 // nextDevices reads the device manager's checkpoint. The kubelet makes the directory when it starts, and the file with its first

@@ -105,6 +105,49 @@ func TestWatcherRereadsWithoutNotification(t *testing.T) {
 	await(t, w, changed, "the state", func(s *State) bool { return s.Checkpoint.Err == nil && s.Checkpoint.Known })
 }
 
+// A state between two writes of one admission is not told, unless no second write comes.
+func TestAStateBetweenTwoWrites(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, checkpointFile)
+	clock := testingclock.NewFakeClock(time.Unix(1000, 0))
+	w := NewWatcher(Options{RootDir: dir, ConfigFile: filepath.Join(dir, "config.yaml"), Reread: time.Hour, Clock: clock, Configz: nobody})
+	write := func(shared, entries string) {
+		replace(t, path, `{"policyName":"static","defaultCpuSet":"`+shared+`","entries":{`+entries+`},"checksum":1}`)
+		w.Refresh(t.Context())
+	}
+	const first, second = `"p":{"a":"2-3"}`, `"q":{"a":"4-5"}`
+	for _, step := range []struct {
+		what            string
+		shared, entries string
+		wait            time.Duration // before it
+		want            string        // the shared pool that is told
+	}{
+		{"the first", "0-1,4-7", first, 0, "0-1,4-7"},
+		{"admission, first write", "0-1,6-7", first, 0, "0-1,4-7"},
+		{"admission, second write", "0-1,6-7", first + "," + second, time.Second, "0-1,6-7"},
+		{"removal, first write", "0-1,6-7", second, time.Hour, "0-1,6-7"},
+		{"removal, second write", "0-3,6-7", second, time.Second, "0-3,6-7"},
+		{"a write that stays alone", "0-1,6-7", second, time.Hour, "0-3,6-7"},
+		{"a second later", "0-1,6-7", second, settle - 1, "0-3,6-7"},
+		{"later", "0-1,6-7", second, 1, "0-1,6-7"},
+		{"the next one, first write", "0-1", second, 0, "0-1,6-7"},
+		{"another kubelet's", "0-9", "", 0, "0-9"},
+	} {
+		clock.Step(step.wait)
+		write(step.shared, step.entries)
+		if got := w.State().Checkpoint.Value.Shared.String(); got != step.want {
+			t.Errorf("%s: the shared pool is %s, want %s", step.what, got, step.want)
+		}
+	}
+	changed := w.Subscribe()
+	write("0-7", "")
+	start(t, w)
+	await(t, w, changed, "a write that stays alone, without another one", func(s *State) bool {
+		clock.Step(settle)
+		return s.Checkpoint.Value.Shared.String() == "0-7"
+	})
+}
+
 // The kernel may be short of inotify instances when the agent starts, and have some a moment later.
 func TestNotificationsThatRunShortAreTriedAgain(t *testing.T) {
 	dir := t.TempDir()
