@@ -18,7 +18,6 @@ import (
 const (
 	ReasonNobodyElse        = "NobodyElse"
 	ReasonHostServices      = "HostServices"
-	ReasonContainers        = "Containers"
 	ReasonCgroupsUnreadable = "CgroupsUnreadable"
 )
 
@@ -51,7 +50,7 @@ func (w *Watcher) setCondition(now time.Time) {
 	c.Status = metav1.ConditionFalse
 	switch {
 	case len(shared) > 0:
-		c.Reason = ReasonContainers
+		c.Reason = v1alpha1.ReasonContainers
 		c.Message = "other containers may run on the CPUs of dedicated VMs: " + strings.Join(shared, "; ")
 	case services != "":
 		c.Reason = ReasonHostServices

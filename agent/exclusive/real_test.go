@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/agent/cgroup"
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 )
 
@@ -150,7 +151,7 @@ func TestWithAKernel(t *testing.T) {
 		t.Logf("a rewritten cpuset was seen after %s", time.Since(began))
 		says("a cpuset was rewritten", Shared, web, ReasonNobodyElse)
 		pass(reconciles * 10 * time.Second)
-		says("and stays so", Shared, web, ReasonContainers)
+		says("and stays so", Shared, web, v1alpha1.ReasonContainers)
 		k.confine("kubepods/podweb/web-c", "0")
 		pass(againLate)
 		says("it is right again", Alone, web, ReasonNobodyElse)

@@ -19,6 +19,7 @@ import (
 
 	"corepin.dev/corepin/agent/cgroup"
 	"corepin.dev/corepin/agent/hostcpu"
+	"corepin.dev/corepin/agent/pinning/ledger"
 	"corepin.dev/corepin/agent/source"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -133,6 +134,31 @@ func (w *Watcher) Condition() *metav1.Condition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.condition
+}
+
+// maxSharedWith is the length that a report allows.
+const maxSharedWith = 256
+
+// SharedWith is who else may run on the CPUs of VMs, and has been able to for longer than the kubelet takes to reconcile, by
+// pod. The report's readers may know the containers of all namespaces.
+func (w *Watcher) SharedWith() map[types.UID]string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.sharedWith()
+}
+
+// sharedWith is called with the lock held.
+func (w *Watcher) sharedWith() map[types.UID]string {
+	if w.condition == nil || w.err != nil {
+		return nil
+	}
+	shared := map[types.UID]string{}
+	for pod, r := range w.records {
+		if r.lasting(w.patience()) {
+			shared[pod] = ledger.ShortenTo(describe(r.others, ""), maxSharedWith)
+		}
+	}
+	return shared
 }
 
 // Run looks until ctx ends.
@@ -308,6 +334,9 @@ func (w *Watcher) told() []string {
 	all := []string{w.podCPUs.By + w.podCPUs.CPUs.String()}
 	for pod, r := range w.records {
 		all = append(all, fmt.Sprint(pod, r.guest.cpus, r.verdict(w.patience()), w.err))
+	}
+	for pod, others := range w.sharedWith() {
+		all = append(all, string(pod)+others)
 	}
 	slices.Sort(all)
 	if w.condition != nil {

@@ -289,6 +289,13 @@ func TestFaults(t *testing.T) {
 				if v := b.Of("db", set("2-3")); v.Lasting != (tc.others != "") {
 					t.Errorf("lasting %t", v.Lasting)
 				}
+				shared := tc.others
+				if shared == foreign {
+					shared += " (web/far c)" // the report's readers may know it
+				}
+				if got := b.SharedWith()["db"]; got != shared {
+					t.Errorf("shared with %q, want %q", got, shared)
+				}
 			})
 		})
 	}
@@ -305,6 +312,9 @@ func TestWithoutCgroups(t *testing.T) {
 		}
 		b.change(func() { b.err = errors.New("damaged") })
 		pass(period)
+		if shared := b.SharedWith(); shared != nil {
+			t.Errorf("damaged: shared with %v", shared)
+		}
 		b.says(t, "damaged", Unknown, "", "Unknown CgroupsUnreadable: who may run on the CPUs of dedicated VMs is not known: damaged")
 		b.change(func() { b.err = nil })
 		pass(period)

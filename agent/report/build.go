@@ -53,6 +53,7 @@ func build(r *Resolved, last *v1alpha1.NodeCPUStatus) v1alpha1.NodeCPUStatus {
 	setPins(&s, r.Pins, last)
 	for i := range s.Granted {
 		s.Granted[i].Waits = r.Waits[s.Granted[i].PodUID]
+		s.Granted[i].SharedWith = r.SharedWith[s.Granted[i].PodUID]
 	}
 	if r.Kubelet.Memory.Known {
 		setMemory(&s.MemoryManager, r.Kubelet.Memory.Value)

@@ -46,14 +46,16 @@ func TestWaitsAreReportedBesideThePins(t *testing.T) {
 	f := facts()
 	f.Pins = map[types.UID]string{"uid": "0=1 1=5"}
 	f.Waits = map[types.UID]string{"uid": "1=9.1"}
+	f.SharedWith = map[types.UID]string{"uid": "1 container of the shared pool"}
 	first := Build(f, v1alpha1.NodeCPUStatus{}, noon)
-	if first.Granted[0].Waits != "1=9.1" {
+	if first.Granted[0].Waits != "1=9.1" || first.Granted[0].SharedWith != "1 container of the shared pool" {
 		t.Errorf("granted %+v", first.Granted)
 	}
 	f.Pins = nil
 	f.Waits = nil
+	f.SharedWith = nil
 	second := Build(f, first, noon)
-	if second.Granted[0].Waits != "" || sameMeaning(first, second) {
+	if second.Granted[0].Waits != "" || second.Granted[0].SharedWith != "" || sameMeaning(first, second) {
 		t.Errorf("granted %+v", second.Granted)
 	}
 }

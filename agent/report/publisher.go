@@ -80,6 +80,8 @@ type Options struct {
 	Pins    func() map[types.UID]string
 	// Waits are the vCPUs of the node's guests that wait for a CPU; nil, or giving nil, means none.
 	Waits func() map[types.UID]string
+	// SharedWith are the containers that may run on the CPUs of the node's guests too; nil, or giving nil, means none.
+	SharedWith func() map[types.UID]string
 	// Exclusive is the condition of who may run on the guests' CPUs; nil, or giving nil, means that nothing is known.
 	Exclusive func() *metav1.Condition
 	// PodCPUs are the CPUs that pods can use by the cgroups above them; nil means that nobody looks.
@@ -301,6 +303,9 @@ func (p *Publisher) facts(ctx context.Context, node *corev1.Node) (f Facts, err 
 	}
 	if p.options.Waits != nil {
 		f.Waits = p.options.Waits()
+	}
+	if p.options.SharedWith != nil {
+		f.SharedWith = p.options.SharedWith()
 	}
 	if p.options.Exclusive != nil {
 		f.Exclusive = p.options.Exclusive()

@@ -53,6 +53,8 @@ type Facts struct {
 	Pins map[types.UID]string
 	// Waits are the vCPUs of the node's guests that wait for a CPU, by pod.
 	Waits map[types.UID]string
+	// SharedWith are the containers that may run on the CPUs of the node's guests too, by pod.
+	SharedWith map[types.UID]string
 }
 
 // Resolved is what the facts come to. Each question is answered here, once: build and the conditions only write

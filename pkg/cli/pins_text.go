@@ -80,11 +80,11 @@ func (p *pinning) read(pod *corev1.Pod, l launcher.Launcher, report *v1alpha1.No
 		}
 		return fmt.Errorf("the VM asked dedicated CPUs, and its container %s has none: %s", l.Compute, strings.Join(causes, "; "))
 	}
-	p.exclusive = p.exclusiveIn(report)
 	text := ""
 	for _, grant := range report.Status.Granted {
 		if grant.PodUID == pod.UID {
 			text = grant.Pins
+			p.exclusive = exclusiveIn(report, grant)
 			p.waits, err = nodereport.ParseWaits(grant.Waits)
 		}
 	}

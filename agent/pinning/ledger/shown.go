@@ -134,11 +134,14 @@ func (l *Ledger) Condition() *metav1.Condition {
 const maxMessage = 1000
 
 // Shorten cuts a message to what the API accepts. A long message ends in a list, so that its end can be missed.
-func Shorten(message string) string {
-	if len(message) <= maxMessage {
+func Shorten(message string) string { return ShortenTo(message, maxMessage) }
+
+// ShortenTo cuts a message to a length in bytes, of at least 3.
+func ShortenTo(message string, length int) string {
+	if len(message) <= length {
 		return message
 	}
-	end := maxMessage - len("…")
+	end := length - len("…")
 	for !utf8.RuneStart(message[end]) {
 		end--
 	}

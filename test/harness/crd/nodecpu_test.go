@@ -54,7 +54,7 @@ func largest() *v1alpha1.NodeCPU {
 		}
 		s.Cores = append(s.Cores, v1alpha1.Core{ID: cpu, CPUs: list, NUMANode: cpu % withCPUs, UncoreCache: cpu})
 		s.Granted = append(s.Granted, v1alpha1.PodGrant{
-			PodUID: types.UID(uid(cpu)), Pins: "0=" + list, Waits: "0=100", Containers: []v1alpha1.ContainerGrant{{Name: strings.Repeat("c", 63), CPUs: list}},
+			PodUID: types.UID(uid(cpu)), Pins: "0=" + list, Waits: "0=100", SharedWith: "1 container", Containers: []v1alpha1.ContainerGrant{{Name: strings.Repeat("c", 63), CPUs: list}},
 		})
 		s.MemoryManager.Granted = append(s.MemoryManager.Granted, v1alpha1.PodMemory{PodUID: types.UID(uid(cpu)), Containers: []v1alpha1.ContainerMemory{{
 			Name: "compute", Blocks: []v1alpha1.MemoryBlock{{Type: "hugepages-1Gi", NUMANodes: distances}},
@@ -105,6 +105,7 @@ func TestTheLargestReportFitsAndNothingLarger(t *testing.T) {
 		"a long core":         {func(s *v1alpha1.NodeCPUStatus) { s.Cores[7].CPUs = long }, "status.cores[7].cpus: Too long"},
 		"a long grant":        {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].Containers[0].CPUs = long }, "status.granted[7].containers[0].cpus: Too long"},
 		"a long name":         {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].Containers[0].Name = long }, "status.granted[7].containers[0].name: Too long"},
+		"long sharedWith":     {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].SharedWith = long[:257] }, "status.granted[7].sharedWith: Too long"},
 		"long waits":          {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].Waits = long[:257] }, "status.granted[7].waits: Too long"},
 		"long pins":           {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].Pins = long }, "status.granted[7].pins: Too long"},
 		"a long UID":          {func(s *v1alpha1.NodeCPUStatus) { s.Granted[7].PodUID = types.UID(long) }, "status.granted[7].podUID: Too long"},

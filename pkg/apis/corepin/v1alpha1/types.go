@@ -186,6 +186,10 @@ type NodeCPUStatus struct {
 // known, that is not computed. What was read is up to date.
 const ReasonNotModelled = "NotModelled"
 
+// ReasonContainers is the reason of condition Exclusive where other containers may run on the CPUs of dedicated VMs; field
+// sharedWith of each VM's grant says which.
+const ReasonContainers = "Containers"
+
 // Condition types of a NodeCPU.
 const (
 	// ConditionCPUManagerRunning is True where the kubelet's CPU manager runs with policy static, False
@@ -413,6 +417,12 @@ type PodGrant struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Waits string `json:"waits,omitempty"`
+	// sharedWith is which containers may run on the exclusive CPUs of the pod's guest too, such as "2 containers of the
+	// shared pool (vms/web c, vms/web d)". They have been able to for longer than the kubelet takes to reconcile. It is empty
+	// where there are none, and where condition Exclusive is Unknown or missing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	SharedWith string `json:"sharedWith,omitempty"`
 }
 
 // ContainerGrant is what one container was granted.
