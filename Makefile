@@ -59,7 +59,7 @@ conformance: ## Compare 50,000 predictions with each kubelet's own code
 conformance-long: ## Compare 1,000,000, other ones each time; takes half an hour
 	@hack/conformance.sh 1000000 0
 
-test-system: setup build ## Run the suite on real kubelets, in machines under QEMU (LABELS=furnished: with huge pages and devices); takes 20 minutes once they are built
+test-system: setup build ## Run the suite on real kubelets, in machines under QEMU (LABELS=furnished: with huge pages and devices); takes 30 minutes once they are built
 	@hack/machine.sh
 	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=65m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=60m -ginkgo.label-filter='$(or $(LABELS),!furnished)'
 

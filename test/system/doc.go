@@ -21,7 +21,7 @@
 //
 // Tables in the output show what was seen.
 //
-// The suite is behind the build tag "system", since it takes up to 20 minutes on two CPUs and what
+// The suite is behind the build tag "system", since it takes up to 30 minutes on two CPUs and what
 // hack/machine.sh makes: `make test-system` runs both. When a spec fails, the logs of all processes, the objects
 // of the API server, the machines' consoles, checkpoints and pod logs are in one folder, whose path is printed.
 package system

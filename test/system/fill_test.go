@@ -66,7 +66,7 @@ func (w *world) fills(ctx context.Context) {
 	random := rand.New(rand.NewPCG(fillSeed, 0))
 	var vms []asked
 	for range fillCount {
-		vms = append(vms, asked{cpus: 1 + random.IntN(fillMax)})
+		vms = append(vms, asked{cpus: 1 + random.IntN(fillMax), decided: true})
 	}
 	w.fillsWith(ctx, vms)
 }
@@ -81,7 +81,7 @@ func (w *world) fillsFurnished(ctx context.Context) {
 	random := rand.New(rand.NewPCG(fillSeed, 0))
 	var vms []asked
 	for i := range fillCount {
-		vm := asked{cpus: 1 + random.IntN(fillMax/2)}
+		vm := asked{cpus: 1 + random.IntN(fillMax/2), decided: true}
 		if i%2 == 0 {
 			vm.vfs = 1 + random.IntN(2)
 		}

@@ -44,13 +44,13 @@ const (
 // The VMs of the matrix.
 var (
 	// aligned has its VFs and its pages on NUMA node 0.
-	aligned = asked{cpus: 2, memory: "128Mi", pages: "2Mi", vfs: 2}
+	aligned = asked{cpus: 2, memory: "128Mi", pages: "2Mi", vfs: 2, decided: true}
 	// split asks for the pages of both NUMA nodes with the CPUs of one, scattered for their VFs.
-	split     = asked{cpus: 2, memory: "2Gi", pages: "1Gi"}
-	scattered = asked{cpus: 2, vfs: 3}
+	split     = asked{cpus: 2, memory: "2Gi", pages: "1Gi", decided: true}
+	scattered = asked{cpus: 2, vfs: 3, decided: true}
 	// wide asks for CPUs and pages of both NUMA nodes: no one has so many.
-	wide  = asked{cpus: 10, memory: "2Gi", pages: "1Gi"}
-	pages = asked{cpus: 1, memory: "384Mi", pages: "2Mi"}
+	wide  = asked{cpus: 10, memory: "2Gi", pages: "1Gi", decided: true}
+	pages = asked{cpus: 1, memory: "384Mi", pages: "2Mi", decided: true}
 )
 
 // The matrix is in two halves, each of which is a spec.

@@ -31,7 +31,9 @@ func (w *world) backsWithPages(ctx context.Context) {
 	settings := furnished{policy: "single-numa-node"}.settings(m.Name())
 	gomega.Expect(w.furnish(ctx, m.Name(), settings)).To(gomega.Succeed())
 	ginkgo.DeferCleanup(func(ctx context.Context) error { return w.remove(ctx, name) })
-	j, err := w.judge(ctx, m.Name(), name, pages)
+	runs := pages
+	runs.decided = false
+	j, err := w.judge(ctx, m.Name(), name, runs)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	v, err := w.awaitGrant(ctx, name)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())

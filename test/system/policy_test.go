@@ -107,7 +107,7 @@ func (w *world) followsPolicy(ctx context.Context, node string, p policy, table 
 	for i, size := range p.sizes {
 		name := fmt.Sprintf("vmi-%s-%d", node, i)
 		names = append(names, name)
-		v, err := w.grant(ctx, name, vmiYAML(name, "corepin", node, size), node)
+		v, err := w.grant(ctx, name, asked{cpus: size, decided: true}.yaml(name, "corepin", node), node)
 		if err != nil {
 			return names, err
 		}

@@ -27,7 +27,7 @@ func TestSystem(t *testing.T) {
 }
 
 // longest is the time after which a spec has failed: each takes a few minutes, and what it waits for five at most.
-const longest = 15 * time.Minute
+const longest = 20 * time.Minute
 
 // The whole suite is one story on the same machines. Each spec removes its VMs, so that one that fails does not
 // keep those after it from being told.

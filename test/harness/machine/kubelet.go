@@ -172,7 +172,7 @@ func (m *Machine) StartKubelet(ctx context.Context, settings Settings) error {
 	if err := m.WriteFile(ctx, configFile, 0o644, data); err != nil {
 		return err
 	}
-	return m.start(ctx, "kubelet", fmt.Sprintf("kubelet-%s --config=%s --kubeconfig=%s --hostname-override=%s --root-dir=%s --v=2",
+	return m.start(ctx, "kubelet", fmt.Sprintf("kubelet-%s --config=%s --kubeconfig=%s --hostname-override=%s --root-dir=%s --v=2 --housekeeping-interval=1m",
 		settings.Version, configFile, kubeconfigFile, m.options.Name, KubeletRoot))
 }
 
