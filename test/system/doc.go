@@ -13,7 +13,8 @@
 //   - each node as its kubelet knows it, feature gate and labels;
 //   - VMs from kubectl apply to the pins in /proc;
 //   - both machines filled by corepin-scheduler and by stock kube-scheduler with the same VMs;
-//   - prediction against grant under every policy;
+//   - prediction against grant under every policy of the topology manager, which CI leaves out (label "long"), and with every
+//     option of the CPU manager;
 //   - VMs that keep their CPUs while everything around them is killed;
 //   - huge pages, memory manager Static and a device plugin: prediction against grant and refusal under every policy, both
 //     machines filled once more, and a guest whose memory is huge pages. These have not yet passed together. They have the label

@@ -24,27 +24,36 @@ type policy struct {
 	sizes    []int // of the VMs, in CPUs
 }
 
-// policies are the matrix. Those that are about NUMA nodes and hardware threads are for the machine that has
-// them; the kubelet of the other one is a minor newer.
-var policies = map[string][]policy{
-	numaMachine: {
-		{"topology manager none", machine.Settings{Reserved: "0"}, []int{3, 6}},
-		{"full-pcpus-only", machine.Settings{Reserved: "0,1", CPUOptions: options("full-pcpus-only")}, []int{4, 6}},
-		{"best-effort", machine.Settings{Reserved: "0,8", TopologyPolicy: "best-effort"}, []int{6, 3}},
-		{"restricted", machine.Settings{Reserved: "0,8", TopologyPolicy: "restricted"}, []int{5, 4, 2}},
-		{"single-numa-node, scope pod", machine.Settings{Reserved: "0", TopologyPolicy: "single-numa-node", TopologyScope: "pod"}, []int{7, 5}},
-		{"distribute-cpus-across-numa", machine.Settings{Reserved: "0,8", CPUOptions: options("distribute-cpus-across-numa")}, []int{2, 10}},
-		{"prefer-align-cpus-by-uncorecache", machine.Settings{Reserved: "0", CPUOptions: options("prefer-align-cpus-by-uncorecache")}, []int{5, 4}},
-		{"single-numa-node, full-pcpus-only", kubelets[numaMachine], []int{4, 6}},
-	},
-	flatMachine: {
-		{"topology manager none", machine.Settings{Reserved: "0"}, []int{2, 1}},
-		{"full-pcpus-only", machine.Settings{Reserved: "0", CPUOptions: options("full-pcpus-only")}, []int{1, 2}},
-		{"restricted", machine.Settings{Reserved: "0", TopologyPolicy: "restricted"}, []int{3, 1}},
-		{"strict-cpu-reservation", machine.Settings{Reserved: "2,3", CPUOptions: options("strict-cpu-reservation")}, []int{1, 2}},
-		{"prefer-align-cpus-by-uncorecache", machine.Settings{Reserved: "0", CPUOptions: options("prefer-align-cpus-by-uncorecache")}, []int{2, 1}},
-	},
-}
+// The matrix is in two halves, each of which is a spec: the topology manager's policies, and the CPU manager's options. Those
+// that are about NUMA nodes and hardware threads are for the machine that has them; the kubelet of the other one is a minor
+// newer. The last of the options leaves the machine with NUMA nodes as it began.
+var (
+	topologyPolicies = map[string][]policy{
+		numaMachine: {
+			{"none", machine.Settings{Reserved: "0"}, []int{3, 6}},
+			{"best-effort", machine.Settings{Reserved: "0,8", TopologyPolicy: "best-effort"}, []int{6, 3}},
+			{"restricted", machine.Settings{Reserved: "0,8", TopologyPolicy: "restricted"}, []int{5, 4, 2}},
+			{"single-numa-node, scope pod", machine.Settings{Reserved: "0", TopologyPolicy: "single-numa-node", TopologyScope: "pod"}, []int{7, 5}},
+		},
+		flatMachine: {
+			{"restricted", machine.Settings{Reserved: "0", TopologyPolicy: "restricted"}, []int{3, 1}},
+			{"none", kubelets[flatMachine], []int{2, 1}},
+		},
+	}
+	optionPolicies = map[string][]policy{
+		numaMachine: {
+			{"full-pcpus-only", machine.Settings{Reserved: "0,1", CPUOptions: options("full-pcpus-only")}, []int{4, 6}},
+			{"distribute-cpus-across-numa", machine.Settings{Reserved: "0,8", CPUOptions: options("distribute-cpus-across-numa")}, []int{2, 10}},
+			{"prefer-align-cpus-by-uncorecache", machine.Settings{Reserved: "0", CPUOptions: options("prefer-align-cpus-by-uncorecache")}, []int{5, 4}},
+			{"single-numa-node, full-pcpus-only", kubelets[numaMachine], []int{4, 6}},
+		},
+		flatMachine: {
+			{"full-pcpus-only", machine.Settings{Reserved: "0", CPUOptions: options("full-pcpus-only")}, []int{1, 2}},
+			{"strict-cpu-reservation", machine.Settings{Reserved: "2,3", CPUOptions: options("strict-cpu-reservation")}, []int{1, 2}},
+			{"prefer-align-cpus-by-uncorecache", machine.Settings{Reserved: "0", CPUOptions: options("prefer-align-cpus-by-uncorecache")}, []int{2, 1}},
+		},
+	}
+)
 
 func options(names ...string) map[string]string {
 	all := map[string]string{}
@@ -54,11 +63,11 @@ func options(names ...string) map[string]string {
 	return all
 }
 
-// followsEveryPolicy restarts the kubelets with each policy, both machines side by side, and holds prediction
-// against grant for VMs that come one after the other.
-func (w *world) followsEveryPolicy(ctx context.Context) {
+// followsPolicies restarts the kubelets with each policy, both machines side by side, and holds prediction against grant
+// for VMs that come one after the other.
+func (w *world) followsPolicies(ctx context.Context, matrix map[string][]policy) {
 	ginkgo.GinkgoHelper()
-	table, err := sideBySide(func(node string) (string, error) { return w.followsPolicies(ctx, node) })
+	table, err := sideBySide(func(node string) (string, error) { return w.followsThose(ctx, node, matrix[node]) })
 	ginkgo.AddReportEntry("prediction = grant, policy by policy", ginkgo.ReportEntryVisibilityAlways, table)
 	gomega.Expect(err).To(gomega.Succeed())
 }
@@ -82,13 +91,12 @@ func sideBySide(do func(node string) (table string, err error)) (string, error) 
 	return tables[numaMachine] + tables[flatMachine], errors.Join(errs...)
 }
 
-// followsPolicies goes through the policies of one machine and leaves the last one. Whatever it has found is
-// in the table.
-func (w *world) followsPolicies(ctx context.Context, node string) (string, error) {
+// followsThose goes through policies of one machine and leaves the last one. Whatever it has found is in the table.
+func (w *world) followsThose(ctx context.Context, node string, policies []policy) (string, error) {
 	m := w.machines[node]
 	var table strings.Builder
 	fmt.Fprintf(&table, "%s, kubelet %s\n", node, kubelets[node].Version)
-	for _, p := range policies[node] {
+	for _, p := range policies {
 		settings := p.settings
 		settings.Version = kubelets[node].Version
 		if err := w.reconfigure(ctx, m, settings); err != nil {

@@ -47,6 +47,8 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	}
 	// Those with huge pages, memory and devices have not yet passed together. They run where the label filter names them.
 	furnished := ginkgo.Label("furnished")
+	// CI leaves this one out, which has only 90 minutes.
+	long := ginkgo.Label("long")
 
 	it("knows each node as its kubelet does", w.knowsItsNodes)
 	it("labels the nodes while feature gate CPUManager is on", w.followsTheGate)
@@ -55,7 +57,8 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	it("does so with a VM whose size is a limit", func(ctx context.Context) { w.runsVM(ctx, "vmi-limits") })
 	it("does so with an isolated emulator and an IO thread", w.runsIsolatedVM)
 	it("fills the machines without one refusal, where stock kube-scheduler has some", w.fills)
-	it("predicts what every policy grants", w.followsEveryPolicy)
+	it("predicts what every policy of the topology manager grants", func(ctx context.Context) { w.followsPolicies(ctx, topologyPolicies) }, long)
+	it("predicts what every option of the CPU manager grants", func(ctx context.Context) { w.followsPolicies(ctx, optionPolicies) })
 	it("keeps VMs on their CPUs whatever fails", w.survives)
 	it("predicts what loose policies do with huge pages and devices", func(ctx context.Context) { w.followsFurnished(ctx, loosePolicies) }, furnished)
 	it("predicts what strict policies do with huge pages and devices", func(ctx context.Context) { w.followsFurnished(ctx, strictPolicies) }, furnished)
