@@ -27,7 +27,8 @@ type Node struct {
 	object *corev1.Node
 	report *nodereport.Report
 	pods   []*Pod
-	fit    *predicates.Node
+	// fit are the amounts that the pods leave; nil until it is asked for, and where the object is not known.
+	fit *predicates.Node
 	// requested is what the pods request, in millicores.
 	requested int64
 	// changes counts what has changed since the beginning.
@@ -51,20 +52,35 @@ func (n *Node) Pods() []*Pod { return slices.Clone(n.pods) }
 func (n *Node) count() {
 	n.changes++
 	n.requested = 0
-	if n.object != nil {
-		n.fit = predicates.New(n.object)
-	}
+	n.fit = nil
 	for _, pod := range n.pods {
-		n.addAmounts(pod)
+		n.requested += pod.millicores()
 	}
 }
 
-func (n *Node) addAmounts(pod *Pod) {
-	if n.fit != nil {
-		n.fit.Add(pod.Spec)
+// amounts are what the pods leave of the node's amounts; nil where these are not known.
+func (n *Node) amounts() *predicates.Node {
+	if n.fit == nil && n.object != nil {
+		n.fit = predicates.New(n.object)
+		for _, pod := range n.pods {
+			n.fit.Add(pod.Spec)
+		}
 	}
-	requests := resourcehelper.PodRequests(pod.Spec, resourcehelper.PodResourcesOptions{UseStatusResources: true})
-	n.requested += requests.Cpu().MilliValue()
+	return n.fit
+}
+
+// millicores are what the pod requests of CPU.
+func (p *Pod) millicores() int64 {
+	requests := resourcehelper.PodRequests(p.Spec, resourcehelper.PodResourcesOptions{UseStatusResources: true})
+	return requests.Cpu().MilliValue()
+}
+
+// copied is the node as another one, which can be changed by itself.
+func (n *Node) copied() *Node {
+	another := *n
+	another.pods = slices.Clone(n.pods)
+	another.fit = nil
+	return &another
 }
 
 // asked is what a node answers to a class of pods.
@@ -91,8 +107,9 @@ func (n *Node) ask(pod *Pod, strategy scoring.Strategy) asked {
 		a.why = reason(&v)
 		return a
 	}
-	if n.fit != nil {
-		refusal := n.fit.Check(pod.Spec)
+	amounts := n.amounts()
+	if amounts != nil {
+		refusal := amounts.Check(pod.Spec)
 		if refusal.Reason != "" {
 			a.why = refusal.Reason
 			return a
@@ -186,7 +203,10 @@ func (n *Node) add(pod *Pod) []admission.Grant {
 	v := n.decide(&node, pod)
 	n.changes++
 	n.pods = append(n.pods, pod)
-	n.addAmounts(pod)
+	n.requested += pod.millicores()
+	if n.fit != nil {
+		n.fit.Add(pod.Spec)
+	}
 	if node.Kubelet == nil || v.State != nodereport.Exact {
 		return nil
 	}
@@ -223,5 +243,21 @@ func (n *Node) remove(pod *Pod) {
 		delete(after.Held, pod.UID)
 		n.report = &after
 	}
-	n.count()
+	n.changes++
+	n.requested -= pod.millicores()
+	n.fit = nil
+}
+
+// room is how many more pods like one fit on the node, as long as accept takes the answer. The node is filled by it.
+func (n *Node) room(pod *Pod, most int, strategy scoring.Strategy, accept func(*asked) bool) int {
+	for i := range most {
+		a := n.ask(pod, strategy)
+		if !accept(&a) {
+			return i
+		}
+		another := *pod
+		another.UID = types.UID(fmt.Sprintf("%s/%d", pod.UID, i))
+		n.add(&another)
+	}
+	return most
 }

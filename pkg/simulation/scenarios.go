@@ -67,13 +67,19 @@ func (c *Cluster) Drain(nodes []*Node, order Order, seed uint64, told func(from 
 	}
 	Sort(leaving, order, seed)
 	for _, pod := range leaving {
-		moved := *pod
-		moved.UID += "/moved"
-		moved.holds = false
-		o := c.Place(&moved)
+		o := c.Place(pod.Moved())
 		from[pod].remove(pod)
 		told(from[pod].Name, o)
 	}
+}
+
+// Moved is the pod that comes to another node in place of one.
+func (p *Pod) Moved() *Pod {
+	moved := *p
+	moved.UID += "/moved"
+	moved.holds = false
+	moved.coming = false
+	return &moved
 }
 
 // Movable reports whether a pod would go elsewhere if its node were drained, and has CPUs of its own to find there.

@@ -4,7 +4,6 @@ package simulation
 
 import (
 	"cmp"
-	"fmt"
 	"math/rand/v2"
 	"slices"
 
@@ -174,15 +173,7 @@ func (c *Cluster) Close(node *Node) {
 func (c *Cluster) Room(pod *Pod, most int) []int {
 	room := make([]int, len(c.Nodes))
 	for i, node := range c.Nodes {
-		filled := *node
-		filled.pods = slices.Clone(node.pods)
-		filled.count()
-		for room[i] < most && filled.ask(pod, c.strategy).fits {
-			another := *pod
-			another.UID = types.UID(fmt.Sprintf("%s/%d", pod.UID, room[i]))
-			filled.add(&another)
-			room[i]++
-		}
+		room[i] = node.copied().room(pod, most, c.strategy, func(a *asked) bool { return a.fits })
 	}
 	return room
 }
