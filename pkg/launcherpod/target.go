@@ -65,18 +65,26 @@ func RenderTarget(object *unstructured.Unstructured, migration Migration, node m
 	if err != nil {
 		return nil, fmt.Errorf("rendering the target pod of migration %s: reading the CPU model: %w", migration.Name, err)
 	}
-	if model == "" || model == "host-model" {
-		err = selectHostModel(selector, node, source.Spec.NodeSelector)
-	}
-	if err != nil {
+	if err := SelectCPU(selector, model, node, source); err != nil {
 		return nil, fmt.Errorf("rendering the target pod of migration %s: %w", migration.Name, err)
+	}
+	return pod, nil
+}
+
+// SelectCPU adds to the node selector of a migration's target which CPUs can run the guest. model is the CPU model of the VMI, node
+// has the labels of the node that the VM runs on, and source is its pod there. An error says what the node lacks.
+func SelectCPU(selector map[string]string, model string, node map[string]string, source *corev1.Pod) error {
+	if model == "" || model == "host-model" {
+		if err := selectHostModel(selector, node, source.Spec.NodeSelector); err != nil {
+			return err
+		}
 	}
 	for label := range node {
 		if strings.HasPrefix(label, vendorPrefix) {
 			selector[label] = "true"
 		}
 	}
-	return pod, nil
+	return nil
 }
 
 // selectHostModel selects nodes that can run a guest with the CPU of the node where it started: what its pod there selects if
