@@ -42,6 +42,9 @@ func contents() *Contents {
 		"metadata": map[string]any{"name": "db", "namespace": "shop", "annotations": map[string]any{"hooks.kubevirt.io/hookSidecars": `[{"image":"` + secret + `"}]`}},
 		"spec": map[string]any{"volumes": volumes, "domain": map[string]any{"cpu": map[string]any{"cores": int64(2)},
 			"firmware": map[string]any{"serial": secret}, "devices": map[string]any{"disks": []any{map[string]any{"name": secret, "dedicatedIOThread": true}}}}}}
+	vmi["status"] = map[string]any{"phase": "Running", "nodeName": "rack7", "interfaces": []any{secret},
+		"conditions":     []any{map[string]any{"type": "LiveMigratable", "status": "False", "reason": "R", "message": secret}, map[string]any{"type": "Ready", "reason": secret}},
+		"migrationState": map[string]any{"startTimestamp": "t", "targetNode": "rack7", "targetPod": secret}}
 	size := map[string]any{"apiVersion": "instancetype.kubevirt.io/v1beta1", "kind": "VirtualMachineClusterInstancetype",
 		"metadata": map[string]any{"name": "big", "labels": map[string]any{"x": secret}}, "spec": map[string]any{"cpu": map[string]any{"guest": int64(4)}}}
 	revision := map[string]any{"apiVersion": "apps/v1", "kind": "ControllerRevision", "metadata": map[string]any{"name": "db-big-1", "namespace": "shop"}, "data": size}
@@ -65,6 +68,10 @@ func TestNoSecretsAreWritten(t *testing.T) {
 	text := write(t, Objects(contents()))
 	if strings.Contains(text, secret) || strings.Count(text, "\n") != 7 {
 		t.Errorf("want 7 lines without %q:\n%s", secret, text)
+	}
+	const status = `"status":{"conditions":[{"reason":"R","status":"False","type":"LiveMigratable"}],"migrationState":{"startTimestamp":"t"},"phase":"Running"}`
+	if !strings.Contains(text, status) {
+		t.Errorf("want what decides about live migration, %s:\n%s", status, text)
 	}
 	if !strings.Contains(text, `"devices":{"disks":[{"dedicatedIOThread":true}]}`) || !strings.Contains(text, `"hooks.kubevirt.io/hookSidecars":"[]"`) {
 		t.Errorf("want what decides about CPUs:\n%s", text)

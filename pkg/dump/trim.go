@@ -142,6 +142,31 @@ func trimVMI(object map[string]any) map[string]any {
 	trimmed := pick(object, "apiVersion", "kind")
 	trimmed["metadata"] = trimFields(object)
 	trimmed["spec"] = trimmedSpec
+	status := trimVMIStatus(mapAt(object, "status"))
+	if len(status) > 0 {
+		trimmed["status"] = status
+	}
+	return trimmed
+}
+
+// trimVMIStatus keeps whether a VM runs, can be migrated, and is being migrated.
+func trimVMIStatus(status map[string]any) map[string]any {
+	trimmed := pick(status, "phase")
+	var conditions []any
+	list, _ := status["conditions"].([]any)
+	for _, condition := range list {
+		fields, _ := condition.(map[string]any)
+		if fields["type"] == "LiveMigratable" {
+			conditions = append(conditions, pick(fields, "type", "status", "reason"))
+		}
+	}
+	if conditions != nil {
+		trimmed["conditions"] = conditions
+	}
+	migration := mapAt(status, "migrationState")
+	if migration != nil {
+		trimmed["migrationState"] = pick(migration, "startTimestamp", "endTimestamp", "completed", "failed")
+	}
 	return trimmed
 }
 
