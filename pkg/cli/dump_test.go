@@ -126,7 +126,7 @@ func TestADumpAnswersAsTheCluster(t *testing.T) {
 		"explain vm waits", "explain vm waits -n vms -o json", "explain vm db -n vms", "explain pod flying -n vms", "explain vm nobody",
 		"explain -f vm.json", "explain -f vm.json -o json", "fit -f vm.json", "fit -f pod.json -o json", "capacity -f vm.json",
 		"what-if drain busy", "what-if remove busy -o json", "what-if restart busy", "what-if kubelet busy --reserved 0-2,8-10", "what-if arrive -f vm.json --count 3",
-		"what-if add busy --count 2", "dump", "dump --mask-names",
+		"what-if add busy --count 2", "rebalance vm waits -n vms", "rebalance --goal cpus=4 -o json", "rebalance -f vm.json", "dump", "dump --mask-names",
 	} {
 		args := strings.Fields(command)
 		online := ask(t, live, files, args...)

@@ -28,6 +28,8 @@ type virtualMachine struct {
 	created bool
 	// pod is the launcher pod that KubeVirt would make.
 	pod *corev1.Pod
+	// mobile is what a VirtualMachineInstance that exists says about live migration; nil for others.
+	mobile *mobility
 }
 
 // isVM reports whether an object is a virtual machine.
@@ -82,6 +84,9 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 		name:    types.NamespacedName{Namespace: cmp.Or(o.Namespace, metav1.NamespaceDefault), Name: o.Name},
 		sized:   sized,
 		created: object.GetUID() != "",
+	}
+	if m.created && o.Kind == vmi.KindVMI {
+		m.mobile = mobilityOf(fields)
 	}
 	if o.Kind == vmi.KindVM {
 		template, _, _ := unstructured.NestedMap(fields, "spec", "template")

@@ -33,8 +33,9 @@ type snapshot struct {
 	names    map[types.UID]string
 	vms      []*virtualMachine
 	bad      []inputError // in the order of the input
-	// live reports that the nodes are those of a cluster.
-	live bool
+	// live reports that the nodes are those of a cluster, and namespace is the one that kubectl would use there.
+	live      bool
+	namespace string
 	// there are the pods of the cluster; nil for input.
 	there []corev1.Pod
 	// validator has the instancetypes of the input.
@@ -260,6 +261,7 @@ func (s *snapshot) readCluster(ctx context.Context, host Host) (*Cluster, error)
 		return nil, errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
 	}
 	s.live = true
+	s.namespace = cluster.Namespace
 	pods := cluster.podsByName()
 	for i := range cluster.Reports {
 		m := machineOf(&cluster.Reports[i])

@@ -27,6 +27,11 @@ type town struct {
 	machine *simulation.Node
 
 	machines map[types.UID]*vmi.VMI
+	// mobile is what VMIs say about live migration, by UID, and objects are the Nodes by name.
+	mobile  map[types.UID]*mobility
+	objects map[string]*corev1.Node
+	// namespace is the one that kubectl would use; "" for that of files.
+	namespace string
 }
 
 // town reads the nodes and who is there. NodeCPUs in the input are the nodes, unless a dump has those.
@@ -38,7 +43,7 @@ func (c *call) town(ctx context.Context) (*town, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &town{machines: map[types.UID]*vmi.VMI{}}
+	t := &town{machines: map[types.UID]*vmi.VMI{}, mobile: map[types.UID]*mobility{}, objects: s.nodes, namespace: s.namespace}
 	if s.live {
 		for _, object := range c.listed(ctx, ResourceVMIs) {
 			t.addVMI(object)
@@ -48,6 +53,7 @@ func (c *call) town(ctx context.Context) (*town, error) {
 	for _, vm := range s.vms {
 		if vm.created {
 			t.machines[types.UID(vm.sized.UID)] = vm.sized
+			t.mobile[types.UID(vm.sized.UID)] = vm.mobile
 		} else {
 			planned[nameOf(vm.pod)] = vm
 		}
@@ -128,7 +134,9 @@ func (c *call) townInput(ctx context.Context) (*snapshot, *machine, error) {
 func (t *town) addVMI(object map[string]any) {
 	machine, err := vmi.FromUnstructured(object)
 	if err == nil {
-		t.machines[(&unstructured.Unstructured{Object: object}).GetUID()] = machine
+		uid := (&unstructured.Unstructured{Object: object}).GetUID()
+		t.machines[uid] = machine
+		t.mobile[uid] = mobilityOf(object)
 	}
 }
 
