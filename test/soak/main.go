@@ -45,7 +45,11 @@ import (
 )
 
 func main() {
-	ok, err := soak()
+	ok := false
+	err := ownMounts()
+	if err == nil {
+		ok, err = soak()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
