@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,10 +144,15 @@ func (path dialTo) Dial() (net.Conn, error) { return net.Dial("unix", string(pat
 // create starts a domain that is destroyed with the test.
 func (l *libvirtd) create(t testing.TB, xml string) golibvirt.Domain {
 	t.Helper()
-	dom, err := l.rpc.DomainCreateXML(xml, 0)
-	if err != nil {
-		t.Fatalf("creating a domain: %v", err)
-	}
+	var dom golibvirt.Domain
+	await(t, "the name of a domain that has ended", func() (err error) {
+		dom, err = l.rpc.DomainCreateXML(xml, 0)
+		// libvirt finds such a domain by its name no more, and keeps the name for a moment longer.
+		if err != nil && !strings.Contains(err.Error(), "already exists") {
+			t.Fatalf("creating a domain: %v", err)
+		}
+		return err
+	})
 	t.Cleanup(func() { _ = l.rpc.DomainDestroy(dom) })
 	return dom
 }
