@@ -67,9 +67,9 @@
 // for 115 of 100. "Lost" is VMs that fail when each kubelet is restarted once after the fill.
 //
 //	               mixed: filled  in use  lost        even: filled  in use  lost
-//	Ignore         5,124          4,921   315 of 743  5,980         5,759   534 of 788
-//	Prefer         4,964          4,599   193 of 738  5,966         5,211   515 of 812
-//	Require        3,748          3,584   0 of 700    4,680         4,319   0 of 787
+//	Ignore         5,124          4,921   318 of 743  5,980         5,761   542 of 788
+//	Prefer         4,964          4,683   203 of 738  5,968         5,208   516 of 810
+//	Require        3,748          3,584   0 of 700    4,668         4,335   0 of 785
 //
 // So Require costs a quarter of such nodes, and Prefer helps only while the cluster is not full. Where a third of the nodes has
 // the option, Require costs 5 %: 8,530 in place of 8,959 CPUs of 9,302 with the mixed trace.
