@@ -233,9 +233,9 @@ func (w *Watcher) Refresh(ctx context.Context) {
 // without time for its kubelet a second.
 const settle = 2 * time.Second
 
-// whole is the reading that holds. The kubelet writes the shared pool and a container's CPUs one after the other (allocateCPUs
-// and releaseCPUs in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3). In between, some CPUs are nobody's. A kubelet that
-// ended then would not start again, but it does not end then. So the state before holds on, for as long as settle.
+// whole is the reading that holds. The kubelet writes the shared pool and a container's CPUs one after the other (Allocate and
+// RemoveContainer in pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3). In between, some CPUs are nobody's, and
+// the state before holds on. A kubelet that ends there does not start again: the state stays, and is told after settle.
 func (w *Watcher) whole(before, after source.Reading[Checkpoint], now time.Time) source.Reading[Checkpoint] {
 	torn := before.Known && after.Err == nil && before.Value.Policy == after.Value.Policy &&
 		!before.Value.all().Minus(after.Value.all()).IsEmpty()
