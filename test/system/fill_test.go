@@ -71,7 +71,14 @@ func (w *world) fills(ctx context.Context) {
 	w.fillsWith(ctx, vms)
 }
 
-// fillsFurnished does the same with VMs of which half ask for VFs and half for huge pages.
+// across are VMs that ask for what only both NUMA nodes of a machine have together. By count there is room for each.
+var across = []asked{
+	{cpus: 4, vfs: 3, decided: true},
+	{cpus: 4, memory: "768Mi", pages: "2Mi", decided: true},
+}
+
+// fillsFurnished does the same with VMs of which half ask for VFs and half for huge pages. First come those that no NUMA node can
+// hold: stock kube-scheduler finds both machines empty then.
 func (w *world) fillsFurnished(ctx context.Context) {
 	ginkgo.GinkgoHelper()
 	_, err := sideBySide(func(node string) (string, error) {
@@ -79,7 +86,7 @@ func (w *world) fillsFurnished(ctx context.Context) {
 	})
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	random := rand.New(rand.NewPCG(fillSeed, 0))
-	var vms []asked
+	vms := slices.Clone(across)
 	for i := range fillCount {
 		vm := asked{cpus: 1 + random.IntN(fillMax/2), decided: true}
 		if i%2 == 0 {

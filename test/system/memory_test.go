@@ -38,7 +38,7 @@ const (
 	isGranted = "predicted = granted"
 	isRefused = "predicted = refused"
 	// ifWhole is corepin's advice for a VM that its kubelet would take as a whole, but not container by container.
-	ifWhole = "fits if its kubelet has topology manager scope pod"
+	ifWhole = "if its kubelet has topology manager scope pod"
 )
 
 // The VMs of the matrix.
