@@ -45,9 +45,8 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	it := func(text string, spec func(context.Context), more ...any) {
 		ginkgo.It(text, append(more, spec, ginkgo.NodeTimeout(longest), ginkgo.FlakeAttempts(2))...)
 	}
-	// Those with huge pages, memory and devices have not yet passed together. They run where the label filter names them.
+	// CI leaves both out, which has only 90 minutes. furnished are the specs with huge pages, memory and devices.
 	furnished := ginkgo.Label("furnished")
-	// CI leaves this one out, which has only 90 minutes.
 	long := ginkgo.Label("long")
 
 	it("knows each node as its kubelet does", w.knowsItsNodes)
