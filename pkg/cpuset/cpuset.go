@@ -237,7 +237,21 @@ func (s Set) Minus(t Set) Set {
 }
 
 // SubsetOf reports whether every CPU of s is in t.
-func (s Set) SubsetOf(t Set) bool { return s.Minus(t).IsEmpty() }
+func (s Set) SubsetOf(t Set) bool {
+	for i, w := range s {
+		if w&^t[i] != 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // Overlaps reports whether s and t share a CPU.
-func (s Set) Overlaps(t Set) bool { return !s.Intersect(t).IsEmpty() }
+func (s Set) Overlaps(t Set) bool {
+	for i, w := range s {
+		if w&t[i] != 0 {
+			return true
+		}
+	}
+	return false
+}

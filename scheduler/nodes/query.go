@@ -77,8 +77,7 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 	}
 	if !n.holds(generation) {
 		n.apply(nodeInfo)
-	}
-	if q.kind != nil {
+	} else if q.kind != nil {
 		if p := q.kind.load(generation); p != nil {
 			return p // another cycle of the same kind was first
 		}
