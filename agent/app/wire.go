@@ -144,7 +144,7 @@ func (a *agent) newExclusive(dir, procDir string, cpusets *cpusets) *exclusive.W
 		return cmp.Or(running.ReconcilePeriod, kubelet.DefaultReconcilePeriod)
 	}
 	return exclusive.New(exclusive.Options{
-		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Usage: cpusets.Usage, Times: hostcpu.TimesIn(procDir), Topology: a.host.Topology, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
+		Cgroups: cgroup.NewScanner(dir), PodCPUs: cpusets.Pods, Usage: cpusets.Usage, Times: hostcpu.TimesIn(procDir), Interrupts: hostcpu.InterruptsIn(procDir), Topology: a.host.Topology, Pods: a.informers.Pods, Granted: a.granted, ReconcilePeriod: reconcilePeriod,
 		Changed: func() { a.pinner.Trigger(); a.publisher.Trigger() }, Clock: clock.RealClock{},
 	})
 }

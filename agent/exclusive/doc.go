@@ -14,6 +14,7 @@
 //	judge.go    pure: which cgroups are whose, and which of them may use the CPUs of which VM
 //	history.go  pure: what that comes to over time, for each VM
 //	losses.go   pure: where the time of a VM's CPUs went that the VM did not get, and which of its memory is far from them
+//	interrupts.go  pure: which devices interrupt the CPUs of a VM with realtime
 //	watcher.go  when to look; the only part with effects
 //	condition.go, words.go  how it is told
 //
@@ -39,6 +40,12 @@
 // Who may run is not who does. Once a minute the time that the CPUs of a VM were busy is compared with what its container
 // has used. The time of interrupts, of a hypervisor below and of the VM's own quota is read too. The VM gets an event for
 // what is lost three minutes in a row, and a histogram has all of it. This is for cgroup v2 only.
+//
+// # Interrupts
+//
+// An interrupt is short, and a VM with realtime feels each. For such VMs the devices are told whose interrupts go to their
+// CPUs. Others learn of interrupts by the time that these take. An interrupt counts where it goes now, and irqbalance moves
+// it. So the words stay for an hour, unless there are none any more.
 //
 // # What it costs
 //

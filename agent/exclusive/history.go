@@ -39,6 +39,8 @@ type Verdict struct {
 	// Loss says where the CPUs' time went that the VM did not get, and Away which memory is far from them; "" for nothing
 	// that is worth telling.
 	Loss, Away string
+	// Interrupts says, for a VM with realtime, which devices interrupt its CPUs; "" where none does.
+	Interrupts string
 	// Witnessed is set where the CPUs were granted while this agent looked, so that nobody has been told of them before.
 	Witnessed bool
 }
@@ -63,6 +65,9 @@ type record struct {
 	siblings string
 	meter    meter
 	away     string
+	// interrupts are the words about devices that interrupt a realtime VM, and interruptsAt since when they are these.
+	interrupts   string
+	interruptsAt time.Time
 	// seen is when it was last looked at, and shared for how long others could run there, as far as was seen.
 	seen   time.Time
 	shared time.Duration
@@ -109,7 +114,7 @@ func (r *record) lasting(patience time.Duration) bool {
 }
 
 func (r *record) verdict(patience time.Duration) Verdict {
-	v := Verdict{Since: r.since, Siblings: r.siblings, Loss: r.meter.text, Away: r.away, Witnessed: r.witnessed}
+	v := Verdict{Since: r.since, Siblings: r.siblings, Loss: r.meter.text, Away: r.away, Interrupts: r.interrupts, Witnessed: r.witnessed}
 	switch {
 	case !r.looked:
 		return Verdict{State: Pending}

@@ -25,6 +25,8 @@ type guest struct {
 	vm      types.NamespacedName
 	compute string
 	cpus    cpuset.Set
+	// realtime reports that the VM asks for realtime vCPUs.
+	realtime bool
 }
 
 // guestsOf are the guests of a node, sorted by pod.
@@ -37,7 +39,7 @@ func guestsOf(pods []*corev1.Pod, grants Grants) []guest {
 		}
 		l, is := launcher.Of(pod)
 		if is && l.Dedicated && !cpus[l.Compute].IsEmpty() {
-			guests = append(guests, guest{pod.UID, l.VMI, l.Compute, cpus[l.Compute]})
+			guests = append(guests, guest{pod.UID, l.VMI, l.Compute, cpus[l.Compute], l.Realtime})
 		}
 	}
 	slices.SortFunc(guests, func(a, b guest) int { return cmp.Compare(a.pod, b.pod) })

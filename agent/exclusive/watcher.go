@@ -56,6 +56,8 @@ type Options struct {
 	Usage func(pod *corev1.Pod, container string) (u cgroup.Usage, known bool, err error)
 	// Times is what each CPU has spent its time on.
 	Times func() (map[int]hostcpu.Times, error)
+	// Interrupts are those of the machine's devices. They are read while there is a VM with realtime.
+	Interrupts func() ([]hostcpu.Interrupt, error)
 	// Pods are the node's pods at the API server; nil while they are not listed yet.
 	Pods func() []*corev1.Pod
 	// Granted are the exclusive CPUs of each container by pod, as last read.
@@ -245,6 +247,7 @@ func (w *Watcher) look(ctx context.Context, pods []*corev1.Pod, grants Grants, g
 	}
 	w.err = nil
 	w.measure(ctx, pods, now)
+	w.interrupted(ctx, now)
 	judged := judge(guests, pods, grants, groups)
 	for pod, r := range w.records {
 		r.look(judged[pod], now)
@@ -290,6 +293,27 @@ func (w *Watcher) measure(ctx context.Context, pods []*corev1.Pod, now time.Time
 			observeLoss(l)
 		}
 		r.away = awayFrom(r.guest.cpus, usage.Memory, w.options.Topology())
+	}
+}
+
+// interrupted reads which devices interrupt the CPUs of VMs with realtime. It is called with the lock held.
+func (w *Watcher) interrupted(ctx context.Context, now time.Time) {
+	var realtime []*record
+	for _, r := range w.records {
+		if r.guest.realtime {
+			realtime = append(realtime, r)
+		}
+	}
+	if len(realtime) == 0 {
+		return
+	}
+	interrupts, err := w.options.Interrupts()
+	if err != nil {
+		klog.FromContext(ctx).V(2).Info("which devices interrupt realtime VMs is not known", "err", err)
+		return
+	}
+	for _, r := range realtime {
+		r.interruptedBy(interruptsOn(r.guest.cpus, interrupts), now)
 	}
 }
 

@@ -64,6 +64,9 @@ type bench struct {
 	times  map[int]hostcpu.Times
 	scans  int
 	reads  int
+	// interrupts are the machine's, which were read so many times.
+	interrupts     []hostcpu.Interrupt
+	interruptReads int
 	*Watcher
 }
 
@@ -143,6 +146,12 @@ func play(t *testing.T, scenario func(b *bench)) {
 				b.mu.Lock()
 				defer b.mu.Unlock()
 				return maps.Clone(b.times), nil
+			},
+			Interrupts: func() ([]hostcpu.Interrupt, error) {
+				b.mu.Lock()
+				defer b.mu.Unlock()
+				b.interruptReads++
+				return b.interrupts, nil
 			},
 			Pods: func() []*corev1.Pod {
 				b.mu.Lock()

@@ -38,8 +38,10 @@ type Watcher struct {
 	memory  atomic.Pointer[source.Reading[map[int32]NodeMemory]]
 	tuning  atomic.Pointer[map[string]string]
 	changed source.Bell
-	// tuned is when the tuning was last read, for Refresh only.
-	tuned time.Time
+	// tuned is when the tuning was last read, and interruptsRead the interrupts, for Refresh only. interrupts is what was read
+	// of these.
+	tuned, interruptsRead time.Time
+	interrupts            string
 	// reads are the last reads of the memory, for Refresh only.
 	reads []map[int32]NodeMemory
 }
@@ -74,6 +76,24 @@ func (w *Watcher) Tuning() map[string]string {
 // tuningPeriod is the time between two reads of the tuning, which is some hundred files on a large machine.
 const tuningPeriod = time.Minute
 
+// interruptsPeriod is the time between two reads of the interrupts. irqbalance moves them every ten seconds, and each change is
+// a write at the API server.
+const interruptsPeriod = time.Hour
+
+// interruptedCPUs are the CPUs that interrupts of devices go to; "" where they cannot be read.
+func (w *Watcher) interruptedCPUs() string {
+	interrupts, err := ReadInterrupts(os.DirFS(w.options.ProcDir))
+	if err != nil {
+		return ""
+	}
+	cpus := interrupted(interrupts)
+	text := cpus.String()
+	if len(text) > maxSetting {
+		return fmt.Sprintf("%d CPUs", cpus.Len())
+	}
+	return text
+}
+
 // refreshTuning reads the tuning. Somebody may change it at run time.
 func (w *Watcher) refreshTuning() {
 	now := w.options.Clock.Now()
@@ -82,6 +102,13 @@ func (w *Watcher) refreshTuning() {
 	}
 	w.tuned = now
 	tuning := ReadTuning(os.DirFS(w.options.SysfsDir), os.DirFS(w.options.ProcDir))
+	if w.interruptsRead.IsZero() || now.Sub(w.interruptsRead) >= interruptsPeriod {
+		w.interruptsRead = now
+		w.interrupts = w.interruptedCPUs()
+	}
+	if w.interrupts != "" {
+		tuning["interrupts"] = w.interrupts
+	}
 	before := w.tuning.Swap(&tuning)
 	if before == nil || !maps.Equal(*before, tuning) {
 		w.changed.Ring()

@@ -22,6 +22,8 @@ const (
 	EventCPUTimeLost = "CPUTimeLost"
 	// EventMemoryAway: much of the VM's memory is on NUMA nodes where it has no CPU. The message has how much.
 	EventMemoryAway = "MemoryAway"
+	// EventInterrupted: interrupts of devices go to CPUs of a VM with realtime. The message has which.
+	EventInterrupted = "Interrupted"
 	// EventVCPUWaits: for three minutes in a row, a vCPU was ready to run and waited for its CPU for more than the
 	// configuration's waitLimitPercent. The message has which, and how much of the last minute.
 	EventVCPUWaits = "VCPUWaits"
@@ -33,8 +35,8 @@ type proof struct {
 	pinned string
 	// shared is the last message of EventOthersMayRun; "" once the VM is alone.
 	shared string
-	// loss and away are the last messages of EventCPUTimeLost and EventMemoryAway.
-	loss, away string
+	// loss, away and interrupts are the last messages of EventCPUTimeLost, EventMemoryAway and EventInterrupted.
+	loss, away, interrupts string
 	// alone is the grant of which EventExclusive was written.
 	alone cpuset.Set
 }
@@ -44,6 +46,7 @@ type proof struct {
 func (w *worker) tellExclusive(v exclusive.Verdict, granted cpuset.Set) {
 	w.tellChanged(&w.proof.loss, EventCPUTimeLost, v.Loss, "of the time of CPUs "+granted.String()+", ")
 	w.tellChanged(&w.proof.away, EventMemoryAway, v.Away, "")
+	w.tellChanged(&w.proof.interrupts, EventInterrupted, v.Interrupts, "the VM asks for realtime, and interrupts go to its CPUs: ")
 	switch v.State {
 	case exclusive.Pending:
 		return

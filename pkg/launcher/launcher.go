@@ -39,6 +39,8 @@ const (
 	domainAnnotation = "kubevirt.io/domain"
 	createdByLabel   = "kubevirt.io/created-by"
 	computeContainer = "compute"
+	// realtimeLabel is a node label that only the launcher pods of VMs with realtime vCPUs select.
+	realtimeLabel = "kubevirt.io/realtime"
 )
 
 // dedicatedSelectors are the node labels that only the launcher pods of dedicated VMs select: the first since KubeVirt
@@ -55,6 +57,8 @@ type Launcher struct {
 	Role Role
 	// Dedicated is set when the VMI asked for dedicatedCpuPlacement.
 	Dedicated bool
+	// Realtime is set when the VMI asked for realtime vCPUs.
+	Realtime bool
 	// Compute is the name of the container that runs the guest; empty for a pod without containers.
 	Compute string
 	// CPUs is the number of exclusive CPUs that the kubelet would give the compute container; 0 where it
@@ -82,6 +86,7 @@ func Of(pod *corev1.Pod) (l Launcher, ok bool) {
 	for _, label := range dedicatedSelectors {
 		l.Dedicated = l.Dedicated || pod.Spec.NodeSelector[label] == "true"
 	}
+	l.Realtime = pod.Spec.NodeSelector[realtimeLabel] == "true"
 	compute := computeOf(pod)
 	if compute != nil {
 		l.Compute = compute.Name
