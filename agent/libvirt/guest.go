@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 
 	golibvirt "github.com/digitalocean/go-libvirt"
 
@@ -25,6 +26,8 @@ type look struct {
 	domain *domain
 	events uint64 // received before it was read
 	uses   int
+	// ioThreads are where the IO threads might run then.
+	ioThreads []pinning.GuestThread
 }
 
 // errOutdated says that the guest's threads are others than its configuration says.
@@ -35,13 +38,16 @@ var errOutdated = errors.New("the guest's threads changed while they were read")
 //
 // A call costs the waking of two programs, whatever it carries, and most looks find nothing new. libvirt sends an event
 // when a guest starts, ends or is pinned elsewhere. The kernel sends none. So where no event came since the XML was
-// read, only the threads are read.
+// read, only the vCPUs are read. libvirt has the kernel's answer about these by itself. It has that about IO threads from QEMU,
+// and to ask QEMU is to disturb the guest.
 func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, error) {
 	defer c.frames.release()
 	if l := c.look; !c.deaf && l.name == name && name != "" && l.uses < fullEvery && c.frames.events.Load() == l.events {
 		c.look.uses++
 		// One vCPU more than there should be is asked for. Whatever is wrong, the full look finds it.
-		if guest, err := c.threadsOf(ctx, l.dom, l.domain, len(l.domain.vcpus)+1); err == nil {
+		guest, err := c.vcpusOf(ctx, l.dom, l.domain, len(l.domain.vcpus)+1)
+		if err == nil {
+			guest.IOThreads = slices.Clone(l.ioThreads)
 			return guest, nil
 		}
 	}
@@ -51,11 +57,17 @@ func (c *connection) Guest(ctx context.Context, name string) (*pinning.Guest, er
 	if l.dom, l.domain, err = c.configuration(ctx, name); err != nil {
 		return nil, err
 	}
-	guest, err := c.threadsOf(ctx, l.dom, l.domain, len(l.domain.vcpus))
-	if err == nil {
-		c.look = l
+	guest, err := c.vcpusOf(ctx, l.dom, l.domain, len(l.domain.vcpus))
+	if err != nil {
+		return nil, err
 	}
-	return guest, err
+	guest.IOThreads, err = c.ioThreadsOf(ctx, l.dom, l.domain)
+	if err != nil {
+		return nil, err
+	}
+	l.ioThreads = slices.Clone(guest.IOThreads)
+	c.look = l
+	return guest, nil
 }
 
 // configuration finds the guest and reads its XML.
@@ -81,8 +93,8 @@ func (c *connection) configuration(ctx context.Context, name string) (golibvirt.
 	return dom, d, nil
 }
 
-// threadsOf reads where the threads may run, of no more vCPUs than most.
-func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *domain, most int) (*pinning.Guest, error) {
+// vcpusOf reads where the vCPUs may run, no more of them than most.
+func (c *connection) vcpusOf(ctx context.Context, dom golibvirt.Domain, d *domain, most int) (*pinning.Guest, error) {
 	guest := &pinning.Guest{
 		Domain: dom.Name, UUID: dom.UUID, Run: dom.ID,
 		ThreadsPerCore: d.threadsPerCore,
@@ -100,17 +112,23 @@ func (c *connection) threadsOf(ctx context.Context, dom golibvirt.Domain, d *dom
 	if guest.VCPUs, err = threads("vCPU", d.vcpus, d.vcpuPins, vcpus); err != nil {
 		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
 	}
-	ioThreads, err := c.ioThreadAffinities(ctx, dom, d)
+	return guest, nil
+}
+
+// ioThreadsOf reads where the IO threads may run.
+func (c *connection) ioThreadsOf(ctx context.Context, dom golibvirt.Domain, d *domain) ([]pinning.GuestThread, error) {
+	affinities, err := c.ioThreadAffinities(ctx, dom, d)
 	if err != nil {
 		return nil, c.gone(dom, "reading the IO threads", err)
 	}
-	if len(ioThreads) > len(d.ioThreads) {
+	if len(affinities) > len(d.ioThreads) {
 		return nil, fmt.Errorf("domain %s: %w", dom.Name, errOutdated)
 	}
-	if guest.IOThreads, err = threads("IO thread", d.ioThreads, d.ioThreadPins, ioThreads); err != nil {
+	ioThreads, err := threads("IO thread", d.ioThreads, d.ioThreadPins, affinities)
+	if err != nil {
 		return nil, fmt.Errorf("domain %s: %w", dom.Name, err)
 	}
-	return guest, nil
+	return ioThreads, nil
 }
 
 // parse reads a domain's XML, unless it was read last time. Most looks find nothing new, and parsing is most of

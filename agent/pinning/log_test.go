@@ -52,7 +52,7 @@ func TestAHundredStartsAreFewLogLines(t *testing.T) {
 			s.controller.Trigger()
 			synctest.Wait()
 		}
-		each(func(name string) { s.addPod(name, name, false) })
+		each(func(name string) { s.addPod(name, name, "") })
 		<-time.After(20 * time.Second) // until the launchers' libvirts answer
 		each(func(name string) { s.ofLibvirt("guest", s.libvirts[name], []string{"!0-127"}) })
 		<-time.After(10 * time.Second)

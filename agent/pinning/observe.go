@@ -66,6 +66,7 @@ type observation struct {
 func (w *worker) observe(ctx context.Context) *observation {
 	o := &observation{at: w.clock.Now(), compute: w.launcher.Compute, host: w.options.Topology()}
 	pod := w.currentPod()
+	w.setPeriod(pod)
 	o.deleted = pod.DeletionTimestamp != nil
 	o.unlisted = pod.Name == ""
 	o.granted, o.denied = w.grant()

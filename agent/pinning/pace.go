@@ -48,6 +48,8 @@ type pace struct {
 	failing  time.Time            // when the row began; zero when the last look found none
 	timeouts *flowcontrol.Backoff // looks in a row that took longer than the configured deadline
 	repairs  *flowcontrol.Backoff
+	// calm is the time between two looks that find nothing.
+	calm time.Duration
 	// notBefore is the earliest time of the next look; zero for any.
 	notBefore time.Time
 	jitter    func(time.Duration) time.Duration
@@ -65,6 +67,7 @@ func newPace(c config.Pinning, clock clock.Clock, jitter func(time.Duration) tim
 	never := func(_, _ time.Time, _ time.Duration) bool { return false }
 	p := &pace{
 		config:   c,
+		calm:     c.VerifyPeriod.Duration,
 		failures: backoff(firstRetry, c.VerifyPeriod.Duration),
 		timeouts: backoff(2*c.Deadline.Duration, max(maxDeadline, c.Deadline.Duration)),
 		repairs:  backoff(2*minGap, maxGap),
@@ -112,6 +115,8 @@ func (p *pace) gap(now time.Time) time.Duration { return max(minGap, p.notBefore
 func (p *pace) next(found *problem, quiet, expecting bool, now time.Time) time.Duration {
 	period := p.config.VerifyPeriod.Duration
 	switch {
+	case found == nil && !expecting:
+		period = p.calm
 	case quiet:
 	case found != nil && found.reason == reasonHousekeeping: // nothing changes before KubeVirt moves the thread
 	case found != nil:

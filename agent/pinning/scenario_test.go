@@ -35,8 +35,8 @@ var update = flag.Bool("update", false, "write what the scenarios in testdata co
 // milliseconds and every wait is exact. The settings are those that are shipped. The commands:
 //
 //	mode MODE                  before any pod: enforce, repair or observe
-//	pod NAME CPUS [target]     a launcher pod whose compute container runs and was granted CPUS ("-": none). NAME may be
-//	                           NAMESPACE/NAME, and is NAME from then on
+//	pod NAME CPUS [target|realtime|period=PERIOD]  a launcher pod whose compute container runs and was granted CPUS ("-":
+//	                           none). NAME may be NAMESPACE/NAME, and is NAME from then on
 //	guest NAME THREADS         its guest runs, with pins and affinities as in guestOf; "none": it does not any more
 //	libvirt NAME STATE         answers, unreachable, hangs, transit (the guest is being started or migrated here), busy (it is
 //	                           migrated away), ignores (pins), or refuses (every call)
@@ -238,7 +238,7 @@ func (s *scenario) do(words []string) {
 		synctest.Wait()
 	}
 	if words[0] == "pod" {
-		s.addPod(arg(1), arg(2), slices.Contains(words, "target"))
+		s.addPod(arg(1), arg(2), strings.Join(words[3:], " "))
 		return
 	}
 	if !s.ofNode(words[0], arg(1)) && !s.ofPod(words[0], arg(1), words[2:]) && !s.ofLibvirt(words[0], s.libvirts[arg(1)], words[2:]) {
@@ -247,7 +247,7 @@ func (s *scenario) do(words []string) {
 	s.controller.Trigger()
 }
 
-func (s *scenario) addPod(full, granted string, target bool) {
+func (s *scenario) addPod(full, granted, kind string) {
 	if granted == "-" {
 		granted = ""
 	}
@@ -258,8 +258,14 @@ func (s *scenario) addPod(full, granted string, target bool) {
 	cpus := mustParse(granted)
 	pod := launcherPod(name, max(1, cpus.Len()))
 	pod.Namespace = namespace
-	if target {
+	period, periodGiven := strings.CutPrefix(kind, "period=")
+	switch {
+	case kind == "target":
 		pod.Labels["kubevirt.io/migrationJobUID"] = "job"
+	case kind == "realtime":
+		pod.Spec.NodeSelector["kubevirt.io/realtime"] = "true"
+	case periodGiven:
+		pod.Annotations[PeriodAnnotation] = period
 	}
 	s.mu.Lock()
 	s.namespaces[name] = namespace

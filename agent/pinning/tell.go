@@ -34,6 +34,8 @@ const (
 	EventConfined = "Confined"
 	// EventVCPUConfined: KubeVirt's housekeeping cgroup keeps a vCPU off its own CPU.
 	EventVCPUConfined = "VCPUConfined"
+	// EventInvalidPeriod: the VMI's PeriodAnnotation is not understood. The message has it and what is wanted.
+	EventInvalidPeriod = "InvalidPeriod"
 	// EventCPUConflict: two VMs that must each have their CPUs to themselves may run on the same one. The message has the
 	// CPUs, and the other VM where it is of the same namespace. It is written on the Node too, with both names.
 	EventCPUConflict = "CPUConflict"

@@ -42,6 +42,8 @@ type worker struct {
 	confined   string // the confined threads that were told last
 	proof      proof
 	waits      waits
+	// wrongPeriod is what was told of the pod's PeriodAnnotation.
+	wrongPeriod string
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
