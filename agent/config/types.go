@@ -137,8 +137,9 @@ type Pinning struct {
 	// deadline bounds one look at one guest: connecting to its libvirt, reading, pinning, reading back. After one that
 	// was missed the next has twice the time, up to a minute. Default 5s.
 	Deadline metav1.Duration `json:"deadline,omitempty"`
-	// verifyPeriod is the time between two full checks of all pins, a net under the events. The kernel tells
-	// nobody that it moved a thread, so this bounds how long that goes unseen. Default 4s.
+	// verifyPeriod is the time from a guest's last pins to the next check of where its threads are, a safeguard beside the
+	// events: the kernel tells nobody that it moved a thread. While checks find nothing the time doubles, up to a minute.
+	// Annotation corepin.dev/verify-period of a VMI sets it for that VM. Default 4s.
 	VerifyPeriod metav1.Duration `json:"verifyPeriod,omitempty"`
 	// waitLimitPercent is the part of a minute, in percent, that a vCPU may be ready to run and wait for its CPU. What is
 	// above is in the node's report, and in an Event of the VM after three such minutes in a row. 0 asks libvirt nothing of

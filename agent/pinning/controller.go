@@ -77,10 +77,12 @@ type Controller struct {
 	clock   clock.WithTicker
 	trigger chan struct{}
 	workers map[types.UID]*worker // Run's goroutine only
-	running sync.WaitGroup
-	ledger  *ledger.Ledger
-	jitter  func(time.Duration) time.Duration
-	began   time.Time // when Run did
+	// topology is the machine as the workers were last woken for it. Run's goroutine only.
+	topology *cputopology.Topology
+	running  sync.WaitGroup
+	ledger   *ledger.Ledger
+	jitter   func(time.Duration) time.Duration
+	began    time.Time // when Run did
 }
 
 // New returns a Controller that does nothing until Run.
@@ -163,6 +165,13 @@ func (c *Controller) sync(ctx context.Context) error {
 			changed[uid] = granted
 		case c.verdict(uid, granted) != w.verdict:
 			w.verdict = c.verdict(uid, granted)
+			w.wake()
+		}
+	}
+	topology := c.Topology()
+	if topology != c.topology { // CPUs went on or off line
+		c.topology = topology
+		for _, w := range c.workers {
 			w.wake()
 		}
 	}

@@ -60,12 +60,12 @@
 //
 // # When a worker looks
 //
-// When the controller is triggered (pods or grants changed), when libvirt has an event about a domain,
-// and every verify period, or the period that the VMI asks for (period.go). VMs with realtime are looked at after events only,
-// and once an hour. The kernel tells nobody that a thread's affinity was changed behind libvirt's back (taskset, a
-// rewritten cpuset), so the period bounds how long that lasts. libvirt has no event for a plugged vCPU either: a guest that
-// was granted CPUs for more is looked at every plugPeriod. Somebody who moves a thread again and again is answered more
-// and more slowly, up to maxGap (pace.go).
+// When the controller is triggered (pods or grants changed), when libvirt has an event about a domain, and a verify period
+// after the last pins. While looks find nothing, that period doubles, up to longestCalm. A VMI may ask for a period of its own
+// (period.go). VMs with realtime are looked at after events only, and once an hour. The kernel tells nobody that a thread's
+// affinity was changed behind libvirt's back (taskset, a rewritten cpuset), so the period bounds how long that lasts. libvirt
+// has no event for a plugged vCPU either: a guest that was granted CPUs for more is looked at every plugPeriod. Somebody who
+// moves a thread again and again is answered more and more slowly, up to maxGap (pace.go).
 //
 // Once a minute a look also asks libvirt how long each vCPU was ready to run and waited for its CPU (waits.go). That is
 // what the loss of a CPU's time comes to for the guest. Those above the configuration's waitLimitPercent are in the report.

@@ -28,6 +28,9 @@ const (
 	// doubles with each repair, so that two programs that disagree cost little. It is short again after twice that time
 	// without a repair.
 	maxGap = 4 * time.Second
+	// longestCalm is the longest time between two looks at a guest of which nothing was ever found wrong, or not for long. A look
+	// costs libvirt about a millisecond, on a CPU of the guest, and is the largest disturbance that regularly comes to one.
+	longestCalm = time.Minute
 	// plugPeriod is the longest time between two looks at a guest that has CPUs for vCPUs that are still to be plugged.
 	// libvirt has no event for that.
 	plugPeriod = 250 * time.Millisecond
@@ -48,8 +51,9 @@ type pace struct {
 	failing  time.Time            // when the row began; zero when the last look found none
 	timeouts *flowcontrol.Backoff // looks in a row that took longer than the configured deadline
 	repairs  *flowcontrol.Backoff
-	// calm is the time between two looks that find nothing.
-	calm time.Duration
+	// fixed is the time between two looks that find nothing, where the VM asks for one; 0 where it does not. calm is then the
+	// time to the next one, or 0 after something was found.
+	fixed, calm time.Duration
 	// notBefore is the earliest time of the next look; zero for any.
 	notBefore time.Time
 	jitter    func(time.Duration) time.Duration
@@ -67,7 +71,6 @@ func newPace(c config.Pinning, clock clock.Clock, jitter func(time.Duration) tim
 	never := func(_, _ time.Time, _ time.Duration) bool { return false }
 	p := &pace{
 		config:   c,
-		calm:     c.VerifyPeriod.Duration,
 		failures: backoff(firstRetry, c.VerifyPeriod.Duration),
 		timeouts: backoff(2*c.Deadline.Duration, max(maxDeadline, c.Deadline.Duration)),
 		repairs:  backoff(2*minGap, maxGap),
@@ -111,12 +114,26 @@ func (p *pace) fought(now time.Time) {
 // gap is the least time before the next look.
 func (p *pace) gap(now time.Time) time.Duration { return max(minGap, p.notBefore.Sub(now)) }
 
+// calmly is the time to the look after one that found nothing. It doubles from the verify period on, up to longestCalm.
+func (p *pace) calmly() time.Duration {
+	if p.fixed > 0 {
+		return p.fixed
+	}
+	shortest := p.config.VerifyPeriod.Duration
+	period := max(p.calm, shortest)
+	p.calm = min(2*period, max(longestCalm, shortest))
+	return period
+}
+
+// stirred takes note of pins that were made, and of threads that were elsewhere.
+func (p *pace) stirred() { p.calm = 0 }
+
 // next is the time until the next look that nothing asks for.
 func (p *pace) next(found *problem, quiet, expecting bool, now time.Time) time.Duration {
 	period := p.config.VerifyPeriod.Duration
 	switch {
 	case found == nil && !expecting:
-		period = p.calm
+		period = p.calmly()
 	case quiet:
 	case found != nil && found.reason == reasonHousekeeping: // nothing changes before KubeVirt moves the thread
 	case found != nil:

@@ -7,8 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-
-	"corepin.dev/corepin/pkg/launcher"
 )
 
 // PeriodAnnotation says, on a VMI, how long its guest is left alone between two looks that find nothing. It is a duration such as
@@ -23,15 +21,14 @@ const EventsOnly = "events"
 // longestPeriod is the longest time between two looks at a guest: a net under the events.
 const longestPeriod = time.Hour
 
-// periodOf is the time between two looks at a pod's guest that find nothing. Nobody gets looks that are more frequent than the
-// configuration's: they would cost the node's agent. Where the annotation is wrong, the period is the one without it.
-func periodOf(pod *corev1.Pod, configured time.Duration) (time.Duration, error) {
-	period := configured
-	l, _ := launcher.Of(pod)
-	if l.Realtime {
+// periodOf is the time between two looks at a guest that find nothing, and 0 for the usual pace. given reports whether there is
+// an annotation, which is text. Nobody gets looks that are more frequent than the configuration's: they would cost the node's
+// agent. A wrong annotation counts as none.
+func periodOf(realtime bool, text string, given bool, configured time.Duration) (time.Duration, error) {
+	period := time.Duration(0)
+	if realtime {
 		period = longestPeriod
 	}
-	text, given := pod.Annotations[PeriodAnnotation]
 	switch {
 	case !given:
 		return period, nil
@@ -40,16 +37,17 @@ func periodOf(pod *corev1.Pod, configured time.Duration) (time.Duration, error) 
 	}
 	asked, err := time.ParseDuration(text)
 	if err != nil || asked < configured || asked > longestPeriod {
-		return period, fmt.Errorf("annotation %s is %.40q; want a duration from %s, which is the agent's verifyPeriod, to %s, or %q; the period is %s until then",
-			PeriodAnnotation, text, configured, longestPeriod, EventsOnly, period)
+		return period, fmt.Errorf("annotation %s is %.40q; want a duration from %s, which is the agent's verifyPeriod, to %s, or %q; it counts as missing",
+			PeriodAnnotation, text, configured, longestPeriod, EventsOnly)
 	}
 	return asked, nil
 }
 
 // setPeriod takes the period of the pod as it is now, and tells once of one that is wrong.
 func (w *worker) setPeriod(pod *corev1.Pod) {
-	period, err := periodOf(pod, w.options.Config.VerifyPeriod.Duration)
-	w.pace.calm = period
+	text, given := pod.Annotations[PeriodAnnotation]
+	period, err := periodOf(w.launcher.Realtime, text, given, w.options.Config.VerifyPeriod.Duration)
+	w.pace.fixed = period
 	message := ""
 	if err != nil {
 		message = err.Error()

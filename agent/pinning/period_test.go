@@ -15,27 +15,20 @@ func TestPeriodOf(t *testing.T) {
 		want       time.Duration
 		err        string
 	}{
-		"as configured":             {false, "-", 4 * time.Second, ""},
+		"the usual pace":            {false, "-", 0, ""},
 		"realtime":                  {true, "-", time.Hour, ""},
 		"events":                    {false, "events", time.Hour, ""},
 		"longer":                    {false, "1m30s", 90 * time.Second, ""},
 		"realtime, looked at often": {true, "4s", 4 * time.Second, ""},
-		"more often":                {false, "1s", 4 * time.Second, `annotation corepin.dev/verify-period is "1s"; want a duration from 4s`},
-		"never":                     {false, "24h", 4 * time.Second, "to 1h0m0s"},
-		"no duration":               {true, "often", time.Hour, `or "events"; the period is 1h0m0s until then`},
-		"empty":                     {false, "", 4 * time.Second, `is ""`},
-		"negative":                  {false, "-4s", 4 * time.Second, `is "-4s"`},
-		"long":                      {false, strings.Repeat("x", 1000), 4 * time.Second, strings.Repeat("x", 40) + `"; want`},
+		"more often":                {false, "1s", 0, `annotation corepin.dev/verify-period is "1s"; want a duration from 4s`},
+		"never":                     {false, "24h", 0, "to 1h0m0s"},
+		"no duration":               {true, "often", time.Hour, `or "events"; it counts as missing`},
+		"empty":                     {false, "", 0, `is ""`},
+		"negative":                  {false, "-4s", 0, `is "-4s"`},
+		"long":                      {false, strings.Repeat("x", 1000), 0, strings.Repeat("x", 40) + `"; want`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pod := launcherPod("db", 2)
-			if tc.realtime {
-				pod.Spec.NodeSelector["kubevirt.io/realtime"] = "true"
-			}
-			if tc.annotation != "-" {
-				pod.Annotations[PeriodAnnotation] = tc.annotation
-			}
-			got, err := periodOf(pod, 4*time.Second)
+			got, err := periodOf(tc.realtime, tc.annotation, tc.annotation != "-", 4*time.Second)
 			if got != tc.want {
 				t.Errorf("got %s, want %s", got, tc.want)
 			}

@@ -20,6 +20,8 @@ const (
 	// waitsPeriod is the time between two readings of how long a guest's vCPUs have waited. A look is every few seconds, and
 	// each further call to libvirt takes time of the guest's own CPUs.
 	waitsPeriod = time.Minute
+	// waitsEarly is how much sooner a reading may be. A guest of which nothing is found wrong is looked at about once a minute.
+	waitsEarly = 10 * time.Second
 	// longestSpan is how far two readings may be apart. A longer time is not "the last minute" any more.
 	longestSpan = 2 * waitsPeriod
 	// waitsInRow is how many minutes in a row must be above the limit before an event is written: a job that runs for a
@@ -59,7 +61,7 @@ func (w waits) of(guest *Guest) waits {
 // due reports whether libvirt is to be asked about a guest that was first seen at that time. The first minute of a guest is
 // left out: while it starts, QEMU's other threads have much to do on its CPUs.
 func (w *waits) due(seen, now time.Time) bool {
-	return now.Sub(seen) >= waitsPeriod && now.Sub(w.asked) >= waitsPeriod
+	return now.Sub(seen) >= waitsPeriod && now.Sub(w.asked) >= waitsPeriod-waitsEarly
 }
 
 // look takes a reading. It gives the part of the time since the last one that each vCPU has waited; nil where that was none,

@@ -47,11 +47,13 @@ type worker struct {
 }
 
 func newWorker(c *Controller, pod *corev1.Pod, of launcher.Launcher) *worker {
-	return &worker{
+	w := &worker{
 		options: &c.Options, clock: c.clock, ledger: c.ledger, entry: c.ledger.Open(pod.UID, of.VMI),
 		pod: pod, vmRef: vmiOf(pod, of), launcher: of, domain: domainName(c.Config.DomainName, pod, of),
 		woken: make(chan struct{}, 1), pace: newPace(c.Config, c.clock, c.jitter), complaints: newComplaints(c.Config.Deadline.Duration, c.clock),
 	}
+	w.entry.OnConflict(w.wake)
+	return w
 }
 
 // domainName is libvirt's name of a VM's domain, by a pattern of the configuration or as KubeVirt names it. It is "" for a
@@ -81,10 +83,8 @@ func (w *worker) run(ctx context.Context) {
 	for {
 		w.drain()
 		next := w.clock.NewTimer(w.look(ctx))
-		if !w.pause(ctx) {
-			next.Stop()
-			return
-		}
+		now := w.clock.Now()
+		earliest := now.Add(w.pace.gap(now))
 		select {
 		case <-ctx.Done():
 		case <-next.C():
@@ -95,6 +95,9 @@ func (w *worker) run(ctx context.Context) {
 			}
 		}
 		next.Stop()
+		if !w.pause(ctx, earliest) {
+			return
+		}
 	}
 }
 
@@ -113,9 +116,13 @@ func (w *worker) drain() {
 	}
 }
 
-// pause keeps two looks a gap apart; false means that ctx ended.
-func (w *worker) pause(ctx context.Context) bool {
-	gap := w.clock.NewTimer(w.pace.gap(w.clock.Now()))
+// pause waits until the next look may be; false means that ctx ended.
+func (w *worker) pause(ctx context.Context, earliest time.Time) bool {
+	wait := earliest.Sub(w.clock.Now())
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	gap := w.clock.NewTimer(wait)
 	defer gap.Stop()
 	select {
 	case <-ctx.Done():
@@ -201,6 +208,8 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 	}
 	if found == nil && drift == "" {
 		w.complaints.told = ""
+	} else {
+		w.pace.stirred()
 	}
 	if found != nil && found.ofConnection() {
 		w.hangUp() // the next try does not depend on the state of this connection
@@ -224,6 +233,7 @@ func (w *worker) tell(ctx context.Context, o *observation, p *plan, found *probl
 
 // tellMade tells and counts pins that were read back.
 func (w *worker) tellMade(ctx context.Context, o *observation, made *change, now time.Time) {
+	w.pace.stirred()
 	if made.first {
 		pinSeconds.Observe(now.Sub(w.state.seen).Seconds())
 	}

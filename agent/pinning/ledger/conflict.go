@@ -47,6 +47,16 @@ func (g *Guest) compare(now time.Time) (news []Conflict, again time.Duration) {
 		c.CPUs = c.CPUs.Union(shared)
 		current[pod] = c
 	}
+	for pod := range g.conflicts {
+		if current[pod] == nil {
+			g.ledger.wake(pod)
+		}
+	}
+	for pod := range current {
+		if g.conflicts[pod] == nil {
+			g.ledger.wake(pod)
+		}
+	}
 	g.conflicts = current
 	for _, c := range g.sorted() {
 		switch age := now.Sub(c.since); {
@@ -59,6 +69,14 @@ func (g *Guest) compare(now time.Time) (news []Conflict, again time.Duration) {
 		}
 	}
 	return news, again
+}
+
+// wake has the guest of a pod looked at, if it is still there. It is called with the lock held.
+func (l *Ledger) wake(pod types.UID) {
+	g := l.guests[pod]
+	if g != nil && g.wake != nil {
+		g.wake()
+	}
 }
 
 // sorted are the conflicts in the order of the other VMs' names.

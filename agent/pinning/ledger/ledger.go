@@ -73,6 +73,8 @@ type Guest struct {
 	entry     Entry
 	conflicts map[types.UID]*Conflict // by the other pod
 	shown     *shown                  // nil before the report shows anything of it
+	// wake is called when a look at another guest finds that it shares CPUs with this one, or does so no longer. It may be nil.
+	wake func()
 }
 
 // New gives a Ledger without entries.
@@ -91,6 +93,14 @@ func (l *Ledger) Open(pod types.UID, vm types.NamespacedName) *Guest {
 	l.guests[pod] = g
 	l.count()
 	return g
+}
+
+// OnConflict sets what is called when a look at another guest begins or ends a conflict with this one, which is then to be looked
+// at. It must not block, nor use the Ledger.
+func (g *Guest) OnConflict(wake func()) {
+	g.ledger.mu.Lock()
+	defer g.ledger.mu.Unlock()
+	g.wake = wake
 }
 
 // Close removes the entry, unless another has taken its place.
