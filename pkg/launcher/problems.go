@@ -13,8 +13,7 @@ import (
 // Problems says why a dedicated launcher pod would not get exclusive CPUs for its guest, each reason
 // with the fix; nil means that it would. Other pods have no problems.
 func Problems(pod *corev1.Pod) []string {
-	l, ok := Of(pod)
-	if !ok || !l.Dedicated {
+	if !Dedicated(pod) {
 		return nil
 	}
 	kubelet := admission.PodOf(pod)

@@ -13,8 +13,7 @@ import (
 // readDemand reads a pod without its VMI. It returns nil for a pod that gets no exclusive CPUs and that no VM wants to
 // have any.
 func readDemand(pod *corev1.Pod) *verdict.Demand {
-	l, isLauncher := launcher.Of(pod)
-	dedicated := isLauncher && l.Dedicated
+	dedicated := launcher.Dedicated(pod)
 	qos := pod.Status.QOSClass
 	if !dedicated && qos != "" && qos != corev1.PodQOSGuaranteed {
 		return nil
