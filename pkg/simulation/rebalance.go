@@ -49,7 +49,6 @@ type Limits struct {
 // Fit looks for the fewest migrations after which a VM fits. The cluster is not changed.
 func (c *Cluster) Fit(pod *Pod, targets Targets, limits Limits) *Plan {
 	s := c.search(targets)
-	plan := &Plan{Then: Outcome{Pod: pod}}
 	s.limit = max(limits.Placements, len(c.Nodes))
 	at := s.already(pod)
 	for migrations := 1; at < 0 && migrations <= limits.Migrations; migrations++ {
@@ -59,17 +58,27 @@ func (c *Cluster) Fit(pod *Pod, targets Targets, limits Limits) *Plan {
 			return true
 		})
 	}
-	plan.Tried = s.tried
+	plan := s.fitting(pod, at)
 	plan.Cut = s.cut && (at < 0 || len(s.steps) > 1) // none is shorter than one migration
+	return plan
+}
+
+// fitting is the plan of the migrations that were made, after which a node takes a pod; at is -1 where none does.
+func (s *search) fitting(pod *Pod, at int) *Plan {
+	plan := &Plan{Then: Outcome{Pod: pod}, Tried: s.tried}
 	if at < 0 {
-		plan.Then.Causes = causes(c.ask(pod))
+		answers := make([]asked, len(s.now))
+		for i := range s.now {
+			answers[i] = s.now[i].node.ask(pod, s.strategy)
+		}
+		plan.Then.Causes = causes(answers)
 		return plan
 	}
 	plan.Found = true
 	plan.Migrations = s.steps
 	coming := *pod
 	node := s.now[at].node.copied()
-	answer := node.ask(pod, c.strategy)
+	answer := node.ask(pod, s.strategy)
 	plan.Then = Outcome{Pod: pod, Node: node.Name, Grants: node.add(&coming), Estimated: answer.estimated}
 	return plan
 }

@@ -176,3 +176,43 @@ func TestWinEndsAtItsLimit(t *testing.T) {
 		t.Errorf("found %t, cut %t", plan.Found, plan.Cut)
 	}
 }
+
+// What is left of a plan is tried on the cluster as it is after the first migration.
+func TestRestOfAPlan(t *testing.T) {
+	before, targets := clusterOf(t, twoNUMA, "n1 a6 b3 c3", "n2 d6 e5!", "n3 f6 g5!")
+	planned := before.Fit(podOf("x", 8, "1Gi"), targets, plenty)
+	won := before.Win(podOf("goal", 8, "1Gi"), targets, plenty)
+	if len(planned.Migrations) != 2 || len(won.Migrations) != 2 {
+		t.Fatalf("planned %s, and %s", tellPlan(planned), tellPlan(won))
+	}
+	for name, test := range map[string]struct {
+		lines []string
+		want  string // the plan, or what is not possible
+		room  int    // after it
+	}{
+		"as planned":              {[]string{"n1 a6 -b3 c3", "n2 d6 e5! b3!", "n3 f6 g5!"}, "c n1>n3 7,14-15; x n1 4-7,12-15", 1},
+		"the place is taken":      {[]string{"n1 a6 -b3 c3", "n2 d6 e5! b3!", "n3 f6 g5! h3!"}, "n3 does not take c: OutOfcpu", 0},
+		"it has gone":             {[]string{"n1 a6", "n2 d6 e5! b3!", "n3 f6 g5!"}, "c is not on n1 any more", 1},
+		"it may not move":         {[]string{"n1 a6 -b3 c3!", "n2 d6 e5! b3!", "n3 f6 g5!"}, "c may not move any more", 0},
+		"the node is gone":        {[]string{"n1 a6 -b3 c3", "n2 d6 e5! b3!"}, "node n1 or node n3 is gone", 0},
+		"another one has come":    {[]string{"n1 a6 -b3 c3 h2!", "n2 d6 e5! b3!", "n3 f6 g5!"}, "x nowhere: 3 OutOfcpu", 0},
+		"there is room elsewhere": {[]string{"n1 a6 -b3 c3", "n2 d6 e5! b3!", "n3 f6 g5!", "n4"}, "c n1>n3 7,14-15; x n1 4-7,12-15", 2},
+	} {
+		c, targets := clusterOf(t, twoNUMA, test.lines...)
+		plan, got := c.FitAfter(podOf("x", 8, "1Gi"), planned.Migrations[1:], targets)
+		if got == "" {
+			got = tellPlan(plan)
+		}
+		if got != test.want || plan.Found != strings.Contains(got, ">") {
+			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+		after, broken := c.WinAfter(podOf("goal", 8, "1Gi"), won.Migrations[1:], targets)
+		room := after.Room
+		if len(after.Migrations) > 0 {
+			room = after.Migrations[0].Room
+		}
+		if room != test.room || after.Found != (broken == "") {
+			t.Errorf("%s: room for %d after it, want %d; %q", name, room, test.room, broken)
+		}
+	}
+}
