@@ -224,14 +224,16 @@ func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) 
 	if err != nil {
 		return nil, fmt.Errorf("reading the cache: %w", err)
 	}
+	var pods []*corev1.Pod
 	for _, item := range cached {
 		pod, ok := item.(*corev1.Pod)
 		if !ok {
 			return nil, fmt.Errorf("reading the cache: got a %T", item)
 		}
-		if launcher.RoleOf(pod) == launcher.Start {
-			return pod, nil
-		}
+		pods = append(pods, pod)
+	}
+	if pod := currentPod(vmi, pods); pod != nil {
+		return pod, nil
 	}
 	list, err := c.client.CoreV1().Pods(vmi.GetNamespace()).List(ctx, metav1.ListOptions{
 		LabelSelector: launcherpod.CreatedByLabel + "=" + string(vmi.GetUID()),
@@ -239,12 +241,28 @@ func (c *controller) podOf(ctx context.Context, vmi *unstructured.Unstructured) 
 	if err != nil {
 		return nil, fmt.Errorf("listing launcher pods: %w", err)
 	}
+	pods = nil
 	for i := range list.Items {
-		if launcher.RoleOf(&list.Items[i]) == launcher.Start {
-			return &list.Items[i], nil
+		pods = append(pods, &list.Items[i])
+	}
+	return currentPod(vmi, pods), nil
+}
+
+// currentPod is the pod that starts the VMI. Once a migration has ended, it is the newest one on the VMI's node (CurrentVMIPod in
+// pkg/controller/controller.go, commit d923fdb815cd).
+func currentPod(vmi *unstructured.Unstructured, pods []*corev1.Pod) *corev1.Pod {
+	node, _, _ := unstructured.NestedString(vmi.Object, "status", "nodeName")
+	moved, _, _ := unstructured.NestedBool(vmi.Object, "status", "migrationState", "completed")
+	var current *corev1.Pod
+	for _, pod := range pods {
+		role := launcher.RoleOf(pod)
+		starts := role == launcher.Start && !moved
+		runs := moved && role != launcher.Attachment && pod.Spec.NodeName == node
+		if (starts || runs) && (current == nil || current.CreationTimestamp.Before(&pod.CreationTimestamp)) {
+			current = pod
 		}
 	}
-	return nil, nil
+	return current
 }
 
 // createPod makes the pod. An error is about the VMI as much as about the server, and is shown in the

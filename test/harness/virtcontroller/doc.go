@@ -7,7 +7,7 @@
 // failed or is gone, since KubeVirt does not retry plain VMIs. The status says why a pod was not made or not
 // scheduled. A VMI goes from Pending to Scheduling and Scheduled; that it is Running is for virt-handler to say
 // (test/harness/virthandler). A migration of a VMI that runs gets its target pod, and ends in phase PreparingTarget: what follows
-// is virt-handler's part.
+// is virt-handler's part. Once the VMI says that it has moved, its pod is the one on its new node.
 //
 // It does not validate or fill in defaults (that is virt-api's part, test/harness/virtapi), set node labels, use the settings of a
 // KubeVirt object, or hotplug.

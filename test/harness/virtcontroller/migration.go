@@ -44,11 +44,18 @@ func (c *controller) migrate(ctx context.Context, vmi *unstructured.Unstructured
 			return fmt.Errorf("reading the cache: got a %T", item)
 		}
 		name, ok := migrantOf(migration)
-		if ok && name.Namespace == vmi.GetNamespace() && name.Name == vmi.GetName() && migration.GetDeletionTimestamp() == nil {
+		mine := ok && name.Namespace == vmi.GetNamespace() && name.Name == vmi.GetName()
+		if mine && migration.GetDeletionTimestamp() == nil && !handedOver(migration) {
 			errs = append(errs, c.moveTo(ctx, vmi, migration, source))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// handedOver reports whether a migration is beyond what this stand-in does.
+func handedOver(migration *unstructured.Unstructured) bool {
+	phase := phaseOf(migration)
+	return phase != "" && phase != Scheduling && phase != preparingTarget
 }
 
 // moveTo brings one migration's target pod and status to where they should be.
