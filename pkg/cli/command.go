@@ -39,7 +39,8 @@ type Host struct {
 	// Connection has kubectl's flags about the cluster (--kubeconfig, --context, --as...), without --namespace. Cluster
 	// and VMI follow them. It is nil where there is no cluster.
 	Connection *pflag.FlagSet
-	// Cluster asks the API server. It is called at most once, and only by a command that has no nodes in its files.
+	// Cluster asks the API server. It is called only by a command that has no nodes in its files, and more than once only by one
+	// that waits.
 	Cluster func(ctx context.Context) (Cluster, error)
 	// VMI reads a VirtualMachineInstance from the API server, as decoded JSON; nil where there is none.
 	VMI func(ctx context.Context, name types.NamespacedName) (map[string]any, error)
@@ -54,6 +55,15 @@ type Host struct {
 	Own    func(ctx context.Context, namespace string) ([]map[string]any, error)
 	Events func(ctx context.Context, source string) ([]map[string]any, error)
 	Log    func(ctx context.Context, of *LogOf) (io.ReadCloser, error)
+	// CreateMigration creates a VirtualMachineInstanceMigration and gives it as the API server keeps it. Migration reads one, and
+	// DeleteMigration deletes one. Errors are those of the API server, wrapped. All are nil where there is no cluster.
+	CreateMigration func(ctx context.Context, object map[string]any) (map[string]any, error)
+	Migration       func(ctx context.Context, name types.NamespacedName) (map[string]any, error)
+	DeleteMigration func(ctx context.Context, name types.NamespacedName) error
+	// Poll asks at once and after each interval, until the answer is true or an error, ctx ends, or the timeout has passed.
+	Poll func(ctx context.Context, interval, timeout time.Duration, ask func(context.Context) (bool, error)) error
+	// UntilInterrupted gives a context that ends when the user interrupts the program, which then goes on.
+	UntilInterrupted func(ctx context.Context) (context.Context, context.CancelFunc)
 	// Create makes a file that is not there yet.
 	Create func(name string) (io.WriteCloser, error)
 	// Pause waits, and gives an error if the program is to end.
@@ -108,6 +118,8 @@ type call struct {
 	// schedulers are the values of --scheduler.
 	schedulers []string
 	leases     map[leaseName]leaseAnswer
+	// read are the objects of the files beside a cluster's nodes, so that a command can look at the cluster again.
+	read []objects.Object
 }
 
 func (c *call) rootCommand() *cobra.Command {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cli is the commands of kubectl-corepin. They answer, without creating anything, what a cluster would only
-// show afterwards:
+// show afterwards. Only rebalance --apply changes something: it creates live migrations.
 //
 //	status    is corepin all right in the cluster, and if not, which command says more (pkg/status)
 //	check     would this virtual machine be refused, by which rules, and what to change (pkg/vmi)
@@ -37,6 +37,7 @@
 // Everything outside (streams, files, the API server, kubectl's flags) is in Host, which the program
 // pkg/kubectl-corepin fills in. Below the commands everything is a function of values. snapshot.go, pod.go and
 // report.go make pods and nodes of objects. machine.go makes pods of virtual machines that do not exist yet
-// (pkg/launcherpod). town.go makes a cluster to simulate, and migrants.go says which of its VMs may move. admission.go tries pods on nodes, and view.go does so as corepin-scheduler does. The *_text.go
-// files write the answers.
+// (pkg/launcherpod). town.go makes a cluster to simulate, and migrants.go says which of its VMs may move. apply.go makes migrations one
+// after the other, and apply_look.go looks at the cluster after each. admission.go tries pods on nodes, and view.go does so as
+// corepin-scheduler does. The *_text.go files write the answers.
 package cli

@@ -26,6 +26,7 @@ import (
 // The resources that Host.List gives.
 const (
 	ResourceVMIs                 = "virtualmachineinstances"
+	ResourceMigrations           = "virtualmachineinstancemigrations"
 	ResourceInstancetypes        = "virtualmachineinstancetypes"
 	ResourceClusterInstancetypes = "virtualmachineclusterinstancetypes"
 	ResourcePreferences          = "virtualmachinepreferences"

@@ -23,6 +23,8 @@ import (
 // mobility is what a VirtualMachineInstance says about live migration.
 type mobility struct {
 	phase, evictionStrategy string
+	// node is the one that the VM runs on; "" where it is not known.
+	node string
 	// obstacle is the reason of a condition LiveMigratable that is False; "" for others.
 	obstacle string
 	// migrating reports that a migration has begun and not ended.
@@ -33,6 +35,7 @@ type mobility struct {
 func mobilityOf(object map[string]any) *mobility {
 	m := &mobility{}
 	m.phase, _, _ = unstructured.NestedString(object, "status", "phase")
+	m.node, _, _ = unstructured.NestedString(object, "status", "nodeName")
 	m.evictionStrategy, _, _ = unstructured.NestedString(object, "spec", "evictionStrategy")
 	found, _, _ := unstructured.NestedFieldNoCopy(object, "status", "conditions")
 	conditions, _ := found.([]any)

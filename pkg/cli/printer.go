@@ -3,6 +3,7 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -39,6 +40,18 @@ func (p *printer) printf(format string, args ...any) {
 // print writes text that has only harmless parts.
 func (p *printer) print(text string) {
 	if _, err := io.WriteString(p.out, text); p.err == nil {
+		p.err = err
+	}
+}
+
+// flush shows what was written so far.
+func (p *printer) flush() {
+	buffer, ok := p.out.(*bufio.Writer)
+	if !ok {
+		return
+	}
+	err := buffer.Flush()
+	if p.err == nil {
 		p.err = err
 	}
 }

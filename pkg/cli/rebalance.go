@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,15 +22,18 @@ type rebalance struct {
 	goal        string
 	limits      simulation.Limits
 	anyStrategy bool
+	// apply makes the migrations, and timeout is how long each of them may take.
+	apply   bool
+	timeout time.Duration
 }
 
 func (c *call) rebalanceCommand() *cobra.Command {
 	r := &rebalance{}
 	cmd := &cobra.Command{
 		Use:   "rebalance [(vm|vmi|pod) NAME] [-n NAMESPACE] [-f FILE...] [--goal cpus=16,memory=32Gi]",
-		Short: "Plan the fewest live migrations after which a VM fits, or that win the most room",
-		Long: `rebalance plans live migrations. It changes nothing, and prints how to create each migration: the VMI's name and the node
-to which it moves.
+		Short: "Plan the fewest live migrations after which a VM fits, or that win the most room, and with --apply make them",
+		Long: `rebalance plans live migrations. Without --apply it changes nothing, and prints how to create each migration: the VMI's name
+and the node to which it moves.
 
 For a VM that waits, or a new one in the input, it plans the fewest migrations after which a node takes that VM. If there is
 only one of them, its name can be left out. With --goal it plans the migrations that win room for the most further VMs of a
@@ -52,14 +56,24 @@ The search is complete for plans of one and two migrations. For longer ones it m
 some. With --goal it makes the migration that wins the most by itself. If none wins anything, it tries two together. It ends after
 --max-placements placements of VMs on nodes, and then says that a better plan may exist.
 
-With -o json each migration is a line: {"step","vm","from","to","frees","gets","fit","migration"}, migration is an object
-to create. A last line has the answer: {"found","migrations","vm","node","cpus","shape","before","after","searched","complete",
-"causes","movable","stay"}.
+With --apply the plan is printed, and then made: one VirtualMachineInstanceMigration after the other, with the label
+` + madeByLabel + `=` + madeByRebalance + `. After each one the cluster is read again. The VM has to be on the planned node with CPUs in that node's
+report, the first node has to be free of it, and the rest of the plan has to be possible still. Otherwise nothing more is created, and
+the answer says why. The same goes for a migration that fails or takes longer than --migration-timeout, and for one of somebody else
+on one of the two nodes. It ends early where the VM fits earlier. Ctrl-C ends it too. A migration that runs then is not deleted.
+It needs KubeVirt 1.6 or newer, and ClusterRole corepin-rebalance. With -f only the VM that is to fit may be given.
 
-Exit code: 0 there is a plan, or none is needed, 1 there is none, 2 the command line or the input is wrong.`,
+With -o json each migration is a line: {"step","vm","from","to","frees","gets","fit","migration"}, migration is an object
+to create. Another line has the answer: {"found","migrations","vm","node","cpus","shape","before","after","searched","complete",
+"causes","movable","stay"}. With --apply lines follow as things happen: {"event","step","vm","from","to","migration","phase","node",
+"cpus","shape","fit","why","next"}, event is created, phase, waiting, moved, done or stopped.
+
+Exit code: 0 there is a plan, or none is needed, and with --apply it is made, 1 there is none, or it was stopped, 2 the command line or
+the input is wrong, or the cluster cannot be read.`,
 		Example: `  kubectl corepin rebalance vm db -n vms
   kubectl corepin rebalance -f vm.yaml --max-moves 3
   kubectl corepin rebalance --goal cpus=16,memory=64Gi
+  kubectl corepin rebalance vm db -n vms --apply --migration-timeout 30m
   kubectl get nodecpus,nodes,pods,vmis -A -o yaml > cluster.yaml; kubectl corepin rebalance vm db -n vms -f cluster.yaml`,
 		RunE: func(cmd *cobra.Command, args []string) error { return c.rebalance(cmd.Context(), args, r) },
 	}
@@ -70,6 +84,8 @@ Exit code: 0 there is a plan, or none is needed, 1 there is none, 2 the command 
 	flags.IntVar(&r.limits.Migrations, "max-moves", 5, "The most migrations that a plan may have.")
 	flags.IntVar(&r.limits.Placements, "max-placements", 100_000, "How many placements of VMs on nodes are tried at most.")
 	flags.BoolVar(&r.anyStrategy, "any-eviction-strategy", false, "Let VMs move whose evictionStrategy is None or External too.")
+	flags.BoolVar(&r.apply, "apply", false, "Make the migrations, one after the other.")
+	flags.DurationVar(&r.timeout, "migration-timeout", 10*time.Minute, "How long each migration may take with --apply.")
 	return cmd
 }
 
@@ -82,10 +98,13 @@ func (c *call) rebalance(ctx context.Context, args []string, r *rebalance) error
 		return err
 	}
 	town, err := c.town(ctx)
+	if err == nil && r.apply {
+		err = c.canApply(town)
+	}
 	if err != nil {
 		return err
 	}
-	p := &rebalanced{town: town, limits: r.limits}
+	p := &rebalanced{town: town, limits: r.limits, applied: r.apply}
 	p.migrants = town.migrants(r.anyStrategy)
 	cluster := simulation.New(town.nodes, scoring.LeastFragmentation, 1)
 	if r.goal != "" {
@@ -110,6 +129,9 @@ func (c *call) rebalance(ctx context.Context, args []string, r *rebalance) error
 	} else {
 		p.print(&c.out)
 	}
+	if r.apply && p.Found {
+		c.apply(ctx, p, r, asJSON)
+	}
 	return nil
 }
 
@@ -122,6 +144,8 @@ func (r *rebalance) check(args []string) error {
 		return fmt.Errorf("--max-moves is %d; want 0 or more", r.limits.Migrations)
 	case r.limits.Placements < 1:
 		return fmt.Errorf("--max-placements is %d; want 1 or more", r.limits.Placements)
+	case r.timeout <= 0:
+		return fmt.Errorf("--migration-timeout is %s; want more than 0, such as 10m", r.timeout)
 	case len(args) > 0:
 		_, _, err := target(args)
 		return err

@@ -21,6 +21,8 @@ type rebalanced struct {
 	limits simulation.Limits
 	// goal is the shape of which more VMs are to fit; "" where one VM is to fit.
 	goal string
+	// applied reports that the migrations are about to be made, so that nobody has to be told how.
+	applied bool
 }
 
 // print writes the plan for people.
@@ -47,7 +49,7 @@ func (p *rebalanced) print(out *printer) {
 	if len(p.Migrations) > 0 || !p.Found {
 		out.printf("%s\n", p.text())
 	}
-	if len(p.Migrations) == 0 {
+	if len(p.Migrations) == 0 || p.applied {
 		return
 	}
 	out.printf("create them one after the other, each when the one before has Succeeded:\n")
@@ -118,8 +120,9 @@ type migrationObject struct {
 }
 
 type migrationMeta struct {
-	GenerateName string `json:"generateName"`
-	Namespace    string `json:"namespace"`
+	GenerateName string            `json:"generateName"`
+	Namespace    string            `json:"namespace"`
+	Labels       map[string]string `json:"labels,omitempty"`
 }
 
 type migrationSpec struct {
@@ -132,6 +135,9 @@ func (p *rebalanced) migration(m *simulation.Migration) *migrationObject {
 	l, _ := launcher.Of(m.Pod.Spec)
 	object := &migrationObject{TypeMeta: metav1.TypeMeta{APIVersion: "kubevirt.io/v1", Kind: "VirtualMachineInstanceMigration"}}
 	object.Metadata = migrationMeta{GenerateName: "corepin-rebalance-", Namespace: l.VMI.Namespace}
+	if p.applied {
+		object.Metadata.Labels = map[string]string{madeByLabel: madeByRebalance}
+	}
 	object.Spec = migrationSpec{VMIName: l.VMI.Name, AddedNodeSelector: map[string]string{corev1.LabelHostname: p.town.hostname(m.To)}}
 	return object
 }

@@ -5,6 +5,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -32,18 +33,41 @@ type town struct {
 	objects map[string]*corev1.Node
 	// namespace is the one that kubectl would use; "" for that of files.
 	namespace string
+	// live reports that the nodes are those of a cluster or of a dump, and known that the input has objects of a cluster too.
+	live, known bool
+	// arriving are the pods that are bound to nodes, and whose CPUs are in no report yet.
+	arriving map[types.UID]bool
 }
 
 // town reads the nodes and who is there. NodeCPUs in the input are the nodes, unless a dump has those.
 func (c *call) town(ctx context.Context) (*town, error) {
 	s, machine, err := c.townInput(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.townOf(ctx, s, machine)
+}
+
+// townAgain reads the cluster again. The input stays as it was read.
+func (c *call) townAgain(ctx context.Context) (*town, error) {
+	s, _, err := c.inputOf(ctx, c.read)
 	if err == nil {
-		err = s.inputErrors()
+		err = s.fromCluster(ctx, c.host)
 	}
 	if err != nil {
 		return nil, err
 	}
-	t := &town{machines: map[types.UID]*vmi.VMI{}, mobile: map[types.UID]*mobility{}, objects: s.nodes, namespace: s.namespace}
+	return c.townOf(ctx, s, nil)
+}
+
+// townOf is a town of a snapshot. machine is the one that only the input has; nil for none.
+func (c *call) townOf(ctx context.Context, s *snapshot, machine *machine) (*town, error) {
+	err := s.inputErrors()
+	if err != nil {
+		return nil, err
+	}
+	t := &town{machines: map[types.UID]*vmi.VMI{}, mobile: map[types.UID]*mobility{}, objects: s.nodes, namespace: s.namespace,
+		live: s.live, known: machine != nil || s.hasCluster(), arriving: map[types.UID]bool{}}
 	if s.live {
 		for _, object := range c.listed(ctx, ResourceVMIs) {
 			t.addVMI(object)
@@ -83,12 +107,21 @@ func (c *call) town(ctx context.Context) (*town, error) {
 		see(pod)
 	}
 	for _, m := range s.machines {
+		for _, uid := range m.admitted {
+			t.arriving[uid] = true
+		}
 		t.nodes = append(t.nodes, simulation.NewNode(m.name, s.nodes[m.name], m.heard(), there[m.name]))
 	}
 	if machine != nil {
 		t.machine = simulation.NewNode(machine.name, machine.object, machine.report, nil)
 	}
 	return t, nil
+}
+
+// hasCluster reports whether the input has VMs that exist, or pods that are on a node.
+func (s *snapshot) hasCluster() bool {
+	return slices.ContainsFunc(s.vms, func(m *virtualMachine) bool { return m.created }) ||
+		slices.ContainsFunc(s.pods, func(pod *corev1.Pod) bool { return pod.Spec.NodeName != "" })
 }
 
 // townInput is the snapshot of the cluster or of the input, and the machine of the input where the cluster is a dump.
@@ -103,7 +136,8 @@ func (c *call) townInput(ctx context.Context) (*snapshot, *machine, error) {
 	}
 	c.files.names = nil
 	if c.files.dump == nil && !c.asksForCluster() {
-		s, asksCluster, err := c.inputOf(ctx, all)
+		c.read = slices.Clip(all)
+		s, asksCluster, err := c.inputOf(ctx, c.read)
 		if err == nil && asksCluster {
 			err = s.fromCluster(ctx, c.host)
 		}
@@ -121,7 +155,8 @@ func (c *call) townInput(ctx context.Context) (*snapshot, *machine, error) {
 	if len(made.bad) > 0 || len(made.machines) > 1 {
 		return nil, nil, fmt.Errorf("reading input: want one NodeCPU, that of the new machine: %w", made.inputErrors())
 	}
-	s, _, err := c.inputOf(ctx, others)
+	c.read = slices.Clip(others)
+	s, _, err := c.inputOf(ctx, c.read)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cli"
@@ -26,6 +27,8 @@ const pageSize = 500
 // connection is the cluster that kubectl would talk to with the same flags.
 type connection struct {
 	config *genericclioptions.ConfigFlags
+	// dial makes a client of the API server.
+	dial func(*rest.Config) (dynamic.Interface, error)
 }
 
 // cluster reads the reports, the nodes and the pods.
@@ -93,6 +96,8 @@ func (c connection) listAny(ctx context.Context, resource string) ([]map[string]
 	options := metav1.ListOptions{Limit: pageSize}
 	switch resource {
 	case cli.ResourceVMIs:
+	case cli.ResourceMigrations:
+		served = []schema.GroupVersionResource{migrations}
 	case cli.ResourceRevisions:
 		served = []schema.GroupVersionResource{{Group: "apps", Version: "v1", Resource: resource}}
 		options.LabelSelector = revisionLabel
@@ -112,10 +117,14 @@ func (c connection) listAny(ctx context.Context, resource string) ([]map[string]
 			continue
 		}
 		if err != nil {
-			if resource == cli.ResourceRevisions {
-				return nil, fmt.Errorf("listing %s: %w", resource, err) // no role of corepin's allows it: others' pods are in those too
+			next := remedy(err)
+			switch resource {
+			case cli.ResourceRevisions:
+				next = "" // no role of corepin's allows it: others' pods are in those too
+			case cli.ResourceMigrations:
+				next = remedyWith(err, rebalanceRole)
 			}
-			return nil, fmt.Errorf("listing %s: %w%s", resource, err, remedy(err))
+			return nil, fmt.Errorf("listing %s: %w%s", resource, err, next)
 		}
 		return all, nil
 	}
@@ -127,17 +136,26 @@ func (c connection) client() (dynamic.Interface, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding the cluster (there are no NodeCPU objects in the input; give them, or a --kubeconfig): %w", err)
 	}
-	client, err := dynamic.NewForConfig(config)
+	client, err := c.dial(config)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
 	return client, nil
 }
 
+// The ClusterRoles of corepin's manifests for people: for commands that only read, and for rebalance --apply.
+const (
+	explainRole   = "corepin-explain"
+	rebalanceRole = "corepin-rebalance"
+)
+
 // remedy is the next step after an error of the API server; "" where there is none to name.
-func remedy(err error) string {
+func remedy(err error) string { return remedyWith(err, explainRole) }
+
+// remedyWith is remedy where the role is what is needed.
+func remedyWith(err error, role string) string {
 	if apierrors.IsForbidden(err) {
-		return "; ask for ClusterRole corepin-explain, which corepin's manifests bring: kubectl create clusterrolebinding NAME --clusterrole=corepin-explain --user=YOU"
+		return fmt.Sprintf("; ask for ClusterRole %s, which corepin's manifests bring: kubectl create clusterrolebinding NAME --clusterrole=%s --user=YOU", role, role)
 	}
 	return ""
 }

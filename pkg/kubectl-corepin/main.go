@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
 	"corepin.dev/corepin/pkg/cli"
@@ -22,15 +24,25 @@ import (
 func main() {
 	config := genericclioptions.NewConfigFlags(true)
 	config.Namespace = nil // the commands have it themselves: it is of use without a cluster too
-	c := connection{config}
+	c := connection{config: config, dial: func(to *rest.Config) (dynamic.Interface, error) { return dynamic.NewForConfig(to) }}
+	host := c.host()
+	host.In = os.Stdin
+	host.Out = os.Stdout
+	host.Err = os.Stderr
+	host.Open = func(name string) (fs.File, error) { return os.Open(name) }
+	host.Create = func(name string) (io.WriteCloser, error) {
+		return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	}
+	os.Exit(cli.Run(context.Background(), host, os.Args[1:]))
+}
+
+// host is the outside of the commands, without files and streams.
+func (c connection) host() cli.Host {
 	flags := pflag.NewFlagSet("connection", pflag.ContinueOnError)
-	config.AddFlags(flags)
-	os.Exit(cli.Run(context.Background(), cli.Host{
-		Now: clock.RealClock{}.Now, In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
-		Open:       func(name string) (fs.File, error) { return os.Open(name) },
-		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Pause: pause,
-		Own: c.own, Events: c.events, Log: c.log, Create: func(name string) (io.WriteCloser, error) {
-			return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		},
-	}, os.Args[1:]))
+	c.config.AddFlags(flags)
+	return cli.Host{
+		Now: clock.RealClock{}.Now, Pause: pause, Poll: poll, UntilInterrupted: untilInterrupted,
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Own: c.own, Events: c.events, Log: c.log,
+		CreateMigration: c.createMigration, Migration: c.migration, DeleteMigration: c.deleteMigration,
+	}
 }
