@@ -20,6 +20,7 @@ package predicates
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -95,8 +96,7 @@ var inOrder = []corev1.ResourceName{corev1.ResourcePods, corev1.ResourceCPU, cor
 // short says which resource is too small (fitsRequest in pkg/scheduler/framework/plugins/noderesources/fit.go,
 // v1.36.3).
 func (n *Node) short(pod *corev1.Pod) (Refusal, bool) {
-	requests := amountsOf(resourcehelper.PodRequests(n.withoutUnknown(pod), resourcehelper.PodResourcesOptions{}))
-	requests[corev1.ResourcePods] = 1
+	requests := n.asked(pod)
 	var others []corev1.ResourceName
 	for name := range requests {
 		if !slices.Contains(inOrder, name) && counted(name) {
@@ -114,6 +114,28 @@ func (n *Node) short(pod *corev1.Pod) (Refusal, bool) {
 		}
 	}
 	return Refusal{}, false
+}
+
+// asked are the amounts that a new pod asks for.
+func (n *Node) asked(pod *corev1.Pod) amounts {
+	requests := amountsOf(resourcehelper.PodRequests(n.withoutUnknown(pod), resourcehelper.PodResourcesOptions{}))
+	requests[corev1.ResourcePods] = 1
+	return requests
+}
+
+// Room is how many pods like one the amounts are enough for: as often as Check takes it if each of them is added. The pod has no
+// host ports.
+func (n *Node) Room(pod *corev1.Pod) int {
+	if n.Check(pod).Reason != "" {
+		return 0
+	}
+	room := math.MaxInt
+	for name, asked := range n.asked(pod) {
+		if asked > 0 && (slices.Contains(inOrder, name) || counted(name)) {
+			room = min(room, int((n.allocatable[name]-n.requested[name])/asked))
+		}
+	}
+	return room
 }
 
 // withoutUnknown is the pod without requests of extended resources that the node does not have. The kubelet takes them

@@ -89,3 +89,34 @@ func TestWhatAPodAsksFor(t *testing.T) {
 		}
 	}
 }
+
+// Room is how often Check says yes to pods that are alike.
+func TestRoom(t *testing.T) {
+	for name, test := range map[string]struct {
+		cpu, memory, pods string // of the node
+		asks              *corev1.Pod
+		want              int
+	}{
+		"by CPUs":               {"16", "64Gi", "110", podOf("3", "1Gi"), 4},
+		"by memory":             {"16", "8Gi", "110", podOf("2", "3Gi"), 2},
+		"by the number of pods": {"16", "64Gi", "3", podOf("1", "1Gi"), 2},
+		"by none, it is full":   {"3", "64Gi", "110", podOf("2", "1Gi"), 0},
+		"a pod without amounts": {"16", "64Gi", "5", &corev1.Pod{}, 4},
+		"more than there is":    {"16", "64Gi", "110", podOf("17", "1Gi"), 0},
+	} {
+		n := predicates.New(nodeOf(test.cpu, test.memory, test.pods))
+		n.Add(podOf("2", "1Gi"))
+		if got := n.Room(test.asks); got != test.want {
+			t.Errorf("%s: room for %d, want %d", name, got, test.want)
+		}
+		for range test.want {
+			if r := n.Check(test.asks); r.Reason != "" {
+				t.Errorf("%s: refused: %+v", name, r)
+			}
+			n.Add(test.asks)
+		}
+		if r := n.Check(test.asks); r.Reason == "" {
+			t.Errorf("%s: Check takes one more", name)
+		}
+	}
+}
