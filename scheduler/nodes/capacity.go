@@ -21,17 +21,32 @@ func (v *View) BestCase(on *corev1.Node, demand *verdict.Demand, left ...*corev1
 	return verdict.Of(&best, demand)
 }
 
-// Capacity is how many pods with a demand the node could take one after another, up to most: in the best case, but after the
-// pods in flight. exact is false where the kubelet cannot be predicted. Then it is how many the free CPUs of the report are
-// enough for, or one without a report that can be read.
+// Room is what a node has left for pods with one demand.
+type Room struct {
+	// Pods is how many of them it could take one after another.
+	Pods int
+	// Free is how many CPUs its kubelet could still grant after them.
+	Free int
+	// Exact is false where the kubelet cannot be predicted. Then Pods is how many the free CPUs of the report are enough for, or
+	// one without a report that can be read, and Free is 0.
+	Exact bool
+}
+
+// Capacity is how many pods with a demand the node could take, and whether that is exact; see Room.
 func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods int, exact bool) {
+	room := v.Room(on, demand, most)
+	return room.Pods, room.Exact
+}
+
+// Room fills the node with pods with a demand, up to most: in the best case, but after the pods in flight.
+func (v *View) Room(on *corev1.Node, demand *verdict.Demand, most int) Room {
 	defer v.calls.End(v.calls.Begin(predicting, on.Name))
 	best, inFlight := v.bestCase(on, nil)
 	switch {
 	case best.Kubelet == nil:
-		return min(most, 1), false
+		return Room{Pods: min(most, 1)}
 	case !exactFor(&best, demand):
-		return min(most, best.Kubelet.Free().Len()/max(1, demand.Pod.PeakCPUs())), false
+		return Room{Pods: min(most, best.Kubelet.Free().Len()/max(1, demand.Pod.PeakCPUs()))}
 	}
 	node := *best.Kubelet
 	admit := func(pod *admission.Pod) bool {
@@ -44,10 +59,12 @@ func (v *View) Capacity(on *corev1.Node, demand *verdict.Demand, most int) (pods
 	for _, pod := range inFlight {
 		admit(pod)
 	}
-	for pods < most && admit(&demand.Pod) {
-		pods++
+	room := Room{Exact: true}
+	for room.Pods < most && admit(&demand.Pod) {
+		room.Pods++
 	}
-	return pods, true
+	room.Free = node.Free().Len()
+	return room
 }
 
 // MostCPUs is how many exclusive CPUs a kubelet could grant a pod at most, in the best case. It is quicker to ask than BestCase.
