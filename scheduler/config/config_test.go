@@ -27,7 +27,7 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, RestartSafety: RestartIgnore, OtherPods: Ignore}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\nnodePoolLabel: example.com/pool\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, RestartSafety: RestartIgnore, OtherPods: Ignore, NodePoolLabel: "example.com/pool"}},
 		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
@@ -40,6 +40,7 @@ func TestDecode(t *testing.T) {
 		"a negative range":               {text: header + "scoreRange: -1\n", wantErr: "scoreRange: Invalid value: -1: must be between 1 and 40"},
 		"silent too soon":                {text: header + "silentAfter: 999ms\n", wantErr: "silentAfter: Invalid value: \"999ms\": must be between 1s and 10m0s"},
 		"silent too late":                {text: header + "silentAfter: 601s\n", wantErr: "silentAfter: Invalid value: \"10m1s\": must be between 1s and 10m0s"},
+		"a label that is none":           {text: header + "nodePoolLabel: a/b/c\n", wantErr: "nodePoolLabel: Invalid value: \"a/b/c\": a valid label key must"},
 		"an unknown policy":              {text: header + "nodesWithoutExactReport: Hope\n", wantErr: `nodesWithoutExactReport: Unsupported value: "Hope"`},
 		"an unknown label policy":        {text: header + "cpuManagerNodes: Sometimes\n", wantErr: `cpuManagerNodes: Unsupported value: "Sometimes"`},
 		"an unknown strictness":          {text: header + "strictness: Lax\n", wantErr: `"Lax" is not a strictness`},

@@ -15,6 +15,7 @@
 //	    strictness: Standard
 //	    restartSafety: Ignore
 //	    otherPods: Predict
+//	    nodePoolLabel: ""
 //
 // Every field is optional, and so are the args; those above are the defaults. The args are read strictly. A field that
 // is unknown, misspelled or given twice is an error, and so is another kind or version. An error stops the scheduler at

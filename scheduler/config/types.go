@@ -60,6 +60,11 @@ type DedicatedCPUArgs struct {
 	// OtherPods says how pods of no VM are treated that ask for exclusive CPUs: Guaranteed pods with a whole number of
 	// CPUs. Default: Predict.
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`
+
+	// NodePoolLabel is the label of nodes by whose values the metrics corepin_placeable_vms and corepin_stranded_cpus are
+	// counted. At most 20 pools have series of their own. "" counts all nodes as one pool. Where profiles differ, the first
+	// one's value holds. Default: "".
+	NodePoolLabel string `json:"nodePoolLabel,omitempty"`
 }
 
 // ScoringStrategy says which of the nodes that can take a VM is preferred.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -26,6 +27,11 @@ func Validate(a *DedicatedCPUArgs) field.ErrorList {
 	errs = append(errs, oneOf("nodesWithoutExactReport", a.NodesWithoutExactReport, Refuse, Estimate)...)
 	errs = append(errs, oneOf("cpuManagerNodes", a.CPUManagerNodes, Required, Preferred)...)
 	errs = append(errs, oneOf("restartSafety", a.RestartSafety, RestartIgnore, RestartPrefer, RestartRequire)...)
+	if a.NodePoolLabel != "" {
+		for _, problem := range validation.IsQualifiedName(a.NodePoolLabel) {
+			errs = append(errs, field.Invalid(field.NewPath("nodePoolLabel"), a.NodePoolLabel, problem))
+		}
+	}
 	return append(errs, oneOf("otherPods", a.OtherPods, Predict, Ignore)...)
 }
 

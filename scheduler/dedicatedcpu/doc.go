@@ -5,7 +5,7 @@
 //
 // The package has one file for each extension point, under its name. Around it are packages with one subject each:
 // scoring rates nodes, wakeup tries pending pods again, explaining writes events with numbers, nodes predicts kubelets
-// and vms knows the VMs.
+// and vms knows the VMs. Package fragmentation measures how many more VMs fit, beside the cycles.
 //
 // # A scheduling cycle
 //

@@ -10,6 +10,7 @@ import (
 
 	"corepin.dev/corepin/pkg/version"
 	"corepin.dev/corepin/scheduler/audit"
+	"corepin.dev/corepin/scheduler/fragmentation"
 	"corepin.dev/corepin/scheduler/heard"
 )
 
@@ -76,6 +77,7 @@ func registerMetrics() {
 	registerOnce.Do(func() {
 		legacyregistry.MustRegister(refusals, bound, woken, lateCycles, withRoomByCount)
 		heard.RegisterMetrics()
+		fragmentation.RegisterMetrics()
 		zeroMetrics()
 		audit.RegisterMetrics()
 		version.RegisterMetrics()

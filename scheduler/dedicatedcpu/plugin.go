@@ -126,8 +126,8 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 
 // argsKey is equal for args with which a plugin answers and rates alike.
 func argsKey(args *config.DedicatedCPUArgs) string {
-	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness,
-		args.RestartSafety, args.OtherPods, args.SilentAfter.Duration)
+	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness,
+		args.RestartSafety, args.OtherPods, args.SilentAfter.Duration, args.NodePoolLabel)
 }
 
 // countedQueue counts the pods that are woken.

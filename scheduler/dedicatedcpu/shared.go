@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
@@ -20,6 +21,7 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/audit"
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/fragmentation"
 	"corepin.dev/corepin/scheduler/heard"
 	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/standstill"
@@ -35,6 +37,7 @@ type sharedState struct {
 	audit      *audit.Audit
 	vms        *vms.View
 	unattended *unattended.Watcher
+	rooms      *fragmentation.Watch
 	informers  informers.SharedInformerFactory
 	podIndex   cache.Indexer // kube-scheduler's pods, with the indexes of vms.PodsOf and podsOn
 
@@ -79,6 +82,9 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 	if err != nil {
 		return nil, fmt.Errorf("watching the agents' pods: %w", err)
 	}
+	if err := s.measureRooms(ctx, args.NodePoolLabel); err != nil {
+		return nil, err
+	}
 	logger := klog.FromContext(ctx)
 	go s.audit.Run(ctx)
 	go s.heard.Run(ctx)
@@ -102,6 +108,24 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 	return s, nil
 }
 
+// measureRooms starts the metrics of how many more VMs fit.
+func (s *sharedState) measureRooms(ctx context.Context, poolLabel string) error {
+	core := s.informers.Core().V1()
+	s.rooms = fragmentation.New(fragmentation.Options{
+		PoolLabel: poolLabel, View: s.view, Nodes: core.Nodes().Lister(), Clock: clock.RealClock{},
+		PodsOn:   func(node string) ([]*corev1.Pod, error) { return podsOn(s.podIndex, node) },
+		Election: func() fragmentation.Election { return fragmentation.ElectionIn(legacyregistry.DefaultGatherer) },
+	})
+	if _, err := core.Pods().Informer().AddEventHandler(s.rooms.PodHandler()); err != nil {
+		return fmt.Errorf("watching pods: %w", err)
+	}
+	if _, err := core.Nodes().Informer().AddEventHandler(s.rooms.NodeHandler()); err != nil {
+		return fmt.Errorf("watching nodes: %w", err)
+	}
+	go s.rooms.Run(ctx)
+	return nil
+}
+
 // add adds the plugin of one more profile. It missed earlier changes, but no pod of its profile was looked at yet.
 func (s *sharedState) add(pl *DedicatedCPU) {
 	s.mu.Lock()
@@ -120,6 +144,9 @@ func (s *sharedState) each(f func(pl *DedicatedCPU)) {
 
 // reportCame is called when a node's report has changed, or is deleted. frees is false if nothing is free that was not before.
 func (s *sharedState) reportCame(nodeName string, frees bool) {
+	if s.rooms != nil {
+		s.rooms.Changed(nodeName)
+	}
 	s.each(func(pl *DedicatedCPU) { pl.waker.ReportChanged(nodeName, frees) })
 }
 
