@@ -3,17 +3,22 @@
 package policy
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"corepin.dev/corepin/agent/config"
 	"corepin.dev/corepin/manifests"
+	schedulerconfig "corepin.dev/corepin/scheduler/config"
 )
 
 // agentConfig is the configuration that the agent of a kustomization gets.
@@ -45,6 +50,23 @@ func TestManifestsSpellOutTheAgentsDefaults(t *testing.T) {
 	config.SetDefaults(want)
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("manifests/base/agent/config.yaml gives\n%+v\nbut it says that it is the defaults, which are\n%+v", got, want)
+	}
+}
+
+// A user of the chart can give every argument of the plugin.
+func TestTheChartTakesEveryArgument(t *testing.T) {
+	text, err := os.ReadFile("../../manifests/chart/values.schema.json")
+	var schema map[string]any
+	if err := errors.Join(err, json.Unmarshal(text, &schema)); err != nil {
+		t.Fatal(err)
+	}
+	known, _, _ := unstructured.NestedMap(schema, "properties", "scheduler", "properties", "args", "properties")
+	fields := reflect.TypeFor[schedulerconfig.DedicatedCPUArgs]()
+	for i := range fields.NumField() {
+		name, _, _ := strings.Cut(fields.Field(i).Tag.Get("json"), ",")
+		if _, has := known[name]; name != "" && !has {
+			t.Errorf("manifests/chart/values.schema.json refuses scheduler.args.%s, which is an argument of the plugin", name)
+		}
 	}
 }
 
