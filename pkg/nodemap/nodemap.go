@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
@@ -27,20 +28,33 @@ type Holder struct {
 }
 
 const (
-	reservedMark = 'R'
-	sharedMark   = '.'
-	clashMark    = '!'
-	otherMark    = '#'
-	coresPerLine = 16
+	reservedMark    = 'R'
+	sharedMark      = '.'
+	clashMark       = '!'
+	otherMark       = '#'
+	maxCoresPerLine = 16
 )
 
 // letters mark holders in their order; R is left out, since it marks reserved CPUs. Holders beyond
 // them share one mark.
 const letters = "ABCDEFGHIJKLMNOPQSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 
+// Style says how a map is drawn. The zero value draws lines of 16 cores, without colours.
+type Style struct {
+	// Width is how many characters fit on a line; 0 where that is not known. A line has at least one core and one name.
+	Width int
+	// Color adds colours to the letters, as escape sequences of a terminal. The letters stay.
+	Color bool
+}
+
 // Draw gives the map, one line per NUMA node and socket (more where a NUMA node has over 16 cores) and
 // a legend. A CPU that two holders claim is drawn as "!".
 func Draw(machine *cputopology.Topology, reserved cpuset.Set, holders []Holder) string {
+	return Style{}.Draw(machine, reserved, holders)
+}
+
+// Draw is Draw in a style.
+func (s Style) Draw(machine *cputopology.Topology, reserved cpuset.Set, holders []Holder) string {
 	marks := map[int]rune{}
 	for id := range reserved.All() {
 		marks[id] = reservedMark
@@ -56,8 +70,8 @@ func Draw(machine *cputopology.Topology, reserved cpuset.Set, holders []Holder) 
 		}
 	}
 	var b strings.Builder
-	for _, row := range rows(machine) {
-		fmt.Fprintf(&b, "s%d n%d ", row[0].Socket, row[0].NUMANode)
+	for _, row := range rows(machine, s.coresPerLine(machine)) {
+		b.WriteString(place(&row[0]))
 		for _, core := range row {
 			b.WriteByte(' ')
 			for id := range core.CPUs.All() {
@@ -65,13 +79,34 @@ func Draw(machine *cputopology.Topology, reserved cpuset.Set, holders []Holder) 
 				if !held {
 					mark = sharedMark
 				}
-				b.WriteRune(mark)
+				b.WriteString(s.letter(mark))
 			}
 		}
 		b.WriteByte('\n')
 	}
-	b.WriteString(legend(reserved, holders))
+	b.WriteString(s.legend(reserved, holders))
 	return b.String()
+}
+
+// place begins a line: the socket and the NUMA node of its cores.
+func place(core *cputopology.Core) string { return fmt.Sprintf("s%d n%d ", core.Socket, core.NUMANode) }
+
+// coresPerLine is how many cores a line has: a power of two, so that the lines of a NUMA node are alike.
+func (s Style) coresPerLine(machine *cputopology.Topology) int {
+	if s.Width == 0 {
+		return maxCoresPerLine
+	}
+	head := 0
+	cell := 0
+	for _, core := range machine.Cores() {
+		head = max(head, len(place(&core)))
+		cell = max(cell, 1+core.CPUs.Len())
+	}
+	cores := maxCoresPerLine
+	for cores > 1 && head+cores*cell > s.Width {
+		cores /= 2
+	}
+	return cores
 }
 
 func markOf(holder int) rune {
@@ -82,7 +117,7 @@ func markOf(holder int) rune {
 }
 
 // rows groups the cores by socket and NUMA node and cuts long groups.
-func rows(machine *cputopology.Topology) [][]cputopology.Core {
+func rows(machine *cputopology.Topology, coresPerLine int) [][]cputopology.Core {
 	var groups [][]cputopology.Core
 	for _, core := range machine.Cores() {
 		i := slices.IndexFunc(groups, func(g []cputopology.Core) bool {
@@ -107,18 +142,35 @@ func rows(machine *cputopology.Topology) [][]cputopology.Core {
 	return cut
 }
 
-func legend(reserved cpuset.Set, holders []Holder) string {
-	var parts []string
+// legend says who the letters are, on as many lines as it takes.
+func (s Style) legend(reserved cpuset.Set, holders []Holder) string {
+	var b strings.Builder
+	used := 0
+	add := func(mark rune, name string) {
+		const gap = "  "
+		length := len("A ") + utf8.RuneCountInString(name)
+		switch {
+		case used == 0:
+		case s.Width > 0 && used+len(gap)+length > s.Width:
+			b.WriteByte('\n')
+			used = 0
+		default:
+			b.WriteString(gap)
+			used += len(gap)
+		}
+		b.WriteString(s.letter(mark) + " " + name)
+		used += length
+	}
 	if !reserved.IsEmpty() {
-		parts = append(parts, "R reserved")
+		add(reservedMark, "reserved")
 	}
 	for i, holder := range holders {
 		if i == len(letters) {
-			parts = append(parts, fmt.Sprintf("# %d others", len(holders)-i))
+			add(otherMark, fmt.Sprintf("%d others", len(holders)-i))
 			break
 		}
-		parts = append(parts, fmt.Sprintf("%c %s", markOf(i), holder.Name))
+		add(markOf(i), holder.Name)
 	}
-	parts = append(parts, ". shared pool")
-	return strings.Join(parts, "  ") + "\n"
+	add(sharedMark, "shared pool")
+	return b.String() + "\n"
 }
