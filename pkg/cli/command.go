@@ -171,18 +171,24 @@ func (c *call) selectorFlag(cmd *cobra.Command) {
 	cmd.Flags().StringVarP(&c.selector, "selector", "l", "", "Only nodes with these labels, such as pool=vms. Nodes whose Node object is not known are left out.")
 }
 
-// selectNodes leaves out the nodes that --selector does not name.
-func (c *call) selectNodes(s *snapshot) error {
-	if c.selector == "" {
-		return nil
-	}
+// selecting gives a function that reports whether labels are those of --selector. Without --selector all are.
+func (c *call) selecting() (selects func(of map[string]string) bool, err error) {
 	selector, err := labels.Parse(c.selector)
 	if err != nil {
-		return fmt.Errorf("--selector is %q: %w", c.selector, err)
+		return nil, fmt.Errorf("--selector is %q: %w", c.selector, err)
+	}
+	return func(of map[string]string) bool { return selector.Matches(labels.Set(of)) }, nil
+}
+
+// selectNodes leaves out the nodes that --selector does not name.
+func (c *call) selectNodes(s *snapshot) error {
+	selects, err := c.selecting()
+	if err != nil || c.selector == "" {
+		return err
 	}
 	s.machines = slices.DeleteFunc(s.machines, func(m *machine) bool {
 		node := s.nodes[m.name]
-		return node == nil || !selector.Matches(labels.Set(node.Labels))
+		return node == nil || !selects(node.Labels)
 	})
 	if len(s.machines) == 0 {
 		return fmt.Errorf("--selector is %q: no node with a NodeCPU has these labels", c.selector)

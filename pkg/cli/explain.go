@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 
+	"corepin.dev/corepin/pkg/explain"
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/vmi"
 )
@@ -65,6 +67,9 @@ The nodes are those of the cluster. With NodeCPU objects in the input (kubectl g
 nothing else is looked at. This needs permission to list nodecpus.corepin.dev, nodes and pods, cluster-wide, and to get
 virtualmachineinstances.kubevirt.io and the scheduler's Lease. Where a VMI cannot be read, its own wishes are left out, and a note says so.
 
+With --selector only the nodes with these labels are explained. With -o name the nodes that take it are named, those that are
+estimated last.
+
 Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already, 1 it fits nowhere or nobody places it,
 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin explain vm db -n vms
@@ -74,7 +79,8 @@ Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already
 		RunE: func(cmd *cobra.Command, args []string) error { return c.explain(cmd.Context(), args, &scheduler) },
 	}
 	c.inputFlags(cmd)
-	c.outputFlag(cmd)
+	c.nameFlag(cmd, "the nodes that take it")
+	c.selectorFlag(cmd)
 	c.schedulerFlag(cmd)
 	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
 		"The scheduler's argument nodesWithoutExactReport: Estimate, to take such a node by counting, or Refuse.")
@@ -96,7 +102,7 @@ func target(args []string) (kind, name string, err error) {
 }
 
 func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerArgs) error {
-	asJSON, err := c.json()
+	asJSON, err := c.jsonOrName()
 	if err != nil {
 		return err
 	}
@@ -138,6 +144,9 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 		if x.misfit.What == "" {
 			x.all = s.explain(pod)
 			s.addDestinations(x.all, pod)
+			if err := c.selectExplained(s, &x); err != nil {
+				return err
+			}
 		}
 		if s.live {
 			x.attention = c.placedBy(ctx, pod)
@@ -146,10 +155,29 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 			c.refuse()
 		}
 	}
-	if asJSON {
+	switch {
+	case asJSON:
 		x.encode(&c.out)
-	} else {
+	case c.names():
+		x.printNames(&c.out)
+	default:
 		x.print(&c.out)
+	}
+	return nil
+}
+
+// selectExplained leaves out what nodes say that --selector does not name. They were asked, since a VM could move there.
+func (c *call) selectExplained(s *view, x *explained) error {
+	selects, err := c.selecting()
+	if err != nil || c.selector == "" {
+		return err
+	}
+	x.all = slices.DeleteFunc(x.all, func(e explain.Explanation) bool {
+		node := s.nodes[e.Node]
+		return node == nil || !selects(node.Labels)
+	})
+	if len(x.all) == 0 {
+		return fmt.Errorf("--selector is %q: no node has these labels", c.selector)
 	}
 	return nil
 }

@@ -70,6 +70,19 @@ func (x *explained) print(out *printer) {
 	printGroups(out, x.all)
 }
 
+// printNames names the nodes that take the pod, or the one that it is on.
+func (x *explained) printNames(out *printer) {
+	node := x.placed()
+	if node != nil {
+		out.named(nodeKind.Kind, *node)
+	}
+	for _, e := range x.all {
+		if e.Fits {
+			out.named(nodeKind.Kind, e.Node)
+		}
+	}
+}
+
 // grants says which CPUs the pod has on its node.
 func (x *explained) grants(node string) string {
 	m := x.byName[node]

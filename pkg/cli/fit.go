@@ -47,6 +47,7 @@ numaNode:
 With -o json each pod is a line: {"pod","node","admitted","cpus":{container: "2-5"},"reason","message"}. One that
 fits nowhere has "refusals" too: nodes that refuse it alike, with what is free there and the changes that would help. An object
 that cannot be used is left out. In its place there is a line with "error": file, line, and what to write instead.
+With -o name the pods and virtual machines that fit are named.
 
 Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is wrong.`,
 		Example: `  kubectl corepin fit -f vm-pod.yaml
@@ -54,7 +55,8 @@ Exit code: 0 all pods fit, 1 some do not, 2 the command line or the input is wro
 		RunE: func(cmd *cobra.Command, args []string) error { return c.fit(cmd.Context(), args, bindings) },
 	}
 	c.inputFlags(cmd)
-	c.outputFlag(cmd)
+	c.nameFlag(cmd, "what fits")
+	c.selectorFlag(cmd)
 	c.schedulerFlag(cmd)
 	cmd.Flags().StringArrayVar(&bindings, "bind", nil, "POD=NODE: try this pod on this node only; may be given again.")
 	return cmd
@@ -66,7 +68,7 @@ func indented(text string) string {
 }
 
 func (c *call) fit(ctx context.Context, args, bindings []string) error {
-	asJSON, err := c.json()
+	asJSON, err := c.jsonOrName()
 	if err != nil {
 		return err
 	}
@@ -77,6 +79,9 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 	if err != nil {
 		return err
 	}
+	if err := c.selectNodes(s); err != nil {
+		return err
+	}
 	if len(s.pods) == 0 {
 		return cmp.Or(s.inputErrors(), errors.New("reading input: there is no Pod and no new virtual machine in it, so there is nothing to fit"))
 	}
@@ -85,14 +90,31 @@ func (c *call) fit(ctx context.Context, args, bindings []string) error {
 		return err
 	}
 	report := reporter{func(a *answer) { c.printAttention(ctx, s, a); printAnswer(&c.out, a) }, func(e *inputError) { c.out.printf("left out: %v\n", e.err) }}
-	if asJSON {
+	switch {
+	case asJSON:
 		report = reporter{func(a *answer) { c.out.encode(lineOf(a, c.attentionTo(ctx, s, a))) }, func(e *inputError) { c.out.encode(e.line()) }}
+	case c.names():
+		report = reporter{func(a *answer) { s.printName(&c.out, a) }, func(*inputError) {}}
 	}
 	concerned := c.placeAll(s, bound, report)
-	if !asJSON {
+	if !asJSON && !c.names() {
 		s.printMaps(&c.out, concerned)
 	}
 	return s.inputErrors()
+}
+
+// printName names a pod, or a new virtual machine, that fits.
+func (s *snapshot) printName(out *printer, a *answer) {
+	if a.admitted() == nil {
+		return
+	}
+	for _, vm := range s.vms {
+		if !vm.created && nameOf(vm.pod) == nameOf(a.demand.spec) {
+			out.named(vm.kind, vm.name.Name)
+			return
+		}
+	}
+	out.named(podKind.Kind, a.demand.spec.Name)
 }
 
 // reporter writes the answers, and what is left out.

@@ -21,6 +21,7 @@ import (
 
 // virtualMachine is a VirtualMachine or a VirtualMachineInstance of the input.
 type virtualMachine struct {
+	kind string
 	name types.NamespacedName
 	// sized has the sizes of the instancetype too.
 	sized *vmi.VMI
@@ -81,6 +82,7 @@ func (s *snapshot) readVM(o *objects.Object) (*virtualMachine, error) {
 	}
 	object := &unstructured.Unstructured{Object: fields}
 	m := &virtualMachine{
+		kind:    o.Kind,
 		name:    types.NamespacedName{Namespace: cmp.Or(o.Namespace, metav1.NamespaceDefault), Name: o.Name},
 		sized:   sized,
 		created: object.GetUID() != "",

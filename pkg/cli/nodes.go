@@ -46,6 +46,12 @@ func (c *call) nodes(ctx context.Context, args []string) error {
 	if err := c.selectNodes(s); err != nil {
 		return err
 	}
+	if c.names() {
+		for _, m := range s.machines {
+			c.out.named(nodeKind.Kind, m.name)
+		}
+		return s.inputErrors()
+	}
 	s.admitBound()
 	for i, m := range s.machines {
 		if i > 0 {

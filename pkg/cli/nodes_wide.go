@@ -19,12 +19,12 @@ import (
 const wide = "wide"
 
 func (c *call) wideFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "The form of the answer: text, or wide for the machine's settings too.")
+	cmd.Flags().StringVarP(&c.output, "output", "o", "text", "The form of the answer: text, wide for the machine's settings too, or name for node/NAME of each.")
 }
 
 func (c *call) checkWide() error {
-	if c.output != "text" && c.output != wide {
-		return fmt.Errorf("--output is %q; want text or wide", c.output)
+	if c.output != "text" && c.output != wide && !c.names() {
+		return fmt.Errorf("--output is %q; want text, wide or name", c.output)
 	}
 	return nil
 }

@@ -25,14 +25,16 @@ import (
 
 func (c *call) pinsCommand() *cobra.Command {
 	var granted string
+	everywhere := false
 	cmd := &cobra.Command{
 		Use:   "pins [-f FILE... --cpus LIST]",
 		Short: "Show where the threads of virtual machines are pinned, or would be",
 		Long: `pins shows which CPU each vCPU, the emulator and each IO thread of a dedicated VM runs on.
 
 Without -f, or with a dump, it shows where the agents last found the threads of the dedicated VMs in the cluster, or in the
-namespace of -n. With -f and other files, it computes where the threads would go, for each VirtualMachineInstance or VirtualMachine
-of the input, on the machine of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
+namespace of -n. With --selector it shows the VMs with these labels, which their launcher pods have too. With -f and other
+files, it computes where the threads would go, for each VirtualMachineInstance or VirtualMachine of the input, on the machine
+of the one NodeCPU in it, if the kubelet grants the CPUs of --cpus.
 
 With -o json each VM is a line: {"vmi","vcpus":[{"vcpu","cpus"}],"emulator","ioThreads":[{"id","cpus"}],
 "error","waits":[{"vcpu","percent"}],"exclusive"}. An emulator without CPUs of its own ("") runs on any of the granted CPUs.
@@ -43,6 +45,9 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 		Example: `  kubectl corepin pins
   kubectl corepin pins -f nodecpu.yaml -f vmi.yaml --cpus 2-5`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if everywhere {
+				c.namespace = ""
+			}
 			if len(c.files.names)+len(args) == 0 && !cmd.Flags().Changed("cpus") {
 				return c.pinsOfCluster(cmd.Context())
 			}
@@ -56,7 +61,9 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 		},
 	}
 	c.inputFlags(cmd)
-	c.outputFlag(cmd)
+	c.nameFlag(cmd, "the virtual machines")
+	cmd.Flags().StringVarP(&c.selector, "selector", "l", "", "Only virtual machines with these labels, such as app=db; not with --cpus.")
+	cmd.Flags().BoolVarP(&everywhere, "all-namespaces", "A", false, "The VMs of all namespaces, also if -n names one. That is so without -n too.")
 	cmd.Flags().StringVar(&granted, "cpus", "", "The CPUs that the kubelet grants to each VM, for example 2-5,8; only with -f.")
 	return cmd
 }
@@ -64,15 +71,18 @@ Exit code: 0 all are pinned, 1 some are not or cannot be, 2 the command line or 
 // pinning is where a VM's threads are or would be.
 type pinning struct {
 	vm, namespace, node string
-	machine             *vmi.VMI // where it is that of the input
-	granted             cpuset.Set
-	host                *cputopology.Topology // nil where it is not known
-	reserved            cpuset.Set
-	vcpus               []int // numbers, in the order of pins.VCPUs
-	pins                placement.Pins
-	waits               nodereport.Waits
-	exclusive           string // who else may run on the granted CPUs; "" where that is not known
-	err                 error
+	// kind and name are the object's.
+	kind, name string
+	labels     map[string]string // of the launcher pod; nil where it is that of the input
+	machine    *vmi.VMI          // where it is that of the input
+	granted    cpuset.Set
+	host       *cputopology.Topology // nil where it is not known
+	reserved   cpuset.Set
+	vcpus      []int // numbers, in the order of pins.VCPUs
+	pins       placement.Pins
+	waits      nodereport.Waits
+	exclusive  string // who else may run on the granted CPUs; "" where that is not known
+	err        error
 	// silence says that the node is not heard from; "" where it is.
 	silence string
 }
@@ -129,6 +139,9 @@ func (c *call) pinsOfInput(args []string, granted string) error {
 	cpus, err := cpuset.Parse(granted)
 	if err != nil {
 		return fmt.Errorf("--cpus is %q: %w", granted, err)
+	}
+	if c.selector != "" {
+		return errors.New("--selector chooses among the VMs of the cluster or of a dump, and --cpus is for those of other files; leave one out")
 	}
 	all, err := c.objects(args)
 	if err != nil {
@@ -191,7 +204,7 @@ func readPinsInput(input []objects.Object) (*v1alpha1.NodeCPU, []*pinning, error
 	var all []*pinning
 	for i := range input {
 		o := &input[i]
-		p := &pinning{vm: qualified(o.Namespace, o.Name)}
+		p := &pinning{vm: qualified(o.Namespace, o.Name), kind: o.Kind, name: o.Name}
 		switch kind := (metav1.TypeMeta{APIVersion: o.APIVersion, Kind: o.Kind}); {
 		case o.Err != nil:
 			p.err = o.Err
@@ -236,14 +249,18 @@ func (c *call) pinsOfCluster(ctx context.Context) error {
 	if len(cluster.Reports) == 0 {
 		return errors.New("the cluster has no NodeCPU objects; is corepin-agent running on its nodes?")
 	}
+	selects, err := c.selecting()
+	if err != nil {
+		return err
+	}
 	return c.printPins(slices.DeleteFunc(pinsReported(cluster, c.host.Now()), func(p *pinning) bool {
-		return c.namespace != "" && p.namespace != c.namespace
+		return c.namespace != "" && p.namespace != c.namespace || !selects(p.labels)
 	}))
 }
 
 // printPins writes the pins of VMs.
 func (c *call) printPins(all []*pinning) error {
-	asJSON, err := c.json()
+	asJSON, err := c.jsonOrName()
 	if err != nil {
 		return err
 	}
@@ -255,15 +272,22 @@ func (c *call) printPins(all []*pinning) error {
 			c.out.encode(p.line())
 			continue
 		}
+		if c.names() {
+			c.out.named(p.kind, p.name)
+			continue
+		}
 		if i > 0 {
 			c.out.print("\n")
 		}
 		p.print(&c.out)
 	}
-	if len(all) == 0 && !asJSON {
+	if len(all) == 0 && !asJSON && !c.names() {
 		where := "the cluster"
 		if c.namespace != "" {
 			where = "namespace " + c.namespace + " of the cluster"
+		}
+		if c.selector != "" {
+			where += " with the labels " + c.selector
 		}
 		c.out.printf("no dedicated VM runs in %s\n", where)
 	}

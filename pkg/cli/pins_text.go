@@ -21,6 +21,7 @@ import (
 	"corepin.dev/corepin/pkg/nodemap"
 	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/placement"
+	"corepin.dev/corepin/pkg/vmi"
 )
 
 // pinsReported gives the pins of the cluster's dedicated VMs that run, by name and node.
@@ -37,7 +38,8 @@ func pinsReported(cluster Cluster, now time.Time) []*pinning {
 		if !ok || !l.Dedicated || pod.Status.Phase != corev1.PodRunning {
 			continue
 		}
-		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), namespace: l.VMI.Namespace, node: pod.Spec.NodeName}
+		p := &pinning{vm: qualified(l.VMI.Namespace, l.VMI.Name), namespace: l.VMI.Namespace, node: pod.Spec.NodeName,
+			kind: vmi.KindVMI, name: l.VMI.Name, labels: pod.Labels}
 		report := reports[pod.Spec.NodeName]
 		if report != nil {
 			since, silent := nodereport.Silence(report, podNamed, now)
