@@ -68,6 +68,21 @@ type Host struct {
 	Create func(name string) (io.WriteCloser, error)
 	// Pause waits, and gives an error if the program is to end.
 	Pause func(ctx context.Context, length time.Duration) error
+	// Watch calls changed at first, and again when a NodeCPU has changed since the call before. It ends without an error when the
+	// user interrupts the program, and with that of changed. It is nil where there is no cluster.
+	Watch func(ctx context.Context, changed func(ctx context.Context) error) error
+	// Terminal is the terminal that Out is, as it is now; nil where Out is none.
+	Terminal func() Terminal
+	// NoColor reports that the user wants no colours.
+	NoColor bool
+}
+
+// Terminal is a terminal that answers are written to. Its zero value is none.
+type Terminal struct {
+	// Width and Height are in characters, 0 where they are not known.
+	Width, Height int
+	// Escapes reports whether it understands escape sequences.
+	Escapes bool
 }
 
 // Cluster is what an API server knows of nodes and of pods.
@@ -82,7 +97,7 @@ type Cluster struct {
 // Run runs the command line args, the program's name not included, and gives the exit code.
 func Run(ctx context.Context, host Host, args []string) int {
 	buffer := bufio.NewWriter(host.Out)
-	c := &call{host: host, out: printer{out: buffer}}
+	c := &call{host: host, out: printer{out: buffer}, flush: buffer.Flush}
 	root := c.rootCommand()
 	root.SetArgs(args)
 	root.SetIn(host.In)
@@ -106,8 +121,10 @@ func Run(ctx context.Context, host Host, args []string) int {
 
 // call is one run of the program.
 type call struct {
-	host   Host
-	out    printer
+	host Host
+	out  printer
+	// flush shows what has been written to out.
+	flush  func() error
 	code   int
 	files  files
 	output string

@@ -39,5 +39,6 @@
 // report.go make pods and nodes of objects. machine.go makes pods of virtual machines that do not exist yet
 // (pkg/launcherpod). town.go makes a cluster to simulate, and migrants.go says which of its VMs may move. apply.go makes migrations one
 // after the other, and apply_look.go looks at the cluster after each. admission.go tries pods on nodes, and view.go does so as
-// corepin-scheduler does. The *_text.go files write the answers.
+// corepin-scheduler does. The *_text.go files write the answers. terminal.go is what a
+// terminal can show, and nodes_live.go what nodes --watch draws.
 package cli

@@ -65,13 +65,13 @@ func (s *snapshot) printMaps(out *printer, wanted map[string]bool) {
 	for _, m := range s.machines {
 		if wanted[m.name] && m.report.Node != nil {
 			out.printf("\n%s\n", m.name)
-			out.print(m.draw())
+			out.print(m.draw(nodemap.Style{}))
 		}
 	}
 }
 
 // draw is the map of a machine and who holds its CPUs. It can be printed as it is.
-func (m *machine) draw() string {
+func (m *machine) draw(style nodemap.Style) string {
 	node := m.report.Node
 	var holders []nodemap.Holder
 	used := node.Reserved.Union(node.Shared)
@@ -86,5 +86,5 @@ func (m *machine) draw() string {
 	if node.CPUManager.Policy == cpumanager.PolicyStatic && !missing.IsEmpty() {
 		hold("in use, the report does not say by whom", missing)
 	}
-	return nodemap.Draw(node.Topology, node.Reserved, holders)
+	return style.Draw(node.Topology, node.Reserved, holders)
 }

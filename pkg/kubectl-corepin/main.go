@@ -11,8 +11,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
@@ -29,6 +31,8 @@ func main() {
 	host.In = os.Stdin
 	host.Out = os.Stdout
 	host.Err = os.Stderr
+	host.Terminal = terminal
+	host.NoColor = os.Getenv("NO_COLOR") != ""
 	host.Open = func(name string) (fs.File, error) { return os.Open(name) }
 	host.Create = func(name string) (io.WriteCloser, error) {
 		return os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
@@ -42,7 +46,18 @@ func (c connection) host() cli.Host {
 	c.config.AddFlags(flags)
 	return cli.Host{
 		Now: clock.RealClock{}.Now, Pause: pause, Poll: poll, UntilInterrupted: untilInterrupted,
-		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Own: c.own, Events: c.events, Log: c.log,
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Own: c.own, Events: c.events, Log: c.log, Watch: c.watch,
 		CreateMigration: c.createMigration, Migration: c.migration, DeleteMigration: c.deleteMigration,
 	}
+}
+
+// terminal is the terminal that standard output is. The console of Windows shows escape sequences only where a program has asked
+// for that, and Windows Terminal always does.
+func terminal() cli.Terminal {
+	width, height, err := term.GetSize(int(os.Stdout.Fd()))
+	if err != nil {
+		return cli.Terminal{}
+	}
+	escapes := os.Getenv("TERM") != "dumb" && (runtime.GOOS != "windows" || os.Getenv("WT_SESSION") != "")
+	return cli.Terminal{Width: width, Height: height, Escapes: escapes}
 }
