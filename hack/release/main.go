@@ -65,6 +65,7 @@ func run(out, key, url string) error {
 		{"manifests", r.manifests},
 		{"chart", r.chart},
 		{"kubectl plugin", r.plugin},
+		{"check of the plugin's manifest", r.checkPlugin},
 		{"changelog", r.changelog},
 		{"checksums", func() error { return sums(r.out, key) }},
 	} {

@@ -48,22 +48,26 @@ func (r *release) plugin() error {
 	if err != nil {
 		return err
 	}
+	return r.pluginOf(pluginPackage, licence)
+}
+
+// pluginOf is plugin for a program.
+func (r *release) pluginOf(pkg string, licence []byte) error {
 	manifest := krewManifest(r.version)
 	for _, p := range platforms {
-		sum, err := r.pluginFor(p, pluginPackage, licence)
+		sum, err := r.pluginFor(p, pkg, licence)
 		if err != nil {
 			return err
 		}
-		manifest.Spec.Platforms = append(manifest.Spec.Platforms, krewPlatform{
-			Selector: map[string]any{"matchLabels": map[string]string{"os": p.os, "arch": p.arch}},
-			URI:      r.url + "/" + p.archive(), Sha256: sum, Bin: p.binary(),
-		})
+		entry := krewPlatform{URI: r.url + "/" + p.archive(), Sha256: sum, Bin: p.binary()}
+		entry.Selector.MatchLabels = map[string]string{"os": p.os, "arch": p.arch}
+		manifest.Spec.Platforms = append(manifest.Spec.Platforms, entry)
 	}
 	data, err := yaml.Marshal(manifest)
 	if err != nil {
 		return err
 	}
-	return r.write("corepin.yaml", data)
+	return r.write(krewFile, data)
 }
 
 // pluginFor builds pkg for a platform, and returns the checksum of the archive.
@@ -101,36 +105,4 @@ func (r *release) pluginFor(p platform, pkg string, licence []byte) (sum string,
 		return "", err
 	}
 	return fmt.Sprintf("%x", sha256.Sum256(data)), r.write(p.archive(), data)
-}
-
-// krew is a plugin's manifest, as krew.googlecontainertools.github.com/v1alpha2 has it.
-type krew struct {
-	APIVersion string            `json:"apiVersion"`
-	Kind       string            `json:"kind"`
-	Metadata   map[string]string `json:"metadata"`
-	Spec       struct {
-		Version          string         `json:"version"`
-		Homepage         string         `json:"homepage"`
-		ShortDescription string         `json:"shortDescription"`
-		Description      string         `json:"description"`
-		Platforms        []krewPlatform `json:"platforms"`
-	} `json:"spec"`
-}
-
-type krewPlatform struct {
-	Selector map[string]any `json:"selector"`
-	URI      string         `json:"uri"`
-	Sha256   string         `json:"sha256"`
-	Bin      string         `json:"bin"`
-}
-
-func krewManifest(version string) krew {
-	k := krew{APIVersion: "krew.googlecontainertools.github.com/v1alpha2", Kind: "Plugin", Metadata: map[string]string{"name": "corepin"}}
-	k.Spec.Version = version
-	k.Spec.Homepage = "https://corepin.dev"
-	k.Spec.ShortDescription = "Explain and check dedicated CPU cores of VMs"
-	k.Spec.Description = "Tells which nodes can take a VM with dedicated CPU cores and why others cannot,\n" +
-		"which CPUs each VM has and where its vCPUs run, and whether a VM's definition can\n" +
-		"work before it is created. It reads a cluster, or files.\n"
-	return k
 }
