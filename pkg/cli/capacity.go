@@ -238,34 +238,52 @@ func (m *machine) copied(object *corev1.Node) *machine {
 
 // print writes the count for people, in detail with every node.
 func (t *capacity) print(out *printer, detail bool) {
-	nodes := 0
-	for _, n := range t.Nodes {
-		if n.Fit > 0 {
-			nodes++
-		}
-	}
-	largest := fmt.Sprintf("none with %d", t.cpus)
-	if t.LargestNUMANode >= t.cpus {
-		largest = fmt.Sprintf("at most %d in one", t.LargestNUMANode)
-	}
-	left := "no CPU stays free"
-	if t.Free > 0 {
-		left = fmt.Sprintf("%d CPUs stay free in %d NUMA nodes, %s", t.Free, t.NUMANodes, largest)
-	}
-	out.printf("%s: %d more fit, on %d of %d nodes; %s\n", t.Shape, t.Fit, nodes, len(t.Nodes), left)
+	out.printf("%s: %d more fit, on %d of %d nodes; %s\n", t.Shape, t.Fit, t.taking(), len(t.Nodes), t.left())
 	if !detail {
 		return
 	}
 	if len(t.Nodes) > maxNamedNodes {
 		out.printf("  they stay free by: %s\n", t.stranded())
 	}
+	for _, line := range t.lines() {
+		out.printf("  %s\n", line)
+	}
+}
+
+// taking is how many nodes take one.
+func (t *capacity) taking() int {
+	nodes := 0
+	for _, n := range t.Nodes {
+		if n.Fit > 0 {
+			nodes++
+		}
+	}
+	return nodes
+}
+
+// left says which CPUs stay free.
+func (t *capacity) left() string {
+	if t.Free == 0 {
+		return "no CPU stays free"
+	}
+	largest := fmt.Sprintf("none with %d", t.cpus)
+	if t.LargestNUMANode >= t.cpus {
+		largest = fmt.Sprintf("at most %d in one", t.LargestNUMANode)
+	}
+	return fmt.Sprintf("%d CPUs stay free in %d NUMA nodes, %s", t.Free, t.NUMANodes, largest)
+}
+
+// lines say how many fit on which nodes, and why no more.
+func (t *capacity) lines() []string {
 	list := t.groups()
+	var lines []string
 	for _, g := range list[:min(len(list), maxGroups)] {
-		out.printf("  %d on %s: then %s\n", t.Nodes[g.first].Fit, nodeNames(g.nodes), g.why)
+		lines = append(lines, fmt.Sprintf("%d on %s: then %s", t.Nodes[g.first].Fit, nodeNames(g.nodes), g.why))
 	}
 	if len(list) > maxGroups {
-		out.printf("  and %d more groups of nodes; -o json lists all nodes\n", len(list)-maxGroups)
+		lines = append(lines, fmt.Sprintf("and %d more groups of nodes; -o json lists all nodes", len(list)-maxGroups))
 	}
+	return lines
 }
 
 // stranded says how many CPUs stay free for which reason, the most first.

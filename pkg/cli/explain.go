@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -29,6 +30,16 @@ const (
 	refuseNodes   = "Refuse"
 )
 
+// shippedArgs are the values that the scheduler has without a configuration.
+var shippedArgs = schedulerArgs{estimateNodes, "standard"}
+
+func (a *schedulerArgs) addFlags(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.withoutExactReport, "nodes-without-exact-report", a.withoutExactReport,
+		"The scheduler's argument nodesWithoutExactReport: Estimate, to take such a node by counting, or Refuse.")
+	cmd.Flags().StringVar(&a.strictness, "strictness", a.strictness,
+		"The scheduler's argument strictness, whose rules hold: standard, strict or kubevirt.")
+}
+
 // read gives what the arguments mean.
 func (a *schedulerArgs) read() (estimate bool, strictness vmi.Strictness, err error) {
 	if a.withoutExactReport != estimateNodes && a.withoutExactReport != refuseNodes {
@@ -41,7 +52,7 @@ func (a *schedulerArgs) read() (estimate bool, strictness vmi.Strictness, err er
 }
 
 func (c *call) explainCommand() *cobra.Command {
-	scheduler := schedulerArgs{estimateNodes, "standard"}
+	scheduler := shippedArgs
 	cmd := &cobra.Command{
 		Use:   "explain [(vm|vmi|pod) NAME] [-n NAMESPACE] [-f FILE...]",
 		Short: "Explain for every node why it does not take a pod or a virtual machine, and what would help",
@@ -82,10 +93,7 @@ Exit code: 0 it fits somewhere, possibly by an estimate, or is on a node already
 	c.nameFlag(cmd, "the nodes that take it")
 	c.selectorFlag(cmd)
 	c.schedulerFlag(cmd)
-	cmd.Flags().StringVar(&scheduler.withoutExactReport, "nodes-without-exact-report", scheduler.withoutExactReport,
-		"The scheduler's argument nodesWithoutExactReport: Estimate, to take such a node by counting, or Refuse.")
-	cmd.Flags().StringVar(&scheduler.strictness, "strictness", scheduler.strictness,
-		"The scheduler's argument strictness, whose rules hold: standard, strict or kubevirt.")
+	scheduler.addFlags(cmd)
 	return cmd
 }
 
@@ -137,19 +145,13 @@ func (c *call) explain(ctx context.Context, args []string, scheduler *schedulerA
 	s.estimate = estimate
 	x := explained{view: s, pod: pod}
 	if x.placed() == nil {
-		x.notes = c.readVM(ctx, s, pod, strictness)
-		if s.vm.Dedicated {
-			x.misfit = launcher.MisfitOf(pod, s.vm.Problems)
-		}
+		c.judge(ctx, &x, strictness)
+		x.ask(math.MaxInt)
 		if x.misfit.What == "" {
-			x.all = s.explain(pod)
-			s.addDestinations(x.all, pod)
-			if err := c.selectExplained(s, &x); err != nil {
+			err := c.selectExplained(s, &x)
+			if err != nil {
 				return err
 			}
-		}
-		if s.live {
-			x.attention = c.placedBy(ctx, pod)
 		}
 		if !x.fits() || x.attention.problem != "" {
 			c.refuse()
@@ -180,6 +182,26 @@ func (c *call) selectExplained(s *view, x *explained) error {
 		return fmt.Errorf("--selector is %q: no node has these labels", c.selector)
 	}
 	return nil
+}
+
+// judge says of a pod that is on no node what decides before any node is asked.
+func (c *call) judge(ctx context.Context, x *explained, strictness vmi.Strictness) {
+	x.vm = launcher.VM{}
+	x.notes = c.readVM(ctx, x.view, x.pod, strictness)
+	if x.vm.Dedicated {
+		x.misfit = launcher.MisfitOf(x.pod, x.vm.Problems)
+	}
+	if x.live {
+		x.attention = c.placedBy(ctx, x.pod)
+	}
+}
+
+// ask asks all nodes, and the nearest of them, no more than so many, what would help.
+func (x *explained) ask(nearest int) {
+	if x.misfit.What == "" {
+		x.all = x.explain(x.pod, nearest)
+		x.addDestinations(x.all, x.pod)
+	}
 }
 
 func (c *call) namespaceOr(other string) string {

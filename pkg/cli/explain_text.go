@@ -37,6 +37,12 @@ func (x *explained) placed() *string {
 
 // print writes the explanation for people.
 func (x *explained) print(out *printer) {
+	x.printHead(out)
+	printGroups(out, x.all)
+}
+
+// printHead writes what does not depend on a single node.
+func (x *explained) printHead(out *printer) {
 	asks := verdict.DemandOf(x.pod)
 	name := "pod " + nameOf(x.pod)
 	who := podOrVM(x.pod)
@@ -67,7 +73,6 @@ func (x *explained) print(out *printer) {
 	if note != "" {
 		out.printf("%s\n", note)
 	}
-	printGroups(out, x.all)
 }
 
 // printNames names the nodes that take the pod, or the one that it is on.

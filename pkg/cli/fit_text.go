@@ -3,6 +3,8 @@
 package cli
 
 import (
+	"k8s.io/apimachinery/pkg/types"
+
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
@@ -74,17 +76,33 @@ func (s *snapshot) printMaps(out *printer, wanted map[string]bool) {
 func (m *machine) draw(style nodemap.Style) string {
 	node := m.report.Node
 	var holders []nodemap.Holder
-	used := node.Reserved.Union(node.Shared)
-	hold := func(name string, cpus cpuset.Set) {
-		holders = append(holders, nodemap.Holder{Name: harmless(name), CPUs: cpus})
-		used = used.Union(cpus)
-	}
 	for _, uid := range m.holders() {
-		hold(m.nameOf(uid), admission.Decision{Grants: m.report.Granted[uid]}.Granted())
+		holders = append(holders, nodemap.Holder{Name: harmless(m.nameOf(uid)), CPUs: m.cpusOf(uid)})
 	}
-	missing := node.Topology.CPUs().Minus(used)
-	if node.CPUManager.Policy == cpumanager.PolicyStatic && !missing.IsEmpty() {
-		hold("in use, the report does not say by whom", missing)
+	missing := m.unnamed()
+	if !missing.IsEmpty() {
+		holders = append(holders, nodemap.Holder{Name: unnamedHolder, CPUs: missing})
 	}
 	return style.Draw(node.Topology, node.Reserved, holders)
+}
+
+// unnamedHolder is what the holder of unnamed CPUs is called.
+const unnamedHolder = "in use, the report does not say by whom"
+
+// cpusOf are all CPUs of a pod.
+func (m *machine) cpusOf(uid types.UID) cpuset.Set {
+	return admission.Decision{Grants: m.report.Granted[uid]}.Granted()
+}
+
+// unnamed are the CPUs that are neither in the shared pool nor reserved nor of a pod that is known.
+func (m *machine) unnamed() cpuset.Set {
+	node := m.report.Node
+	if node.CPUManager.Policy != cpumanager.PolicyStatic {
+		return cpuset.Set{}
+	}
+	used := node.Reserved.Union(node.Shared)
+	for _, uid := range m.holders() {
+		used = used.Union(m.cpusOf(uid))
+	}
+	return node.Topology.CPUs().Minus(used)
 }

@@ -119,7 +119,7 @@ func machineOf(report *v1alpha1.NodeCPU) *machine {
 		r.State = nodereport.Exact
 		r.Why = ""
 	}
-	m := &machine{name: report.Name, report: r, others: othersIn(report), tuning: report.Status.HostTuning}
+	m := &machine{name: report.Name, report: r, source: report, others: othersIn(report), tuning: report.Status.HostTuning}
 	m.since, m.silent = nodereport.Silence(report, nil, time.Time{})
 	restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
 	if restart != nil && restart.Status != metav1.ConditionTrue {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -54,6 +55,8 @@ type machine struct {
 	name string
 	// report is as the pods admitted so far leave it.
 	report *nodereport.Report
+	// source is the object that the report was read from; nil where there is none.
+	source *v1alpha1.NodeCPU
 	// restart is what the report says that a restart of the kubelet would do to pods; "" for nothing.
 	restart string
 	// others is who else may run on the CPUs of dedicated VMs by the report; "" for nobody.
@@ -229,19 +232,34 @@ func (s *snapshot) fromCluster(ctx context.Context, host Host) error {
 	})
 	s.there = cluster.Pods
 	for i := range cluster.Pods {
-		pod := &cluster.Pods[i]
-		s.name(pod)
-		m := s.byName[pod.Spec.NodeName]
-		if m == nil || ended(pod) {
-			continue
-		}
-		t := m.admit(arriving(pod))
-		runs := pod.Status.Phase == corev1.PodRunning
-		if runs && !t.admitted && m.fit != nil {
-			m.add(pod) // the kubelet knows better
-		}
+		s.name(&cluster.Pods[i])
+		s.arrive(&cluster.Pods[i])
 	}
 	return nil
+}
+
+// arrive admits a pod of the cluster where it is bound to a node.
+func (s *snapshot) arrive(pod *corev1.Pod) {
+	m := s.byName[pod.Spec.NodeName]
+	if m == nil || ended(pod) {
+		return
+	}
+	t := m.admit(arriving(pod))
+	runs := pod.Status.Phase == corev1.PodRunning
+	if runs && !t.admitted && m.fit != nil {
+		m.add(pod) // the kubelet knows better
+	}
+}
+
+// everyNode are the machines, and then the nodes that have no NodeCPU.
+func (s *snapshot) everyNode() []*machine {
+	all := slices.Clone(s.machines)
+	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
+		if s.byName[name] == nil {
+			all = append(all, &machine{name: name, report: nodereport.Absent(nodereport.Missing)})
+		}
+	}
+	return all
 }
 
 // arriving is the demand of a pod that is bound. While it has no CPUs it is drawn as in flight.

@@ -66,7 +66,7 @@ func (c *call) view(ctx context.Context) (*view, error) {
 	c.namespace = cmp.Or(c.namespace, cluster.Namespace)
 	for i := range cluster.Pods {
 		pod := &cluster.Pods[i]
-		if s.pod(pod.Namespace, pod.Name) == nil {
+		if !s.listed[nameOf(pod)] { // one of the input stands for that of the cluster
 			s.pods = append(s.pods, pod)
 		}
 	}
@@ -106,23 +106,37 @@ func (s *view) launcherOf(vmi types.NamespacedName) *corev1.Pod {
 	return found
 }
 
-// explain asks every node about a pod, those that fit first and then the nearest.
-func (s *view) explain(pod *corev1.Pod) []explain.Explanation {
+// explain asks every node about a pod, those that fit first and then the nearest. Only the nearest, no more than so many, are asked
+// what would help: that takes a hundred times as long.
+func (s *view) explain(pod *corev1.Pod, nearest int) []explain.Explanation {
 	var all []explain.Explanation
-	ask := func(m *machine) {
-		n := s.nodeFor(m, pod)
-		d := s.demand(pod, s.nodes[m.name])
-		all = append(all, explain.Of(&n, &d))
-	}
-	for _, m := range s.machines {
-		ask(m)
-	}
-	for _, name := range slices.Sorted(maps.Keys(s.nodes)) {
-		if s.byName[name] == nil {
-			ask(&machine{name: name, report: nodereport.Absent(nodereport.Missing)})
+	machines := s.everyNode()
+	for _, m := range machines {
+		n, d := s.question(m, pod)
+		if len(machines) <= nearest {
+			all = append(all, explain.Of(&n, &d))
+		} else {
+			all = append(all, explain.Outline(&n, &d))
 		}
 	}
+	all = explain.Best(all, math.MaxInt)
+	if len(machines) <= nearest {
+		return all
+	}
+	byName := map[string]*machine{}
+	for _, m := range machines {
+		byName[m.name] = m
+	}
+	for i := range all[:nearest] {
+		n, d := s.question(byName[all[i].Node], pod)
+		all[i] = explain.Of(&n, &d)
+	}
 	return explain.Best(all, math.MaxInt)
+}
+
+// question is a node and a pod as explain is asked about them.
+func (s *view) question(m *machine, pod *corev1.Pod) (verdict.Node, verdict.Demand) {
+	return s.nodeFor(m, pod), s.demand(pod, s.nodes[m.name])
 }
 
 // demand is what a pod asks of a node, as corepin-scheduler reads it. Without a Node object there is nothing to estimate by.

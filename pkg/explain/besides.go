@@ -52,7 +52,7 @@ func memoryOn(n *admission.Node, p *admission.Pod, numaNode int) (has []string) 
 		})
 		if asked > 0 {
 			free := n.Memory.NUMANodes[numaNode].Memory[at].Free
-			has = append(has, having(free, uint64(asked), gibibytes, name))
+			has = append(has, having(free, uint64(asked), Gibibytes, name))
 		}
 	}
 	return has
@@ -69,8 +69,8 @@ func having(free, asked uint64, text func(uint64) string, name string) string {
 
 func number(n uint64) string { return strconv.FormatUint(n, 10) }
 
-// gibibytes writes an amount: "1.5 GiB", or "64 MiB" for less than one GiB.
-func gibibytes(bytes uint64) string {
+// Gibibytes writes an amount: "1.5 GiB", or "64 MiB" for less than one GiB.
+func Gibibytes(bytes uint64) string {
 	const mebi = 1 << 20
 	if bytes < 1<<30 {
 		return fmt.Sprintf("%d MiB", bytes/mebi)

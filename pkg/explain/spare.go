@@ -77,7 +77,7 @@ func (q *question) sparingMemory(place, k int) []Hint {
 			c.Memory[k].Bytes = size
 		})
 		hint := after.try(Hint{Kind: Spare, Container: q.demand.Pod.Containers[place].Name, Resource: asked.Type, Amount: int64(size),
-			Text: fmt.Sprintf("%s asks for %s less %s (%s instead of %s)", q.who(place), gibibytes(asked.Bytes-size), asked.Type, gibibytes(size), gibibytes(asked.Bytes))})
+			Text: fmt.Sprintf("%s asks for %s less %s (%s instead of %s)", q.who(place), Gibibytes(asked.Bytes-size), asked.Type, Gibibytes(size), Gibibytes(asked.Bytes))})
 		if hint != nil {
 			return hint
 		}
