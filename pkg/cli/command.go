@@ -156,7 +156,7 @@ func (c *call) rootCommand() *cobra.Command {
 	if c.host.Connection != nil {
 		flags.AddFlagSet(c.host.Connection)
 	}
-	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.whatIfCommand(), c.rebalanceCommand(), c.nodesCommand(),
+	root.AddCommand(c.statusCommand(), c.checkCommand(), c.fitCommand(), c.explainCommand(), c.capacityCommand(), c.whatIfCommand(), c.rebalanceCommand(), c.nodesCommand(), c.reportCommand(),
 		c.pinsCommand(), c.dumpCommand(), c.supportCommand(), c.versionCommand())
 	return root
 }

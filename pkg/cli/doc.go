@@ -11,6 +11,7 @@
 //	what-if   what would become of VMs if nodes or VMs came, went or changed (pkg/simulation)
 //	rebalance which live migrations make room for a VM, or win the most room (pkg/simulation)
 //	nodes     which CPUs a node has, and who holds them
+//	report    the cluster as one HTML page (pkg/page)
 //	pins      where the threads of virtual machines are pinned, or would be on given CPUs
 //	dump      the cluster as a file, from which all commands answer as from the cluster (pkg/dump)
 //	support   all that a bug report needs, as an archive
@@ -37,8 +38,8 @@
 // Everything outside (streams, files, the API server, kubectl's flags) is in Host, which the program
 // pkg/kubectl-corepin fills in. Below the commands everything is a function of values. snapshot.go, pod.go and
 // report.go make pods and nodes of objects. machine.go makes pods of virtual machines that do not exist yet
-// (pkg/launcherpod). town.go makes a cluster to simulate, and migrants.go says which of its VMs may move. apply.go makes migrations one
-// after the other, and apply_look.go looks at the cluster after each. admission.go tries pods on nodes, and view.go does so as
-// corepin-scheduler does. The *_text.go files write the answers. terminal.go is what a
-// terminal can show, and nodes_live.go what nodes --watch draws.
+// (pkg/launcherpod). town.go makes a cluster to simulate, and migrants.go says which of its VMs may move. apply.go makes
+// migrations one after the other, and apply_look.go looks at the cluster after each. admission.go tries pods on nodes, and
+// view.go does so as corepin-scheduler does. The *_text.go files write the answers, and the page*.go files the page of report.
+// terminal.go is what a terminal can show, and nodes_live.go what nodes --watch draws.
 package cli

@@ -122,7 +122,7 @@ func TestADumpAnswersAsTheCluster(t *testing.T) {
 		"pod.json": &fstest.MapFile{Data: []byte(stream(t, podAsking("p", "", "4")))},
 	}
 	for _, command := range []string{
-		"status", "status -o json", "nodes", "pins", "pins -n vms -o json", "capacity", "capacity --shape cpus=2,memory=1Gi -o json",
+		"status", "status -o json", "nodes", "report", "report --shape cpus=2,memory=1Gi", "report -f vm.json", "pins", "pins -n vms -o json", "capacity", "capacity --shape cpus=2,memory=1Gi -o json",
 		"explain vm waits", "explain vm waits -n vms -o json", "explain vm db -n vms", "explain pod flying -n vms", "explain vm nobody",
 		"explain -f vm.json", "explain -f vm.json -o json", "fit -f vm.json", "fit -f pod.json -o json", "capacity -f vm.json",
 		"what-if drain busy", "what-if remove busy -o json", "what-if restart busy", "what-if kubelet busy --reserved 0-2,8-10", "what-if arrive -f vm.json --count 3",

@@ -107,13 +107,16 @@ func TestNamesAreHarmless(t *testing.T) {
 		{stream(t, report) + plainVM + machine, []string{"pins", "-f", "-", "--cpus", "2-3"}},
 		{"", []string{"pins"}},
 		{"", []string{"nodes"}},
+		{"", []string{"report"}},
+		{stream(t, report, node, pod, vm, waiting), []string{"report", "-f", "-"}},
 		{"", []string{"explain", "pod", "waiting", "-n", forged}},
 		{"", []string{"explain", "pod", forged}},
 		{"", []string{forged}},
 	} {
 		for _, format := range []string{"text", "json", "name"} {
 			args := slices.Clone(test.args)
-			if format == "json" && args[0] != "nodes" && args[0] != forged || format == "name" && args[0] != "check" && args[0] != forged {
+			if format == "json" && !slices.Contains([]string{"nodes", "report", forged}, args[0]) ||
+				format == "name" && !slices.Contains([]string{"check", "report", forged}, args[0]) {
 				args = append(args, "-o", format)
 			}
 			_, out, errs := runIn(t, nil, cluster, test.input, args...)
