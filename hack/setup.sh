@@ -5,8 +5,9 @@
 # kube-apiserver, etcd, kubectl and corepin itself come from this repository and the Go module cache;
 # what is wanted from Debian is a real libvirt and a real QEMU.
 #
-# usage: hack/setup.sh [verify]   verify: also for the whole of make verify, which has Prometheus' tool test the alerts, and for
-#                                 make race, which wants a C compiler
+# usage: hack/setup.sh [test|verify]   test: also for make test, which opens a page in Chromium (80 MB to load, 300 MB installed)
+#                                      verify: also for make verify, which has Prometheus' tool test the alerts, and for make race,
+#                                      which wants a C compiler
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # Daemons live in sbin, which "su" leaves out of the PATH; dpkg wants it too.
@@ -43,6 +44,9 @@ missing_packages() {
 	[ -e "${drivers[0]}" ] || echo libvirt-daemon-driver-qemu
 	command -v virsh >/dev/null || echo libvirt-clients
 	command -v "$emulator" >/dev/null || echo "$package"
+	if [ "$checks" = test ]; then
+		command -v chromium >/dev/null || echo chromium
+	fi
 	if [ "$checks" = verify ]; then
 		command -v promtool >/dev/null || echo prometheus
 		command -v gcc >/dev/null || echo gcc
