@@ -109,7 +109,7 @@
       cell.style.setProperty('--share', (size >= 0 ? 100 * room(node) / most : share(node)).toFixed());
       cell.setAttribute('aria-label', node.n + ': ' + text + ', ' + states[node.s]);
       cell.title = cell.getAttribute('aria-label');
-      if (scale === 'large') cell.lastChild.textContent = text;
+      if (scale === 'large') cell.lastChild.textContent = text + (node.s > 0 ? ', ' + states[node.s] : '');
     });
     const steps = [0, 25, 50, 75, 100].map((at) => {
       const step = el('i', {class: 'cell exact'});
