@@ -274,7 +274,7 @@
     if (machine) {
       const room = (node.r || []).map((n, k) => n + ' × ' + data.sizes[k].shape).join(', ');
       parts.push(el('p', {}, el('b', {}, node.t + ' of ' + node.u + ' CPUs taken'), ', ' + free(node) + ' free; reserved: ' + (machine.reserved || 'none') + (room ? '; more that fit: ' + room : '')));
-      machine.text.forEach((line) => parts.push(el('p', {class: 'lines'}, line)));
+      machine.text.forEach((line) => parts.push(el('p', {class: 'lines machine', title: line}, line)));
       if (machine.settings) parts.push(el('p', {class: 'lines'}, machine.settings.join(', ')));
     }
     (node.x || []).forEach((note) => parts.push(el('p', {class: 'note ' + note.k}, note.t)));
