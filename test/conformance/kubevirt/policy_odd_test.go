@@ -184,7 +184,8 @@ func largeObjects() map[string]string {
 	}
 }
 
-// Both policies together take at most 20 ms of CPU for any object.
+// Both policies together take some 10 ms of CPU for any object; the log has the figure. What fails is far more, as where rules are
+// evaluated on a text of a million digits: that took 34 s.
 func TestPolicyCost(t *testing.T) {
 	refuse := loadPolicy(t, refusePolicy)
 	warn := loadPolicy(t, warnPolicy)
@@ -198,7 +199,7 @@ func TestPolicyCost(t *testing.T) {
 			best = min(best, cpuTime(t)-began)
 		}
 		t.Logf("%-20s %v", name, best)
-		if best > 20*time.Millisecond {
+		if best > 500*time.Millisecond {
 			t.Errorf("%s takes %v of CPU", name, best)
 		}
 	}
