@@ -52,6 +52,9 @@ func (w *watch) look(ctx context.Context, world *world) {
 	pods, err := world.bed.Client().CoreV1().Pods(testbed.VMNamespace).List(within, metav1.ListOptions{})
 	if err != nil {
 		w.count("looks without an API server", nil)
+		w.mu.Lock()
+		w.away = time.Now()
+		w.mu.Unlock()
 		return
 	}
 	w.mu.Lock()
@@ -204,7 +207,7 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	leftover := w.leftovers[seen.node]
 	granted := w.granted[string(pod.UID)]
-	young := grantedJustBefore(granted, w.restarts[seen.node]) ||
+	young := grantedJustBefore(granted, w.restarts[seen.node], w.awayBefore[seen.node]) ||
 		granted.IsZero() && seen.ran && time.Since(w.full[seen.node]) < announceLimit // it was not written down
 	w.mu.Unlock()
 	if !first {

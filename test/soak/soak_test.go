@@ -139,15 +139,18 @@ func TestLeftovers(t *testing.T) {
 func TestGrantedJustBefore(t *testing.T) {
 	restart := time.Now()
 	for name, tc := range map[string]struct {
-		granted time.Time
-		want    bool
+		granted, away time.Time
+		want          bool
 	}{
-		"never":        {time.Time{}, false},
-		"just before":  {restart.Add(-time.Second), true},
-		"in good time": {restart.Add(-time.Minute), false},
-		"after":        {restart.Add(time.Second), false},
+		"never":                         {time.Time{}, time.Time{}, false},
+		"never, the API server away":    {time.Time{}, restart.Add(-time.Second), false},
+		"just before":                   {restart.Add(-time.Second), time.Time{}, true},
+		"in good time":                  {restart.Add(-time.Minute), time.Time{}, false},
+		"the API server away just then": {restart.Add(-time.Minute), restart.Add(-time.Second), true},
+		"the API server away long ago":  {restart.Add(-time.Minute), restart.Add(-40 * time.Second), false},
+		"after":                         {restart.Add(time.Second), time.Time{}, false},
 	} {
-		if got := grantedJustBefore(tc.granted, restart); got != tc.want {
+		if got := grantedJustBefore(tc.granted, restart, tc.away); got != tc.want {
 			t.Errorf("granted %s: %t, want %t", name, got, tc.want)
 		}
 	}

@@ -24,6 +24,7 @@ func (w *watch) restarting(world *world, node string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.restarts[node] = time.Now()
+	w.awayBefore[node] = w.away
 }
 
 func (w *watch) noteGrants(c *checkpoint) {
@@ -37,9 +38,14 @@ func (w *watch) noteGrants(c *checkpoint) {
 }
 
 // grantedJustBefore reports whether a pod had got its CPUs before a kubelet's start, but so late that nobody can have told
-// that the start would fail it.
-func grantedJustBefore(granted, restart time.Time) bool {
-	return !granted.IsZero() && !granted.After(restart) && restart.Sub(granted) < announceLimit
+// that the start would fail it. An API server that was away meanwhile takes no report: away is when it was last seen to be so
+// before the start. On a busy machine it needs as long to come back.
+func grantedJustBefore(granted, restart, away time.Time) bool {
+	told := granted
+	if away.After(granted) {
+		told = away
+	}
+	return !granted.IsZero() && !granted.After(restart) && restart.Sub(told) < announceLimit
 }
 
 // A pod that has ended keeps its CPUs in the kubelet's checkpoint until the next admission or for ten seconds. A kubelet
