@@ -139,7 +139,7 @@ type Pinning struct {
 	Deadline metav1.Duration `json:"deadline,omitempty"`
 	// verifyPeriod is the time from a guest's last pins to the next check of where its threads are, a safeguard beside the
 	// events: the kernel tells nobody that it moved a thread. While checks find nothing the time doubles, up to a minute.
-	// Annotation corepin.dev/verify-period of a VMI sets it for that VM. Default 4s.
+	// Annotation corepin.dev/verify-period of a VMI sets it for that VM, from its next start on. Default 4s.
 	VerifyPeriod metav1.Duration `json:"verifyPeriod,omitempty"`
 	// waitLimitPercent is the part of a minute, in percent, that a vCPU may be ready to run and wait for its CPU. What is
 	// above is in the node's report, and in an Event of the VM after three such minutes in a row. 0 asks libvirt nothing of

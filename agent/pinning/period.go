@@ -10,7 +10,7 @@ import (
 )
 
 // PeriodAnnotation says, on a VMI, how long its guest is left alone between two looks that find nothing. It is a duration such as
-// "30s", or EventsOnly. KubeVirt copies it to the launcher pod (generatePodAnnotations in
+// "30s", or EventsOnly. KubeVirt copies it to the launcher pod when it makes that (generatePodAnnotations in
 // pkg/virt-controller/services/template.go, v1.9.0).
 const PeriodAnnotation = "corepin.dev/verify-period"
 
@@ -18,7 +18,7 @@ const PeriodAnnotation = "corepin.dev/verify-period"
 // default for VMs with realtime vCPUs: a look takes libvirt a millisecond, on a CPU of the guest.
 const EventsOnly = "events"
 
-// longestPeriod is the longest time between two looks at a guest: a net under the events.
+// longestPeriod is the longest time between two looks at a guest: a safeguard beside the events.
 const longestPeriod = time.Hour
 
 // periodOf is the time between two looks at a guest that find nothing, and 0 for the usual pace. given reports whether there is
