@@ -184,7 +184,7 @@ func largeObjects() map[string]string {
 	}
 }
 
-// Both policies together take some 10 ms of CPU for any object; the log has the figure. What fails is far more, as where rules are
+// Both policies together take 8 to 20 ms of CPU for any object, by the host; the log has the figure. What fails is far more, as where rules are
 // evaluated on a text of a million digits: that took 34 s.
 func TestPolicyCost(t *testing.T) {
 	refuse := loadPolicy(t, refusePolicy)
@@ -199,7 +199,7 @@ func TestPolicyCost(t *testing.T) {
 			best = min(best, cpuTime(t)-began)
 		}
 		t.Logf("%-20s %v", name, best)
-		if best > 500*time.Millisecond {
+		if best > 100*time.Millisecond {
 			t.Errorf("%s takes %v of CPU", name, best)
 		}
 	}
