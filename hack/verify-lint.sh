@@ -3,7 +3,7 @@
 # Fails on what go vet finds in any package, or staticcheck in those that do not import k8s.io/kubernetes.
 #
 # staticcheck reads the source of every dependency. For a package that imports k8s.io/kubernetes that is
-# minutes of both cores and hundreds of megabytes of cache; such packages are scheduler/main.go and test
+# minutes of both cores and hundreds of megabytes of cache; such packages are scheduler/app and test
 # code, by test/policy, and vet is what they get.
 set -euo pipefail
 cd "$(dirname "$0")/.."

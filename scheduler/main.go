@@ -8,17 +8,13 @@ import (
 	"os"
 
 	"k8s.io/component-base/cli"
-	_ "k8s.io/component-base/logs/json/register"
-	_ "k8s.io/component-base/metrics/prometheus/clientgo"
-	_ "k8s.io/component-base/metrics/prometheus/version"
-	"k8s.io/kubernetes/cmd/kube-scheduler/app"
 
 	"corepin.dev/corepin/pkg/version"
-	"corepin.dev/corepin/scheduler/dedicatedcpu"
+	"corepin.dev/corepin/scheduler/app"
 )
 
 func main() {
-	command := app.NewSchedulerCommand(app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.Factory()))
+	command := app.NewCommand()
 	version.ShowFor(command)
 	os.Exit(cli.Run(command))
 }

@@ -51,7 +51,7 @@ func setUp(t *testing.T, configuration string) (schedulerconfig.KubeSchedulerCon
 	opts.SecureServing.ServerCert.CertDirectory = dir
 	ctx, stop := context.WithCancel(t.Context())
 	t.Cleanup(stop)
-	completed, sched, err := app.Setup(ctx, opts, app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.Factory()))
+	completed, sched, err := app.Setup(ctx, opts, app.WithPlugin(dedicatedcpu.Name, dedicatedcpu.Factory(nil)))
 	if err != nil {
 		return schedulerconfig.KubeSchedulerConfiguration{}, nil, err
 	}

@@ -31,8 +31,13 @@ const (
 // for its volumes or its group, and others left the node or came to it. If the kubelet might refuse the pod now, it is not bound.
 // kube-scheduler then unreserves it, and it is tried again. What it waited for is there by then.
 //
+// No pod is bound, whatever it asks for, when another scheduler may lead (package term).
+//
 // Bind is called where the profile names the plugin at extension point bind, too. Otherwise DefaultBinder comes first.
 func (pl *DedicatedCPU) Bind(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodeName string) *fwk.Status {
+	if err := pl.term.Check(); err != nil {
+		return fwk.AsStatus(fmt.Errorf("not bound to node %s: %w", nodeName, err))
+	}
 	c := readCycle(state)
 	if c == nil {
 		return fwk.NewStatus(fwk.Skip)

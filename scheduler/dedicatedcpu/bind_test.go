@@ -13,9 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/kubernetes/pkg/scheduler/framework"
+	testclock "k8s.io/utils/clock/testing"
 
 	"corepin.dev/corepin/scheduler/config"
+	"corepin.dev/corepin/scheduler/term"
 )
 
 // The outcome of a binding is what the API server has, whatever the answer was.
@@ -118,6 +123,26 @@ func TestAPlaceThatHasChanged(t *testing.T) {
 			synctest.Wait()
 			b.expectWoken(t, name+", after a moment", "vms/vm")
 		})
+	}
+}
+
+// Nothing is bound, not even a pod without dedicated CPUs, when another scheduler may lead.
+func TestNobodyIsBoundWithoutTheLease(t *testing.T) {
+	b := newFixture(config.DedicatedCPUArgs{})
+	clock := testclock.NewFakeClock(time.Unix(1000, 0))
+	b.term = term.New(clock)
+	b.term.Watch(&leaderelection.LeaderElectionConfig{Lock: &resourcelock.LeaseLock{}, LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second})
+	b.bind = func(context.Context, *corev1.Binding) error {
+		t.Error("it is bound")
+		return nil
+	}
+	dedicated := framework.NewCycleState()
+	dedicated.Write(stateKey, &cycle{findings: newFindings()})
+	for name, state := range map[string]*framework.CycleState{"a VM": dedicated, "another pod": framework.NewCycleState()} {
+		status := b.Bind(t.Context(), state, guaranteedPod("vm", "2"), "n1")
+		if status.Code() != fwk.Error || status.Message() != "not bound to node n1: another scheduler leads, and this one ends within 10s" {
+			t.Errorf("%s: %v", name, status)
+		}
 	}
 }
 

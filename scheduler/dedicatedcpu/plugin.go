@@ -21,6 +21,7 @@ import (
 	"corepin.dev/corepin/scheduler/config"
 	"corepin.dev/corepin/scheduler/explaining"
 	"corepin.dev/corepin/scheduler/nodes"
+	"corepin.dev/corepin/scheduler/term"
 	"corepin.dev/corepin/scheduler/wakeup"
 )
 
@@ -71,7 +72,8 @@ func (pl *DedicatedCPU) View() *nodes.View { return pl.view }
 
 // Factory returns the function that the framework calls once for each profile with the plugin. The plugins of one
 // scheduler have one informer factory, and share their state. Their watches end with the context of the first plugin.
-func Factory() func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
+// They bind only in leads, which is nil for a scheduler without leader election.
+func Factory(leads *term.Term) func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 	var mu sync.Mutex
 	var state *sharedState
 	return func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
@@ -86,7 +88,7 @@ func Factory() func(ctx context.Context, args runtime.Object, handle fwk.Handle)
 		mu.Lock()
 		defer mu.Unlock()
 		if state == nil || state.informers != handle.SharedInformerFactory() {
-			state, err = startWatching(ctx, parsed, handle)
+			state, err = startWatching(ctx, parsed, handle, leads)
 			if err != nil {
 				return nil, err
 			}

@@ -13,7 +13,6 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/component-base/metrics/legacyregistry"
 	"k8s.io/klog/v2"
 	fwk "k8s.io/kube-scheduler/framework"
 	"k8s.io/utils/clock"
@@ -25,6 +24,7 @@ import (
 	"corepin.dev/corepin/scheduler/heard"
 	"corepin.dev/corepin/scheduler/nodes"
 	"corepin.dev/corepin/scheduler/standstill"
+	"corepin.dev/corepin/scheduler/term"
 	"corepin.dev/corepin/scheduler/unattended"
 	"corepin.dev/corepin/scheduler/vms"
 )
@@ -33,6 +33,7 @@ import (
 // that ask for the same. A pod that one profile binds is expected by all.
 type sharedState struct {
 	view       *nodes.View
+	term       *term.Term
 	heard      *heard.Watch
 	audit      *audit.Audit
 	vms        *vms.View
@@ -48,7 +49,7 @@ type sharedState struct {
 }
 
 // startWatching starts the watches of nodes, pods and VMs. They end with ctx. args are those of the first profile.
-func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Handle) (*sharedState, error) {
+func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Handle, leads *term.Term) (*sharedState, error) {
 	client, err := dynamic.NewForConfig(handle.KubeConfig())
 	if err != nil {
 		return nil, fmt.Errorf("making a client for node reports and VMs: %w", err)
@@ -56,6 +57,7 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 	view := nodes.New(clock.RealClock{})
 	s := &sharedState{
 		view:       view,
+		term:       leads,
 		audit:      audit.New(view, handle.ClientSet()),
 		vms:        vms.New(client),
 		unattended: unattended.New(clock.RealClock{}, unattended.After),
@@ -113,8 +115,8 @@ func (s *sharedState) measureRooms(ctx context.Context, poolLabel string) error 
 	core := s.informers.Core().V1()
 	s.rooms = fragmentation.New(fragmentation.Options{
 		PoolLabel: poolLabel, View: s.view, Nodes: core.Nodes().Lister(), Clock: clock.RealClock{},
-		PodsOn:   func(node string) ([]*corev1.Pod, error) { return podsOn(s.podIndex, node) },
-		Election: func() fragmentation.Election { return fragmentation.ElectionIn(legacyregistry.DefaultGatherer) },
+		PodsOn: func(node string) ([]*corev1.Pod, error) { return podsOn(s.podIndex, node) },
+		Leads:  s.term.Leads,
 	})
 	if _, err := core.Pods().Informer().AddEventHandler(s.rooms.PodHandler()); err != nil {
 		return fmt.Errorf("watching pods: %w", err)

@@ -94,10 +94,10 @@ var registered sync.Once
 // town is a Watch with nodes that a test sets.
 type town struct {
 	*Watch
-	view     *nodes.View
-	nodes    cache.Indexer
-	clock    *testclock.FakeClock
-	election Election
+	view  *nodes.View
+	nodes cache.Indexer
+	clock *testclock.FakeClock
+	leads bool
 	// pods are those of each node.
 	pods map[string][]*corev1.Pod
 	// looked are the nodes that were counted, and each takes this long.
@@ -109,11 +109,11 @@ func newTown(t testing.TB, label string) *town {
 	t.Helper()
 	registered.Do(RegisterMetrics)
 	town := &town{view: nodes.New(testclock.NewFakeClock(time.Unix(1000, 0))), nodes: cache.NewIndexer(cache.MetaNamespaceKeyFunc, cache.Indexers{}),
-		clock: testclock.NewFakeClock(time.Unix(1000, 0)), election: Leading, pods: map[string][]*corev1.Pod{}}
+		clock: testclock.NewFakeClock(time.Unix(1000, 0)), leads: true, pods: map[string][]*corev1.Pod{}}
 	list(t, town.view)
 	town.Watch = New(Options{
 		PoolLabel: label, View: town.view, Nodes: corelisters.NewNodeLister(town.nodes), Clock: town.clock,
-		Election: func() Election { return town.election },
+		Leads: func() bool { return town.leads },
 		PodsOn: func(node string) ([]*corev1.Pod, error) {
 			town.looked = append(town.looked, node)
 			town.clock.Step(town.takes)

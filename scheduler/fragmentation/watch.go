@@ -37,9 +37,9 @@ type Options struct {
 	// Nodes are kube-scheduler's, and PodsOn gives its pods on a node. They are not changed.
 	Nodes  corelisters.NodeLister
 	PodsOn func(node string) ([]*corev1.Pod, error)
-	// Election says whether this process leads.
-	Election func() Election
-	Clock    clock.WithTicker
+	// Leads reports whether this process leads.
+	Leads func() bool
+	Clock clock.WithTicker
 }
 
 // Watch keeps the metrics. Its other methods may be called while Run runs, by any goroutine.
@@ -50,8 +50,7 @@ type Watch struct {
 	leads atomic.Bool
 
 	// The rest is only for Run.
-	election Election
-	pools    *pools
+	pools *pools
 	// complete reports that every node has been counted once.
 	complete  bool
 	published map[string]bool
@@ -196,10 +195,7 @@ func (w *Watch) leading(logger klog.Logger) bool {
 	if w.leads.Load() {
 		return true
 	}
-	before := w.election
-	w.election = w.options.Election()
-	// A process without an election may be about to take part in one, so it has to say so twice.
-	if w.election != Leading && (w.election != NoElection || before != NoElection) {
+	if !w.options.Leads() {
 		return false
 	}
 	w.leads.Store(true) // so that a node that comes after the list is noted

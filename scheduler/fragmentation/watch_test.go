@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/component-base/metrics"
 	"k8s.io/klog/v2"
 	"k8s.io/klog/v2/ktesting"
 )
@@ -68,36 +67,21 @@ func TestOnlyWhatHasChangedIsCounted(t *testing.T) {
 	}
 }
 
-// The process says that it leads, or twice that it takes part in no election.
+// A process that does not lead counts nothing, and notes no changes.
 func TestOnlyTheLeaderCounts(t *testing.T) {
-	for name, test := range map[string]struct {
-		says []Election // in each minute
-		want int        // the first minute in which it counts; -1 for none
-	}{
-		"a leader":            {[]Election{Leading}, 0},
-		"one that waits":      {[]Election{Standby, Standby, Leading}, 2},
-		"one that never does": {[]Election{Standby, Unknown, Standby, Standby}, -1},
-		"no election":         {[]Election{NoElection, NoElection}, 1},
-		"not yet":             {[]Election{NoElection, Standby, NoElection, Unknown, NoElection}, -1},
-	} {
-		town := newTown(t, "")
-		town.add(t, "n1", "")
-		first := -1
-		for minute, says := range test.says {
-			town.election = says
-			if counted := town.taken(t); len(counted) > 0 && first < 0 {
-				first = minute
-			}
-			if first < 0 && town.queue.Len() > 0 {
-				t.Errorf("%s: it notes %d changes", name, town.queue.Len())
-			}
-		}
-		if first != test.want {
-			t.Errorf("%s: it counts from minute %d, want %d", name, first, test.want)
-		}
-		if got, want := series(t, "corepin_placeable_vms")["all 2"], map[bool]int{true: 7}[test.want >= 0]; got != want {
-			t.Errorf("%s: placeable %d, want %d", name, got, want)
-		}
+	town := newTown(t, "")
+	town.leads = false
+	town.add(t, "n1", "")
+	if counted := town.taken(t); len(counted) > 0 || town.queue.Len() > 0 {
+		t.Errorf("it counts %v and notes %d changes", counted, town.queue.Len())
+	}
+	if got := series(t, "corepin_placeable_vms")["all 2"]; got != 0 {
+		t.Errorf("placeable %d, want 0", got)
+	}
+	town.leads = true
+	town.taken(t)
+	if got := series(t, "corepin_placeable_vms")["all 2"]; got != 7 {
+		t.Errorf("placeable %d, want 7", got)
 	}
 }
 
@@ -172,23 +156,6 @@ func TestWhatCountsAsAChange(t *testing.T) {
 	town.PodHandler().OnDelete(cache.DeletedFinalStateUnknown{Obj: pod})
 	if town.queue.Len() != 1 {
 		t.Errorf("a pod is bound and deleted, and %d nodes have changed", town.queue.Len())
-	}
-}
-
-func TestElectionIn(t *testing.T) {
-	registry := metrics.NewKubeRegistry()
-	if got := ElectionIn(registry); got != NoElection {
-		t.Errorf("without the metric: %d", got)
-	}
-	status := metrics.NewGaugeVec(&metrics.GaugeOpts{Name: electionSeries, Help: "."}, []string{"name"})
-	registry.MustRegister(status)
-	status.WithLabelValues("a").Set(0)
-	if got := ElectionIn(registry); got != Standby {
-		t.Errorf("with a 0: %d", got)
-	}
-	status.WithLabelValues("b").Set(1)
-	if got := ElectionIn(registry); got != Leading {
-		t.Errorf("with a 1: %d", got)
 	}
 }
 

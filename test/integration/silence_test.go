@@ -13,7 +13,8 @@ import (
 	"github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/test/harness/line"
@@ -141,10 +142,15 @@ var _ = ginkgo.Describe("silence", ginkgo.Ordered, func() {
 		ginkgo.AddReportEntry("explain without a leader", out)
 		gomega.Expect(code).To(gomega.Equal(1))
 		gomega.Expect(out).To(gomega.HavePrefix("Problem: no corepin-scheduler leads since 20"))
-		takeLease(ctx, bed)
+		giveBack := holdLease(ctx, bed)
 		gomega.Expect(syscall.Kill(before, syscall.SIGCONT)).To(gomega.Succeed())
 		gomega.Eventually(ctx, bed.Restarts).WithTimeout(deadline).Should(gomega.ContainElement(gomega.ContainSubstring("corepin-scheduler ended by itself (exit status 1)")))
 		gomega.Eventually(ctx, bed.Scheduler.PID).WithTimeout(deadline).ShouldNot(gomega.Equal(before))
+		// It went on for three seconds, as client-go has it, and bound nothing: somebody else leads.
+		pod, err := bed.Client().CoreV1().Pods(testbed.VMNamespace).Get(ctx, "waits", metav1.GetOptions{})
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(pod.Spec.NodeName).To(gomega.BeEmpty())
+		giveBack()
 		eventuallyRunning(ctx, bed, []string{"waits"})
 		out, code = corepin(ctx, bed, "corepin-explainer", "", "explain", "pod", "waits", "--namespace", testbed.VMNamespace)
 		gomega.Expect(out).NotTo(gomega.ContainSubstring("Problem"))
@@ -152,16 +158,27 @@ var _ = ginkgo.Describe("silence", ginkgo.Ordered, func() {
 	})
 })
 
-// takeLease makes somebody else the holder of the scheduler's Lease, who does not renew it.
-func takeLease(ctx context.Context, bed *testbed.Testbed) {
+// holdLease makes somebody else the holder of the scheduler's Lease, who renews it until giveBack is called.
+func holdLease(ctx context.Context, bed *testbed.Testbed) (giveBack func()) {
 	ginkgo.GinkgoHelper()
 	leases := bed.Client().CoordinationV1().Leases(testbed.SystemNamespace)
-	lease, err := leases.Get(ctx, "corepin-scheduler", metav1.GetOptions{})
-	gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	lease.Spec.HolderIdentity = ptr.To("somebody else")
-	lease.Spec.RenewTime = &metav1.MicroTime{Time: time.Now()}
-	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
-	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	hold := func() error {
+		body := fmt.Appendf(nil, `{"spec":{"holderIdentity":"somebody else","renewTime":%q}}`, time.Now().UTC().Format(metav1.RFC3339Micro))
+		_, err := leases.Patch(ctx, "corepin-scheduler", types.MergePatchType, body, metav1.PatchOptions{})
+		return err
+	}
+	gomega.Expect(hold()).To(gomega.Succeed())
+	holding, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		defer ginkgo.GinkgoRecover()
+		wait.UntilWithContext(holding, func(context.Context) { gomega.Expect(hold()).To(gomega.Succeed()) }, 500*time.Millisecond)
+	}()
+	return func() {
+		stop()
+		<-ended
+	}
 }
 
 // eventuallySeen waits until condition Seen of a node's report has a status.

@@ -207,7 +207,7 @@ func (h handle) ProfileName() string                                    { return
 func startPlugin(t *testing.T, c *cluster.Cluster, strictness vmi.Strictness) func(i int) (string, error) {
 	t.Helper()
 	args := &runtime.Unknown{Raw: []byte(fmt.Sprintf(`{"apiVersion":%q,"kind":%q,"strictness":%q}`, config.APIVersion, config.Kind, strictness))}
-	started, err := dedicatedcpu.Factory()(t.Context(), args, handle{cluster: c, pods: informers.NewSharedInformerFactory(c.Client(), 0)})
+	started, err := dedicatedcpu.Factory(nil)(t.Context(), args, handle{cluster: c, pods: informers.NewSharedInformerFactory(c.Client(), 0)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func New(ctx context.Context, configuration string) (*Scheduler, error) {
 		return nil, fmt.Errorf("making a client: %w", err)
 	}
 	s := &Scheduler{}
-	plugins := dedicatedcpu.Factory()
+	plugins := dedicatedcpu.Factory(nil)
 	plugin := func(ctx context.Context, args runtime.Object, handle fwk.Handle) (fwk.Plugin, error) {
 		plugin, err := plugins(ctx, args, handle)
 		if err == nil {

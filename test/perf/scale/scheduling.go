@@ -77,7 +77,7 @@ func (c *scenario) run(dir, out string, nodes int) (*result, error) {
 	topic := fmt.Sprintf("%s-%d", c.name(), nodes)
 	w := &world{scenario: c}
 	benchmark := testing.Benchmark(func(b *testing.B) {
-		perf.RunBenchmarkPerfScheduling(b, file, topic, frameworkruntime.Registry{dedicatedcpu.Name: dedicatedcpu.Factory()},
+		perf.RunBenchmarkPerfScheduling(b, file, topic, frameworkruntime.Registry{dedicatedcpu.Name: dedicatedcpu.Factory(nil)},
 			perf.WithPrepareFn(w.prepare), perf.WithNodeUpdateFn(w.introduce))
 	})
 	if benchmark.N == 0 {
