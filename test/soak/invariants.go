@@ -48,6 +48,7 @@ func (w *watch) look(ctx context.Context, world *world) {
 	defer cancel()
 	for _, node := range world.names {
 		w.lookAtCheckpoint(world, node)
+		w.noteAgent(world, node)
 	}
 	pods, err := world.bed.Client().CoreV1().Pods(testbed.VMNamespace).List(within, metav1.ListOptions{})
 	if err != nil {

@@ -21,10 +21,24 @@ func (w *watch) restarting(world *world, node string) {
 	if c, err := readCheckpoint(world, node); err == nil {
 		w.noteGrants(c)
 	}
+	w.noteAgent(world, node)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.restarts[node] = time.Now()
 	w.awayBefore[node] = w.away
+	if w.agentAway[node].After(w.away) {
+		w.awayBefore[node] = w.agentAway[node]
+	}
+}
+
+// noteAgent notes whether a fault has a node's agent.
+func (w *watch) noteAgent(world *world, node string) {
+	if !world.hasFault("corepin-agent-" + node) {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.agentAway[node] = time.Now()
 }
 
 func (w *watch) noteGrants(c *checkpoint) {
@@ -38,8 +52,9 @@ func (w *watch) noteGrants(c *checkpoint) {
 }
 
 // grantedJustBefore reports whether a pod had got its CPUs before a kubelet's start, but so late that nobody can have told
-// that the start would fail it. An API server that was away meanwhile takes no report: away is when it was last seen to be so
-// before the start. On a busy machine it needs as long to come back.
+// that the start would fail it. An agent that was away meanwhile makes no report, and an API server takes none: away is when
+// one of them was last seen to be so before the start. What a node's other pods did meanwhile is not told either. On a busy
+// machine they need as long to come back.
 func grantedJustBefore(granted, restart, away time.Time) bool {
 	told := granted
 	if away.After(granted) {

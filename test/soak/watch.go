@@ -28,7 +28,8 @@ type watch struct {
 	granted    map[string]time.Time // when a pod, by UID, was first seen in a checkpoint
 	restarts   map[string]time.Time // when a node's kubelet was last told to start
 	away       time.Time            // when the API server did not answer for the last time
-	awayBefore map[string]time.Time // away as of a kubelet's start, by node
+	agentAway  map[string]time.Time // when a node's agent was last in the hands of a fault
+	awayBefore map[string]time.Time // the later of the two as of a kubelet's start, by node
 	leftovers  map[string]time.Time // when a node's kubelet last started with CPUs of pods that were gone
 }
 
@@ -64,7 +65,7 @@ func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
 		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string][]unsafe{},
-		granted: map[string]time.Time{}, restarts: map[string]time.Time{}, awayBefore: map[string]time.Time{}, leftovers: map[string]time.Time{},
+		granted: map[string]time.Time{}, restarts: map[string]time.Time{}, awayBefore: map[string]time.Time{}, agentAway: map[string]time.Time{}, leftovers: map[string]time.Time{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}

@@ -149,6 +149,13 @@ func (w *world) take(target string) bool {
 	return true
 }
 
+// hasFault reports whether a fault has a target.
+func (w *world) hasFault(target string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.held[target]
+}
+
 func (w *world) give(target string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
