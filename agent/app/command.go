@@ -69,7 +69,7 @@ on the CPUs that the kubelet granted.`,
 
 // gcPercent makes the garbage collector run more often than by default. The agent is on every node and idle
 // most of the time: there, memory costs more than the time it takes to give it back.
-const gcPercent = 40
+const gcPercent = 25
 
 func (o *options) run(ctx context.Context) error {
 	debug.SetGCPercent(gcPercent)

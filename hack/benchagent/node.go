@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
@@ -22,6 +23,7 @@ import (
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/test/harness/await"
 	"corepin.dev/corepin/test/harness/simnode"
 	"corepin.dev/corepin/test/harness/testbed"
 )
@@ -212,6 +214,20 @@ func (n *node) awaitSeen(ctx context.Context, w watch.Interface, round int) erro
 			}
 		}
 	}
+}
+
+// awaitUnheard waits until the scheduler has written that it does not hear from the agent.
+func (n *node) awaitUnheard(ctx context.Context) error {
+	return await.For(ctx, "condition Seen of the report", settle, func(ctx context.Context) error {
+		report, err := n.bed.Report(ctx, nodeName)
+		if err != nil {
+			return err
+		}
+		if !meta.IsStatusConditionFalse(report.Status.Conditions, v1alpha1.ConditionSeen) {
+			return fmt.Errorf("the conditions are %v", report.Status.Conditions)
+		}
+		return nil
+	})
 }
 
 // holdsDevices reports whether the report has devices of the pod of the rounds.
