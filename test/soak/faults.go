@@ -146,13 +146,13 @@ func (w *world) killKubelet(ctx context.Context, node string, length time.Durati
 }
 
 func (w *world) restartKubelet(ctx context.Context, node string, _ time.Duration) error {
-	return w.startKubelet(ctx, node)
+	return w.killKubelet(ctx, node, 0)
 }
 
-// startKubelet starts a kubelet again and again until it runs, as an init system does: without the API server it does not.
+// startKubelet starts a kubelet that does not run, again and again until it runs, as an init system does: without the API server it does not.
 func (w *world) startKubelet(ctx context.Context, node string) error {
 	for {
-		w.watch.restarting(w, node)
+		w.watch.starting(ctx, w, node)
 		err := w.bed.Nodes[node].Sim.Restart()
 		if err == nil {
 			w.noteLeftovers(ctx, node, time.Now())

@@ -48,14 +48,10 @@ func (w *watch) look(ctx context.Context, world *world) {
 	defer cancel()
 	for _, node := range world.names {
 		w.lookAtCheckpoint(world, node)
-		w.noteAgent(world, node)
 	}
 	pods, err := world.bed.Client().CoreV1().Pods(testbed.VMNamespace).List(within, metav1.ListOptions{})
 	if err != nil {
 		w.count("looks without an API server", nil)
-		w.mu.Lock()
-		w.away = time.Now()
-		w.mu.Unlock()
 		return
 	}
 	w.mu.Lock()
@@ -96,7 +92,6 @@ func (w *watch) lookAtCheckpoint(world *world, node string) {
 		w.count("a checkpoint could not be read", err)
 		return
 	}
-	w.noteGrants(c)
 	if err := c.twice(); err != nil {
 		w.violated("no CPU twice", "%s: %v", node, err)
 	}
@@ -170,10 +165,7 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 	}
 	report, err := world.bed.Report(ctx, name)
 	if err == nil {
-		restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
-		if restart != nil && restart.Status != metav1.ConditionTrue {
-			w.saidUnsafe(name, restart.Message)
-		}
+		w.noteRestartSafe(name, report)
 	}
 	w.mu.Lock()
 	since := w.label[name]
@@ -193,6 +185,14 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 	}
 }
 
+// noteRestartSafe notes what a report says of a restart of its kubelet.
+func (w *watch) noteRestartSafe(node string, report *v1alpha1.NodeCPU) {
+	restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
+	if restart != nil && restart.Status != metav1.ConditionTrue {
+		w.saidUnsafe(node, restart.Message)
+	}
+}
+
 // lookAtPod: a kubelet that refuses a pod was expected to.
 func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	w.mu.Lock()
@@ -207,9 +207,8 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	restart := slices.Clone(w.unsafe[seen.node])
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	leftover := w.leftovers[seen.node]
-	granted := w.granted[string(pod.UID)]
-	young := grantedJustBefore(granted, w.restarts[seen.node], w.awayBefore[seen.node]) ||
-		granted.IsZero() && seen.ran && time.Since(w.full[seen.node]) < announceLimit // it was not written down
+	last := w.starts[seen.node]
+	unwritten := full && !last.pods[string(pod.UID)]
 	w.mu.Unlock()
 	if !first {
 		return
@@ -230,8 +229,8 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.violated("guests run", "%s (%s)", said, terminations(pod))
 	case announced(restart, pod.Name):
 		w.count("pods lost at a kubelet's restart, as RestartSafe announced", nil)
-	case young:
-		w.count("pods lost at a kubelet's restart that came too soon after the grant to be announced", nil)
+	case seen.ran && (!last.reported || unwritten):
+		w.count("pods lost at a kubelet's restart whose last grants or ends nobody had been told", nil)
 	case seen.ran:
 		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said %v", said, restart)
 	case estimated:

@@ -13,6 +13,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 )
 
 // drawn are the first faults by a seed, in words.
@@ -136,22 +139,28 @@ func TestLeftovers(t *testing.T) {
 	}
 }
 
-func TestGrantedJustBefore(t *testing.T) {
-	restart := time.Now()
+func TestIsReported(t *testing.T) {
+	written := checkpoint{Shared: "0,3-7", Entries: map[string]map[string]string{"a": {"compute": "1"}, "b": {"compute": "2"}}}
+	granted := func(uids ...types.UID) []v1alpha1.PodGrant {
+		var pods []v1alpha1.PodGrant
+		for _, uid := range uids {
+			pods = append(pods, v1alpha1.PodGrant{PodUID: uid})
+		}
+		return pods
+	}
 	for name, tc := range map[string]struct {
-		granted, away time.Time
-		want          bool
+		status v1alpha1.NodeCPUStatus
+		want   bool
 	}{
-		"never":                         {time.Time{}, time.Time{}, false},
-		"never, the API server away":    {time.Time{}, restart.Add(-time.Second), false},
-		"just before":                   {restart.Add(-time.Second), time.Time{}, true},
-		"in good time":                  {restart.Add(-time.Minute), time.Time{}, false},
-		"the API server away just then": {restart.Add(-time.Minute), restart.Add(-time.Second), true},
-		"the API server away long ago":  {restart.Add(-time.Minute), restart.Add(-40 * time.Second), false},
-		"after":                         {restart.Add(time.Second), time.Time{}, false},
+		"the same":         {v1alpha1.NodeCPUStatus{SharedCPUs: "0,3-7", Granted: granted("b", "a")}, true},
+		"another pool":     {v1alpha1.NodeCPUStatus{SharedCPUs: "0,4-7", Granted: granted("b", "a")}, false},
+		"a grant is new":   {v1alpha1.NodeCPUStatus{SharedCPUs: "0,3-7", Granted: granted("b")}, false},
+		"a pod has ended":  {v1alpha1.NodeCPUStatus{SharedCPUs: "0,3-7", Granted: granted("a", "b", "c")}, false},
+		"another pod":      {v1alpha1.NodeCPUStatus{SharedCPUs: "0,3-7", Granted: granted("a", "c")}, false},
+		"nothing reported": {v1alpha1.NodeCPUStatus{}, false},
 	} {
-		if got := grantedJustBefore(tc.granted, restart, tc.away); got != tc.want {
-			t.Errorf("granted %s: %t, want %t", name, got, tc.want)
+		if got := written.isReported(&tc.status); got != tc.want {
+			t.Errorf("%s: %t, want %t", name, got, tc.want)
 		}
 	}
 }

@@ -10,57 +10,52 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 )
 
-// announceLimit is how long after a grant RestartSafe may not have told of it. The agent or the API server is away for at
-// most a fault. The agent writes its report when it is back.
-const announceLimit = longestFault + 5*time.Second
-
-// restarting notes that a node's kubelet will be started again, and what it has granted until then.
-func (w *watch) restarting(world *world, node string) {
-	if c, err := readCheckpoint(world, node); err == nil {
-		w.noteGrants(c)
-	}
-	w.noteAgent(world, node)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.restarts[node] = time.Now()
-	w.awayBefore[node] = w.away
-	if w.agentAway[node].After(w.away) {
-		w.awayBefore[node] = w.agentAway[node]
-	}
+// start is what a kubelet found when it started.
+type start struct {
+	pods map[string]bool // by UID, those in its checkpoint
+	// reported: the node's report in the API server said the same. So RestartSafe was of this checkpoint.
+	reported bool
 }
 
-// noteAgent notes whether a fault has a node's agent.
-func (w *watch) noteAgent(world *world, node string) {
-	if !world.hasFault("corepin-agent-" + node) {
-		return
+// starting notes what a kubelet that does not run will find, and what the node's report says of it.
+func (w *watch) starting(ctx context.Context, world *world, node string) {
+	found := start{pods: map[string]bool{}}
+	c, err := readCheckpoint(world, node)
+	if err != nil {
+		w.count("a checkpoint could not be read", err)
+		c = &checkpoint{}
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.agentAway[node] = time.Now()
-}
-
-func (w *watch) noteGrants(c *checkpoint) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for uid := range c.Entries {
-		if w.granted[uid].IsZero() {
-			w.granted[uid] = time.Now()
+		found.pods[uid] = true
+	}
+	within, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	report, err := world.bed.Report(within, node)
+	if err == nil {
+		found.reported = c.isReported(&report.Status)
+		w.noteRestartSafe(node, report)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.starts[node] = found
+}
+
+// isReported reports whether a report has the pods and the shared pool of a checkpoint.
+func (c *checkpoint) isReported(status *v1alpha1.NodeCPUStatus) bool {
+	reported := map[string]bool{}
+	for i := range status.Granted {
+		reported[string(status.Granted[i].PodUID)] = true
+	}
+	for uid := range c.Entries {
+		if !reported[uid] {
+			return false
 		}
 	}
-}
-
-// grantedJustBefore reports whether a pod had got its CPUs before a kubelet's start, but so late that nobody can have told
-// that the start would fail it. An agent that was away meanwhile makes no report, and an API server takes none: away is when
-// one of them was last seen to be so before the start. What a node's other pods did meanwhile is not told either. On a busy
-// machine they need as long to come back.
-func grantedJustBefore(granted, restart, away time.Time) bool {
-	told := granted
-	if away.After(granted) {
-		told = away
-	}
-	return !granted.IsZero() && !granted.After(restart) && restart.Sub(told) < announceLimit
+	return len(reported) == len(c.Entries) && status.SharedCPUs == c.Shared
 }
 
 // A pod that has ended keeps its CPUs in the kubelet's checkpoint until the next admission or for ten seconds. A kubelet

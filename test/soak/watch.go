@@ -25,11 +25,7 @@ type watch struct {
 	pods       map[string]*seenPod  // by UID
 	label      map[string]time.Time // since when a node's label is wrong; zero where it is right
 	unsafe     map[string][]unsafe  // what a node's report has said of a restart that is not safe
-	granted    map[string]time.Time // when a pod, by UID, was first seen in a checkpoint
-	restarts   map[string]time.Time // when a node's kubelet was last told to start
-	away       time.Time            // when the API server did not answer for the last time
-	agentAway  map[string]time.Time // when a node's agent was last in the hands of a fault
-	awayBefore map[string]time.Time // the later of the two as of a kubelet's start, by node
+	starts     map[string]start     // what a node's kubelet found when it last started
 	leftovers  map[string]time.Time // when a node's kubelet last started with CPUs of pods that were gone
 }
 
@@ -65,7 +61,7 @@ func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
 		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string][]unsafe{},
-		granted: map[string]time.Time{}, restarts: map[string]time.Time{}, awayBefore: map[string]time.Time{}, agentAway: map[string]time.Time{}, leftovers: map[string]time.Time{},
+		starts: map[string]start{}, leftovers: map[string]time.Time{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}

@@ -149,13 +149,6 @@ func (w *world) take(target string) bool {
 	return true
 }
 
-// hasFault reports whether a fault has a target.
-func (w *world) hasFault(target string) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.held[target]
-}
-
 func (w *world) give(target string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -215,7 +208,7 @@ func (w *world) endure(ctx context.Context) {
 func (w *world) recover(ctx context.Context) {
 	w.front.slow(0)
 	for _, node := range w.names {
-		if err := w.startKubelet(ctx, node); err != nil {
+		if err := w.killKubelet(ctx, node, 0); err != nil {
 			w.watch.violated("recovery", "%v", err)
 		}
 	}
