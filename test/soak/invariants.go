@@ -13,11 +13,9 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/cpuset"
 
-	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
@@ -163,10 +161,6 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 	if err != nil {
 		return
 	}
-	report, err := world.bed.Report(ctx, name)
-	if err == nil {
-		w.noteRestartSafe(name, report)
-	}
 	w.mu.Lock()
 	since := w.label[name]
 	switch {
@@ -185,14 +179,6 @@ func (w *watch) lookAtNode(ctx context.Context, world *world, name string) {
 	}
 }
 
-// noteRestartSafe notes what a report says of a restart of its kubelet.
-func (w *watch) noteRestartSafe(node string, report *v1alpha1.NodeCPU) {
-	restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
-	if restart != nil && restart.Status != metav1.ConditionTrue {
-		w.saidUnsafe(node, restart.Message)
-	}
-}
-
 // lookAtPod: a kubelet that refuses a pod was expected to.
 func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 	w.mu.Lock()
@@ -202,13 +188,13 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.pods[string(pod.UID)] = seen
 	}
 	seen.node = pod.Spec.NodeName
-	seen.ran = seen.ran || pod.Status.Phase == corev1.PodRunning
+	if pod.Status.Phase == corev1.PodRunning {
+		seen.ran = time.Now()
+	}
 	first := pod.Status.Phase == corev1.PodFailed && !seen.over
-	restart := slices.Clone(w.unsafe[seen.node])
 	full := time.Since(w.full[seen.node]) < diskAftermath
 	leftover := w.leftovers[seen.node]
-	last := w.starts[seen.node]
-	unwritten := full && !last.pods[string(pod.UID)]
+	starts := since(w.starts[seen.node], seen.ran)
 	w.mu.Unlock()
 	if !first {
 		return
@@ -227,12 +213,12 @@ func (w *watch) lookAtPod(ctx context.Context, world *world, pod *corev1.Pod) {
 		w.count("guests that did not start on a full disk, or were hostile", nil)
 	case !refused:
 		w.violated("guests run", "%s (%s)", said, terminations(pod))
-	case announced(restart, pod.Name):
+	case slices.ContainsFunc(starts, func(s start) bool { return s.announced(pod) }):
 		w.count("pods lost at a kubelet's restart, as RestartSafe announced", nil)
-	case seen.ran && (!last.reported || unwritten):
+	case slices.ContainsFunc(starts, func(s start) bool { return !s.reported || full && !s.pods[string(pod.UID)] }):
 		w.count("pods lost at a kubelet's restart whose last grants or ends nobody had been told", nil)
-	case seen.ran:
-		w.violated("no pod is lost at a kubelet's restart", "%s; RestartSafe said %v", said, restart)
+	case !seen.ran.IsZero():
+		w.violated("no pod is lost at a kubelet's restart", "%s; it was last seen running at %s, and the kubelet was started with %v", said, seen.ran.Format(time.TimeOnly), starts)
 	case estimated:
 		w.count("pods refused that were judged by counting", nil)
 	case boundBefore(pod, leftover):

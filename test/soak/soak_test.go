@@ -95,18 +95,36 @@ func TestTheInvariantsCanFail(t *testing.T) {
 
 func TestAnnounced(t *testing.T) {
 	const named = "started again, the kubelet will fail 1 pods that run: vms/a (SMTAlignmentError)"
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
 	for name, tc := range map[string]struct {
-		said unsafe
+		said string
 		want bool
 	}{
-		"named":          {unsafe{time.Now(), named}, true},
-		"another":        {unsafe{time.Now(), strings.Replace(named, "vms/a", "vms/ab", 1)}, false},
-		"among others":   {unsafe{time.Now(), named + " and 3 others"}, true},
-		"long ago":       {unsafe{time.Now().Add(-time.Hour), named}, false},
-		"nothing at all": {unsafe{}, false},
+		"named":          {named, true},
+		"another":        {strings.Replace(named, "vms/a", "vms/ab", 1), false},
+		"among others":   {strings.Replace(named, "vms/a", "vms/ab", 1) + " and 3 others", true},
+		"nothing at all": {"", false},
 	} {
-		if got := announced([]unsafe{{time.Now(), "another"}, tc.said}, "a"); got != tc.want {
+		if got := (start{said: tc.said}).announced(pod); got != tc.want {
 			t.Errorf("%s: announced: %t, want %t", name, got, tc.want)
+		}
+	}
+}
+
+func TestSince(t *testing.T) {
+	now := time.Now()
+	starts := []start{{at: now.Add(-time.Second)}, {at: now.Add(-time.Minute)}, {at: now.Add(-time.Hour)}}
+	for name, tc := range map[string]struct {
+		ran  time.Time
+		want int
+	}{
+		"it never ran":          {time.Time{}, 0},
+		"it ran until the last": {now.Add(-2 * time.Second), 1},
+		"it is still shown as running after the last": {now, 1},
+		"it ran until the last but one":               {now.Add(-61 * time.Second), 2},
+	} {
+		if got := since(starts, tc.ran); len(got) != tc.want {
+			t.Errorf("%s: %d starts, want %d", name, len(got), tc.want)
 		}
 	}
 }

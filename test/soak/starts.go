@@ -6,9 +6,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
@@ -16,14 +18,22 @@ import (
 
 // start is what a kubelet found when it started.
 type start struct {
+	at   time.Time
 	pods map[string]bool // by UID, those in its checkpoint
 	// reported: the node's report in the API server said the same. So RestartSafe was of this checkpoint.
 	reported bool
+	said     string // by RestartSafe; "" if nothing is lost
 }
+
+const (
+	// statusDelay is how long the API server may show a pod as running that its kubelet has refused at a start.
+	statusDelay = 20 * time.Second
+	keptStarts  = 50
+)
 
 // starting notes what a kubelet that does not run will find, and what the node's report says of it.
 func (w *watch) starting(ctx context.Context, world *world, node string) {
-	found := start{pods: map[string]bool{}}
+	found := start{at: time.Now(), pods: map[string]bool{}}
 	c, err := readCheckpoint(world, node)
 	if err != nil {
 		w.count("a checkpoint could not be read", err)
@@ -37,11 +47,34 @@ func (w *watch) starting(ctx context.Context, world *world, node string) {
 	report, err := world.bed.Report(within, node)
 	if err == nil {
 		found.reported = c.isReported(&report.Status)
-		w.noteRestartSafe(node, report)
+		restart := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionRestartSafe)
+		if restart != nil && restart.Status != metav1.ConditionTrue {
+			found.said = restart.Message
+		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.starts[node] = found
+	all := append([]start{found}, w.starts[node]...)
+	w.starts[node] = all[:min(len(all), keptStarts)]
+}
+
+// since are the starts that a pod may have been lost at that was last seen running at a time.
+func since(starts []start, ran time.Time) []start {
+	if ran.IsZero() {
+		return nil
+	}
+	var after []start
+	for _, s := range starts {
+		if s.at.After(ran.Add(-statusDelay)) {
+			after = append(after, s)
+		}
+	}
+	return after
+}
+
+// announced reports whether RestartSafe said that a pod would, or might, be lost. Five are named, and the others counted.
+func (s start) announced(pod *corev1.Pod) bool {
+	return strings.Contains(s.said, "/"+pod.Name+" ") || strings.Contains(s.said, " others")
 }
 
 // isReported reports whether a report has the pods and the shared pool of a checkpoint.

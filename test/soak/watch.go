@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -24,44 +23,22 @@ type watch struct {
 	full       map[string]time.Time // when a node's disk was last full
 	pods       map[string]*seenPod  // by UID
 	label      map[string]time.Time // since when a node's label is wrong; zero where it is right
-	unsafe     map[string][]unsafe  // what a node's report has said of a restart that is not safe
-	starts     map[string]start     // what a node's kubelet found when it last started
+	starts     map[string][]start   // what a node's kubelet found when it started, the last first
 	leftovers  map[string]time.Time // when a node's kubelet last started with CPUs of pods that were gone
 }
 
 // seenPod is a launcher pod as the observer has seen it.
 type seenPod struct {
 	name, node string
-	ran        bool
-	over       bool // it has been judged
-}
-
-// unsafe is what RestartSafe said when it was not True.
-type unsafe struct {
-	at      time.Time
-	message string
-}
-
-// announced reports whether it was said lately that this pod would, or might, be lost. Five are named, and the others counted.
-func announced(said []unsafe, pod string) bool {
-	return slices.ContainsFunc(said, func(u unsafe) bool {
-		return time.Since(u.at) < labelLimit && (strings.Contains(u.message, "/"+pod+" ") || strings.Contains(u.message, " others"))
-	})
-}
-
-// saidUnsafe notes what a node's report says; what it has said before stays, since the pods it was about go one by one.
-func (w *watch) saidUnsafe(node, message string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	said := slices.DeleteFunc(w.unsafe[node], func(u unsafe) bool { return u.message == message || time.Since(u.at) > labelLimit })
-	w.unsafe[node] = append(said, unsafe{time.Now(), message})
+	ran        time.Time // when it was last seen running
+	over       bool      // it has been judged
 }
 
 func newWatch(nodes []string) *watch {
 	w := &watch{
 		began: time.Now(), counts: map[string]int{}, faults: map[string]int{}, full: map[string]time.Time{},
-		pods: map[string]*seenPod{}, label: map[string]time.Time{}, unsafe: map[string][]unsafe{},
-		starts: map[string]start{}, leftovers: map[string]time.Time{},
+		pods: map[string]*seenPod{}, label: map[string]time.Time{},
+		starts: map[string][]start{}, leftovers: map[string]time.Time{},
 	}
 	for _, node := range nodes {
 		w.label[node] = time.Time{}
