@@ -13,7 +13,7 @@ export CGO_ENABLED=${CGO_ENABLED:-0}
 steps=${1:?usage: hack/conformance.sh STEPS SEED}
 seed=${2:?usage: hack/conformance.sh STEPS SEED}
 status=0
-for module in test/conformance/kubelet136 test/conformance/kubelet137; do
+for module in test/conformance/kubelet135 test/conformance/kubelet136 test/conformance/kubelet137; do
 	go -C "$module" test -vet=off -count=1 -timeout=0 -v . -steps "$steps" -seed "$seed" || status=1
 done
 go -C test/conformance/descheduler test -vet=off -count=1 -v . || status=1

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Tidies every go.mod and go.sum: ours, those of the tests against kubelet 1.37 and the descheduler, those of the tools,
+# Tidies every go.mod and go.sum: ours, those of the tests against other kubelets and the descheduler, those of the tools,
 # of containerd and of helm.
 # hack/update-k8s.sh is the one that moves to another Kubernetes release.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 go mod tidy
+go -C test/conformance/kubelet135 mod tidy
 go -C test/conformance/kubelet137 mod tidy
 go -C test/conformance/descheduler mod tidy
 go -C hack/tools mod tidy

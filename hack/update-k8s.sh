@@ -22,6 +22,8 @@ end='// END kubernetes replaces'
 source_mod=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)",*/\1/p')
 [ -n "$source_mod" ] || { echo "k8s.io/kubernetes@$version has no go.mod in the module cache" >&2; exit 1; }
 modules=$(sed -n 's|^[[:space:]]*\(k8s\.io/[a-z0-9./-]*\) v0\.0\.0\([[:space:]].*\)\{0,1\}$|\1|p' "$source_mod" | sort -u)
+# What our own module requires of Kubernetes is newer than some of the others want.
+[ "$module" = . ] || modules=$(printf '%s\nk8s.io/kubernetes\n' "$modules" | sort)
 [ -n "$modules" ] || { echo "found no staging modules in $source_mod" >&2; exit 1; }
 
 tmp=$(mktemp)
@@ -31,9 +33,13 @@ sed "\|^$begin\$|,\|^$end\$|d" "$module/go.mod" >"$tmp"
 	cat "$tmp"
 	echo "$begin"
 	echo "replace ("
-	for name in $modules; do printf '\t%s => %s %s\n' "$name" "$name" "$staging"; done
+	for name in $modules; do
+		[ "$name" = k8s.io/kubernetes ] || printf '\t%s => %s %s\n' "$name" "$name" "$staging"
+		[ "$name" != k8s.io/kubernetes ] || printf '\t%s => %s %s\n' "$name" "$name" "$version"
+	done
 	echo ")"
 	echo "$end"
 } >"$module/go.mod"
-go -C "$module" mod edit -require="k8s.io/kubernetes@$version"
+[ "$module" != . ] || go mod edit -require="k8s.io/kubernetes@$version"
+go -C "$module" mod edit -fmt
 echo "$module/go.mod now builds on Kubernetes $version; run hack/update-gomod.sh next"

@@ -21,7 +21,8 @@ sort_packages() {
 status=0
 go vet ./... || status=1
 go vet -tags=system ./test/system ./test/kubevirt || status=1
-# The module of the other kubelet's tests; its Kubernetes is vetted with it, once. That of the descheduler has ours.
+# The modules of the other kubelets' tests; their Kubernetes is vetted with them, once. That of the descheduler has ours.
+go -C test/conformance/kubelet135 vet . || status=1
 go -C test/conformance/kubelet137 vet . || status=1
 go -C test/conformance/descheduler vet . || status=1
 go -C hack/tools/helm vet . || status=1

@@ -39,6 +39,7 @@ type oracle struct {
 
 func start(c difftest.Config) (difftest.Oracle, error) {
 	o := &oracle{config: c}
+	o.CopyPods = func(to, from state.State) { to.SetPodCPUAssignments(from.GetPodCPUAssignments()) }
 	if err := o.start(state.NewMemoryState(logr.Discard())); err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func mixRows() (rows []string) {
 }
 
 // rows that every run of some length must have met with a grant.
-var rows = slices.Concat(nodeRows, mixRows())
+var rows = slices.Concat(nodeRows, podLevelRows, mixRows())
 
 var nodeRows = []string{
 	"policy none", "policy best-effort", "policy restricted", "policy single-numa-node", "scope container", "scope pod",
@@ -58,8 +58,10 @@ var nodeRows = []string{
 	"half cores reserved", "reserved by count", "several containers", "init container", "sidecar", "mixed with shared",
 	"huge pages", "memory of several NUMA nodes", "memory of an init container", "devices with a NUMA node", "devices without NUMA node",
 	"devices of a burstable pod", "no device asked for", "devices used again", "devices that only the kubelet knows",
-	"again after a restart", "memory again after a restart", "devices again after a restart", "gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again",
+	"again after a restart", "memory again after a restart", "devices again after a restart",
 }
+
+var podLevelRows = []string{"gate PodLevelResourceManagers", "pod as one", "pod-level, container by container", "pod as one again"}
 
 func outcome(d admission.Decision) string {
 	switch {
@@ -268,14 +270,18 @@ func (c *coverage) String() string {
 
 // missing are the corners that no admission met: rows without a grant, and outcomes that the kubelet can
 // give to any node but that never came.
-func (c *coverage) missing() []string {
+func (c *coverage) missing(podLevel bool) []string {
 	var missing []string
 	for _, row := range rows {
-		if c.cells[row]["granted"] == 0 {
+		if c.cells[row]["granted"] == 0 && (podLevel || !slices.Contains(podLevelRows, row)) {
 			missing = append(missing, row+": granted")
 		}
 	}
-	for _, outcome := range []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "pod pool", "memory", "devices", "panic"} {
+	outcomes := []string{"shared pool", "Topology", "SMT parity", "SMT room", "no room", "memory", "devices", "panic"}
+	if podLevel {
+		outcomes = append(outcomes, "pod pool")
+	}
+	for _, outcome := range outcomes {
 		if !slices.ContainsFunc(rows, func(row string) bool { return c.cells[row][outcome] > 0 }) {
 			missing = append(missing, outcome)
 		}

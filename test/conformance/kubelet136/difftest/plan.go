@@ -14,6 +14,9 @@ type plan struct {
 	podLevel int    // of 100 steps, how many are made with the gate PodLevelResourceManagers on; they come last
 }
 
+// firstPodLevel is the first minor with the gate PodLevelResourceManagers.
+const firstPodLevel = 36
+
 // podLevelShare is the podLevel of a plan that is not asked for another; the coverage table counts on it.
 const podLevelShare = 10
 

@@ -118,6 +118,10 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 
 // setGate turns the gate PodLevelResourceManagers on or off, for all kubelets in the process.
 func setGate(on bool) error {
+	_, known := utilfeature.DefaultMutableFeatureGate.GetAll()[podLevelGate]
+	if !known && !on {
+		return nil // before 1.36
+	}
 	if utilfeature.DefaultFeatureGate.Enabled(podLevelGate) == on {
 		return nil
 	}

@@ -25,7 +25,9 @@ import (
 // Policy is the part of a difftest.Oracle that all versions have alike.
 type Policy struct {
 	cpumanager.Policy
-	State    state.State
+	State state.State
+	// CopyPods copies the CPUs of pods as a whole. It is nil for a kubelet that has none.
+	CopyPods func(to, from state.State)
 	reserved cpuset.Set
 }
 
@@ -55,7 +57,7 @@ func (p *Policy) Outcome(pod *corev1.Pod, result lifecycle.PodAdmitResult) admis
 		p.Remove(pod)
 	} else {
 		d.Verdict = admission.Admitted
-		whole, asOne := p.State.GetPodCPUSet(string(pod.UID))
+		whole, asOne := p.wholePod(pod)
 		if asOne {
 			d.Grants = append(d.Grants, admission.Grant{CPUs: ours(whole)})
 		}
@@ -67,6 +69,19 @@ func (p *Policy) Outcome(pod *corev1.Pod, result lifecycle.PodAdmitResult) admis
 	}
 	d.Shared = p.Shared()
 	return d
+}
+
+// podState is the part of a state that kubelets have from 1.36 on: CPUs of a pod as a whole.
+type podState interface {
+	GetPodCPUSet(podUID string) (k8scpuset.CPUSet, bool)
+}
+
+func (p *Policy) wholePod(pod *corev1.Pod) (cpus k8scpuset.CPUSet, found bool) {
+	pods, ok := p.State.(podState)
+	if !ok {
+		return k8scpuset.New(), false
+	}
+	return pods.GetPodCPUSet(string(pod.UID))
 }
 
 // Remove takes back all that a pod holds.
@@ -93,20 +108,22 @@ func (p *Policy) Remembered() (state.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	copyState(written, p.State)
+	p.copyState(written, p.State)
 	read, err := checkpoint()
 	if err != nil {
 		return nil, err
 	}
 	again := state.NewMemoryState(logr.Discard())
-	copyState(again, read)
+	p.copyState(again, read)
 	return again, nil
 }
 
-func copyState(to, from state.State) {
+func (p *Policy) copyState(to, from state.State) {
+	if p.CopyPods != nil {
+		p.CopyPods(to, from)
+	}
 	to.SetDefaultCPUSet(from.GetDefaultCPUSet())
 	to.SetCPUAssignments(from.GetCPUAssignments())
-	to.SetPodCPUAssignments(from.GetPodCPUAssignments())
 }
 
 func ours(s k8scpuset.CPUSet) cpuset.Set { return cpuset.Of(s.UnsortedList()...) }
