@@ -28,6 +28,7 @@ func migrationEnded(phase string) bool { return phase == phaseSucceeded || phase
 // on which its VM has pods, and the one that it selects.
 func (t *town) underWay(list []map[string]any, m *simulation.Migration) string {
 	own, _ := launcher.Of(m.Pod.Spec)
+	ends := t.ends(m)
 	for _, fields := range list {
 		object := unstructured.Unstructured{Object: fields}
 		name, _, _ := unstructured.NestedString(fields, "spec", "vmiName")
@@ -37,15 +38,27 @@ func (t *town) underWay(list []map[string]any, m *simulation.Migration) string {
 			continue
 		}
 		selected, _, _ := unstructured.NestedString(fields, "spec", addedNodeSelector, corev1.LabelHostname)
-		for _, node := range t.nodes {
-			concerned := node.Name == m.From || node.Name == m.To
+		concerns := func(node *simulation.Node) bool {
 			there := slices.ContainsFunc(node.Pods(), func(pod *simulation.Pod) bool { return runs(pod).VMI == vm })
-			if vm == own.VMI || concerned && (there || selected != "" && t.hostname(node.Name) == selected) {
-				return fmt.Sprintf("migration %s/%s of VM %s has not ended, phase %s", object.GetNamespace(), object.GetName(), vm, cmp.Or(phase, noPhase))
-			}
+			return there || selected != "" && t.hostname(node.Name) == selected
+		}
+		if vm == own.VMI || slices.ContainsFunc(ends, concerns) {
+			return fmt.Sprintf("migration %s/%s of VM %s has not ended, phase %s", object.GetNamespace(), object.GetName(), vm, cmp.Or(phase, noPhase))
 		}
 	}
 	return ""
+}
+
+// ends are the nodes between which a VM moves, as far as they are there.
+func (t *town) ends(m *simulation.Migration) []*simulation.Node {
+	var ends []*simulation.Node
+	for _, name := range []string{m.From, m.To} {
+		node, err := t.node(name)
+		if err == nil {
+			ends = append(ends, node)
+		}
+	}
+	return ends
 }
 
 // runs is the launcher of a pod in which a VM runs or to which it moves; the zero value for other pods.
@@ -74,13 +87,13 @@ func (t *town) landed(m *simulation.Migration) (cpus []admission.Grant, why stri
 	if mobile == nil || mobile.node != m.To || mobile.migrating {
 		return nil, fmt.Sprintf("VirtualMachineInstance of %s does not say that it is on %s", m.Pod.Name, m.To)
 	}
-	for _, node := range t.nodes {
+	for _, node := range t.ends(m) {
 		for _, pod := range node.Pods() {
 			switch {
 			case runs(pod).VMIUID != vmi:
 			case node.Name == m.From:
 				return nil, fmt.Sprintf("pod %s on %s has not ended", pod.Spec.Name, m.From)
-			case node.Name == m.To && !t.arriving[pod.UID]:
+			case !t.arriving[pod.UID]:
 				cpus = node.Report().Granted[pod.UID]
 			}
 		}

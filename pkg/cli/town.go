@@ -118,6 +118,15 @@ func (c *call) townOf(ctx context.Context, s *snapshot, machine *machine) (*town
 	return t, nil
 }
 
+// node finds a node by its name.
+func (t *town) node(name string) (*simulation.Node, error) {
+	at := slices.IndexFunc(t.nodes, func(node *simulation.Node) bool { return node.Name == name })
+	if at < 0 {
+		return nil, fmt.Errorf("there is no NodeCPU of node %s; kubectl get nodecpus lists them", name)
+	}
+	return t.nodes[at], nil
+}
+
 // hasCluster reports whether the input has VMs that exist, or pods that are on a node.
 func (s *snapshot) hasCluster() bool {
 	return slices.ContainsFunc(s.vms, func(m *virtualMachine) bool { return m.created }) ||

@@ -115,21 +115,16 @@ func (c *call) whatIfDrained(ctx context.Context, w *whatIf, args []string, repo
 	if err != nil {
 		return err
 	}
-	cluster := w.cluster(town.nodes)
 	var leaving []*simulation.Node
 	for _, name := range args {
-		node := cluster.Node(name)
-		if node == nil {
-			return noSuchNode(name)
+		node, err := town.node(name)
+		if err != nil {
+			return err
 		}
 		leaving = append(leaving, node)
 	}
-	cluster.Drain(leaving, simulation.Order(w.order), w.seed, report.moved)
+	w.cluster(town.nodes).Drain(leaving, simulation.Order(w.order), w.seed, report.moved)
 	return nil
-}
-
-func noSuchNode(name string) error {
-	return fmt.Errorf("there is no NodeCPU of node %s; kubectl get nodecpus lists them", name)
 }
 
 func (c *call) whatIfArrived(ctx context.Context, w *whatIf, _ []string, report *whatIfReport) error {
@@ -157,14 +152,14 @@ func (c *call) whatIfAdded(ctx context.Context, w *whatIf, args []string, report
 	if err != nil {
 		return err
 	}
-	cluster := w.cluster(town.nodes)
 	like := town.machine
 	if like == nil {
-		like = cluster.Node(args[0])
+		like, err = town.node(args[0])
 	}
-	if like == nil {
-		return fmt.Errorf("there is no NodeCPU of node %s to add more of; give that of the new machine with -f", args[0])
+	if err != nil {
+		return fmt.Errorf("%w; a new kind of machine is given with -f", err)
 	}
+	cluster := w.cluster(town.nodes)
 	var names []string
 	for i := range w.count {
 		names = append(names, fmt.Sprintf("%s-new-%d", args[0], i+1))
@@ -196,11 +191,11 @@ func (c *call) whatIfRestarted(ctx context.Context, w *whatIf, args []string, re
 	if err != nil {
 		return err
 	}
-	cluster := w.cluster(town.nodes)
-	node := cluster.Node(args[0])
-	if node == nil {
-		return noSuchNode(args[0])
+	node, err := town.node(args[0])
+	if err != nil {
+		return err
 	}
+	cluster := w.cluster(town.nodes)
 	failed, why, err := cluster.Restart(node)
 	if err != nil {
 		return err
@@ -221,11 +216,11 @@ func (c *call) whatIfKubelet(ctx context.Context, w *whatIf, args []string, repo
 	if err != nil {
 		return err
 	}
-	cluster := w.cluster(town.nodes)
-	node := cluster.Node(args[0])
-	if node == nil {
-		return noSuchNode(args[0])
+	node, err := town.node(args[0])
+	if err != nil {
+		return err
 	}
+	cluster := w.cluster(town.nodes)
 	change, err := w.kubelet.change()
 	if err != nil {
 		return err

@@ -144,16 +144,6 @@ func causes(answers []asked) []Cause {
 	return all
 }
 
-// Node finds a node; nil where there is none of that name.
-func (c *Cluster) Node(name string) *Node {
-	for _, node := range c.Nodes {
-		if node.Name == name {
-			return node
-		}
-	}
-	return nil
-}
-
 // Take takes a pod off a node, with all that it holds.
 func (c *Cluster) Take(node *Node, pod *Pod) { node.remove(pod) }
 
