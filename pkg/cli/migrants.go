@@ -53,7 +53,9 @@ func mobilityOf(object map[string]any) *mobility {
 	return m
 }
 
-// stays says why the VM cannot be migrated, in words that are the same for equal causes; "" if it can be.
+// stays says why the VM does not move, in words that are the same for equal causes; "" if it may. KubeVirt itself asks for what is
+// here but the evictionStrategy, which says only what an eviction does. With External a controller of somebody else answers evictions,
+// and may count on the VM's node.
 func (m *mobility) stays(anyStrategy bool) string {
 	switch {
 	case m.phase != "Running":
@@ -62,8 +64,8 @@ func (m *mobility) stays(anyStrategy bool) string {
 		return "not LiveMigratable: " + m.obstacle
 	case m.migrating:
 		return migratingNow
-	case !anyStrategy && (m.evictionStrategy == "None" || m.evictionStrategy == "External"):
-		return "evictionStrategy " + m.evictionStrategy + ", see --any-eviction-strategy"
+	case !anyStrategy && m.evictionStrategy == "External":
+		return "evictionStrategy External, see --any-eviction-strategy"
 	}
 	return ""
 }

@@ -32,7 +32,7 @@ func TestMobility(t *testing.T) {
 		"it moves":                   {"", map[string]any{"phase": "Running", "migrationState": map[string]any{"startTimestamp": "t"}}, "is being migrated"},
 		"it has moved":               {"", map[string]any{"phase": "Running", "migrationState": map[string]any{"startTimestamp": "t", "endTimestamp": "t", "completed": true}}, ""},
 		"it did not succeed":         {"", map[string]any{"phase": "Running", "migrationState": map[string]any{"failed": true}}, ""},
-		"it is not to be evicted":    {"None", map[string]any{"phase": "Running"}, "evictionStrategy None, see --any-eviction-strategy"},
+		"a drain shuts it down":      {"None", map[string]any{"phase": "Running"}, ""},
 		"somebody else evicts it":    {"External", map[string]any{"phase": "Running"}, "evictionStrategy External, see --any-eviction-strategy"},
 		"it migrates where possible": {"LiveMigrateIfPossible", map[string]any{"phase": "Running"}, ""},
 		"conditions of another type": {"", map[string]any{"phase": "Running", "conditions": "x", "migrationState": "x"}, ""},

@@ -43,10 +43,11 @@ The migrations are to be made one after the other, each when the one before has 
 Each was tried as the kubelets would decide then. The other node takes the VM while it still holds its CPUs on the first
 one. The CPUs of VMs that stay do not change. Only nodes that are predicted exactly take VMs in a plan.
 
-A VM may move if its VMI is in phase Running, has no condition LiveMigratable that is False, is not being migrated, and has no
-evictionStrategy None or External. KubeVirt gives None to VMs that say nothing, unless its configuration says otherwise. It is
-about evictions, and KubeVirt migrates such a VM when it is asked to: --any-eviction-strategy lets it move. Pods without a
-VMI stay. The answer says how many pods stay, and why. The new pod selects nodes for the guest's CPU model as KubeVirt's does.
+A VM may move if its VMI is in phase Running, has no condition LiveMigratable that is False, and is not being migrated. KubeVirt asks
+for no more. The evictionStrategy says what an eviction does, not whether a VM may be migrated. KubeVirt writes None into VMs that
+say nothing, and migrates them too. With External another controller answers evictions, so such a VM stays unless
+--any-eviction-strategy is given. Pods without a VMI stay. The answer says how many pods stay, and why. The new pod selects nodes for
+the guest's CPU model as KubeVirt's does.
 
 PodDisruptionBudgets are not looked at, because a migration is not an eviction. KubeVirt's limits of migrations at a time are
 kept, since there is one. Not looked at: affinity to other pods, topology spread, quotas, volumes and networks beyond condition
@@ -83,7 +84,7 @@ the input is wrong, or the cluster cannot be read.`,
 	flags.StringVar(&r.goal, "goal", "", "Win room for VMs with these amounts, such as cpus=16,memory=32Gi.")
 	flags.IntVar(&r.limits.Migrations, "max-moves", 5, "The most migrations that a plan may have.")
 	flags.IntVar(&r.limits.Placements, "max-placements", 100_000, "How many placements of VMs on nodes are tried at most.")
-	flags.BoolVar(&r.anyStrategy, "any-eviction-strategy", false, "Let VMs move whose evictionStrategy is None or External too.")
+	flags.BoolVar(&r.anyStrategy, "any-eviction-strategy", false, "Let VMs move whose evictionStrategy is External too.")
 	flags.BoolVar(&r.apply, "apply", false, "Make the migrations, one after the other.")
 	flags.DurationVar(&r.timeout, "migration-timeout", 10*time.Minute, "How long each migration may take with --apply.")
 	return cmd
