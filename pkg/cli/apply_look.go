@@ -97,9 +97,9 @@ func (t *town) landed(m *simulation.Migration) (cpus []admission.Grant, why stri
 				cpus = node.Report().Granted[pod.UID]
 			}
 		}
-		if node.Name == m.From && node.Report().Has(m.Pod.UID) {
-			return nil, fmt.Sprintf("the report of %s still has the CPUs of %s", m.From, m.Pod.Name)
-		}
+	}
+	if t.gone[m.Pod.UID] {
+		return nil, fmt.Sprintf("the report of %s still has the CPUs of %s", m.From, m.Pod.Name)
 	}
 	if len(cpus) == 0 {
 		return nil, fmt.Sprintf("the report of %s does not have the CPUs of %s", m.To, m.Pod.Name)

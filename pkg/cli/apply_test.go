@@ -24,7 +24,7 @@ func podOfVM(vm, uid string) *simulation.Pod {
 
 // townWith has nodes n1 to n3 with pods, and reports that have CPUs of some pods.
 func townWith(pods map[string][]*simulation.Pod, reported map[string][]types.UID) *town {
-	t := &town{mobile: map[types.UID]*mobility{}, objects: map[string]*corev1.Node{}, arriving: map[types.UID]bool{}}
+	t := &town{mobile: map[types.UID]*mobility{}, objects: map[string]*corev1.Node{}, arriving: map[types.UID]bool{}, gone: map[types.UID]bool{}}
 	for _, name := range []string{"n1", "n2", "n3"} {
 		report := &nodereport.Report{State: nodereport.Exact, Granted: map[types.UID][]admission.Grant{}}
 		for _, uid := range reported[name] {
@@ -32,7 +32,11 @@ func townWith(pods map[string][]*simulation.Pod, reported map[string][]types.UID
 		}
 		object := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{corev1.LabelHostname: name + ".rack"}}}
 		t.objects[name] = object
-		t.nodes = append(t.nodes, simulation.NewNode(name, object, report, pods[name]))
+		node := simulation.NewNode(name, object, report, pods[name])
+		for _, uid := range node.DropGone() {
+			t.gone[uid] = true
+		}
+		t.nodes = append(t.nodes, node)
 	}
 	return t
 }

@@ -35,8 +35,9 @@ type town struct {
 	namespace string
 	// live reports that the nodes are those of a cluster or of a dump, and known that the input has objects of a cluster too.
 	live, known bool
-	// arriving are the pods that are bound to nodes, and whose CPUs are in no report yet.
-	arriving map[types.UID]bool
+	// arriving are the pods that are bound to nodes, and whose CPUs are in no report yet. gone are those that have ended, and whose
+	// CPUs are still in a report.
+	arriving, gone map[types.UID]bool
 }
 
 // town reads the nodes and who is there. NodeCPUs in the input are the nodes, unless a dump has those.
@@ -67,7 +68,7 @@ func (c *call) townOf(ctx context.Context, s *snapshot, machine *machine) (*town
 		return nil, err
 	}
 	t := &town{machines: map[types.UID]*vmi.VMI{}, mobile: map[types.UID]*mobility{}, objects: s.nodes, namespace: s.namespace,
-		live: s.live, known: machine != nil || s.hasCluster(), arriving: map[types.UID]bool{}}
+		live: s.live, known: machine != nil || s.hasCluster(), arriving: map[types.UID]bool{}, gone: map[types.UID]bool{}}
 	if s.live {
 		for _, object := range c.listed(ctx, ResourceVMIs) {
 			t.addVMI(object)
@@ -110,7 +111,13 @@ func (c *call) townOf(ctx context.Context, s *snapshot, machine *machine) (*town
 		for _, uid := range m.admitted {
 			t.arriving[uid] = true
 		}
-		t.nodes = append(t.nodes, simulation.NewNode(m.name, s.nodes[m.name], m.heard(), there[m.name]))
+		node := simulation.NewNode(m.name, s.nodes[m.name], m.heard(), there[m.name])
+		if s.live { // all pods are known
+			for _, uid := range node.DropGone() {
+				t.gone[uid] = true
+			}
+		}
+		t.nodes = append(t.nodes, node)
 	}
 	if machine != nil {
 		t.machine = simulation.NewNode(machine.name, machine.object, machine.report, nil)

@@ -48,6 +48,38 @@ func (n *Node) Report() *nodereport.Report { return n.report }
 // Pods are the pods that are on the node now.
 func (n *Node) Pods() []*Pod { return slices.Clone(n.pods) }
 
+// DropGone frees what the report has of pods that are not among the node's, and gives these. Where all pods of the cluster are
+// known, they have gone: the kubelet takes their CPUs back before it admits the next pod, and its files name them until then. A static
+// pod stays, since the API server may not know it.
+func (n *Node) DropGone() []types.UID {
+	var gone []types.UID
+	for uid := range n.report.Pods() {
+		there := slices.ContainsFunc(n.pods, func(pod *Pod) bool { return pod.UID == uid })
+		if !there && !nodereport.StaticPod(uid) {
+			gone = append(gone, uid)
+		}
+	}
+	n.drop(gone...)
+	return gone
+}
+
+// drop takes pods out of the report, with all that they hold.
+func (n *Node) drop(gone ...types.UID) {
+	if len(gone) == 0 || n.report.Node == nil {
+		return
+	}
+	after := *n.report
+	after.Node = n.report.Without(gone)
+	after.Granted = maps.Clone(n.report.Granted)
+	after.Held = maps.Clone(n.report.Held)
+	for _, uid := range gone {
+		delete(after.Granted, uid)
+		delete(after.Held, uid)
+	}
+	n.report = &after
+	n.changes++
+}
+
 // count adds up what the pods request.
 func (n *Node) count() {
 	n.changes++
@@ -234,14 +266,8 @@ func (n *Node) add(pod *Pod) []admission.Grant {
 // remove takes a pod away, with all that it holds.
 func (n *Node) remove(pod *Pod) {
 	n.pods = slices.DeleteFunc(n.pods, func(other *Pod) bool { return other == pod })
-	if n.report.Has(pod.UID) && n.report.Node != nil {
-		after := *n.report
-		after.Node = n.report.Without([]types.UID{pod.UID})
-		after.Granted = maps.Clone(n.report.Granted)
-		delete(after.Granted, pod.UID)
-		after.Held = maps.Clone(n.report.Held)
-		delete(after.Held, pod.UID)
-		n.report = &after
+	if n.report.Has(pod.UID) {
+		n.drop(pod.UID)
 	}
 	n.changes++
 	n.requested -= pod.millicores()

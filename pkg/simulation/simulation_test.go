@@ -70,6 +70,25 @@ func tell(o Outcome) string {
 
 func cluster(nodes ...*Node) *Cluster { return New(nodes, scoring.LeastFragmentation, 1) }
 
+// A pod that has gone is in the report a little longer. The kubelet grants its CPUs to the next one.
+func TestDropGone(t *testing.T) {
+	a := podOf("a", 6, "1Gi")
+	static := podOf(strings.Repeat("0", 32), 2, "1Gi")
+	full := nodeOf(t, "n1", twoNUMA, a, podOf("b", 4, "1Gi"), static)
+	node := NewNode("n1", full.object, full.report, []*Pod{a})
+	c := cluster(node)
+	x := podOf("x", 6, "1Gi")
+	if o := c.Place(x); o.Node != "" {
+		t.Errorf("with the CPUs of b and of the static pod: %s", tell(o))
+	}
+	if gone := node.DropGone(); len(gone) != 1 || gone[0] != "b" {
+		t.Errorf("%v have gone, want b alone", gone)
+	}
+	if got := tell(c.Place(x)); got != "x n1 4-5,7,12-13,15" {
+		t.Errorf("with the CPUs of the static pod: %s", got)
+	}
+}
+
 func TestDrain(t *testing.T) {
 	for name, test := range map[string]struct {
 		nodes func() []*Node
