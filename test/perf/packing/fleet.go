@@ -21,9 +21,9 @@ type fleet struct {
 	*cycle.Scheduler
 	nodes    map[string]*node
 	dir      string
-	capacity size // what VMs can have of all nodes; memory is not counted
-	bound    map[string]*corev1.Pod
-	pods     int // made so far
+	capacity size                   // what VMs can have of all nodes; memory is not counted
+	bound    map[string]*corev1.Pod // by the VM's name, which is that of its first pod
+	pods     int                    // made so far
 	bench    bench
 	tally
 }
@@ -45,7 +45,7 @@ func newFleet(ctx context.Context, c *contender, b bench) (*fleet, error) {
 	if f.Scheduler, err = c.start(ctx); err != nil {
 		return nil, errors.Join(err, f.stop())
 	}
-	for i := range nodeCount {
+	for i := range b.nodes {
 		name := fmt.Sprintf("node-%03d", i)
 		dir := dir + "/" + name
 		if err := os.Mkdir(dir, 0o755); err != nil {

@@ -24,12 +24,12 @@ type machine struct {
 	rich bool
 }
 
-// nodeCount is how many nodes there are, of each machine type every third.
+// nodeCount is how many nodes there are unless -nodes says otherwise, of each machine type every third.
 const nodeCount = 100
 
 // bench is what is measured, of all contenders alike.
 type bench struct {
-	seeds int
+	nodes, seeds int
 	// apart: VMs come in applications, and prefer hosts without another VM of theirs.
 	apart bool
 	// wholeCores: all nodes are of the first machine type.
@@ -51,6 +51,16 @@ func (b bench) machines() []machine {
 		}
 	}
 	return types
+}
+
+// milli is the CPU that VMs can have of all nodes, in millicores.
+func (b bench) milli() int {
+	types := b.machines()
+	milli := 0
+	for i := range b.nodes {
+		milli += 1000 * types[i%len(types)].capacity()
+	}
+	return milli
 }
 
 var machines = []machine{

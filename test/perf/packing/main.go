@@ -37,6 +37,13 @@
 // over is what the sidecars ask for. One that lost small VMs to refusals can end a little higher, since it has
 // fewer sidecars.
 //
+// With -moves 1,2,3,5 the default strategy alone runs the traces, and a VM that finds no node is placed after live migrations:
+// at most one, then two and so on. Package simulation plans them, as kubectl corepin rebalance does, and all VMs may move. Each
+// one is made on the simulated nodes: the other node's kubelet admits a second pod of the VM while the first one still has its
+// CPUs. It is an error where a kubelet refuses it or grants other CPUs than the plan says, and where the scheduler finds no node for
+// the VM after the plan. The bound is all nodes as one, on which no free CPU is in the wrong place. What memory, huge pages and VFs
+// allow is not in it.
+//
 // At the end of a fill each kubelet is restarted once, and the table has the VMs that the kubelets then fail. A kubelet up
 // to 1.36 with full-pcpus-only does that (package admission, Readmit). With -whole-cores all nodes have that option.
 package main
@@ -61,13 +68,21 @@ func main() {
 	apart := flag.Bool("apart", false, "VMs prefer hosts without another VM of their application")
 	wholeCores := flag.Bool("whole-cores", false, "all nodes have full-pcpus-only")
 	devices := flag.Bool("devices", false, "nodes have memory manager policy Static, huge pages and VFs, and VMs ask for them")
+	nodes := flag.Int("nodes", nodeCount, "how many nodes there are")
+	moves := flag.String("moves", "", "measure live migrations instead: so many for a VM, such as 1,2,3,5")
 	only := flag.String("only", "", "run only contenders whose name has one of these texts, separated by commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	// kube-scheduler and the kubelet's packages log every step.
 	klog.SetLogger(logr.Discard())
-	if err := run(klog.NewContext(ctx, logr.Discard()), *out, *only, bench{*seeds, *apart, *wholeCores, *devices}); err != nil {
+	ctx = klog.NewContext(ctx, logr.Discard())
+	b := bench{*nodes, *seeds, *apart, *wholeCores, *devices}
+	measured := func() error { return run(ctx, *out, *only, b) }
+	if *moves != "" {
+		measured = func() error { return runMoves(ctx, *out, *moves, b) }
+	}
+	if err := measured(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
@@ -92,13 +107,22 @@ func run(ctx context.Context, out, only string, b bench) error {
 	}
 	text := table(results, b)
 	fmt.Print(text)
+	err := write(out, map[string]string{"packing.txt": text, "packing.svg": plot(results)})
+	if err != nil {
+		return err
+	}
+	return judge(results)
+}
+
+// write writes the results into a folder, by the names of their files.
+func write(out string, results map[string]string) error {
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return fmt.Errorf("making the folder for the results: %w", err)
 	}
-	for name, content := range map[string]string{"packing.txt": text, "packing.svg": plot(results)} {
+	for name, content := range results {
 		if err := os.WriteFile(filepath.Join(out, name), []byte(content), 0o644); err != nil {
 			return fmt.Errorf("writing the results: %w", err)
 		}
 	}
-	return judge(results)
+	return nil
 }

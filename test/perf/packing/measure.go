@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"slices"
 )
 
 // retries is how often a refused VM is tried again, where it is.
@@ -162,11 +161,7 @@ func (r *result) runRetries(ctx context.Context, c *class, who *contender, seed 
 // churn runs a churn trace and looks at the fleet from time to time; binds and refusals are those since the
 // last look.
 func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, look func(p *phase, at float64, looked figures)) error {
-	type running struct {
-		arrival
-		name string
-	}
-	var vms []running
+	var vms []resident
 	step := 1.0 / samplesPerLifetime
 	next, p := step, 0
 	for _, vm := range c.churn(seed, f.capacity.cpus, f.bench.devices) {
@@ -178,13 +173,7 @@ func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, l
 			f.binds, f.refused = 0, 0
 		}
 		var err error
-		vms = slices.DeleteFunc(vms, func(old running) bool {
-			if old.until > vm.at || err != nil {
-				return false
-			}
-			err = f.remove(ctx, old.name, old.size)
-			return true
-		})
+		vms, err = leave(ctx, f, vms, vm.at)
 		if err != nil {
 			return err
 		}
@@ -193,8 +182,35 @@ func (f *fleet) churn(ctx context.Context, c *class, seed uint64, retries int, l
 			return err
 		}
 		if name != "" {
-			vms = append(vms, running{vm, name})
+			vms = append(vms, resident{vm, name})
 		}
 	}
 	return nil
+}
+
+// resident is a VM that runs.
+type resident struct {
+	arrival
+	name string
+}
+
+// leave ends the VMs whose time is over, and gives the others.
+func leave(ctx context.Context, from remover, vms []resident, at float64) ([]resident, error) {
+	var stay []resident
+	for _, vm := range vms {
+		if vm.until > at {
+			stay = append(stay, vm)
+			continue
+		}
+		err := from.remove(ctx, vm.name, vm.size)
+		if err != nil {
+			return nil, err
+		}
+	}
+	return stay, nil
+}
+
+// remover is where VMs end.
+type remover interface {
+	remove(ctx context.Context, name string, vm size) error
 }

@@ -13,11 +13,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/test/harness/simnode"
 )
 
@@ -41,6 +43,9 @@ type node struct {
 	// view is the node as it stands, for counting what is stranded; milli is what is left to request.
 	view  admission.Node
 	milli int
+	// last is the report that was written last, and read what it says; nil until that is asked for.
+	last *v1alpha1.NodeCPU
+	read *nodereport.Report
 }
 
 func newNode(ctx context.Context, name string, m *machine, dir string) (*node, error) {
@@ -128,11 +133,21 @@ func (n *node) takes(cpus int) bool {
 
 // report is the node's NodeCPU as its agent would write it.
 func (n *node) report(ctx context.Context) (*unstructured.Unstructured, error) {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n.kubelet.Report(ctx))
+	n.last = n.kubelet.Report(ctx)
+	n.read = nil
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(n.last)
 	if err != nil {
 		return nil, fmt.Errorf("writing the report of %s: %w", n.object.Name, err)
 	}
 	return &unstructured.Unstructured{Object: content}, nil
+}
+
+// reported is the report that was written last, as a scheduler reads it.
+func (n *node) reported() *nodereport.Report {
+	if n.read == nil {
+		n.read = nodereport.Read(n.last)
+	}
+	return n.read
 }
 
 // launcherPod is the launcher pod of a VM.

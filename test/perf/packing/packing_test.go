@@ -49,7 +49,7 @@ func refusals(t *testing.T, who *contender, b bench, vms int) (refused, placed i
 
 func TestKubeletsRefuseStockButNotCorepin(t *testing.T) {
 	const vms = 150
-	for what, b := range map[string]bench{"CPUs": {}, "CPUs, memory and devices": {devices: true}} {
+	for what, b := range map[string]bench{"CPUs": {nodes: nodeCount}, "CPUs, memory and devices": {nodes: nodeCount, devices: true}} {
 		stock, _ := refusals(t, &contenders[0], b, vms)
 		if stock == 0 {
 			t.Errorf("%s: the kubelets refused nothing of stock kube-scheduler's: the trace has lost its teeth", what)
@@ -86,7 +86,7 @@ func TestTracesAreTheSameEachTime(t *testing.T) {
 	}
 }
 
-func TestVerdictAndJudge(t *testing.T) {
+func TestComparisonAndJudge(t *testing.T) {
 	of := func(ours bool, name string, cpus float64, refused int) result {
 		f := figures{cpus: cpus, binds: 10, n: 1}
 		return result{class: classes[0].name, contender: name, ours: ours, capacity: size{cpus: 1000}, fill: f, everRefused: refused,
@@ -95,9 +95,9 @@ func TestVerdictAndJudge(t *testing.T) {
 	even := func(r result) result { r.class = classes[1].name; return r }
 	results := []result{of(false, "stock", 100, 5), of(true, "default", 90, 0), of(true, "other", 80, 0),
 		even(of(false, "stock", 100, 5)), even(of(true, "default", 120, 0))}
-	text := verdict(results)
+	text := comparison(results)
 	if strings.Count(text, "fewer") != 3 || strings.Count(text, ": more") != 3 {
-		t.Errorf("the verdict should be fewer on mixed, more on even, at each of three places:\n%s", text)
+		t.Errorf("the comparison should be fewer on mixed, more on even, at each of three places:\n%s", text)
 	}
 	if err := judge(results); err != nil {
 		t.Errorf("stock's refusals are not corepin's: %v", err)

@@ -14,7 +14,7 @@ import (
 func table(results []result, measured bench) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-packing, %s, %s\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and schedulers v1.36.3\n", nodeCount, results[0].capacity.cpus, measured.seeds)
+	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and schedulers v1.36.3\n", measured.nodes, results[0].capacity.cpus, measured.seeds)
 	if measured.apart {
 		fmt.Fprintf(&b, "VMs come in applications of %d, and prefer hosts without another VM of their application\n", appSize)
 	}
@@ -40,7 +40,7 @@ func table(results []result, measured bench) string {
 			furnished(&b, &c, results)
 		}
 	}
-	return b.String() + verdict(results)
+	return b.String() + comparison(results)
 }
 
 func line(b *strings.Builder, r *result) {
@@ -83,8 +83,8 @@ func (r *result) placed() map[string]float64 {
 // withinDice is how far figures differ from run to run, see the package comment.
 const withinDice = 0.002
 
-// verdict compares the default strategy, the first of corepin's, with every other contender.
-func verdict(results []result) string {
+// comparison compares the default strategy, the first of corepin's, with every other contender.
+func comparison(results []result) string {
 	var b strings.Builder
 	b.WriteString("\nCPUs placed by the default strategy, against the best other contender:\n")
 	for _, c := range classes {

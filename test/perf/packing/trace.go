@@ -28,6 +28,9 @@ const sidecarMilli = 200
 // size is what a VM's compute container asks for: exclusive CPUs, memory, huge pages of 1 GiB, and VFs.
 type size struct{ cpus, gibibytes, pages, vfs int }
 
+// milli is what the VM's pod requests of CPU, its sidecar included.
+func (s *size) milli() int { return 1000*s.cpus + sidecarMilli }
+
 func (s *size) add(t size) {
 	s.cpus += t.cpus
 	s.gibibytes += t.gibibytes
