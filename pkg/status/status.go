@@ -192,6 +192,9 @@ func (s *survey) exact() []Line {
 
 func describe(node string) string { return "kubectl describe nodecpu " + node }
 
+// distinct is how many causes of one kind have a line each. Where there are more, the others share one.
+const distinct = 5
+
 // grouped makes a line for each cause, with the nodes that have it. more gives the command for the first of them.
 func grouped(subject string, state State, findings []finding, more func(node string) string) []Line {
 	var causes []string
@@ -203,10 +206,20 @@ func grouped(subject string, state State, findings []finding, more func(node str
 		nodes[f.why] = append(nodes[f.why], f.node)
 	}
 	var lines []Line
-	for _, why := range causes {
+	for i, why := range causes {
 		names := nodes[why]
+		others := len(causes) - i
+		if i >= distinct && others > 1 {
+			for _, other := range causes[i+1:] {
+				names = append(names, nodes[other]...)
+			}
+			why = fmt.Sprintf("%d other causes", others)
+		}
 		slices.Sort(names)
 		lines = append(lines, Line{subject, state, some(names) + ": " + why, more(names[0])})
+		if i == distinct {
+			break
+		}
 	}
 	return lines
 }

@@ -185,3 +185,17 @@ func TestEqualNodesAreOneLine(t *testing.T) {
 		t.Errorf("want %q in\n%s", want, got)
 	}
 }
+
+// However many nodes have problems of their own, they are a few lines.
+func TestManyCausesAreFewLines(t *testing.T) {
+	var findings []finding
+	for i := range 9 {
+		findings = append(findings, finding{fmt.Sprint("n", i), fmt.Sprintf("VM db-%d: vCPU 0: 3 → 17", i)})
+	}
+	for count, want := range map[int]string{5: "n4: VM db-4: vCPU 0: 3 → 17", 6: "n5: VM db-5: vCPU 0: 3 → 17", 7: "n5, n6: 2 other causes", 9: "n5, n6, n7 and 1 more: 4 other causes"} {
+		lines := grouped("drifted", Problem, findings[:count], describe)
+		if len(lines) != min(count, distinct+1) || lines[len(lines)-1].Text != want {
+			t.Errorf("%d causes: %d lines, the last is %q, want %q", count, len(lines), lines[len(lines)-1].Text, want)
+		}
+	}
+}
