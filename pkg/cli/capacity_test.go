@@ -31,6 +31,7 @@ func TestCapacity(t *testing.T) {
 		"a new VM":            {nodesOf(t, "n1") + plannedVMI, "", "VM vms/new: 2 more fit, on 1 of 1 nodes; 4 CPUs stay free in 1 NUMA nodes, none with 5\n"},
 		"a cordoned node":     {stream(t, reportOf(t, "n1", eightCores, "none", nil), cordoned), "--shape cpus=4", "  0 on n1: then is cordoned (spec.unschedulable)\n"},
 		"a node of no label":  {stream(t, reportOf(t, "n1", eightCores, "none", nil), bare), "--shape cpus=4", "  0 on n1: then has no label cpumanager=true\n"},
+		"no such device":      {stream(t, reportOf(t, "n1", eightCores, "none", nil), bare), "--shape cpus=4,example.com/vf=1", "  0 on n1: then has no example.com/vf, which the pod asks for\n"},
 		"a node not exact":    {stream(t, vague), "--shape cpus=4", "  0 on n1: then NotExact: too new\n"},
 		"no CPU manager":      {stream(t, none), "--shape cpus=4", "  0 on n1: then no CPUs of its own: the kubelet's CPU manager policy is none\n"},
 		"a fraction":          {twoNUMA, "--shape cpus=1500m", "--shape is \"cpus=1500m\": want cpus=N with a whole number"},

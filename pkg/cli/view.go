@@ -285,6 +285,10 @@ func excluded(node *corev1.Node, residents []*corev1.Pod, pod *corev1.Pod) strin
 		ample.Labels[label] = "true"
 	}
 	fit := predicates.New(ample)
+	missing := fit.Missing(pod)
+	if missing != "" {
+		return fmt.Sprintf("has no %s, which the pod asks for", missing)
+	}
 	for _, resident := range residents {
 		fit.Add(resident)
 	}

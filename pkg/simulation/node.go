@@ -172,7 +172,7 @@ func (n *Node) unrequested(kubelet *admission.Node) int64 {
 	return n.object.Status.Allocatable.Cpu().MilliValue() - n.requested
 }
 
-// closed says why a node takes no pod like this, whatever is free: cordoned or tainted.
+// closed says why a node takes no pod like this, whatever is free.
 func (n *Node) closed(pod *corev1.Pod) string {
 	if n.object == nil {
 		return ""
@@ -181,6 +181,10 @@ func (n *Node) closed(pod *corev1.Pod) string {
 		return "cordoned"
 	}
 	keepsAway := func(taint *corev1.Taint) bool { return taint.Effect != corev1.TaintEffectPreferNoSchedule }
+	missing := n.amounts().Missing(pod)
+	if missing != "" {
+		return "no " + string(missing)
+	}
 	taint, tainted := corev1helpers.FindMatchingUntoleratedTaint(logr.Discard(), n.object.Spec.Taints, pod.Spec.Tolerations, keepsAway, false)
 	if tainted {
 		return "taint " + taint.ToString()

@@ -70,6 +70,20 @@ func tell(o Outcome) string {
 
 func cluster(nodes ...*Node) *Cluster { return New(nodes, scoring.LeastFragmentation, 1) }
 
+// kube-scheduler binds no pod to a node without a device that it asks for, and the kubelet would not look at that.
+func TestDevicesThatANodeHasNot(t *testing.T) {
+	c := cluster(nodeOf(t, "n1", twoNUMA), nodeOf(t, "n2", twoNUMA))
+	x := podOf("x", 2, "1Gi")
+	x.Spec.Spec.Containers[0].Resources.Requests["example.com/vf"] = resource.MustParse("1")
+	if got := tell(c.Place(x)); got != "x nowhere: 2 no example.com/vf" {
+		t.Error(got)
+	}
+	c.Nodes[1].object.Status.Allocatable["example.com/vf"] = resource.MustParse("1")
+	if o := cluster(c.Nodes[0], NewNode("n2", c.Nodes[1].object, c.Nodes[1].report, nil)).Place(x); o.Node != "n2" {
+		t.Errorf("where n2 has one: %s", tell(o))
+	}
+}
+
 // A pod that has gone is in the report a little longer. The kubelet grants its CPUs to the next one.
 func TestDropGone(t *testing.T) {
 	a := podOf("a", 6, "1Gi")

@@ -20,6 +20,7 @@ package predicates
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -121,6 +122,21 @@ func (n *Node) asked(pod *corev1.Pod) amounts {
 	requests := amountsOf(resourcehelper.PodRequests(n.withoutUnknown(pod), resourcehelper.PodResourcesOptions{}))
 	requests[corev1.ResourcePods] = 1
 	return requests
+}
+
+// Missing is an extended resource that the pod asks for and the node does not have; "" for none. The kubelet does not look at it, and
+// kube-scheduler binds no such pod to the node (fitsRequest in pkg/scheduler/framework/plugins/noderesources/fit.go, v1.36.3). KubeVirt's
+// own devices do not count: where it emulates, pods do not ask for KVM, and nodes without the others are not schedulable to it.
+func (n *Node) Missing(pod *corev1.Pod) corev1.ResourceName {
+	requests := resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})
+	for _, name := range slices.Sorted(maps.Keys(requests)) {
+		_, known := n.allocatable[name]
+		amount := requests[name]
+		if !known && extended(name) && !strings.HasPrefix(string(name), "devices.kubevirt.io/") && !amount.IsZero() {
+			return name
+		}
+	}
+	return ""
 }
 
 // Room is how many pods like one the amounts are enough for: as often as Check takes it if each of them is added. The pod has no

@@ -91,6 +91,29 @@ func TestWhatAPodAsksFor(t *testing.T) {
 }
 
 // Room is how often Check says yes to pods that are alike.
+// The kubelet takes a pod whose device it does not have, and kube-scheduler does not bind it there.
+func TestMissing(t *testing.T) {
+	for name, test := range map[string]struct {
+		asks, amount string
+		want         corev1.ResourceName
+	}{
+		"what nobody has":            {"example.com/vf", "1", "example.com/vf"},
+		"what KubeVirt brings":       {"devices.kubevirt.io/kvm", "1", ""},
+		"none of it":                 {"example.com/vf", "0", ""},
+		"what the kubelet counts":    {"hugepages-1Gi", "1Gi", ""},
+		"what every node has":        {"cpu", "1", ""},
+		"a device that the node has": {"example.com/gpu", "9", ""},
+	} {
+		node := nodeOf("16", "64Gi", "110")
+		node.Status.Allocatable["example.com/gpu"] = resource.MustParse("1")
+		pod := podOf("3", "1Gi")
+		pod.Spec.Containers[0].Resources.Requests[corev1.ResourceName(test.asks)] = resource.MustParse(test.amount)
+		if got := predicates.New(node).Missing(pod); got != test.want {
+			t.Errorf("%s: got %q, want %q", name, got, test.want)
+		}
+	}
+}
+
 func TestRoom(t *testing.T) {
 	for name, test := range map[string]struct {
 		cpu, memory, pods string // of the node
