@@ -165,9 +165,6 @@ func (c *call) whatIfAdded(ctx context.Context, w *whatIf, args []string, report
 		names = append(names, fmt.Sprintf("%s-new-%d", args[0], i+1))
 	}
 	added := simulation.Copies(like, names)
-	cluster.Add(added)
-	simulation.Sort(town.waiting, simulation.Order(w.order), w.seed)
-	cluster.PlaceAll(town.waiting, report.placed)
 	for _, shape := range usualShapes {
 		d, err := shapeOf(shape)
 		if err != nil {
@@ -180,6 +177,9 @@ func (c *call) whatIfAdded(ctx context.Context, w *whatIf, args []string, report
 		}
 		report.rooms = append(report.rooms, fmt.Sprintf("%s %d", shape, room))
 	}
+	cluster.Add(added)
+	simulation.Sort(town.waiting, simulation.Order(w.order), w.seed)
+	cluster.PlaceAll(town.waiting, report.placed)
 	return nil
 }
 

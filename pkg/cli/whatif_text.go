@@ -78,12 +78,16 @@ func (r *whatIfReport) finish(w *whatIf) (lost int) {
 		}
 		return r.lost
 	}
-	r.out.printf("%s; order %s, seed %d, %s\n", r.sum(), w.order, w.seed, w.strategy)
+	if len(r.outcomes) == 0 {
+		r.out.printf("%s\n", r.sum())
+	} else {
+		r.out.printf("%s; order %s, seed %d, %s\n", r.sum(), w.order, w.seed, w.strategy)
+	}
 	for _, note := range r.notes {
 		r.out.printf("%s\n", note)
 	}
 	if len(r.rooms) > 0 {
-		r.out.printf("the new nodes take, each size by itself and before the VMs above: %s\n", strings.Join(r.rooms, ", "))
+		r.out.printf("the new nodes take, each size by itself and before the VMs below: %s\n", strings.Join(r.rooms, ", "))
 	}
 	if len(r.outcomes) > maxMoves {
 		r.printSums()
@@ -123,12 +127,16 @@ func (l *whatIfLine) text() string {
 }
 
 func causesText(causes []simulation.Cause) string {
+	shown := len(causes)
+	if shown > maxCauses+1 { // to leave out one alone makes nothing shorter
+		shown = maxCauses
+	}
 	var texts []string
-	for _, cause := range causes[:min(len(causes), maxCauses)] {
+	for _, cause := range causes[:shown] {
 		texts = append(texts, fmt.Sprintf("%d × %s", cause.Nodes, cause.Why))
 	}
-	if len(causes) > maxCauses {
-		texts = append(texts, fmt.Sprintf("%d other causes", len(causes)-maxCauses))
+	if shown < len(causes) {
+		texts = append(texts, fmt.Sprintf("%d other causes", len(causes)-shown))
 	}
 	return strings.Join(texts, ", ")
 }

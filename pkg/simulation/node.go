@@ -27,6 +27,8 @@ type Node struct {
 	object *corev1.Node
 	report *nodereport.Report
 	pods   []*Pod
+	// drained reports that no pod comes to it any more.
+	drained bool
 	// fit are the amounts that the pods leave; nil until it is asked for, and where the object is not known.
 	fit *predicates.Node
 	// requested is what the pods request, in millicores.
@@ -174,6 +176,9 @@ func (n *Node) unrequested(kubelet *admission.Node) int64 {
 
 // closed says why a node takes no pod like this, whatever is free.
 func (n *Node) closed(pod *corev1.Pod) string {
+	if n.drained {
+		return "drained"
+	}
 	if n.object == nil {
 		return ""
 	}

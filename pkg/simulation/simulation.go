@@ -147,16 +147,10 @@ func causes(answers []asked) []Cause {
 // Take takes a pod off a node, with all that it holds.
 func (c *Cluster) Take(node *Node, pod *Pod) { node.remove(pod) }
 
-// Close cordons a node: no pod comes to it any more.
+// Close keeps all further pods off a node, as a drain does.
 func (c *Cluster) Close(node *Node) {
-	object := &corev1.Node{}
-	if node.object != nil {
-		object = node.object.DeepCopy()
-	}
-	object.Name = node.Name
-	object.Spec.Unschedulable = true
-	node.object = object
-	node.count()
+	node.drained = true
+	node.changes++
 }
 
 // Room is how many more pods like one fit on each node, if nothing else comes. The cluster is not changed.

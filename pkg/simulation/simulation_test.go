@@ -114,10 +114,10 @@ func TestDrain(t *testing.T) {
 		}, Given, "a n2 1-2,9-10; b n2 4-6,12-14"},
 		"the order decides": {func() []*Node {
 			return []*Node{nodeOf(t, "n1", twoNUMA, podOf("a", 2, "1Gi"), podOf("b", 8, "1Gi")), nodeOf(t, "n2", twoNUMA, podOf("c", 5, "1Gi"))}
-		}, Largest, "b n2 4-7,12-15; a nowhere: 1 OutOfcpu, 1 cordoned"},
+		}, Largest, "b n2 4-7,12-15; a nowhere: 1 OutOfcpu, 1 drained"},
 		"memory counts": {func() []*Node {
 			return []*Node{nodeOf(t, "n1", twoNUMA, podOf("a", 2, "40Gi")), nodeOf(t, "n2", twoNUMA, podOf("b", 2, "40Gi"))}
-		}, Given, "a nowhere: 1 OutOfmemory, 1 cordoned"},
+		}, Given, "a nowhere: 1 OutOfmemory, 1 drained"},
 	} {
 		nodes := test.nodes()
 		var got []string
