@@ -242,7 +242,7 @@ func (t *capacity) print(out *printer, detail bool) {
 	if !detail {
 		return
 	}
-	if len(t.Nodes) > maxNamedNodes {
+	if len(t.Nodes) > maxNamedNodes && t.Free > 0 {
 		out.printf("  they stay free by: %s\n", t.stranded())
 	}
 	for _, line := range t.lines() {
@@ -278,7 +278,11 @@ func (t *capacity) lines() []string {
 	list := t.groups()
 	var lines []string
 	for _, g := range list[:min(len(list), maxGroups)] {
-		lines = append(lines, fmt.Sprintf("%d on %s: then %s", t.Nodes[g.first].Fit, nodeNames(g.nodes), g.why))
+		then := ""
+		if t.Nodes[g.first].Fit > 0 {
+			then = "then "
+		}
+		lines = append(lines, fmt.Sprintf("%d on %s: %s%s", t.Nodes[g.first].Fit, nodeNames(g.nodes), then, g.why))
 	}
 	if len(list) > maxGroups {
 		lines = append(lines, fmt.Sprintf("and %d more groups of nodes; -o json lists all nodes", len(list)-maxGroups))
@@ -290,7 +294,9 @@ func (t *capacity) lines() []string {
 func (t *capacity) stranded() string {
 	free := map[string]int{}
 	for _, n := range t.Nodes {
-		free[reasonWord(n.Why)] += n.Free
+		if n.Free > 0 {
+			free[reasonWord(n.Why)] += n.Free
+		}
 	}
 	reasons := slices.SortedFunc(maps.Keys(free), func(a, b string) int { return cmp.Or(free[b]-free[a], cmp.Compare(a, b)) })
 	var texts []string

@@ -37,7 +37,7 @@ and the node to which it moves.
 
 For a VM that waits, or a new one in the input, it plans the fewest migrations after which a node takes that VM. If there is
 only one of them, its name can be left out. With --goal it plans the migrations that win room for the most further VMs of a
-shape. A shape is written as for capacity, and the counts are those of capacity.
+shape. A shape is written as for capacity. The counts are those of capacity, without the nodes that are not heard from.
 
 The migrations are to be made one after the other, each when the one before has ended, so none runs beside another on a node.
 Each was tried as the kubelets would decide then. The other node takes the VM while it still holds its CPUs on the first
