@@ -4,6 +4,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"corepin.dev/corepin/pkg/explain"
@@ -19,7 +20,7 @@ const (
 type group struct {
 	explain.Explanation
 	nodes []string
-	// differ reports that the nodes fit, on different CPUs. Explanation is that of the first.
+	// differ reports that the nodes fit, on different CPUs or for different reasons. Explanation is that of the first.
 	differ bool
 }
 
@@ -42,25 +43,33 @@ func groups(all []explain.Explanation) []*group {
 	return list
 }
 
-// merged are the groups with all nodes that fit as one, where they are many groups: on which CPUs the pod would be is then not
-// what people ask.
+// merged are the groups with all nodes that fit as one, and all that fit as estimated as another, where they are many groups: on which
+// CPUs the pod would be, or how many are left there, is then not what people ask.
 func merged(list []*group) []*group {
-	var fitting, others []*group
+	var fitting, estimated, others []*group
 	for _, g := range list {
-		if g.Fits && !g.Estimated {
+		switch {
+		case g.Fits && g.Estimated:
+			estimated = append(estimated, g)
+		case g.Fits:
 			fitting = append(fitting, g)
-		} else {
+		default:
 			others = append(others, g)
 		}
 	}
-	if len(fitting) <= maxNamedNodes {
+	return slices.Concat(asOne(fitting), asOne(estimated), others)
+}
+
+// asOne are the groups as one, where they are many.
+func asOne(list []*group) []*group {
+	if len(list) <= maxNamedNodes {
 		return list
 	}
-	all := &group{Explanation: fitting[0].Explanation, differ: true}
-	for _, g := range fitting {
+	all := &group{Explanation: list[0].Explanation, differ: true}
+	for _, g := range list {
 		all.nodes = append(all.nodes, g.nodes...)
 	}
-	return append([]*group{all}, others...)
+	return []*group{all}
 }
 
 func hintTexts(hints []explain.Hint) []string {
@@ -71,10 +80,10 @@ func hintTexts(hints []explain.Hint) []string {
 	return texts
 }
 
-// nodeNames is "n1", "n1, n2" or "n1, n2, n3 and 997 more nodes".
+// nodeNames is "n1", "n1, n2" or "n1, n2, n3 and 997 more nodes". To leave out one alone makes nothing shorter.
 func nodeNames(nodes []string) string {
 	more := len(nodes) - maxNamedNodes
-	if more > 0 {
+	if more > 1 {
 		return fmt.Sprintf("%s and %d more nodes", strings.Join(nodes[:maxNamedNodes], ", "), more)
 	}
 	return strings.Join(nodes, ", ")
@@ -87,7 +96,8 @@ func (g *group) print(out *printer) {
 	if g.differ {
 		first := e
 		first.Node = "there on " + g.nodes[0]
-		out.printf("\n%s: fits, %s\n", nodeNames(g.nodes), strings.Replace(first.String(), ": fits: ", ": ", 1))
+		text := strings.Replace(first.String(), ": fits: ", ": ", 1)
+		out.printf("\n%s: fits, %s\n", nodeNames(g.nodes), strings.Replace(text, ": fits, ", ": ", 1))
 		return
 	}
 	e.Node = nodeNames(g.nodes)
