@@ -66,12 +66,12 @@ func runMoves(ctx context.Context, out, list string, b bench) error {
 	for i := range classes {
 		c := &classes[i]
 		for _, most := range limits {
-			fmt.Fprintf(os.Stderr, "%s, %s\n", c.name, atMost(most))
 			row, err := b.moving(ctx, c, most)
 			if err != nil {
 				return fmt.Errorf("measuring trace %s, %s: %w", c.name, atMost(most), err)
 			}
 			rows = append(rows, *row)
+			fmt.Fprintf(os.Stderr, "%s: %s", c.name, row.line())
 		}
 		bound, err := b.bound(ctx, c)
 		if err != nil {

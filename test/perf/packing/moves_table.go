@@ -49,23 +49,24 @@ func movesTable(rows []moved, measured bench) string {
 		fmt.Fprintf(&b, "| %5s %6s %8s %6s %8s\n", "all", "mean", "longest", "cut", "in all")
 		for i := range rows {
 			if rows[i].class == c.name {
-				rows[i].line(&b)
+				b.WriteString(rows[i].line())
 			}
 		}
 	}
 	return b.String()
 }
 
-func (r *moved) line(b *strings.Builder) {
-	fmt.Fprintf(b, "%-13s", r.name)
+func (r *moved) line() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%-13s", r.name)
 	for _, part := range parts {
 		g := r.parts[part]
-		fmt.Fprintf(b, "| %5d %7d %6d %5d %5d", g.vms, g.cpus, g.helped, g.moves, g.left)
+		fmt.Fprintf(&b, "| %5d %7d %6d %5d %5d", g.vms, g.cpus, g.helped, g.moves, g.left)
 	}
 	if r.count == 0 {
-		b.WriteString("|\n")
-		return
+		return b.String() + "|\n"
 	}
 	mean := r.spent / time.Duration(r.count)
-	fmt.Fprintf(b, "| %5d %6d %8d %6d %8d\n", r.count, mean.Milliseconds(), r.longest.Milliseconds(), r.cut, r.spent.Milliseconds())
+	fmt.Fprintf(&b, "| %5d %6d %8d %6d %8d\n", r.count, mean.Milliseconds(), r.longest.Milliseconds(), r.cut, r.spent.Milliseconds())
+	return b.String()
 }
