@@ -121,7 +121,9 @@ func (c *call) whatIfDrained(ctx context.Context, w *whatIf, args []string, repo
 		if err != nil {
 			return err
 		}
-		leaving = append(leaving, node)
+		if !slices.Contains(leaving, node) {
+			leaving = append(leaving, node)
+		}
 	}
 	w.cluster(town.nodes).Drain(leaving, simulation.Order(w.order), w.seed, report.moved)
 	return nil
