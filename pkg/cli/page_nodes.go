@@ -188,6 +188,9 @@ func (m *machine) memoryOf(index, id int) []string {
 	var texts []string
 	if node.MemoryManager == memorymanager.PolicyStatic && node.Memory != nil {
 		for k, amount := range node.Memory.NUMANodes[index].Memory {
+			if amount.Allocatable == 0 {
+				continue
+			}
 			texts = append(texts, fmt.Sprintf("%s of %s %s free", explain.Gibibytes(amount.Free), explain.Gibibytes(amount.Allocatable), node.Memory.Types[k]))
 		}
 		return texts
@@ -197,7 +200,7 @@ func (m *machine) memoryOf(index, id int) []string {
 	}
 	for _, numa := range m.source.Status.NUMANodes {
 		for _, pages := range numa.HugePages {
-			if int(numa.ID) == id {
+			if int(numa.ID) == id && pages.Pages > 0 {
 				texts = append(texts, fmt.Sprintf("%d of %d %s free", pages.Free, pages.Pages, pages.Type))
 			}
 		}

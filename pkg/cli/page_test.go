@@ -17,6 +17,9 @@ import (
 	"testing/fstest"
 	"time"
 
+	"corepin.dev/corepin/pkg/kubelet/admission"
+	"corepin.dev/corepin/pkg/kubelet/memorymanager"
+	"corepin.dev/corepin/pkg/nodereport"
 	"corepin.dev/corepin/pkg/page"
 )
 
@@ -94,6 +97,17 @@ func TestReportSaysWhatTheOtherCommandsSay(t *testing.T) {
 		if len(p.Sizes) != len(usualShapes) {
 			t.Errorf("%s: sizes %+v", name, p.Sizes)
 		}
+	}
+}
+
+// A size of huge pages that a NUMA node has none of is not among its memory.
+func TestMemoryOfANUMANode(t *testing.T) {
+	const gib = 1 << 30
+	state := &memorymanager.State{Types: []string{"hugepages-2Mi", "memory"},
+		NUMANodes: []memorymanager.NUMANode{{Group: 1, Memory: []memorymanager.Amount{{}, {Total: 3 * gib, Allocatable: 2 * gib, Free: gib}}}}}
+	m := &machine{report: &nodereport.Report{Node: &admission.Node{MemoryManager: memorymanager.PolicyStatic, Memory: state}}}
+	if got := m.memoryOf(0, 0); len(got) != 1 || got[0] != "1 GiB of 2 GiB memory free" {
+		t.Errorf("got %q", got)
 	}
 }
 
