@@ -30,6 +30,8 @@ const nodeCount = 100
 // bench is what is measured, of all contenders alike.
 type bench struct {
 	nodes, seeds int
+	// placements is how many placements of VMs a search for migrations tries at most.
+	placements int
 	// apart: VMs come in applications, and prefer hosts without another VM of theirs.
 	apart bool
 	// wholeCores: all nodes are of the first machine type.

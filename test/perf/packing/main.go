@@ -42,7 +42,7 @@
 // one is made on the simulated nodes: the other node's kubelet admits a second pod of the VM while the first one still has its
 // CPUs. It is an error where a kubelet refuses it or grants other CPUs than the plan says, and where the scheduler finds no node for
 // the VM after the plan. The bound is all nodes as one, on which no free CPU is in the wrong place. What memory, huge pages and VFs
-// allow is not in it.
+// allow is not in it. A search for five migrations can take many seconds, and -placements ends it earlier.
 //
 // At the end of a fill each kubelet is restarted once, and the table has the VMs that the kubelets then fail. A kubelet up
 // to 1.36 with full-pcpus-only does that (package admission, Readmit). With -whole-cores all nodes have that option.
@@ -70,6 +70,7 @@ func main() {
 	devices := flag.Bool("devices", false, "nodes have memory manager policy Static, huge pages and VFs, and VMs ask for them")
 	nodes := flag.Int("nodes", nodeCount, "how many nodes there are")
 	moves := flag.String("moves", "", "measure live migrations instead: so many for a VM, such as 1,2,3,5")
+	placements := flag.Int("placements", 100_000, "with -moves, how many placements of VMs a search tries; rebalance tries as many by default")
 	only := flag.String("only", "", "run only contenders whose name has one of these texts, separated by commas")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -77,7 +78,7 @@ func main() {
 	// kube-scheduler and the kubelet's packages log every step.
 	klog.SetLogger(logr.Discard())
 	ctx = klog.NewContext(ctx, logr.Discard())
-	b := bench{*nodes, *seeds, *apart, *wholeCores, *devices}
+	b := bench{*nodes, *seeds, *placements, *apart, *wholeCores, *devices}
 	measured := func() error { return run(ctx, *out, *only, b) }
 	if *moves != "" {
 		measured = func() error { return runMoves(ctx, *out, *moves, b) }

@@ -15,9 +15,6 @@ import (
 	"corepin.dev/corepin/pkg/simulation"
 )
 
-// placements is how many placements of VMs a search tries at most: as many as rebalance does by default.
-const placements = 100_000
-
 // The parts of the traces that are counted by themselves. Those of a churn have the names of its phases.
 const fillPart = "fill"
 
@@ -247,7 +244,7 @@ func (m *mover) search(vm size) (*simulation.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan := cluster.Fit(pod, targets, simulation.Limits{Migrations: m.most, Placements: placements})
+	plan := cluster.Fit(pod, targets, simulation.Limits{Migrations: m.most, Placements: m.bench.placements})
 	after, err := cpuTime()
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ func atMost(moves int) string {
 func movesTable(rows []moved, measured bench) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-packing -moves, %s, %s\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and scheduler v1.36.3\n", measured.nodes, measured.milli()/1000, measured.seeds)
+	fmt.Fprintf(&b, "%d nodes with %d CPUs for VMs; %d seeds of each trace; kubelets and scheduler v1.36.3; %d placements in a search at most\n", measured.nodes, measured.milli()/1000, measured.seeds, measured.placements)
 	for _, m := range measured.machines() {
 		fmt.Fprintf(&b, "  %s: %s\n", m.name, m.topology)
 	}
