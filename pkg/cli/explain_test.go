@@ -136,9 +136,6 @@ func TestExplainOfTheCluster(t *testing.T) {
 			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
 			[]string{"n1: 3000m of 3000m CPU left by count, of 4000m asked\n", "n2: fits, estimated by counting (7000m of 7000m CPU left, 4000m asked), since the node has no CPU report",
 				"1 of 2 nodes have room for it, 1 of them as estimated."}},
-		"many such nodes are one group": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), labelled("n2", "11"), labelled("n3", "10"), labelled("n4", "9"), labelled("n5", "8")},
-			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitOK,
-			[]string{"n2, n3, n4, n5: fits, there on n2: estimated by counting (11000m of 11000m CPU left, 4000m asked), since the node has no CPU report"}},
 		"a node without a report, and without room": {Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n1", oneThread, "none", nil)}, Nodes: []corev1.Node{labelled("n1", "3"), labelled("n2", "3")},
 			Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}, "vm", exitRefused,
 			[]string{"n2: 3000m of 3000m CPU left by count, of 4000m asked; estimated by counting, since the node has no CPU report", "0 of 2 nodes have room for it."}},
@@ -159,6 +156,22 @@ func TestExplainOfTheCluster(t *testing.T) {
 				t.Errorf("%s: exit code %d, want %d and %q in\n%s", name, code, test.code, want, out)
 			}
 		}
+	}
+}
+
+// Nodes that fit as estimated are one group, however many CPUs are left there.
+func TestEstimatedNodesAreOneGroup(t *testing.T) {
+	cluster := Cluster{Reports: []v1alpha1.NodeCPU{reportOf(t, "n0", "1 sockets x 1 numa x 8 cores x 1 threads", "none", nil)}, Pods: []corev1.Pod{launcherAsking("vm", "", "4")}}
+	for i, cpus := range []string{"3", "11", "10", "9", "8"} {
+		node := nodeOffering(cpus, "64Gi", "110")
+		node.Name = fmt.Sprintf("n%d", i)
+		node.Labels = map[string]string{"kubevirt.io/cpumanager": "true"}
+		cluster.Nodes = append(cluster.Nodes, node)
+	}
+	const want = "n1, n2, n3, n4: fits, there on n1: estimated by counting (11000m of 11000m CPU left, 4000m asked), since the node has no CPU report"
+	_, out := explainVMI(t, cluster, "vm")
+	if !strings.Contains(out, want) {
+		t.Errorf("want %q in\n%s", want, out)
 	}
 }
 

@@ -43,8 +43,8 @@ func groups(all []explain.Explanation) []*group {
 	return list
 }
 
-// merged are the groups with all nodes that fit as one, and all that fit as estimated as another, where they are many groups: on which
-// CPUs the pod would be, or how many are left there, is then not what people ask.
+// merged are the groups with all nodes that fit as one, where they are many groups, and those that fit as estimated as another. On
+// which CPUs the pod would be, or how many are left there, is then not what people ask.
 func merged(list []*group) []*group {
 	var fitting, estimated, others []*group
 	for _, g := range list {
