@@ -59,11 +59,12 @@ on the CPUs that the kubelet granted.`,
 	const columns = 100
 	cliflag.SetUsageAndHelpFunc(cmd, sets, columns)
 	version.ShowFor(cmd)
-	remove := takeBackCommand()
-	var removeSets cliflag.NamedFlagSets
-	removeSets.FlagSet("take-back-labels").AddFlagSet(remove.Flags())
-	cliflag.SetUsageAndHelpFunc(remove, removeSets, columns)
-	cmd.AddCommand(remove)
+	for _, once := range []*cobra.Command{takeBackCommand(), verifyCommand()} {
+		var its cliflag.NamedFlagSets
+		its.FlagSet(once.Name()).AddFlagSet(once.Flags())
+		cliflag.SetUsageAndHelpFunc(once, its, columns)
+		cmd.AddCommand(once)
+	}
 	return cmd
 }
 
