@@ -159,3 +159,24 @@ func TestUninstallTakesLabelsBackFirst(t *testing.T) {
 		t.Errorf("the hook is there although it is not wanted (%v)", err)
 	}
 }
+
+// helm test asks with rights that come and go with it, for the Lease of the scheduler that there is.
+func TestTheTestIsAHook(t *testing.T) {
+	for values, lease := range map[string]string{"": "corepin-system/corepin-scheduler", "scheduler: {singleProcess: true}": "kube-system/kube-scheduler"} {
+		parsed, err := chartutil.ReadValues([]byte(values))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files, err := render(chartDir, "corepin-system", parsed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := files["corepin/templates/tests/installation.yaml"]
+		if n := strings.Count(text, "helm.sh/hook: test"); n != strings.Count(text, "\nkind: ") || n != strings.Count(text, "hook-delete-policy: before-hook-creation,hook-succeeded") {
+			t.Errorf("not every object is a hook that goes when it has succeeded:\n%s", text)
+		}
+		if !strings.Contains(text, "- --lease="+lease+"\n") {
+			t.Errorf("with %q it does not ask for Lease %s:\n%s", values, lease, text)
+		}
+	}
+}
