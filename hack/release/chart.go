@@ -20,12 +20,8 @@ func (r *release) chart() error {
 	if err != nil {
 		return err
 	}
-	tag := ""
-	for name, reference := range references {
-		tag, _, _ = strings.Cut(strings.TrimPrefix(reference, name+":"), "@")
-	}
 	version := strings.TrimPrefix(r.version, "v")
-	files, err := chartFiles(os.DirFS(chartDir), version, tag)
+	files, err := chartFiles(os.DirFS(chartDir), version, references)
 	if err != nil {
 		return err
 	}
@@ -37,8 +33,8 @@ func (r *release) chart() error {
 }
 
 // chartFiles are a chart's files below its name, which is where helm looks for them. Its metadata get a version, and
-// the tag of the images.
-func chartFiles(tree fs.FS, version, tag string) ([]file, error) {
+// the tag and the digests of the images.
+func chartFiles(tree fs.FS, version string, references map[string]string) ([]file, error) {
 	var files []file
 	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -49,7 +45,7 @@ func chartFiles(tree fs.FS, version, tag string) ([]file, error) {
 			return err
 		}
 		if name == "Chart.yaml" {
-			data, err = withVersion(data, version, tag)
+			data, err = withVersion(data, version, references)
 		}
 		files = append(files, file{name: path.Join("corepin", name), mode: 0o644, data: data})
 		return err
@@ -60,12 +56,22 @@ func chartFiles(tree fs.FS, version, tag string) ([]file, error) {
 	return files, err
 }
 
-func withVersion(metadata []byte, version, tag string) ([]byte, error) {
+func withVersion(metadata []byte, version string, references map[string]string) ([]byte, error) {
 	chart := map[string]any{}
 	if err := yaml.UnmarshalStrict(metadata, &chart); err != nil {
 		return nil, fmt.Errorf("reading Chart.yaml: %w", err)
 	}
 	chart["version"] = version
-	chart["appVersion"] = tag
+	digests := map[string]string{}
+	for name, reference := range references {
+		tag, digest, ok := strings.Cut(strings.TrimPrefix(reference, name+":"), "@")
+		_, component, named := strings.Cut(path.Base(name), "-")
+		if !ok || !named {
+			return nil, fmt.Errorf("%s is no image corepin-COMPONENT:TAG@DIGEST", reference)
+		}
+		chart["appVersion"] = tag
+		digests["corepin.dev/"+component+"-digest"] = digest
+	}
+	chart["annotations"] = digests
 	return yaml.Marshal(chart)
 }

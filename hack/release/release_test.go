@@ -68,7 +68,8 @@ func TestImageReferences(t *testing.T) {
 }
 
 func TestChartHasTheVersion(t *testing.T) {
-	files, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", "v1.2.3")
+	references := map[string]string{"corepin.dev/corepin-agent": "corepin.dev/corepin-agent:v1.2.3@sha256:abc"}
+	files, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", references)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,18 +79,22 @@ func TestChartHasTheVersion(t *testing.T) {
 	}
 	unpacked := untar(t, data)
 	metadata := string(unpacked["corepin/Chart.yaml"])
-	for _, line := range []string{"version: 1.2.3\n", "appVersion: v1.2.3\n", "name: corepin\n"} {
+	for _, line := range []string{"version: 1.2.3\n", "appVersion: v1.2.3\n", "name: corepin\n", "corepin.dev/agent-digest: sha256:abc\n"} {
 		if !strings.Contains(metadata, line) {
 			t.Errorf("Chart.yaml lacks %q:\n%s", line, metadata)
 		}
 	}
-	for _, name := range []string{"corepin/values.yaml", "corepin/values.schema.json", "corepin/files/crd.yaml"} {
+	for _, name := range []string{"corepin/values.yaml", "corepin/values.schema.json", "corepin/files/crd.yaml", "corepin/templates/tests/installation.yaml"} {
 		if len(unpacked[name]) == 0 {
 			t.Errorf("the chart lacks %s", name)
 		}
 	}
-	if _, err := chartFiles(fstest.MapFS{}, "1.2.3", "v1.2.3"); err == nil {
+	if _, err := chartFiles(fstest.MapFS{}, "1.2.3", references); err == nil {
 		t.Error("an empty chart is no error")
+	}
+	references["corepin.dev/other"] = "corepin.dev/other:v1"
+	if _, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", references); err == nil {
+		t.Error("an image without a digest is no error")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strings"
 
+	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
@@ -19,6 +20,11 @@ func render(dir, namespace string, values chartutil.Values) (map[string]string, 
 	if err != nil {
 		return nil, err
 	}
+	return renderChart(c, namespace, values)
+}
+
+// renderChart is render for a chart that was read.
+func renderChart(c *chart.Chart, namespace string, values chartutil.Values) (map[string]string, error) {
 	release := chartutil.ReleaseOptions{Name: "corepin", Namespace: namespace, IsInstall: true, Revision: 1}
 	all, err := chartutil.ToRenderValues(c, values, release, chartutil.DefaultCapabilities.Copy())
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"helm.sh/helm/v3/pkg/chart/loader"
 	"helm.sh/helm/v3/pkg/chartutil"
 	"sigs.k8s.io/yaml"
 )
@@ -31,7 +32,7 @@ func TestValues(t *testing.T) {
 		want   any
 	}{
 		"image: {repository: registry.example/x, tag: v1}":  {deployment, append(container, "image"), "registry.example/x/corepin-scheduler:v1"},
-		"image: {digests: {agent: '" + digest + "'}}":       {daemons, append(container, "image"), "corepin.dev/corepin-agent@" + digest},
+		"image: {digests: {agent: '" + digest + "'}}":       {daemons, append(container, "image"), "corepin.dev/corepin-agent:dev@" + digest},
 		"image: {pullPolicy: Always}":                       {daemons, append(container, "imagePullPolicy"), "Always"},
 		"image: {pullSecrets: [a]}":                         {deployment, field("spec", "template", "spec", "imagePullSecrets", 0, "name"), "a"},
 		"scheduler: {replicas: 3}":                          {deployment, field("spec", "replicas"), 3.0},
@@ -157,6 +158,35 @@ func TestUninstallTakesLabelsBackFirst(t *testing.T) {
 	without, err := render(chartDir, "corepin-system", chartutil.Values{"uninstall": object{"takeBackLabels": false}})
 	if err != nil || without["corepin/templates/uninstall.yaml"] != "" {
 		t.Errorf("the hook is there although it is not wanted (%v)", err)
+	}
+}
+
+// The chart of a release names its images by tag and digest, until the user names a tag.
+func TestDigestsOfARelease(t *testing.T) {
+	c, err := loader.Load(chartDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Metadata.AppVersion = "v1.2.3"
+	c.Metadata.Annotations = map[string]string{"corepin.dev/agent-digest": "sha256:abc"}
+	for want, values := range map[string]chartutil.Values{
+		"image: corepin.dev/corepin-agent:v1.2.3@sha256:abc\n": {},
+		"image: here/corepin-agent:v1.2.3@sha256:abc\n":        {"image": object{"repository": "here"}},
+		"image: corepin.dev/corepin-agent:v9\n":                {"image": object{"tag": "v9"}},
+	} {
+		files, err := renderChart(c, "corepin-system", values)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// The agents, what helm test runs, and what helm uninstall runs.
+		for _, name := range []string{"agent.yaml", "tests/installation.yaml", "uninstall.yaml"} {
+			if !strings.Contains(files["corepin/templates/"+name], want) {
+				t.Errorf("%s lacks %q with %v", name, want, values)
+			}
+		}
+		if text := files["corepin/templates/scheduler.yaml"]; strings.Contains(text, "@") {
+			t.Errorf("the scheduler has a digest that nobody gave:\n%s", text)
+		}
 	}
 }
 

@@ -3,11 +3,14 @@
 {{ .root.Files.Get (printf "files/%s" .name) | replace "corepin-system" .root.Release.Namespace }}
 {{- end }}
 
-{{/* The image of a component: scheduler or agent. */}}
+{{/* The image of a component: scheduler or agent. The chart of a release has the digests of its images as annotations, which
+hold as long as nobody names another tag. */}}
 {{- define "corepin.image" -}}
+{{- $tag := .root.Values.image.tag -}}
 {{- $digest := index .root.Values.image.digests .component -}}
-{{- $name := printf "%s/corepin-%s" .root.Values.image.repository .component -}}
-{{- if $digest }}{{ $name }}@{{ $digest }}{{ else }}{{ $name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}{{ end -}}
+{{- if not (or $tag $digest) }}{{ $digest = index (default dict .root.Chart.Annotations) (printf "corepin.dev/%s-digest" .component) }}{{ end -}}
+{{- printf "%s/corepin-%s:%s" .root.Values.image.repository .component ($tag | default .root.Chart.AppVersion) -}}
+{{- with $digest }}@{{ . }}{{ end -}}
 {{- end }}
 
 {{/* Puts the values that both workloads have into one. It changes .workload and prints nothing. */}}
