@@ -51,7 +51,7 @@ presubmit: verify unit ## What a change has to pass before it is sent; CI runs t
 # -vet=off: verify runs it; here it would go over all of Kubernetes a second time. -count=1: the suites run
 # the binaries, of which go test's cache knows nothing.
 test: setup build ## Run all tests; all that they print is in bin/test.log
-	@hack/setup.sh test && COREPIN_BIN=$(BINARIES) COREPIN_REQUIRE_ALL=1 go run ./hack/testrun -log $(BINARIES)/test.log -- -vet=off -count=1 -cover -timeout=$(TIMEOUT) ./...
+	@hack/setup.sh test && hack/build.sh helm && COREPIN_BIN=$(BINARIES) COREPIN_REQUIRE_ALL=1 go run ./hack/testrun -log $(BINARIES)/test.log -- -vet=off -count=1 -cover -timeout=$(TIMEOUT) ./...
 
 conformance: ## Compare 50,000 predictions with each kubelet's own code
 	@hack/conformance.sh 50000 1

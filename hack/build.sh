@@ -3,11 +3,11 @@
 # Builds binaries into bin/. Silent when nothing has changed; a first build takes minutes, since
 # Kubernetes is compiled from source, so it says every ten seconds how far it is.
 #
-# usage: hack/build.sh [NAME...]   default: all
+# usage: hack/build.sh [NAME...]   default: all but helm, which only make test wants
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo [kubectl-corepin]=./pkg/kubectl-corepin)
+declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo [kubectl-corepin]=./pkg/kubectl-corepin [helm]=helm.sh/helm/v3/cmd/helm)
 names=("$@")
 [ $# -gt 0 ] || names=(corepin-agent corepin-scheduler kubectl-corepin clusterd demo)
 for name in "${names[@]}"; do
@@ -34,11 +34,13 @@ tool=$(hack/ldflags.sh kubernetes)
 progress "${names[*]}" >&2 &
 for name in "${names[@]}"; do
 	# -buildvcs=false and "tool": else every commit would link the tools again too.
+	module=.
 	case $name in
 	corepin-*|kubectl-corepin) ldflags=$shipped ;;
+	helm) module=hack/tools/helm ldflags='-s -w' ;;
 	*) ldflags=$tool ;;
 	esac
-	if ! go build -v -buildvcs=false -ldflags "$ldflags" -o "bin/$name" "${sources[$name]}" 2>>"$log"; then
+	if ! go -C "$module" build -v -buildvcs=false -ldflags "$ldflags" -o "$PWD/bin/$name" "${sources[$name]}" 2>>"$log"; then
 		grep -vE '^[^ #]+$|^go: downloading' "$log" >&2 || true
 		echo "building $name failed" >&2
 		exit 1
