@@ -177,6 +177,9 @@ func (c *Cluster) run(command process.Command) (*process.Process, error) {
 	if command.Dir == "" {
 		command.Dir = c.options.Dir
 	}
+	command.Ended = func(err error, last string) {
+		c.progress("%s ended by itself (%v); its log %s ends: %s", command.Name, err, filepath.Join(command.Logs, command.Name+".log"), last)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.processes {

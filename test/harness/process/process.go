@@ -18,6 +18,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -36,6 +37,9 @@ type Command struct {
 	Env  []string // added to the test's own environment, "KEY=value"
 	Dir  string   // working directory; "" = the test's
 	Logs string   // folder of the log file; made if missing
+	// Ended is told when the process has ended without being asked to, and how. last is the last line of
+	// its log. nil tells nobody.
+	Ended func(err error, last string)
 	// Again is told when the process has ended without being asked to, and why. It is then started again after a second,
 	// as a kubelet does. nil leaves it ended.
 	Again func(err error)
@@ -105,7 +109,14 @@ const restartPause = time.Second
 
 // ended starts a process again that ended by itself.
 func (p *Process) ended(life *incarnation) {
-	if p.command.Again == nil || p.wasAsked(life) {
+	if p.wasAsked(life) {
+		return
+	}
+	if p.command.Ended != nil {
+		tail := p.LogTail()
+		p.command.Ended(exitError(life.err), tail[strings.LastIndexByte(tail, '\n')+1:])
+	}
+	if p.command.Again == nil {
 		return
 	}
 	p.command.Again(exitError(life.err))
@@ -195,6 +206,9 @@ func (p *Process) LogFile() string {
 
 // Exited is closed when the latest start has ended.
 func (p *Process) Exited() <-chan struct{} { return p.life().exited }
+
+// Err is how the latest start has ended, once Exited is closed: nil for exit status 0.
+func (p *Process) Err() error { return p.life().err }
 
 // Running reports whether the process has not exited.
 func (p *Process) Running() bool {

@@ -54,6 +54,9 @@ type Options struct {
 	// in. nil means guest.None{}. SpecOf nil means that no pod has one.
 	Guests guest.Runner
 	SpecOf func(pod *corev1.Pod) (guest.Spec, bool)
+	// Program starts what the first container of a pod without a guest runs. It returns nil where that is nothing, and so does
+	// a nil Program. A Guest with a method Err() error ends with that error, or has done what it was to do.
+	Program func(ctx context.Context, pod *corev1.Pod) (guest.Guest, error)
 	// Ready says whether the containers of a pod answer their readiness probes. nil means that all do. It must not block.
 	Ready func(pod *corev1.Pod) bool
 	// Config reaches the API server with the identity that the kubelet is to have.
@@ -169,6 +172,19 @@ func (n *Node) GuestRuns(pod types.UID) bool {
 	}
 	s, ok := found.(*sandbox)
 	return ok && s.state().progress == running
+}
+
+// GuestPID is the process of a pod's guest, 0 where there is none.
+func (n *Node) GuestPID(pod types.UID) int {
+	found, ok := n.guests.Load(pod)
+	if !ok {
+		return 0
+	}
+	s, ok := found.(*sandbox)
+	if !ok {
+		return 0
+	}
+	return s.state().pid
 }
 
 // Run is the life of the node's kubelet, or of several, one after the other. It returns nil when ctx ends,

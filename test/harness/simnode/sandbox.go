@@ -44,6 +44,7 @@ type sandbox struct {
 	pod     *corev1.Pod
 	runner  guest.Runner
 	specOf  func(*corev1.Pod) (guest.Spec, bool)
+	program func(context.Context, *corev1.Pod) (guest.Guest, error)
 	changed func()
 
 	ctx    context.Context
@@ -60,12 +61,13 @@ type sandboxState struct {
 	since    [stopped + 1]time.Time // when each step was reached; zero for one that was left out
 	failure  error                  // why it ended by itself
 	leftover error                  // what could not be cleaned up
+	pid      int                    // of the guest's process, 0 where there is none
 }
 
 // startSandbox starts what pod runs, in the background. changed is called at every step. The end of ctx,
 // the kubelet's, does not end it.
 func startSandbox(ctx context.Context, dir string, pod *corev1.Pod, o Options, changed func()) *sandbox {
-	s := &sandbox{dir: dir, pod: pod, runner: o.Guests, specOf: o.SpecOf, changed: changed, done: make(chan struct{})}
+	s := &sandbox{dir: dir, pod: pod, runner: o.Guests, specOf: o.SpecOf, program: o.Program, changed: changed, done: make(chan struct{})}
 	s.now.since[starting] = time.Now()
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	go s.run()
@@ -81,10 +83,13 @@ func (s *sandbox) run() {
 		g, err = s.start(spec, hasGuest)
 	}
 	if err == nil {
+		s.mu.Lock()
+		s.now.pid = g.PID()
+		s.mu.Unlock()
 		s.reach(running, nil, nil)
 		select {
 		case <-g.Done():
-			err = errors.New("the guest stopped by itself")
+			err = outcome(g)
 		case <-s.ctx.Done():
 		}
 	}
@@ -133,14 +138,28 @@ func (s *sandbox) prepare() (spec guest.Spec, hasGuest bool, err error) {
 	return spec, true, nil
 }
 
-// start runs the guest.
+// start runs the guest, or the program.
 func (s *sandbox) start(spec guest.Spec, hasGuest bool) (guest.Guest, error) {
-	if !hasGuest {
-		return guest.None{}.Start(s.ctx, guest.Spec{})
-	}
 	ctx, cancel := context.WithTimeout(s.ctx, guestStartTimeout)
 	defer cancel()
-	return s.runner.Start(ctx, spec)
+	if hasGuest {
+		return s.runner.Start(ctx, spec)
+	}
+	if s.program != nil {
+		program, err := s.program(ctx, s.pod)
+		if program != nil || err != nil {
+			return program, err
+		}
+	}
+	return guest.None{}.Start(ctx, guest.Spec{})
+}
+
+// outcome is why something ended that nobody stopped: nil for a program that has done what it was to do.
+func outcome(g guest.Guest) error {
+	if program, ok := g.(interface{ Err() error }); ok {
+		return program.Err()
+	}
+	return errors.New("the guest stopped by itself")
 }
 
 func (s *sandbox) reach(p progress, failure, leftover error) {

@@ -49,14 +49,17 @@ func reject(pod *corev1.Pod, rejection *Rejection) {
 // run is the status of an admitted pod. containers[0] is the one that runs the guest: KubeVirt renders
 // compute first. It is also the one that is probed.
 func run(pod *corev1.Pod, state sandboxState, probed bool, now time.Time) {
-	failed := state.failure != nil
+	over := !state.since[ended].IsZero() // by itself
 	pod.Status.Phase = corev1.PodRunning
-	if failed {
+	switch {
+	case state.failure != nil:
 		pod.Status.Phase = corev1.PodFailed
+	case over:
+		pod.Status.Phase = corev1.PodSucceeded
 	}
 	computeReady := (state.progress == ready || state.progress == running) && probed
 	pod.Status.InitContainerStatuses = containerStatuses(pod, pod.Spec.InitContainers, func(i int) corev1.ContainerStatus {
-		if ptr.Deref(pod.Spec.InitContainers[i].RestartPolicy, "") == corev1.ContainerRestartPolicyAlways && !failed {
+		if ptr.Deref(pod.Spec.InitContainers[i].RestartPolicy, "") == corev1.ContainerRestartPolicyAlways && !over {
 			return runningContainer(state, true)
 		}
 		status := endedContainer(state.since[starting], state.since[starting], nil)
@@ -64,7 +67,7 @@ func run(pod *corev1.Pod, state sandboxState, probed bool, now time.Time) {
 		return status
 	})
 	pod.Status.ContainerStatuses = containerStatuses(pod, pod.Spec.Containers, func(i int) corev1.ContainerStatus {
-		if !failed {
+		if !over {
 			return runningContainer(state, i > 0 || computeReady)
 		}
 		if i > 0 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/clientcmd"
@@ -43,7 +44,8 @@ type Machine struct {
 // Node is a simulated node and the agent on it.
 type Node struct {
 	Machine
-	Sim   *simnode.Node
+	Sim *simnode.Node
+	// Agent is the agent's process; nil on a bare testbed.
 	Agent *process.Process
 }
 
@@ -56,7 +58,14 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 	if err != nil {
 		return fmt.Errorf("reading the kubeconfig of node %s: %w", machine.Name, err)
 	}
-	sim, err := simnode.New(simnode.Options{
+	var sim *simnode.Node
+	var program func(ctx context.Context, pod *corev1.Pod) (guest.Guest, error)
+	if t.options.Bare {
+		program = func(ctx context.Context, pod *corev1.Pod) (guest.Guest, error) {
+			return t.runContainer(ctx, machine, sim, pod)
+		}
+	}
+	sim, err = simnode.New(simnode.Options{
 		Name:        machine.Name,
 		Dir:         filepath.Join(t.options.Dir, "nodes", machine.Name),
 		Topology:    machine.Topology,
@@ -68,6 +77,7 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		Labels:      kubeVirtLabels(),
 		Guests:      machine.Guests,
 		SpecOf:      t.GuestOf,
+		Program:     program,
 		Ready:       t.probes.ready,
 		Config:      config,
 	})
@@ -75,6 +85,12 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		return fmt.Errorf("making node %s: %w", machine.Name, err)
 	}
 	t.goRun(inner, "node "+machine.Name, sim.Run)
+	if t.options.Bare {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.Nodes[machine.Name] = &Node{Machine: machine, Sim: sim}
+		return nil
+	}
 	_, err = t.AddAgent(ctx, machine, sim)
 	return err
 }

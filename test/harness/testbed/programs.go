@@ -5,6 +5,7 @@ package testbed
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,7 +80,8 @@ func (t *Testbed) startScheduler(ctx context.Context) error {
 // change, where it is not nil, changes it first. Several may run at once, as replicas or with other leases.
 //
 // A leader that was killed keeps its lease until it expires, as in every cluster; the times are made
-// shorter here so that a test of that does not wait for 15 s.
+// shorter here so that a test of that does not wait for 15 s. Options.ShippedLease leaves them: on a busy machine a leader
+// with short ones loses its lease.
 func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(config map[string]any)) (*process.Process, error) {
 	kubeconfig, err := t.ServiceAccountKubeconfig(ctx, SystemNamespace, "corepin-scheduler")
 	if err != nil {
@@ -94,7 +96,11 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 	if election == nil || election["leaderElect"] != true {
 		return nil, fmt.Errorf("the shipped scheduler configuration has no leader election: %v", config["leaderElection"])
 	}
-	election["leaseDuration"], election["renewDeadline"], election["retryPeriod"] = "4s", "3s", "500ms"
+	if !t.options.ShippedLease {
+		election["leaseDuration"] = "4s"
+		election["renewDeadline"] = "3s"
+		election["retryPeriod"] = "500ms"
+	}
 	t.addArgs(config)
 	if change != nil {
 		change(config)
@@ -154,23 +160,12 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	if err != nil {
 		return nil, err
 	}
-	config["kubeletRootDir"] = sim.KubeletRootDir()
-	config["sysfsDir"] = sim.SysfsDir()
 	ports, err := cluster.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
-	config["serving"] = map[string]any{"address": ports[0]}
-	pinning, _ := config["pinning"].(map[string]any)
-	if pinning == nil {
-		return nil, fmt.Errorf("the shipped agent configuration has no pinning section: %v", config)
-	}
-	pinning["libvirtURI"] = machine.GuestURI
-	if machine.PinningMode != "" {
-		pinning["mode"] = machine.PinningMode
-	}
-	if machine.CgroupDir != "" {
-		pinning["cgroupDir"] = machine.CgroupDir
+	if err := setAgent(config, machine, sim, ports[0]); err != nil {
+		return nil, err
 	}
 	name := "corepin-agent-" + machine.Name
 	path, err := t.writeConfig(name, config)
@@ -200,6 +195,25 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	return agent, agent.Await(ctx, name+" to be healthy", startDeadline, func(ctx context.Context) error {
 		return healthy(ctx, "http://"+ports[0]+"/healthz")
 	})
+}
+
+// setAgent puts what is a simulated node's own into an agent's configuration: directories, address and libvirt.
+func setAgent(config map[string]any, machine Machine, sim *simnode.Node, address string) error {
+	config["kubeletRootDir"] = sim.KubeletRootDir()
+	config["sysfsDir"] = sim.SysfsDir()
+	config["serving"] = map[string]any{"address": address}
+	pinning, _ := config["pinning"].(map[string]any)
+	if pinning == nil {
+		return fmt.Errorf("the shipped agent configuration has no pinning section: %v", config)
+	}
+	pinning["libvirtURI"] = machine.GuestURI
+	if machine.PinningMode != "" {
+		pinning["mode"] = machine.PinningMode
+	}
+	if machine.CgroupDir != "" {
+		pinning["cgroupDir"] = machine.CgroupDir
+	}
+	return nil
 }
 
 // privilegesOf makes setpriv give a process what the pod's container has: its capabilities and no others, and
@@ -254,12 +268,15 @@ func (t *Testbed) AgentPod(ctx context.Context, node string) (*corev1.Pod, error
 	return made, nil
 }
 
+// prober does not look at certificates, as a kubelet's probes do not.
+var prober = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec
+
 func healthy(ctx context.Context, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := prober.Do(request)
 	if err != nil {
 		return err
 	}

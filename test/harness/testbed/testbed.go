@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,6 +80,10 @@ type Options struct {
 	SchedulerFlags []string
 	// SchedulerArgs are added to the arguments of plugin DedicatedCPU in the shipped configuration.
 	SchedulerArgs map[string]any
+	// ShippedLease keeps the times of the leader election as they are shipped; see RunScheduler.
+	ShippedLease bool
+	// Bare leaves corepin out: the test installs it, and what it installs runs. See bare.go.
+	Bare bool
 	// Log gets a line for each start; nil discards them.
 	Log io.Writer
 }
@@ -105,6 +110,9 @@ type Testbed struct {
 func Start(ctx context.Context, options Options) (*Testbed, error) {
 	if options.Log == nil {
 		options.Log = io.Discard
+	}
+	if options.Bare {
+		options.Controllers = append(slices.Clone(options.Controllers), workloadControllers...)
 	}
 	control, err := cluster.Start(ctx, cluster.Options{
 		Dir:    filepath.Join(options.Dir, "cluster"),
@@ -134,7 +142,13 @@ func (t *Testbed) start(ctx, inner context.Context) error {
 	if err := t.startVirtController(ctx, inner); err != nil {
 		return err
 	}
-	if err := t.startScheduler(ctx); err != nil {
+	scheduler := t.startScheduler
+	reported := t.AwaitReported
+	if t.options.Bare {
+		scheduler = t.startStockScheduler
+		reported = t.awaitReady
+	}
+	if err := scheduler(ctx); err != nil {
 		return err
 	}
 	for _, machine := range t.options.Machines {
@@ -143,7 +157,7 @@ func (t *Testbed) start(ctx, inner context.Context) error {
 		}
 	}
 	for _, machine := range t.options.Machines {
-		if err := t.AwaitReported(ctx, machine.Name); err != nil {
+		if err := reported(ctx, machine.Name); err != nil {
 			return err
 		}
 	}
@@ -163,6 +177,9 @@ func (t *Testbed) applyManifests(ctx, inner context.Context) error {
 	}
 	if err := t.SetGates(ctx, "DataVolumes,CPUManager"); err != nil {
 		return err
+	}
+	if t.options.Bare {
+		return nil
 	}
 	base, err := manifests.Build(manifests.FS, "base")
 	if err != nil {
@@ -256,7 +273,9 @@ func ClientFor(kubeconfig string) (kubernetes.Interface, error) {
 func (t *Testbed) Stop() error {
 	var errs []error
 	for _, node := range t.Nodes {
-		errs = append(errs, node.Agent.Stop())
+		if node.Agent != nil {
+			errs = append(errs, node.Agent.Stop())
+		}
 	}
 	t.cancel()
 	t.group.Wait()
