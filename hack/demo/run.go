@@ -67,7 +67,7 @@ func tell(ctx context.Context, f flags, dir string) (*testbed.Testbed, error) {
 	if err := prepare(dir); err != nil {
 		return nil, err
 	}
-	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: f.bin, Machines: story.Machines(f.kvm), Log: progress(f)})
+	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: f.bin, Machines: story.Machines(f.kvm), ShippedLease: true, Log: progress(f)})
 	if err != nil {
 		return nil, err
 	}

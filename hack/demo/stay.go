@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -21,10 +22,11 @@ import (
 // logName is, in the state directory, what the process in the background prints.
 const logName = "demo.log"
 
-// startLimit and stopLimit bound the wait for the process that serves.
+// startLimit and stopLimit bound the wait for the process that serves. killLimit is for its children to end with it.
 const (
 	startLimit = 10 * time.Minute
 	stopLimit  = time.Minute
+	killLimit  = 10 * time.Second
 )
 
 // up starts this program again in the background, shows what it prints, and returns when it is ready.
@@ -33,7 +35,7 @@ func up(ctx context.Context, f flags) error {
 		return err
 	}
 	if pid, err := servingPID(f.state); err == nil {
-		return fmt.Errorf("it is up already (pid %d); stop it with: make down", pid)
+		return fmt.Errorf("%s is up already (pid %d); stop it with: make down", f.state, pid)
 	}
 	if err := clear(f.state); err != nil {
 		return err
@@ -125,7 +127,8 @@ func serve(ctx context.Context, f flags) error {
 	})
 }
 
-// down ends the process that up started. Where nothing is up there is nothing to do.
+// down ends the process that up started, and removes the state directory whatever is in it. What did not end well is told
+// with the end of its log, since the log goes too.
 func down(ctx context.Context, f flags) error {
 	pid, err := servingPID(f.state)
 	if err != nil {
@@ -133,15 +136,52 @@ func down(ctx context.Context, f flags) error {
 		return clear(f.state)
 	}
 	if err := stop(ctx, f.state, pid); err != nil {
+		fmt.Fprintf(progress(f), "It did not end well: %v.\nIts log ends:\n%s\n", err, tail(filepath.Join(f.state, logName)))
+	}
+	if ctx.Err() != nil {
+		return errInterrupted
+	}
+	if err := kill(ctx, f.state, pid); err != nil {
+		return err
+	}
+	if err := clear(f.state); err != nil {
 		return err
 	}
 	fmt.Fprintln(progress(f), cleaned)
 	return nil
 }
 
+// tailBytes are enough for the messages of an end.
+const tailBytes = 2 << 10
+
+// tail is the end of a file, and why it cannot be read where it cannot.
+func tail(name string) string {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return err.Error()
+	}
+	return strings.TrimSpace(string(text[max(0, len(text)-tailBytes):]))
+}
+
+// kill ends a process that has not ended when it was asked to. What it started ends with it.
+func kill(ctx context.Context, state string, pid int) error {
+	if !serves(pid, state) {
+		return nil
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		return fmt.Errorf("killing process %d: %w", pid, err)
+	}
+	return await.For(ctx, fmt.Sprintf("process %d to be gone", pid), killLimit, func(context.Context) error {
+		if serves(pid, state) {
+			return errors.New("it was killed, and is still there; end it by hand, and run make down again")
+		}
+		return nil
+	})
+}
+
 // stop ends the process that serves from a state directory, and waits until it has cleaned up.
 func stop(ctx context.Context, state string, pid int) error {
-	if !serves(pid) {
+	if !serves(pid, state) {
 		return nil
 	}
 	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -149,7 +189,7 @@ func stop(ctx context.Context, state string, pid int) error {
 	}
 	log := filepath.Join(state, logName)
 	err := await.For(ctx, fmt.Sprintf("process %d to end", pid), stopLimit, func(context.Context) error {
-		if serves(pid) {
+		if serves(pid, state) {
 			return fmt.Errorf("it is still there; its log is %s", log)
 		}
 		return nil
@@ -177,14 +217,16 @@ func servingPID(state string) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("reading %s: %w", filepath.Join(state, "pid"), err)
 	}
-	if !serves(pid) {
+	if !serves(pid, state) {
 		return 0, fmt.Errorf("process %d has gone", pid)
 	}
 	return pid, nil
 }
 
-// serves reports whether pid is this program, in the background. One that has ended has no command line.
-func serves(pid int) bool {
+// serves reports whether pid is this program, in the background, for a state directory: another demo has another one. A
+// process that has ended has no command line.
+func serves(pid int, state string) bool {
 	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	return err == nil && strings.Contains(string(command), "\x00serve\x00")
+	words := strings.Split(string(command), "\x00")
+	return err == nil && slices.Contains(words, "serve") && slices.Contains(words, "--state="+state)
 }

@@ -56,6 +56,10 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 			gomega.Expect(local.Spec.NodeName).To(gomega.Equal(story.Local))
 			gomega.Expect(pinnedWithin(see.threads(story.VMLocal), 1, see.granted(local))).To(gomega.Succeed())
 		},
+		story.StepDrift: func(ctx context.Context) {
+			pod := see.pod(ctx, story.VMCores)
+			gomega.Expect(pinnedWithin(see.affinity(ctx, pod), 2, see.granted(pod))).To(gomega.Succeed())
+		},
 		story.StepGone: func(ctx context.Context) {
 			gomega.Expect(see.label(ctx, story.NUMA4)).To(gomega.Equal("true/true"))
 			gomega.Expect(see.label(ctx, story.Small)).To(gomega.Equal("true/true"))

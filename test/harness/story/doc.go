@@ -38,6 +38,7 @@ const (
 	StepCreate   = "three dedicated VMs are created"
 	StepPlaced   = "corepin-scheduler binds them, the kubelets admit them"
 	StepPinned   = "the agents pin their vCPUs"
+	StepDrift    = "a vCPU that somebody moves elsewhere is put back"
 	StepMore     = "bigger VMs go to bigger machines, each into one NUMA node"
 	StepDevices  = "a VM gets its huge pages and VFs beside its CPUs, on one NUMA node; another one finds too few there"
 	StepApply    = "the API server refuses inconsistent VMIs at kubectl apply"
@@ -54,6 +55,7 @@ func (s *Story) Steps() []Step {
 		{StepCreate, s.create},
 		{StepPlaced, s.placed},
 		{StepPinned, s.pinned},
+		{StepDrift, s.drifted},
 		{StepGone, s.managerGone},
 		{StepGate, s.gate},
 		{StepMore, s.more},

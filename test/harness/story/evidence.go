@@ -63,9 +63,9 @@ func virshPins(ctx context.Context, node *testbed.Node, pod *corev1.Pod) ([]Pin,
 	return pins, nil
 }
 
-// virsh asks the libvirtd of a launcher pod about its domain. A socket's address holds 107 bytes, and the
+// virsh runs a command on the domain of a launcher pod's libvirtd. A socket's address holds 107 bytes, and the
 // path of an emptyDir is longer: virsh is given a link to it.
-func virsh(ctx context.Context, node *testbed.Node, pod *corev1.Pod, command string) (string, error) {
+func virsh(ctx context.Context, node *testbed.Node, pod *corev1.Pod, command string, args ...string) (string, error) {
 	short, err := os.MkdirTemp("", "virsh-")
 	if err != nil {
 		return "", fmt.Errorf("making a short path for virsh: %w", err)
@@ -80,8 +80,8 @@ func virsh(ctx context.Context, node *testbed.Node, pod *corev1.Pod, command str
 		driver = "test+unix:///default"
 	}
 	l, _ := launcher.Of(pod)
-	output, err := exec.CommandContext(ctx, "virsh", "--connect", driver+"?socket="+link+"/virtqemud-sock",
-		command, launcher.DomainName(l.VMI)).CombinedOutput()
+	words := append([]string{"--connect", driver + "?socket=" + link + "/virtqemud-sock", command, launcher.DomainName(l.VMI)}, args...)
+	output, err := exec.CommandContext(ctx, "virsh", words...).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("running virsh %s for pod %s: %w: %s", command, pod.Name, err, output)
 	}
@@ -92,11 +92,11 @@ func socketDir(node *testbed.Node, pod *corev1.Pod) string {
 	return filepath.Join(node.Sim.KubeletRootDir(), "pods", string(pod.UID), "volumes", "kubernetes.io~empty-dir", "libvirt-runtime")
 }
 
-// vcpuThreads reads from /proc the vCPU threads of the QEMU process that runs a domain.
-func vcpuThreads(domain string) ([]Thread, error) {
-	pid, err := qemuPID(domain)
-	if err != nil {
-		return nil, err
+// vcpuThreads reads from /proc the vCPU threads of a QEMU process, which must run that domain.
+func vcpuThreads(pid int, domain string) ([]Thread, error) {
+	command, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil || !strings.Contains(string(command), "guest="+domain+",") {
+		return nil, fmt.Errorf("process %d does not run guest %s: %q (%v)", pid, domain, command, err)
 	}
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil {
@@ -123,20 +123,6 @@ func vcpuThreads(domain string) ([]Thread, error) {
 		return nil, fmt.Errorf("QEMU process %d of %s has no vCPU thread", pid, domain)
 	}
 	return threads, nil
-}
-
-func qemuPID(domain string) (int, error) {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return 0, fmt.Errorf("listing processes: %w", err)
-	}
-	for _, path := range commands {
-		command, err := os.ReadFile(path)
-		if err == nil && strings.Contains(string(command), "qemu-system") && strings.Contains(string(command), "guest="+domain+",") {
-			return strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		}
-	}
-	return 0, fmt.Errorf("no QEMU process runs guest %s", domain)
 }
 
 func statusField(status, key string) string {

@@ -3,10 +3,16 @@
 package story
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/nodemap"
@@ -35,6 +41,38 @@ func (s *Story) pinned(ctx context.Context) ([]string, error) {
 	return facts, nil
 }
 
+// drifted moves a vCPU, as a person or a program beside corepin could, to a CPU that is not the VM's, and waits until it is
+// back.
+func (s *Story) drifted(ctx context.Context) ([]string, error) {
+	pod, granted, err := s.granted(ctx, VMCores)
+	if err != nil {
+		return nil, err
+	}
+	node := s.bed.Nodes[pod.Spec.NodeName]
+	wrong := s.topology(node.Name).CPUs().Minus(granted).First()
+	start := time.Now()
+	if _, err := virsh(ctx, node, pod, "vcpupin", "0", strconv.Itoa(wrong)); err != nil {
+		return nil, err
+	}
+	facts := []string{fmt.Sprintf("virsh vcpupin %s 0 %d: a CPU that is not its own", VMCores, wrong)}
+	message := ""
+	err = await.For(ctx, "vCPU 0 of "+VMCores+" to be back", limit, func(ctx context.Context) error {
+		if _, err := s.readVM(ctx, VMCores); err != nil {
+			return err
+		}
+		events, err := s.bed.Client().CoreV1().Events(pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=DriftRepaired,involvedObject.name=" + pod.Name})
+		if err != nil || len(events.Items) == 0 {
+			return cmp.Or(err, errors.New("pod "+pod.Name+" has no event DriftRepaired"))
+		}
+		message = events.Items[0].Message
+		return nil
+	})
+	if err != nil {
+		return facts, err
+	}
+	return append(facts, fmt.Sprintf("back %.1fs later; event DriftRepaired: %s", time.Since(start).Seconds(), message)), nil
+}
+
 // readVM collects the evidence of one VM; an error says what is not as it should be (yet).
 func (s *Story) readVM(ctx context.Context, name string) (VM, error) {
 	pod, granted, err := s.granted(ctx, name)
@@ -50,7 +88,8 @@ func (s *Story) readVM(ctx context.Context, name string) (VM, error) {
 		vm.Guest = "libvirt test driver"
 	case guest.QEMU:
 		vm.Guest = "QEMU"
-		if vm.Threads, err = vcpuThreads("vms_" + name); err != nil {
+		// Not by its name: another demo on this machine has a guest of the same name.
+		if vm.Threads, err = vcpuThreads(node.Sim.GuestPID(pod.UID), "vms_"+name); err != nil {
 			return vm, err
 		}
 	}
