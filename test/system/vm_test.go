@@ -22,7 +22,7 @@ import (
 // runsVM is the mission: a shipped example, from kubectl apply to the pins in /proc.
 func (w *world) runsVM(ctx context.Context, name string) {
 	ginkgo.GinkgoHelper()
-	example, err := manifests.FS.ReadFile("examples/" + name + ".yaml")
+	example, err := manifests.FS.ReadFile("examples/v1alpha2/" + name + ".yaml")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	v := w.create(ctx, name, example)
 	gomega.Expect(v.pod.Status.QOSClass).To(gomega.Equal(corev1.PodQOSGuaranteed))

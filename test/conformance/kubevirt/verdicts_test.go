@@ -98,11 +98,9 @@ func dedicatedCases(t *testing.T) []map[string]any {
 	for _, tc := range policyCases(t) {
 		add(tc.object(t))
 	}
-	for _, pattern := range []string{examples + "/*.yaml", examples + "/rejected/*.yaml"} {
-		for _, file := range glob(t, pattern) {
-			text, _ := readExample(t, file)
-			add(parse(t, text))
-		}
+	for _, file := range append(runnable(t), glob(t, examples+"/rejected/*.yaml")...) {
+		text, _ := readExample(t, file)
+		add(parse(t, text))
 	}
 	return objects
 }

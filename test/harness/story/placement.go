@@ -22,7 +22,7 @@ import (
 // once. It is a net, not a promise: what is promised is measured elsewhere.
 const limit = 60 * time.Second
 
-// Names of the VMs in manifests/examples.
+// Names of VMs. The first three are in manifests/examples/v1alpha2.
 const (
 	VMCores  = "vmi-cores"
 	VMLimits = "vmi-limits"
@@ -52,11 +52,11 @@ func (s *Story) reported(ctx context.Context) ([]string, error) {
 func (s *Story) create(ctx context.Context) ([]string, error) {
 	var facts []string
 	for _, name := range []string{VMCores, VMLimits, VMLocal} {
-		example, err := fs.ReadFile(manifests.FS, "examples/"+name+".yaml")
+		example, err := fs.ReadFile(manifests.FS, "examples/v1alpha2/"+name+".yaml")
 		if err != nil {
 			return facts, fmt.Errorf("reading the example: %w", err)
 		}
-		fact := "applied manifests/examples/" + name + ".yaml"
+		fact := "applied manifests/examples/v1alpha2/" + name + ".yaml"
 		if name != VMLocal {
 			if example, err = bindTo(example, Small); err != nil {
 				return facts, fmt.Errorf("reading the example %s: %w", name, err)
