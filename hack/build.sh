@@ -21,13 +21,38 @@ export CGO_ENABLED=${CGO_ENABLED:-0}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-# Says how far the build is until this script ends. go build -v names each package it has compiled.
+# Says whether the linker runs, for which go build has no word: it is a child of a child of this script.
+linking() {
+	local child
+	for child in $(cat /proc/$$/task/*/children 2>/dev/null); do
+		for child in $(cat "/proc/$child"/task/*/children 2>/dev/null); do
+			[ "$(cat "/proc/$child/comm" 2>/dev/null)" != link ] || return 0
+		done
+	done
+	return 1
+}
+
+# Says how far the build is until this script ends. go build -v names each package it has compiled. How many there are
+# is asked only of a build that takes its time.
 progress() {
+	local total='' compiled phase
 	while ! timeout --foreground 10 tail --pid=$$ -s 0.2 -f /dev/null; do
-		printf 'building %s: %d packages compiled, %d modules downloaded, %d s\n' "$1" \
-			"$(grep -cE '^[^ #]+$' "$log")" "$(grep -c '^go: downloading' "$log")" "$SECONDS"
+		compiled=$(grep -cE '^[^ #]+$' "$log") || true # none is no failure
+		if [ -z "$total" ]; then
+			total=$(go list -deps -f '{{if .Stale}}{{.ImportPath}}{{end}}' "${packages[@]}" 2>/dev/null | grep -c .) || true
+			total=$((compiled + total))
+		fi
+		phase=''
+		! linking || phase=' linking,'
+		printf 'building %s: %d of about %d packages compiled, %d modules downloaded,%s %d s\n' "$1" \
+			"$compiled" "$((compiled > total ? compiled : total))" "$(grep -c '^go: downloading' "$log")" "$phase" "$SECONDS"
 	done
 }
+
+packages=()
+for name in "${names[@]}"; do
+	[ "$name" = helm ] || packages+=("${sources[$name]}")
+done
 
 shipped=$(hack/ldflags.sh 2>"$log") || { cat "$log" >&2; exit 1; }
 tool=$(hack/ldflags.sh kubernetes)
