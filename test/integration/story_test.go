@@ -4,7 +4,9 @@ package integration
 
 import (
 	"context"
+	"runtime"
 	"strings"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
@@ -21,6 +23,7 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 		bed  *testbed.Testbed
 		told *story.Story
 		see  witness
+		text strings.Builder // what the demo prints
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
 		bed = startTestbed(ctx, story.Machines(false))
@@ -118,13 +121,23 @@ var _ = ginkgo.Describe("the demo's story", ginkgo.Ordered, func() {
 	}
 	for _, name := range stepNames() {
 		ginkgo.It(name, func(ctx context.Context) {
-			_, err := runStep(ctx, told, name)
+			start := time.Now()
+			facts, err := runStep(ctx, told, name)
 			gomega.Expect(err).NotTo(gomega.HaveOccurred())
+			story.Text(&text).Step(name, time.Since(start), facts, nil)
 			gomega.Expect(claims).To(gomega.HaveKey(name), "a step that claims something nobody checks")
 			claims[name](ctx)
 			gomega.Expect(bed.Err()).NotTo(gomega.HaveOccurred())
 		})
 	}
+	ginkgo.It("is what the README pastes of it", func() {
+		story.Text(&text).Result(told.Result())
+		readme, err := readREADME()
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		lines, err := pasted(readme)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		gomega.Expect(unprinted(lines, text.String(), runtime.NumCPU())).To(gomega.BeEmpty(), "the demo printed\n%s", text.String())
+	})
 })
 
 // expectGuaranteed holds what KubeVirt's documents promise of a dedicated VM's pod.
