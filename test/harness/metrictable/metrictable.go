@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
 )
 
@@ -81,19 +82,22 @@ func Parse(text string) (Table, error) {
 }
 
 // Differences are the differences between the table of a program and what it serves: metrics, types, label names and
-// label values that only one of them has. Metrics that are not corepin's are not looked at.
+// label values that only one of them has. Where there are none, they are what `promtool check metrics` says. Metrics that are not corepin's are
+// not looked at.
 func (t Table) Differences(program string, families []*dto.MetricFamily) []string {
 	if t[program] == nil {
 		return []string{"the table has no metrics of " + program}
 	}
 	var differences []string
 	served := map[string]bool{}
+	var own []*dto.MetricFamily
 	for _, family := range families {
 		name := family.GetName()
 		if !strings.HasPrefix(name, "corepin_") {
 			continue
 		}
 		served[name] = true
+		own = append(own, family)
 		m, documented := t[program][name]
 		if !documented {
 			differences = append(differences, fmt.Sprintf("%s serves %s, and the table does not have it", program, name))
@@ -105,6 +109,16 @@ func (t Table) Differences(program string, families []*dto.MetricFamily) []strin
 		if !served[name] {
 			differences = append(differences, fmt.Sprintf("the table has %s, and %s does not serve it", name, program))
 		}
+	}
+	if len(differences) > 0 {
+		return differences
+	}
+	problems, err := promlint.NewWithMetricFamilies(own).Lint()
+	if err != nil {
+		differences = append(differences, err.Error())
+	}
+	for _, problem := range problems {
+		differences = append(differences, fmt.Sprintf("%s: %s", problem.Metric, problem.Text))
 	}
 	return differences
 }

@@ -10,10 +10,11 @@ import (
 )
 
 const text = "# Metrics\n## corepin-agent\n\n| metric | type | labels | meaning |\n|---|---|---|---|\n" +
-	"| `corepin_a_total` | counter | `result`: `good` `bad` | Counts. |\n| `corepin_b` | gauge | | Is. |\n"
+	"| `corepin_a_total` | counter | `result`: `good` `bad` | Counts. |\n| `corepin_bees` | gauge | | Is. |\n"
 
 func family(name string, kind dto.MetricType, labels ...string) *dto.MetricFamily {
-	f := &dto.MetricFamily{Name: &name, Type: &kind}
+	help := "Says something."
+	f := &dto.MetricFamily{Name: &name, Type: &kind, Help: &help}
 	for _, label := range labels {
 		key, value, _ := strings.Cut(label, "=")
 		f.Metric = append(f.Metric, &dto.Metric{Label: []*dto.LabelPair{{Name: &key, Value: &value}}})
@@ -30,7 +31,9 @@ func TestDifferences(t *testing.T) {
 		t.Fatal(err)
 	}
 	counter, gauge := dto.MetricType_COUNTER, dto.MetricType_GAUGE
-	b := family("corepin_b", gauge)
+	b := family("corepin_bees", gauge)
+	silent := family("corepin_bees", gauge)
+	silent.Help = nil
 	for name, tc := range map[string]struct {
 		served []*dto.MetricFamily
 		want   string // part of the one difference; "" where there is none
@@ -41,6 +44,7 @@ func TestDifferences(t *testing.T) {
 		"another type":       {[]*dto.MetricFamily{family("corepin_a_total", gauge, "result=good", "result=bad"), b}, "is a gauge"},
 		"another label":      {[]*dto.MetricFamily{family("corepin_a_total", counter, "reason=good"), b}, "labels"},
 		"a value more":       {[]*dto.MetricFamily{family("corepin_a_total", counter, "result=good", "result=bad", "result=odd"), b}, "odd"},
+		"promtool objects":   {[]*dto.MetricFamily{family("corepin_a_total", counter, "result=good", "result=bad"), silent}, "corepin_bees: no help text"},
 		"a value not served": {[]*dto.MetricFamily{family("corepin_a_total", counter, "result=good"), b}, "values"},
 	} {
 		got := table.Differences("corepin-agent", tc.served)
@@ -55,9 +59,9 @@ func TestDifferences(t *testing.T) {
 
 func TestParseRefusesWhatIsNoTable(t *testing.T) {
 	for name, bad := range map[string]string{
-		"no program": "| `corepin_b` | gauge | | Is. |\n",
-		"no meaning": "## corepin-agent\n| `corepin_b` | gauge | |\n",
-		"twice":      "## corepin-agent\n| `corepin_b` | gauge | | Is. |\n| `corepin_b` | gauge | | Is. |\n",
+		"no program": "| `corepin_bees` | gauge | | Is. |\n",
+		"no meaning": "## corepin-agent\n| `corepin_bees` | gauge | |\n",
+		"twice":      "## corepin-agent\n| `corepin_bees` | gauge | | Is. |\n| `corepin_bees` | gauge | | Is. |\n",
 	} {
 		if _, err := Parse(bad); err == nil {
 			t.Errorf("%s: no error", name)
