@@ -64,7 +64,7 @@ var (
 	withRoomByCount = metrics.NewGauge(&metrics.GaugeOpts{
 		Namespace:      metricsNamespace,
 		Subsystem:      metricsSubsystem,
-		Name:           "pods_with_room_by_count",
+		Name:           "pods_with_counted_room",
 		Help:           "Pending pods for which a node has room by kube-scheduler's count, and its kubelet would refuse them. An autoscaler adds no node for them.",
 		StabilityLevel: metrics.ALPHA,
 	})
