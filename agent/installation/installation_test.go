@@ -71,7 +71,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// One look does not tell whether the holder of a lease is alive.
+// After one look it is not known that the holder of a lease is alive.
 func TestAFirstLookSeesNoLeader(t *testing.T) {
 	if line := Judge(nil, works(time.Unix(0, 0)), "x")[0]; line.OK() || !strings.Contains(line.Next, "-n x ") {
 		t.Errorf("the first look says %+v", line)

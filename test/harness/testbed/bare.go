@@ -22,7 +22,7 @@ import (
 )
 
 // A bare testbed has a cluster, nodes and the stand-ins for KubeVirt, and nothing of corepin. The test installs that as a
-// user does. The controllers of workloads make its pods, a stock scheduler binds them, and each node runs their
+// user does. The controllers of workloads make its pods, and a stock scheduler binds them. Each node runs their
 // containers: the binaries as processes, with the container's arguments, the token of the pod, and the file of its
 // ConfigMap. Only what two containers on one machine cannot share is replaced: directories and ports.
 
