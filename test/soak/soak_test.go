@@ -113,7 +113,7 @@ func TestAnnounced(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	now := time.Now()
-	starts := []start{{at: now.Add(-time.Second)}, {at: now.Add(-time.Minute)}, {at: now.Add(-time.Hour)}}
+	starts := []start{{at: now.Add(-time.Second)}, {at: now.Add(-5 * time.Minute)}, {at: now.Add(-time.Hour)}}
 	for name, tc := range map[string]struct {
 		ran  time.Time
 		want int
@@ -121,7 +121,7 @@ func TestSince(t *testing.T) {
 		"it never ran":          {time.Time{}, 0},
 		"it ran until the last": {now.Add(-2 * time.Second), 1},
 		"it is still shown as running after the last": {now, 1},
-		"it ran until the last but one":               {now.Add(-61 * time.Second), 2},
+		"it ran until the last but one":               {now.Add(-301 * time.Second), 2},
 	} {
 		if got := since(starts, tc.ran); len(got) != tc.want {
 			t.Errorf("%s: %d starts, want %d", name, len(got), tc.want)

@@ -26,8 +26,9 @@ type start struct {
 }
 
 const (
-	// statusDelay is how long the API server may show a pod as running that its kubelet has refused at a start.
-	statusDelay = 20 * time.Second
+	// statusDelay is how long the API server may show a pod as running that its kubelet has refused at a start. API server and
+	// etcd may each be away for a fault meanwhile, and need as long to come back.
+	statusDelay = 60 * time.Second
 	keptStarts  = 50
 )
 
