@@ -3,15 +3,17 @@
 package kubelet
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/resource"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 	"sigs.k8s.io/yaml"
 
 	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/kubelet/cpumanager"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // DefaultReconcilePeriod is the kubelet's own default.
@@ -23,6 +25,15 @@ const kubeletConfigKind = "KubeletConfiguration"
 // (pkg/kubelet/apis/config/v1beta1/defaults.go, v1.36.3) where they matter here. Fields it does not know
 // are left alone: a newer kubelet has more of them, and the file is the kubelet's to judge.
 func ParseConfig(data []byte) (Config, error) {
+	var amounts struct {
+		ReservedMemory json.RawMessage `json:"reservedMemory"`
+	}
+	if err := yaml.Unmarshal(data, &amounts); err != nil {
+		return Config{}, err
+	}
+	if quantity.HasHugeExponent(amounts.ReservedMemory) {
+		return Config{}, errors.New("reservedMemory has an amount whose exponent has more than two digits")
+	}
 	var file kubeletconfig.KubeletConfiguration
 	if err := yaml.Unmarshal(data, &file); err != nil {
 		return Config{}, err
@@ -134,17 +145,17 @@ func (c *Config) parseReserved(file *kubeletconfig.KubeletConfiguration) error {
 		if !ok {
 			continue
 		}
-		quantity, err := resource.ParseQuantity(amount)
+		q, err := quantity.Parse(amount)
 		if err != nil {
 			return fmt.Errorf("%s.cpu %.40q: %w", field, amount, err)
 		}
-		if quantity.Sign() < 0 {
+		if q.Sign() < 0 {
 			return fmt.Errorf("%s.cpu %s is negative", field, amount)
 		}
-		if quantity.CmpInt64(cpuset.MaxCPUs) > 0 {
+		if q.CmpInt64(cpuset.MaxCPUs) > 0 {
 			return fmt.Errorf("%s.cpu %s is more than the %d CPUs that are supported", field, amount, cpuset.MaxCPUs)
 		}
-		milli += quantity.MilliValue()
+		milli += q.MilliValue()
 	}
 	const milliPerCPU = 1000
 	c.ReservedCount = int((milli + milliPerCPU - 1) / milliPerCPU)

@@ -106,6 +106,10 @@ func TestParseConfigRefuses(t *testing.T) {
 		"no CPU list":         {configHeader + "reservedSystemCPUs: most\n", "reservedSystemCPUs: "},
 		"no amount":           {configHeader + "kubeReserved: {cpu: some}\n", `kubeReserved.cpu "some"`},
 		"a negative amount":   {configHeader + "systemReserved: {cpu: -1}\n", "systemReserved.cpu -1 is negative"},
+		"an endless amount":   {configHeader + "kubeReserved: {cpu: '1e-2147483647'}\n", `kubeReserved.cpu "1e-2147483647"`},
+		"of memory":           {configHeader + "kubeReserved: {memory: '1e-2147483647'}\n", `kubeReserved.memory "1e-2147483647"`},
+		"of an eviction":      {configHeader + "evictionHard: {memory.available: '1e-2147483647'}\n", `evictionHard.memory.available "1e-2147483647"`},
+		"on a NUMA node":      {configHeader + "reservedMemory: [{numaNode: 0, limits: {memory: '1e-2147483647'}}]\n", "reservedMemory has an amount whose exponent has more than two digits"},
 		"an amount too large": {configHeader + "kubeReserved: {cpu: 9E}\n", "more than the 1792 CPUs"},
 	} {
 		t.Run(name, func(t *testing.T) {

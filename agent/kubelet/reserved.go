@@ -9,8 +9,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // Reserved is what of a configuration decides only whether the kubelet starts.
@@ -55,11 +56,11 @@ func reservedOf(file *kubeletconfig.KubeletConfiguration) (Reserved, error) {
 			if !isMemory(name) {
 				continue
 			}
-			quantity, err := resource.ParseQuantity(amount)
+			q, err := quantity.Parse(amount)
 			if err != nil {
 				return r, fmt.Errorf("%s.%s %.40q: %w", field, name, amount, err)
 			}
-			r.Memory[name] += quantity.Value()
+			r.Memory[name] += q.Value()
 		}
 	}
 	if err := r.addEviction(file); err != nil {
@@ -67,8 +68,8 @@ func reservedOf(file *kubeletconfig.KubeletConfiguration) (Reserved, error) {
 	}
 	for _, entry := range file.ReservedMemory {
 		limits := map[string]int64{}
-		for name, quantity := range entry.Limits {
-			limits[string(name)] = quantity.Value()
+		for name, limit := range entry.Limits {
+			limits[string(name)] = limit.Value()
 		}
 		r.NUMANodes = append(r.NUMANodes, NUMAReservation{NUMANode: entry.NumaNode, Limits: limits})
 	}
@@ -87,11 +88,11 @@ func (r *Reserved) addEviction(file *kubeletconfig.KubeletConfiguration) error {
 		r.MemoryUnknown = fmt.Sprintf("evictionHard %s is a share of the machine's memory (%s)", evictionSignal, threshold)
 		return nil
 	}
-	quantity, err := resource.ParseQuantity(threshold)
+	q, err := quantity.Parse(threshold)
 	if err != nil {
 		return fmt.Errorf("evictionHard.%s %.40q: %w", evictionSignal, threshold, err)
 	}
-	r.Memory[string(corev1.ResourceMemory)] += quantity.Value()
+	r.Memory[string(corev1.ResourceMemory)] += q.Value()
 	return nil
 }
 

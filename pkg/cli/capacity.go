@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"corepin.dev/corepin/pkg/quantity"
 	"corepin.dev/corepin/pkg/verdict"
 )
 
@@ -152,7 +153,7 @@ func shapeOf(text string) (*demand, error) {
 		if !plainAmount.MatchString(value) {
 			value = "" // which is no quantity
 		}
-		amount, err := resource.ParseQuantity(value)
+		amount, err := quantity.Parse(value)
 		if err != nil || amount.Sign() <= 0 {
 			return nil, fmt.Errorf("%q: want NAME=AMOUNT, such as cpus=8 or memory=32Gi", part)
 		}

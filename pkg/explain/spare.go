@@ -7,10 +7,9 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/api/resource"
-
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/nodereport"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // mostSpared is how many smaller numbers of devices are tried.
@@ -49,9 +48,9 @@ func (q *question) sparingMemory(place, k int) []Hint {
 	}
 	var others, all uint64
 	for i := range q.demand.Pod.Containers {
-		for _, quantity := range q.demand.Pod.Containers[i].Memory {
-			if i != place && quantity.Type == asked.Type {
-				others += quantity.Bytes
+		for _, other := range q.demand.Pod.Containers[i].Memory {
+			if i != place && other.Type == asked.Type {
+				others += other.Bytes
 			}
 		}
 	}
@@ -89,7 +88,7 @@ func (q *question) sparingMemory(place, k int) []Hint {
 func unitOf(name string) uint64 {
 	const mebi = 1 << 20
 	size, huge := strings.CutPrefix(name, "hugepages-")
-	page, err := resource.ParseQuantity(size)
+	page, err := quantity.Parse(size)
 	if !huge || err != nil || page.Value() <= 0 {
 		return mebi
 	}

@@ -7,10 +7,10 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // Pages are the kernel's huge pages of one size on one NUMA node, whoever takes them.
@@ -40,7 +40,7 @@ func decodeHugePages(s *v1alpha1.NodeCPUStatus, topology *cputopology.Topology) 
 		reported := &s.NUMANodes[i]
 		for _, pages := range reported.HugePages {
 			size, named := strings.CutPrefix(pages.Type, corev1.ResourceHugePagesPrefix)
-			bytes, err := resource.ParseQuantity(size)
+			bytes, err := quantity.Parse(size)
 			if !named || err != nil || bytes.Value() <= 0 || pages.Free < 0 {
 				continue
 			}

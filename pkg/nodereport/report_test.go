@@ -34,8 +34,15 @@ func TestRead(t *testing.T) {
 			nc.Status.Conditions[0].Status = "False"
 			nc.Status.Conditions[0].Message = "memory"
 		}, want: Inexact, why: "memory"},
-		"no CPU manager":  {change: func(nc *v1alpha1.NodeCPU) { exact(nc); nc.Status.CPUManager = v1alpha1.CPUManager{Policy: "none"} }, want: NoCPUManager, why: `policy is "none"`},
-		"a newer format":  {change: func(nc *v1alpha1.NodeCPU) { nc.Status.Format = v1alpha1.FormatVersion + 1 }, want: Newer, why: "newer corepin"},
+		"no CPU manager": {change: func(nc *v1alpha1.NodeCPU) { exact(nc); nc.Status.CPUManager = v1alpha1.CPUManager{Policy: "none"} }, want: NoCPUManager, why: `policy is "none"`},
+		"a newer format": {change: func(nc *v1alpha1.NodeCPU) { nc.Status.Format = v1alpha1.FormatVersion + 1 }, want: Newer, why: "newer corepin"},
+		// resource.ParseQuantity takes hours for these: one report would stop the scheduler.
+		"huge pages of an endless size": {change: func(nc *v1alpha1.NodeCPU) {
+			exact(nc)
+			for _, size := range []string{"1e-2147483647", "1E2147483648", "2791728e42441073741824"} {
+				nc.Status.NUMANodes[0].HugePages = append(nc.Status.NUMANodes[0].HugePages, v1alpha1.HugePages{Type: "hugepages-" + size, Pages: 4, Free: 2})
+			}
+		}, want: Exact},
 		"a list of words": {change: func(nc *v1alpha1.NodeCPU) { nc.Status.SharedCPUs = "x" }, want: Unreadable, why: "sharedCPUs: "},
 		"a message of 1 MB": {change: func(nc *v1alpha1.NodeCPU) {
 			exact(nc)

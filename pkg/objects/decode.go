@@ -3,7 +3,6 @@
 package objects
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/resource"
 	k8sjson "sigs.k8s.io/json"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // FieldError is what is wrong with one field of an object.
@@ -34,7 +35,7 @@ func (e *FieldError) Error() string { return e.Problem }
 // resource.Quantity would compute all its digits.
 func (o *Object) Decode(into any) (unknown []error, err error) {
 	target := reflect.TypeOf(into).Elem()
-	if hasHugeExponent(o.JSON) {
+	if quantity.HasHugeExponent(o.JSON) {
 		if mistake := mistakeIn(o.JSON, target, ""); mistake != nil {
 			return nil, mistake
 		}
@@ -71,40 +72,6 @@ func (o *Object) Fields() (map[string]any, error) {
 	return fields, nil
 }
 
-// hasHugeExponent reports whether a number in the text, in quotes or not, has an exponent of three digits or more.
-func hasHugeExponent(text []byte) bool {
-	for at := 1; at+3 < len(text); at++ {
-		if text[at]|0x20 != 'e' || !isDigit(text[at-1]) && text[at-1] != '.' {
-			continue
-		}
-		begin := at - 1
-		for begin >= 0 && (isDigit(text[begin]) || text[begin] == '.') {
-			begin--
-		}
-		if begin >= 0 && isSign(text[begin]) {
-			begin--
-		}
-		end := at + 1
-		if isSign(text[end]) {
-			end++
-		}
-		digits := end
-		for end < len(text) && isDigit(text[end]) {
-			end++
-		}
-		starts := begin < 0 || bytes.IndexByte([]byte(" \t\n\":,["), text[begin]) >= 0
-		ends := end == len(text) || bytes.IndexByte([]byte(" \t\n\",}]"), text[end]) >= 0
-		if starts && ends && end-digits > 2 {
-			return true
-		}
-	}
-	return false
-}
-
-func isDigit(c byte) bool { return c >= '0' && c <= '9' }
-
-func isSign(c byte) bool { return c == '+' || c == '-' }
-
 // The kinds of values in the words of YAML.
 const (
 	wantFields = "fields (name: value)"
@@ -115,7 +82,7 @@ const (
 
 var (
 	unmarshaler = reflect.TypeFor[json.Unmarshaler]()
-	quantity    = reflect.TypeFor[resource.Quantity]()
+	amount      = reflect.TypeFor[resource.Quantity]()
 )
 
 // mistakeIn finds the first value that is not of its type; nil where all are. It goes down from the object to the
@@ -199,8 +166,9 @@ func fieldsOf(t reflect.Type) map[string]reflect.Type {
 
 // unreadable is why a value that has no fields cannot be decoded; nil where it can be.
 func unreadable(text []byte, want reflect.Type, path string) *FieldError {
-	if want == quantity {
-		if _, err := resource.ParseQuantity(strings.TrimSpace(bare(text))); err != nil || hasHugeExponent(text) {
+	if want == amount {
+		_, err := quantity.Parse(strings.TrimSpace(bare(text)))
+		if err != nil {
 			return &FieldError{path, fmt.Sprintf("%s is %s; want %s", path, bare(text), wantAmount)}
 		}
 	}

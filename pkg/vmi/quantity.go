@@ -3,12 +3,12 @@
 package vmi
 
 import (
-	"fmt"
 	"math"
-	"regexp"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/api/resource"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // Quantity is an amount of CPU or memory, with the text the user wrote for messages.
@@ -18,19 +18,12 @@ type Quantity struct {
 	Text string
 }
 
-// quantityShape bounds what is handed to resource.ParseQuantity, which computes with as many digits as
-// it is asked to: an exponent of two billion would take the memory of the machine.
-var quantityShape = regexp.MustCompile(`^[+-]?[0-9.]{1,40}([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?$`)
-
 // ParseQuantity reads a quantity as the API server does: blanks around it are ignored.
 func ParseQuantity(text string) (Quantity, error) {
 	text = strings.TrimSpace(text)
-	if !quantityShape.MatchString(text) {
-		return Quantity{}, fmt.Errorf("%q is not an amount; write a number such as 2, 1500m or 2Gi", abbreviate(text))
-	}
-	q, err := resource.ParseQuantity(text)
+	q, err := quantity.Parse(text)
 	if err != nil {
-		return Quantity{}, fmt.Errorf("%q is not an amount; write a number such as 2, 1500m or 2Gi: %w", text, err)
+		return Quantity{}, err
 	}
 	return Quantity{Quantity: q, Text: text}, nil
 }

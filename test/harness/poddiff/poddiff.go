@@ -16,8 +16,9 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	corev1defaults "k8s.io/kubernetes/pkg/apis/core/v1"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // Difference is a field that two pods do not have alike. A value is empty where the field is not there.
@@ -189,7 +190,7 @@ func plain(path, value string) string {
 	if !strings.Contains(path, ".limits.") && !strings.Contains(path, ".requests.") {
 		return value
 	}
-	amount, err := resource.ParseQuantity(value)
+	amount, err := quantity.Parse(value)
 	if err != nil {
 		return value
 	}

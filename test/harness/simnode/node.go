@@ -22,6 +22,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"corepin.dev/corepin/pkg/cputopology"
+	"corepin.dev/corepin/pkg/quantity"
 	"corepin.dev/corepin/test/harness/guest"
 )
 
@@ -100,7 +101,7 @@ func New(o Options) (*Node, error) {
 		n.options.Guests = guest.None{}
 	}
 	var err error
-	if n.memory, err = resource.ParseQuantity(cmp.Or(o.Memory, "64Gi")); err != nil {
+	if n.memory, err = quantity.Parse(cmp.Or(o.Memory, "64Gi")); err != nil {
 		return nil, fmt.Errorf("node %s: parsing its memory %q: %w", o.Name, o.Memory, err)
 	}
 	if err := n.makeMachine(); err != nil {

@@ -21,6 +21,8 @@ import (
 	"k8s.io/client-go/util/retry"
 	"k8s.io/component-helpers/apimachinery/lease"
 	"k8s.io/utils/clock"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 const (
@@ -51,7 +53,7 @@ func (n *Node) capacity() corev1.ResourceList {
 
 // pageSize is the size in the name of a resource such as hugepages-1Gi, in bytes; 0 for other names.
 func pageSize(name string) int64 {
-	size, err := resource.ParseQuantity(strings.TrimPrefix(name, corev1.ResourceHugePagesPrefix))
+	size, err := quantity.Parse(strings.TrimPrefix(name, corev1.ResourceHugePagesPrefix))
 	if err != nil {
 		return 0
 	}

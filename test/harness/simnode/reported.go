@@ -14,7 +14,6 @@ import (
 
 	cadvisor "github.com/google/cadvisor/info/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/clock"
 
@@ -22,6 +21,7 @@ import (
 	"corepin.dev/corepin/agent/kubelet"
 	"corepin.dev/corepin/agent/report"
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // Reported is a kubelet without an API server, and the agent's own readers over its files: what the node's report would say.
@@ -40,7 +40,7 @@ type Reported struct {
 // The kubelet reads what node is whenever it admits a pod. Its amounts are the caller's to say.
 func NewReported(ctx context.Context, o Options, node *corev1.Node) (*Reported, error) {
 	r := &Reported{options: o, node: node}
-	memory, err := resource.ParseQuantity(cmp.Or(o.Memory, "64Gi"))
+	memory, err := quantity.Parse(cmp.Or(o.Memory, "64Gi"))
 	if err != nil {
 		return nil, fmt.Errorf("parsing the memory %q of a node: %w", o.Memory, err)
 	}

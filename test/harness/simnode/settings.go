@@ -16,6 +16,8 @@ import (
 	kubeletconfig "k8s.io/kubelet/config/v1beta1"
 	kubecpuset "k8s.io/utils/cpuset"
 	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // KubeletSettings are the fields of KubeletConfiguration that decide over CPUs, as a user writes them.
@@ -52,7 +54,7 @@ func (s KubeletSettings) reservation() (resource.Quantity, kubecpuset.CPUSet, er
 	if s.SystemReservedCPU == "" {
 		return resource.Quantity{}, ids, nil
 	}
-	amount, err := resource.ParseQuantity(s.SystemReservedCPU)
+	amount, err := quantity.Parse(s.SystemReservedCPU)
 	if err != nil {
 		return amount, ids, fmt.Errorf("parsing the reserved CPU amount %q: %w", s.SystemReservedCPU, err)
 	}

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"corepin.dev/corepin/pkg/launcherpod"
+	"corepin.dev/corepin/pkg/quantity"
 	"corepin.dev/corepin/test/harness/crd"
 )
 
@@ -140,7 +141,7 @@ func describe(status map[string]any, vmi *unstructured.Unstructured, pod *corev1
 	status["runtimeUser"] = *pod.Spec.SecurityContext.RunAsUser
 	status["launcherContainerImageVersion"] = pod.Spec.Containers[0].Image
 	status["migrationTransport"] = "Unix"
-	overhead, err := resource.ParseQuantity(pod.Annotations["kubevirt.io/memory-overhead-bytes"])
+	overhead, err := quantity.Parse(pod.Annotations["kubevirt.io/memory-overhead-bytes"])
 	if err == nil {
 		memory := map[string]any{"memoryOverhead": resource.NewQuantity(overhead.Value(), resource.BinarySI).String()}
 		guest, found, err := unstructured.NestedString(vmi.Object, "spec", "domain", "memory", "guest")

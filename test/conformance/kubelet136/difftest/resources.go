@@ -14,6 +14,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/memorymanager"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // DeviceResource is the devices of one device plugin.
@@ -80,14 +81,14 @@ func parseMemory(text string) (nodes []MemoryNode, err error) {
 }
 
 func parseBytes(text string) (uint64, error) {
-	quantity, err := resource.ParseQuantity(text)
+	q, err := quantity.Parse(text)
 	if err != nil {
 		return 0, fmt.Errorf("%q: %w", text, err)
 	}
-	if quantity.Sign() < 0 {
+	if q.Sign() < 0 {
 		return 0, fmt.Errorf("%q is less than nothing", text)
 	}
-	return uint64(quantity.Value()), nil
+	return uint64(q.Value()), nil
 }
 
 // deviceLine writes the devices of a plugin: "example.com/a 2@0 1@0+1 3@- 1!@1". 1! is one that is not healthy.

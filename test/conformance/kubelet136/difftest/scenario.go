@@ -16,6 +16,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
+	"corepin.dev/corepin/pkg/quantity"
 )
 
 // scenario is a machine, a kubelet's configuration and what happens to it.
@@ -249,7 +250,7 @@ func (s *scenario) parseAdd(rest string) error {
 		return fmt.Errorf("want a pod's name and its containers")
 	}
 	if cpus, found := strings.CutPrefix(class, "pod-level "); found {
-		if _, err := resource.ParseQuantity(cpus); err != nil {
+		if _, err := quantity.Parse(cpus); err != nil {
 			return fmt.Errorf("pod-level %q: %w", cpus, err)
 		}
 	} else if class != "" && class != "burstable" {
