@@ -39,6 +39,8 @@ func TestPolicyOnOddObjects(t *testing.T) {
 				"spec.domain.cpu.threads: must be a whole number from 0 to 2147483647; spec.domain.resources.limits.cpu: must be an amount such as 2, 1500m or 2Gi; " +
 				"spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
 		{"huge exponent", vmiHead + "{cpu: {dedicatedCpuPlacement: true}, memory: {guest: '1e2147483647'}}}}", "spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
+		{"endless for the API server's own parser", vmiHead + "{cpu: {dedicatedCpuPlacement: true}, memory: {guest: '1e-2147483647', hugepages: {pageSize: '1E2147483648'}}, resources: {limits: {cpu: '1E2147483648'}}}}}",
+			"spec.domain.resources.limits.cpu: must be an amount such as 2, 1500m or 2Gi; spec.domain.memory.guest: must be an amount such as 2, 1500m or 2Gi"},
 		{"not objects", vmiHead + "{cpu: {dedicatedCpuPlacement: true, numa: []}, memory: 2Gi, resources: {limits: [cpu]}}}}",
 			"spec.domain.memory: must be an object; spec.domain.resources.limits: must be an object; spec.domain.cpu.numa: must be an object"},
 		{"a domain that is no object", vmiHead + "[cpu]}}", "spec.domain: must be an object"},
