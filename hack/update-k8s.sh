@@ -22,8 +22,13 @@ end='// END kubernetes replaces'
 source_mod=$(go mod download -json "k8s.io/kubernetes@$version" | sed -n 's/.*"GoMod": "\(.*\)",*/\1/p')
 [ -n "$source_mod" ] || { echo "k8s.io/kubernetes@$version has no go.mod in the module cache" >&2; exit 1; }
 modules=$(sed -n 's|^[[:space:]]*\(k8s\.io/[a-z0-9./-]*\) v0\.0\.0\([[:space:]].*\)\{0,1\}$|\1|p' "$source_mod" | sort -u)
-# What our own module requires of Kubernetes is newer than some of the others want.
-[ "$module" = . ] || modules=$(printf '%s\nk8s.io/kubernetes\n' "$modules" | sort)
+# Our own module requires a newer release than this one may be, and would win.
+ours=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+older=
+if [ "$module" != . ] && [ "$(printf '%s\n%s\n' "$version" "$ours" | sort -V | head -n 1)" != "$ours" ]; then
+	older=yes
+	modules=$(printf '%s\nk8s.io/kubernetes\n' "$modules" | sort)
+fi
 [ -n "$modules" ] || { echo "found no staging modules in $source_mod" >&2; exit 1; }
 
 tmp=$(mktemp)
@@ -40,6 +45,6 @@ sed "\|^$begin\$|,\|^$end\$|d" "$module/go.mod" >"$tmp"
 	echo ")"
 	echo "$end"
 } >"$module/go.mod"
-[ "$module" != . ] || go mod edit -require="k8s.io/kubernetes@$version"
+[ -n "$older" ] || go -C "$module" mod edit -require="k8s.io/kubernetes@$version"
 go -C "$module" mod edit -fmt
 echo "$module/go.mod now builds on Kubernetes $version; run hack/update-gomod.sh next"

@@ -181,7 +181,6 @@ replace (
 	k8s.io/kube-scheduler => k8s.io/kube-scheduler v0.37.2
 	k8s.io/kubectl => k8s.io/kubectl v0.37.2
 	k8s.io/kubelet => k8s.io/kubelet v0.37.2
-	k8s.io/kubernetes => k8s.io/kubernetes v1.37.2
 	k8s.io/metrics => k8s.io/metrics v0.37.2
 	k8s.io/mount-utils => k8s.io/mount-utils v0.37.2
 	k8s.io/pod-security-admission => k8s.io/pod-security-admission v0.37.2
