@@ -144,7 +144,7 @@ func TestDecode(t *testing.T) {
 		"an init container's":       {pod("  initContainers: [{resources: {requests: {memory: []}}}]\n"), "f:4: spec.initContainers[0].resources.requests.memory is []; want a quantity"},
 		"a huge exponent":           {pod("  overhead: {cpu: 1e999999999}\n"), "f:4: spec.overhead.cpu is 1e999999999; want a quantity"},
 		"a huge exponent in quotes": {pod("  overhead: {cpu: \" +.1E-1234 \"}\n"), "f:4: spec.overhead.cpu is  +.1E-1234 ; want a quantity"},
-		"a negative one":            {pod("  overhead: {cpu: 1e-2147483647}\n"), "f:4: spec.overhead.cpu is 1e-2147483647; want a quantity"},
+		"a negative one":            {pod("  overhead: {cpu: '1e-2147483647'}\n"), "f:4: spec.overhead.cpu is 1e-2147483647; want a quantity"},
 		"one that overflows":        {pod("  overhead: {cpu: 1E2147483648}\n"), "f:4: spec.overhead.cpu is 1E2147483648; want a quantity"},
 		"in a string it is none":    {pod("  containers: [{name: c, image: '1e9999999'}]\n"), ""},
 		"fields for a list":         {pod("  containers: {name: c}\n"), "f:4: spec.containers is fields (name: value); want a list"},
