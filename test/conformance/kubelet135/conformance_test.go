@@ -5,9 +5,20 @@ package kubelet135
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
+
+	"corepin.dev/corepin/test/conformance/kubelet136/adapter"
 	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
 	"corepin.dev/corepin/test/conformance/kubelet136/plugin"
 )
+
+var kubelet = adapter.Version{
+	Minor: 35, Folder: "test/conformance/kubelet135",
+	Admission: func(pod *corev1.Pod, others []*corev1.Pod) *lifecycle.PodAdmitAttributes {
+		return &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others}
+	},
+}.Kubelet()
 
 func TestMain(m *testing.M) {
 	plugin.OwnFolder()

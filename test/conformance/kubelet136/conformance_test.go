@@ -5,9 +5,22 @@ package kubelet136
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
+	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
+
+	"corepin.dev/corepin/test/conformance/kubelet136/adapter"
 	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
 	"corepin.dev/corepin/test/conformance/kubelet136/plugin"
 )
+
+var kubelet = adapter.Version{
+	Minor: 36, Folder: "test/conformance/kubelet136",
+	Admission: func(pod *corev1.Pod, others []*corev1.Pod) *lifecycle.PodAdmitAttributes {
+		return &lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others, Operation: lifecycle.AddOperation}
+	},
+	CopyPods: func(to, from state.State) { to.SetPodCPUAssignments(from.GetPodCPUAssignments()) },
+}.Kubelet()
 
 func TestMain(m *testing.M) {
 	plugin.OwnFolder()

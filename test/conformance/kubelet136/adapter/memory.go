@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet135
+package adapter
 
 import (
 	"maps"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet136
+package adapter
 
 import (
 	"os"
@@ -122,5 +122,5 @@ func (p *memoryProvider) Allocate(pod *corev1.Pod, container *corev1.Container) 
 }
 
 func (p *memoryProvider) AllocatePod(pod *corev1.Pod) error {
-	return p.Policy.AllocatePod(logr.Discard(), p.state, pod)
+	return any(p.Policy).(podAllocator[state.State]).AllocatePod(logr.Discard(), p.state, pod)
 }

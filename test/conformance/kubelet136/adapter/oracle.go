@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet135
+package adapter
 
 import (
 	"slices"
@@ -25,11 +25,31 @@ import (
 )
 
 // kubelet is the version that go.mod names.
-var kubelet = difftest.Kubelet{Minor: 35, Folder: "test/conformance/kubelet135", Start: start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: fit}
+// Version is what differs between these kubelets.
+type Version struct {
+	Minor int
+	// Folder is that of the package that tests it, in the repository.
+	Folder string
+	// Admission is the addition of a pod to a node with others.
+	Admission func(pod *corev1.Pod, others []*corev1.Pod) *lifecycle.PodAdmitAttributes
+	// CopyPods copies the CPUs of pods as a whole. It is nil for a kubelet that has none.
+	CopyPods func(to, from state.State)
+}
+
+// Kubelet is the kubelet of a version.
+func (v Version) Kubelet() difftest.Kubelet {
+	return difftest.Kubelet{Minor: v.Minor, Folder: v.Folder, Start: v.start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: v.fit}
+}
+
+// podAllocator is the part of a manager's policy that kubelets have from 1.36 on: what a pod gets as a whole.
+type podAllocator[S any] interface {
+	AllocatePod(logger logr.Logger, s S, pod *corev1.Pod) error
+}
 
 // oracle is a difftest.Oracle.
 type oracle struct {
 	static.Policy
+	version Version
 	config  difftest.Config
 	manager topologymanager.Manager
 	memory  *memoryProvider // nil where there is no memory manager
@@ -37,8 +57,9 @@ type oracle struct {
 	pods    []*corev1.Pod   // on the node
 }
 
-func start(c difftest.Config) (difftest.Oracle, error) {
-	o := &oracle{config: c}
+func (v Version) start(c difftest.Config) (difftest.Oracle, error) {
+	o := &oracle{version: v, config: c}
+	o.CopyPods = v.CopyPods
 	if err := o.start(state.NewMemoryState(logr.Discard())); err != nil {
 		return nil, err
 	}
@@ -120,7 +141,7 @@ func (o *oracle) Add(pod *corev1.Pod) admission.Decision {
 	if !slices.Contains(o.pods, pod) {
 		o.pods = append(o.pods, pod)
 	}
-	result := o.manager.Admit(&lifecycle.PodAdmitAttributes{Pod: pod})
+	result := o.manager.Admit(o.version.Admission(pod, nil))
 	d := o.Outcome(pod, result)
 	if !result.Admit {
 		o.forget(pod)
@@ -216,4 +237,8 @@ func (o *oracle) GetPodTopologyHints(pod *corev1.Pod) map[string][]topologymanag
 
 func (o *oracle) Allocate(pod *corev1.Pod, container *corev1.Container) error {
 	return o.Policy.Allocate(logr.Discard(), o.State, pod, container)
+}
+
+func (o *oracle) AllocatePod(pod *corev1.Pod) error {
+	return any(o.Policy.Policy).(podAllocator[state.State]).AllocatePod(logr.Discard(), o.State, pod)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet136
+package adapter
 
 import (
 	"context"
@@ -15,7 +15,7 @@ import (
 )
 
 // fit asks the kubelet's admission handlers that come after the topology manager.
-func fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates.Refusal, evicts bool) {
+func (v Version) fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates.Refusal, evicts bool) {
 	room := &maker{CriticalPodAdmissionHandler: preemption.NewCriticalPodAdmissionHandler(
 		func() []*corev1.Pod { return others },
 		func(*corev1.Pod, bool, *int64, func(*corev1.PodStatus)) error { return nil },
@@ -23,7 +23,7 @@ func fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (r predicates
 	handler := lifecycle.NewPredicateAdmitHandler(
 		func(context.Context, bool) (*corev1.Node, error) { return node, nil }, room,
 		func(*framework.NodeInfo, *lifecycle.PodAdmitAttributes) error { return nil })
-	result := handler.Admit(&lifecycle.PodAdmitAttributes{Pod: pod, OtherPods: others, Operation: lifecycle.AddOperation})
+	result := handler.Admit(v.Admission(pod, others))
 	return predicates.Refusal{Reason: result.Reason, Message: result.Message}, room.made
 }
 
