@@ -3,6 +3,7 @@
 package cputopology
 
 import (
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -84,4 +85,27 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q was printed as %q, which is another machine (%v)", text, machine, err)
 		}
 	})
+}
+
+func TestWholeCores(t *testing.T) {
+	for _, machine := range []string{"2 sockets x 2 numa x 8 cores x 2 threads", "1 sockets x 1 numa x 7 cores x 1 threads", "2 sockets x 1 numa x 16 cores x 4 threads"} {
+		topology := MustParse(machine)
+		for seed := range uint64(200) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			var free, want cpuset.Set
+			for id := range topology.CPUs().All() {
+				if random.IntN(4) > 0 {
+					free.Add(id)
+				}
+			}
+			for _, core := range topology.Cores() {
+				if core.CPUs.SubsetOf(free) {
+					want = want.Union(core.CPUs)
+				}
+			}
+			if got := topology.WholeCores(free); got != want {
+				t.Fatalf("%s, CPUs %s: whole cores are %s; want %s", machine, free, got, want)
+			}
+		}
+	}
 }

@@ -52,12 +52,7 @@ func (c *capacity) units() units {
 	topology := c.node.Topology
 	free := c.free
 	if c.node.CPUManager.Options.FullPCPUsOnly {
-		free = cpuset.Set{}
-		for _, core := range topology.Cores() {
-			if core.CPUs.SubsetOf(c.free) {
-				free = free.Union(core.CPUs)
-			}
-		}
+		free = topology.WholeCores(c.free)
 	}
 	u := units{all: free.Len(), numa: make([]int, 0, 8)}
 	for _, numa := range topology.NUMANodes() {
@@ -159,8 +154,6 @@ func split(before, after *capacity) int {
 	for _, uncore := range topology.UncoreUnits() {
 		count(uncore.CPUs)
 	}
-	for _, core := range topology.Cores() {
-		count(core.CPUs)
-	}
-	return sum
+	lost := topology.WholeCores(before.free.Union(reserved)).Minus(topology.WholeCores(after.free.Union(reserved)))
+	return sum + lost.Minus(reserved).Len()
 }
