@@ -20,12 +20,15 @@ import (
 // node is one node's report, and the pods of its last NodeInfo applied to it.
 type node struct {
 	view *View
+	name string
 
 	mu          sync.Mutex
 	report      *nodereport.Report // nil once it is deleted
 	silence     silence
 	uncertainty uncertainty
 	absence     absence
+	// fingerprint is that of the report's kubelet; 0 if it is not known.
+	fingerprint uint64
 	// applied is the node as the NodeInfo of a generation has it. It holds until the report changes or the uncertainty does.
 	applied    verdict.Node
 	generation int64 // 0 if nothing is applied
@@ -70,7 +73,7 @@ func (n *node) covers(uid types.UID, asks *admission.Pod) bool {
 
 // apply makes the node what predictions for a NodeInfo are made from. The NodeInfo must be newer than the one before.
 func (n *node) apply(info fwk.NodeInfo) {
-	n.forget()
+	n.drop()
 	n.generation = info.GetGeneration()
 	now := n.view.clock.Now()
 	n.applied, n.until = apply(n.report, &n.uncertainty, info.Node(), holding(info.GetPods()), now)
@@ -140,8 +143,14 @@ func amounts(info fwk.NodeInfo) verdict.Amounts {
 	}
 }
 
-// forget takes back what was predicted: it does not hold any more.
+// forget takes back what was predicted, here and where it was looked at: it does not hold any more, whatever the NodeInfo.
 func (n *node) forget() {
+	n.drop()
+	n.view.forgotten(n.name)
+}
+
+// drop takes back what was predicted for the NodeInfo that is applied.
+func (n *node) drop() {
 	for word := range n.cached {
 		for n.cached[word] != 0 {
 			bit := bits.TrailingZeros64(n.cached[word])

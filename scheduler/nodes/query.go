@@ -54,7 +54,13 @@ func (v *View) Query(demand *verdict.Demand, key string) *Query {
 // Predict predicts what becomes of the pod on a node, besides the pods in nodeInfo. The NodeInfo must be what the scheduler
 // takes for true, each newer than the one before: pods that are missing in the next one count as gone. Its generation must
 // change when its pods do, as it does in kube-scheduler.
-func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
+func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction { return q.predict(nodeInfo, true) }
+
+// Look is Predict for somebody who looks at many nodes and keeps what came of it. What is cached already is used, and no more is
+// cached.
+func (q *Query) Look(nodeInfo fwk.NodeInfo) *Prediction { return q.predict(nodeInfo, false) }
+
+func (q *Query) predict(nodeInfo fwk.NodeInfo, keep bool) *Prediction {
 	generation := nodeInfo.GetGeneration()
 	if q.kind != nil {
 		if p := q.kind.load(generation); p != nil {
@@ -83,7 +89,7 @@ func (q *Query) Predict(nodeInfo fwk.NodeInfo) *Prediction {
 		}
 	}
 	p := predict(&n.applied, q.demand, generation, n.until)
-	if q.kind != nil && p.Until.IsZero() {
+	if keep && q.kind != nil && p.Until.IsZero() {
 		n.cached[q.kind.number/64] |= 1 << (q.kind.number % 64)
 		q.view.cache.store(q.kind, p)
 	}

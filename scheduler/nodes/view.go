@@ -23,6 +23,8 @@ type View struct {
 	began time.Time
 	cache predictionCache
 	calls *standstill.Calls
+	// forgotten is called with the name of a node whose predictions do not hold any more.
+	forgotten func(nodeName string)
 
 	mu    sync.RWMutex
 	nodes map[string]*node // by name, for nodes that have a report or had one not long ago
@@ -35,8 +37,16 @@ type View struct {
 
 // New makes a view that knows nothing yet.
 func New(clock clock.WithTicker) *View {
-	return &View{clock: clock, began: clock.Now(), nodes: map[string]*node{}, calls: standstill.New(clock)}
+	nobody := func(string) {}
+	return &View{clock: clock, began: clock.Now(), nodes: map[string]*node{}, calls: standstill.New(clock), forgotten: nobody}
 }
+
+// Forgetting sets what is called with each node whose predictions do not hold any more, although its NodeInfo may be the same. It must be
+// called before the view is used. tell must not wait, nor ask the view.
+func (v *View) Forgetting(tell func(nodeName string)) { v.forgotten = tell }
+
+// Now is the time by the view's clock.
+func (v *View) Now() time.Time { return v.clock.Now() }
 
 // Calls are the questions that are being answered, for whoever watches that they end.
 func (v *View) Calls() *standstill.Calls { return v.calls }
@@ -65,6 +75,7 @@ func (n *node) set(report *nodereport.Report, now time.Time, spoken bool) Change
 	if report.Same(n.report) {
 		// Only the words of Why may differ: what was predicted still holds. But the agent may have answered once more.
 		n.report = report
+		n.fingerprint = 0
 		if !spoken {
 			return change
 		}
@@ -81,6 +92,7 @@ func (n *node) set(report *nodereport.Report, now time.Time, spoken bool) Change
 	n.countFreed(report)
 	n.absence.replaced(n.report, report, now)
 	n.report = report
+	n.fingerprint = 0
 	n.forget()
 	if spoken {
 		change.Unseen = n.uncertainty.reported(now, n.covers)
@@ -102,7 +114,7 @@ func (v *View) Delete(name string) (changed bool) {
 	if n.report == nil {
 		return false
 	}
-	after := v.newNode()
+	after := v.newNode(name)
 	after.absence = n.absence
 	after.absence.replaced(n.report, nil, v.clock.Now())
 	after.uncertainty.told = n.uncertainty.heard()
@@ -220,12 +232,14 @@ func (v *View) nodeFor(name string) *node {
 	defer v.mu.Unlock()
 	if v.nodes[name] == nil {
 		v.forgetLost()
-		v.nodes[name] = v.newNode()
+		v.nodes[name] = v.newNode(name)
 	}
 	return v.nodes[name]
 }
 
-func (v *View) newNode() *node { return &node{view: v, uncertainty: uncertainty{began: v.began}} }
+func (v *View) newNode(name string) *node {
+	return &node{view: v, name: name, uncertainty: uncertainty{began: v.began}}
+}
 
 // The reports of nodes without one.
 var (
