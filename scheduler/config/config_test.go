@@ -19,7 +19,7 @@ const header = "apiVersion: scheduler.corepin.dev/v1alpha1\nkind: DedicatedCPUAr
 func TestDecode(t *testing.T) {
 	typeMeta := metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind}
 	usual := metav1.Duration{Duration: 15 * time.Second}
-	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict}
+	defaults := DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: LeastFragmentation, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict, Search: AllNodes}
 	for name, test := range map[string]struct {
 		text    string
 		want    DedicatedCPUArgs
@@ -27,8 +27,8 @@ func TestDecode(t *testing.T) {
 	}{
 		"nothing gives the defaults":     {text: "", want: defaults},
 		"only a header too":              {text: header, want: defaults},
-		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\nnodePoolLabel: example.com/pool\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, RestartSafety: RestartIgnore, OtherPods: Ignore, NodePoolLabel: "example.com/pool"}},
-		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict}},
+		"every field":                    {text: header + "scoringStrategy: MostFree\nscoreRange: 40\nnodesWithoutExactReport: Refuse\ncpuManagerNodes: Preferred\nstrictness: KubeVirt\nsilentAfter: 1m30s\notherPods: Ignore\nsearch: Sample\nnodePoolLabel: example.com/pool\n", want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 40, NodesWithoutExactReport: Refuse, CPUManagerNodes: Preferred, Strictness: vmi.KubeVirt, SilentAfter: metav1.Duration{Duration: 90 * time.Second}, RestartSafety: RestartIgnore, OtherPods: Ignore, Search: Sample, NodePoolLabel: "example.com/pool"}},
+		"as JSON":                        {text: `{"apiVersion":"scheduler.corepin.dev/v1alpha1","kind":"DedicatedCPUArgs","scoringStrategy":"MostFree"}`, want: DedicatedCPUArgs{TypeMeta: typeMeta, ScoringStrategy: MostFree, ScoreRange: 5, NodesWithoutExactReport: Estimate, CPUManagerNodes: Required, SilentAfter: usual, RestartSafety: RestartIgnore, OtherPods: Predict, Search: AllNodes}},
 		"an unknown field":               {text: header + "scoreStrategy: MostFree\n", wantErr: `unknown field "scoreStrategy"`},
 		"a field in the wrong case":      {text: header + "ScoringStrategy: MostFree\n", wantErr: `unknown field "ScoringStrategy"`},
 		"a field twice":                  {text: header + "scoringStrategy: MostFree\nscoringStrategy: MostFree\n", wantErr: "already"},

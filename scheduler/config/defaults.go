@@ -21,6 +21,7 @@ func SetDefaults(a *DedicatedCPUArgs) {
 	setDefault(&a.SilentAfter, metav1.Duration{Duration: 15 * time.Second})
 	setDefault(&a.RestartSafety, RestartIgnore)
 	setDefault(&a.OtherPods, Predict)
+	setDefault(&a.Search, AllNodes)
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -61,6 +61,9 @@ type DedicatedCPUArgs struct {
 	// CPUs. Default: Predict.
 	OtherPods OtherPodsPolicy `json:"otherPods,omitempty"`
 
+	// Search says among which nodes the best one for a VM is searched, in a cluster of more than 100 nodes. Default: AllNodes.
+	Search SearchPolicy `json:"search,omitempty"`
+
 	// NodePoolLabel is the label of nodes by whose values the metrics corepin_placeable_vms and corepin_stranded_cpus are
 	// counted. At most 20 pools have series of their own. "" counts all nodes as one pool. Where profiles differ, the first
 	// one's value holds. Default: "".
@@ -122,4 +125,16 @@ const (
 	// Ignore leaves them to kube-scheduler's count of millicores, so the kubelet may refuse them. The CPUs that they
 	// hold still count when a VM is placed.
 	Ignore OtherPodsPolicy = "Ignore"
+)
+
+// SearchPolicy says among which nodes the best one for a VM is searched.
+type SearchPolicy string
+
+const (
+	// AllNodes searches all nodes, and lets kube-scheduler choose among the best of them. Where a VM says more about its place than
+	// can be judged beforehand, for example by affinity to other pods, kube-scheduler searches as with Sample.
+	AllNodes SearchPolicy = "AllNodes"
+	// Sample is kube-scheduler's own way: it stops when enough nodes are found that take the VM, a tenth of 5,000 nodes
+	// (percentageOfNodesToScore).
+	Sample SearchPolicy = "Sample"
 )

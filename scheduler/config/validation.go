@@ -32,6 +32,7 @@ func Validate(a *DedicatedCPUArgs) field.ErrorList {
 			errs = append(errs, field.Invalid(field.NewPath("nodePoolLabel"), a.NodePoolLabel, problem))
 		}
 	}
+	errs = append(errs, oneOf("search", a.Search, AllNodes, Sample)...)
 	return append(errs, oneOf("otherPods", a.OtherPods, Predict, Ignore)...)
 }
 

@@ -30,6 +30,8 @@ type cycle struct {
 	// of the state and of the node, and change the pods of the copy. The cycle of a pod group changes the snapshot itself
 	// without a new generation (AssumePod in pkg/scheduler/backend/cache/snapshot.go, v1.36.3).
 	simulated bool
+	// narrowed is set if kube-scheduler looks at candidates only.
+	narrowed bool
 	// evicted are the pods that the simulation has taken out and not put back. A clone shares them until it changes them.
 	evicted []evicted
 }

@@ -4,7 +4,7 @@
 // kubelet will admit it.
 //
 // The package has one file for each extension point, under its name. Around it are packages with one subject each:
-// scoring rates nodes, wakeup tries pending pods again, explaining writes events with numbers, nodes predicts kubelets
+// scoring rates nodes, ranking knows the best of all, wakeup tries pending pods again, explaining writes events with numbers, nodes predicts kubelets
 // and vms knows the VMs. Package fragmentation measures how many more VMs fit, beside the cycles.
 //
 // # A scheduling cycle
@@ -15,6 +15,10 @@
 // also refuses the launcher pod of a VM that breaks a rule of pkg/vmi, and lists every broken rule. The policy in
 // manifests/admission refuses the same VMs earlier, but not those that are older than the policy. Without a VMI the pod
 // is judged alone. Targets of migrations are not held to rules, since their VMs are running already.
+//
+// In a cluster of more than 100 nodes PreFilter also names the nodes that are best for a VM, of all that there are (narrow.go, package
+// ranking). kube-scheduler filters and scores only those. Without that it looks at a sample, a tenth of 5,000 nodes. Pods whose
+// place other plugins have to weigh are left to kube-scheduler's own search.
 //
 // Filter asks package nodes what the node's kubelet will decide. A refusal becomes one of a few constant reasons
 // (reasons.go). Its code is Unschedulable if an eviction could help and UnschedulableAndUnresolvable if not, so that

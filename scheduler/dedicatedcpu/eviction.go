@@ -22,6 +22,8 @@ const evictedRetry = 2 * time.Second
 func (pl *DedicatedCPU) evictionRefusal(c *cycle, pod *corev1.Pod, state nodereport.State) *refusal {
 	evicts, awaited := c.evicts()
 	switch {
+	case evicts && c.narrowed:
+		return &refusedCandidate // another node may take the VM as it is
 	case awaited:
 		return &refusedInFlight
 	case !evicts:

@@ -38,6 +38,8 @@ type DedicatedCPU struct {
 	events    events.EventRecorder
 	snapshot  func() fwk.SharedLister
 	nominated func(nodeName string) []fwk.PodInfo
+	extenders func() []fwk.Extender
+	*claims
 	explainer explainer
 	client    kubernetes.Interface
 	bind      func(ctx context.Context, binding *corev1.Binding) error
@@ -111,6 +113,8 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 		events:      handle.EventRecorder(),
 		snapshot:    handle.SnapshotSharedLister,
 		nominated:   handle.NominatedPodsForNode,
+		extenders:   handle.Extenders,
+		claims:      claimsOf(handle.SharedInformerFactory()),
 		explainer:   explainer,
 		client:      handle.ClientSet(),
 		bind:        bindWith(handle),
@@ -121,15 +125,15 @@ func newPlugin(ctx context.Context, args *config.DedicatedCPUArgs, handle fwk.Ha
 	}
 	klog.FromContext(ctx).Info("dedicated CPUs are predicted", "profile", handle.ProfileName(),
 		"scoringStrategy", args.ScoringStrategy, "scoreRange", args.ScoreRange, "nodesWithoutExactReport", args.NodesWithoutExactReport,
-		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "restartSafety", args.RestartSafety, "otherPods", args.OtherPods)
+		"cpuManagerNodes", args.CPUManagerNodes, "strictness", args.Strictness.String(), "restartSafety", args.RestartSafety, "otherPods", args.OtherPods, "search", args.Search)
 	go explainer.Run(ctx)
 	return pl
 }
 
 // argsKey is equal for args with which a plugin answers and rates alike.
 func argsKey(args *config.DedicatedCPUArgs) string {
-	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness,
-		args.RestartSafety, args.OtherPods, args.SilentAfter.Duration, args.NodePoolLabel)
+	return fmt.Sprintf("%s;%d;%s;%s;%s;%s;%s;%s;%s;%s", args.ScoringStrategy, args.ScoreRange, args.NodesWithoutExactReport, args.CPUManagerNodes, args.Strictness,
+		args.RestartSafety, args.OtherPods, args.Search, args.SilentAfter.Duration, args.NodePoolLabel)
 }
 
 // countedQueue counts the pods that are woken.

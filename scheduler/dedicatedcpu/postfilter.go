@@ -38,7 +38,14 @@ const explainAgain = 15 * time.Second
 func (pl *DedicatedCPU) PostFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, statuses fwk.NodeToStatusReader) (*fwk.PostFilterResult, *fwk.Status) {
 	nothing := fwk.NewStatus(fwk.Unschedulable)
 	c := readCycle(state)
-	if c == nil || !pl.explainer.Due(pod.UID) {
+	if c == nil {
+		return nil, nothing
+	}
+	if c.narrowed {
+		pl.lookAtAll(ctx, pod)
+		return nil, nothing
+	}
+	if !pl.explainer.Due(pod.UID) {
 		return nil, nothing
 	}
 	nodes, err := pl.snapshot().NodeInfos().List()

@@ -11,12 +11,14 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 
 	"corepin.dev/corepin/pkg/launcher"
+	"corepin.dev/corepin/pkg/verdict"
 	"corepin.dev/corepin/scheduler/vms"
 )
 
 // PreFilter is called at the beginning of a scheduling cycle. It skips pods that ask for no exclusive CPUs. It refuses
-// launcher pods whose VM is inconsistent, or that would not get what their VM asks for on any node.
-func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, _ []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
+// launcher pods whose VM is inconsistent, or that would not get what their VM asks for on any node. For a VM in a large cluster it
+// names the best nodes (narrow.go).
+func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod *corev1.Pod, nodes []fwk.NodeInfo) (*fwk.PreFilterResult, *fwk.Status) {
 	d, vm := pl.vmDemand(pod)
 	if d == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
@@ -46,15 +48,20 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 	if logger.Enabled() && launcher.RoleOf(pod) == launcher.MigrationTarget {
 		logger.Info("a running VM is to move", "pod", klog.KObj(pod), "pluggedCPUs", pl.pluggedCPUs(pod))
 	}
-	state.Write(stateKey, &cycle{
+	c := &cycle{
 		Demand:    d,
 		findings:  newFindings(),
 		warnings:  vm.Warnings,
-		query:     pl.view.Query(d, pl.argsKey+d.Key()).Within(cycleBudget),
+		query:     pl.view.Query(d, pl.kindOf(d)).Within(cycleBudget),
 		simulated: state.IsPodGroupSchedulingCycle(),
-	})
-	return nil, nil
+	}
+	result := pl.narrow(ctx, c, pod, nodes)
+	state.Write(stateKey, c)
+	return result, nil
 }
+
+// kindOf is equal for demands that every node answers and rates alike.
+func (pl *DedicatedCPU) kindOf(d *verdict.Demand) string { return pl.argsKey + d.Key() }
 
 // pluggedCPUs is how many CPUs more a migration's target asks for than the pod that the VM runs in; 0 if that pod is not
 // known.

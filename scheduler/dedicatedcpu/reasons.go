@@ -58,6 +58,7 @@ const (
 	ReasonSplitsThreads    = "node(s) would split the guest's hardware threads"
 	ReasonNoThreadCPU      = "node(s) would leave no CPU for the guest's emulator or IO threads"
 	ReasonLate             = "node(s) were not looked at, as the time for predictions in one cycle was over"
+	ReasonCandidate        = "node(s) were looked at before the others, which come next"
 	ReasonChanged          = "node(s) changed while the pod waited to be bound, and the kubelet might refuse it now"
 	ReasonNoPages          = "node(s) didn't have enough free huge pages on the NUMA nodes of the guest's CPUs"
 	ReasonGuestNUMA        = "node(s) would spread the guest over more NUMA nodes than it can have"
@@ -89,6 +90,7 @@ var (
 	refusedInFlight      = refusal{fwk.Pending, ReasonInFlight, "in_flight"}
 	refusedChanged       = refusal{evictable, ReasonChanged, "changed"}
 	refusedLate          = refusal{final, ReasonLate, "late"}
+	refusedCandidate     = refusal{final, ReasonCandidate, "candidate"}
 	refusedKept          = refusal{evictable, ReasonKept, "kept"}
 	refusedNoRoom        = refusal{evictable, ReasonNoRoom, "no_room"}
 	refusedTooSmall      = refusal{final, ReasonTooSmall, "too_small"}
@@ -135,7 +137,7 @@ func estimatedRefusals(code fwk.Code, estimated string) map[nodereport.State]*re
 // allRefusals returns every refusal that Filter or Bind can give.
 func allRefusals() []*refusal {
 	all := []*refusal{
-		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedChanged, &refusedKept, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
+		&refusedNoLabel, &refusedInFlight, &refusedLate, &refusedCandidate, &refusedChanged, &refusedKept, &refusedNoRoom, &refusedTooSmall, &refusedNoAlignment, &refusedNeverAligned,
 		&refusedNoNUMARoom, &refusedNeverNUMARoom,
 		&refusedNoCores, &refusedNeverCores, &refusedOddThreads, &refusedOther, &refusedOtherForever,
 		&refusedSplitsThreads, &refusedAlwaysSplitsThreads, &refusedNoThreadCPU, &refusedGuestNUMA, &refusedNeverGuestNUMA,

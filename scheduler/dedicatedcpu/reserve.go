@@ -17,6 +17,7 @@ func (pl *DedicatedCPU) Reserve(_ context.Context, state fwk.CycleState, pod *co
 		return nil
 	}
 	pl.view.Assumed(nodeName, pod, &c.Pod)
+	pl.ranking.Changed(nodeName)
 	_, estimated := c.estimateOf(nodeName)
 	if !estimated {
 		pl.audit.Expect(nodeName, pod.UID, &c.Pod)
@@ -28,4 +29,5 @@ func (pl *DedicatedCPU) Reserve(_ context.Context, state fwk.CycleState, pod *co
 func (pl *DedicatedCPU) Unreserve(_ context.Context, _ fwk.CycleState, pod *corev1.Pod, nodeName string) {
 	pl.audit.Forget(pod.UID)
 	pl.view.Unbound(nodeName, pod)
+	pl.ranking.Changed(nodeName)
 }

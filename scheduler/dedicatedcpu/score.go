@@ -33,21 +33,31 @@ func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *core
 		return 0, fwk.AsStatus(fmt.Errorf("scoring nodes for pod %s/%s: PreFilter has left no demand", pod.Namespace, pod.Name))
 	}
 	p := c.predict(nodeInfo)
-	// A report may have come since Filter, and the node may not take the VM any more.
-	if p.State != nodereport.Exact || !p.Labelled || !p.Fits() {
+	rating, rated := pl.rating(c, p, nodeInfo)
+	if !rated {
+		// A report may have come since Filter, and the node may not take the VM any more.
 		return scoring.Unpredicted(&p.Verdict), nil
 	}
-	cached, ok := p.Rating.Load()
-	if !ok {
-		number := pl.view.Calls().Begin("rating node", nodeInfo.Node().Name)
-		cached = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.Demand, p, nodeInfo))
-		if p.LostAtRestart > 0 {
-			cached = scoring.Unsafe(cached)
-		}
-		pl.view.Calls().End(number)
-		p.Rating.Store(cached)
+	return rating, nil
+}
+
+// rating is the rating of package scoring. rated is false for a node that does not certainly take the VM.
+func (pl *DedicatedCPU) rating(c *cycle, p *nodes.Prediction, nodeInfo fwk.NodeInfo) (rating int64, rated bool) {
+	if p.State != nodereport.Exact || !p.Labelled || !p.Fits() {
+		return 0, false
 	}
-	return cached, nil
+	rating, known := p.Rating.Load()
+	if known {
+		return rating, true
+	}
+	number := pl.view.Calls().Begin("rating node", nodeInfo.Node().Name)
+	defer pl.view.Calls().End(number)
+	rating = scoring.Rate(pl.args.ScoringStrategy, placementOf(c.Demand, p, nodeInfo))
+	if p.LostAtRestart > 0 {
+		rating = scoring.Unsafe(rating)
+	}
+	p.Rating.Store(rating)
+	return rating, true
 }
 
 func placementOf(d *verdict.Demand, p *nodes.Prediction, nodeInfo fwk.NodeInfo) *scoring.Placement {

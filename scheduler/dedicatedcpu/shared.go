@@ -23,6 +23,7 @@ import (
 	"corepin.dev/corepin/scheduler/fragmentation"
 	"corepin.dev/corepin/scheduler/heard"
 	"corepin.dev/corepin/scheduler/nodes"
+	"corepin.dev/corepin/scheduler/ranking"
 	"corepin.dev/corepin/scheduler/standstill"
 	"corepin.dev/corepin/scheduler/term"
 	"corepin.dev/corepin/scheduler/unattended"
@@ -44,6 +45,10 @@ type sharedState struct {
 
 	held heldPods
 
+	// ranking has the best nodes for each kind of VM. wide are the VMs that were refused by all candidates.
+	ranking ranking.Ranking
+	wide    uids
+
 	mu      sync.Mutex
 	plugins []*DedicatedCPU // one for each profile
 }
@@ -63,6 +68,7 @@ func startWatching(ctx context.Context, args *config.DedicatedCPUArgs, handle fw
 		unattended: unattended.New(clock.RealClock{}, unattended.After),
 		informers:  handle.SharedInformerFactory(),
 	}
+	view.Forgetting(s.ranking.Changed)
 	pods := s.informers.Core().V1().Pods().Informer()
 	if err := pods.AddIndexers(vms.PodIndexers()); err != nil {
 		return nil, fmt.Errorf("indexing pods by VMI: %w", err)
@@ -192,6 +198,7 @@ func (s *sharedState) podEvents() cache.ResourceEventHandler {
 	notPending := func(pod *corev1.Pod) {
 		s.each(func(pl *DedicatedCPU) { pl.waker.Remove(pod.UID) })
 		s.held.set(pod.UID, false)
+		s.wide.remove(pod.UID)
 	}
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc: func(object any) {
@@ -206,6 +213,7 @@ func (s *sharedState) podEvents() cache.ResourceEventHandler {
 			if !ok || pod.Spec.NodeName == "" {
 				return
 			}
+			s.ranking.Changed(pod.Spec.NodeName)
 			was, ok := before.(*corev1.Pod)
 			if !ok || was.Spec.NodeName == "" {
 				notPending(pod)
@@ -218,6 +226,7 @@ func (s *sharedState) podEvents() cache.ResourceEventHandler {
 			if pod, ok := object.(*corev1.Pod); ok {
 				notPending(pod)
 				s.view.Left(pod.Spec.NodeName, pod)
+				s.ranking.Changed(pod.Spec.NodeName)
 				s.audit.Ended(pod)
 			}
 		},

@@ -15,12 +15,12 @@ import (
 // Reaches reports whether the Node object allows a pod. It looks at labels, taints and amounts of the empty node. What
 // other pods use is known to the scheduling cycle only.
 func Reaches(logger klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
-	return admits(logger, node, pod) && provides(node, pod)
+	return Admits(logger, nodeaffinity.GetRequiredNodeAffinity(pod), node, pod) && provides(node, pod)
 }
 
-// admits reports whether labels and taints let a pod in. A cordoned node has a taint too.
-func admits(logger klog.Logger, node *corev1.Node, pod *corev1.Pod) bool {
-	matches, err := nodeaffinity.GetRequiredNodeAffinity(pod).Match(node)
+// Admits reports whether labels and taints let a pod in that has that required node affinity. A cordoned node has a taint too.
+func Admits(logger klog.Logger, required nodeaffinity.RequiredNodeAffinity, node *corev1.Node, pod *corev1.Pod) bool {
+	matches, err := required.Match(node)
 	if err != nil || !matches {
 		return false
 	}
