@@ -35,6 +35,7 @@ const (
 type cluster struct {
 	*cycle.Scheduler
 	*scenario
+	*life
 	nodes    []*corev1.Node
 	reported []*reportedNode
 	index    map[string]int
@@ -73,12 +74,13 @@ func measureCycles(ctx context.Context, o *options) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-scale -cycles, %s, %s; scheduling cycles without a control plane, CPU time\n", time.Now().Format("2006-01-02"), host())
 	fmt.Fprintf(&b, "nodes: %s, full-pcpus-only, single-numa-node; reports come %d binds late; stock and corepin take turns\n", machine, late)
+	fmt.Fprintf(&b, "%d kinds of pods, which differ in CPUs, sidecar and name; %d of 100 nodes are full at first\n", o.life.kinds, o.life.full)
 	b.WriteString("us, KB: CPU time and allocated memory of a pod's cycle, no garbage collected meanwhile; report: of reading the pod's report\n")
 	b.WriteString("us/node: the cycle's CPU time by the nodes that it filtered\n")
 	fmt.Fprintf(&b, "%6s %-10s %6s %9s %9s %8s %9s %11s %8s %9s %10s %9s\n", "nodes", "pods", "cycles", "stock us", "stock KB", "us/node", "corepin us", "corepin KB", "us/node", "report us", "report KB", "ratio")
 	for _, nodes := range o.nodes {
 		for pods := range strings.SplitSeq(o.pods, ",") {
-			stock, ours, err := besideEachOther(ctx, &scenario{false, pods}, &scenario{true, pods}, nodes)
+			stock, ours, err := besideEachOther(ctx, &scenario{false, pods}, &scenario{true, pods}, nodes, &o.life)
 			if err != nil {
 				return fmt.Errorf("measuring cycles of %s pods on %d nodes: %w", pods, nodes, err)
 			}
@@ -92,16 +94,16 @@ func measureCycles(ctx context.Context, o *options) error {
 	return o.write("cycles.txt", b.String())
 }
 
-func besideEachOther(ctx context.Context, a, b *scenario, nodes int) (stock, ours *cluster, err error) {
+func besideEachOther(ctx context.Context, a, b *scenario, nodes int, l *life) (stock, ours *cluster, err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	if stock, err = newCluster(ctx, a, nodes); err != nil {
+	if stock, err = newCluster(ctx, a, nodes, l); err != nil {
 		return nil, nil, err
 	}
-	if ours, err = newCluster(ctx, b, nodes); err != nil {
+	if ours, err = newCluster(ctx, b, nodes, l); err != nil {
 		return nil, nil, err
 	}
-	for range podsPerNode * nodes / block {
+	for range l.pods(nodes) / block {
 		for _, c := range []*cluster{stock, ours} {
 			// Collected between the blocks, so that neither pays for what the other, or this benchmark, threw away.
 			runtime.GC()
@@ -117,12 +119,12 @@ func besideEachOther(ctx context.Context, a, b *scenario, nodes int) (stock, our
 	return stock, ours, nil
 }
 
-func newCluster(ctx context.Context, s *scenario, nodes int) (*cluster, error) {
+func newCluster(ctx context.Context, s *scenario, nodes int, l *life) (*cluster, error) {
 	configuration, err := s.configuration()
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{scenario: s, index: map[string]int{}}
+	c := &cluster{scenario: s, life: l, index: map[string]int{}}
 	if c.Scheduler, err = cycle.New(ctx, configuration); err != nil {
 		return nil, err
 	}
@@ -140,6 +142,9 @@ func newCluster(ctx context.Context, s *scenario, nodes int) (*cluster, error) {
 		n.Labels[corev1.LabelHostname] = n.Name
 		c.nodes, c.reported, c.index[n.Name] = append(c.nodes, n), append(c.reported, newReportedNode(s.pods)), i
 		c.AddNode(ctx, n)
+		if err := c.fill(ctx, i); err != nil {
+			return nil, err
+		}
 		if err := c.tell(i); err != nil {
 			return nil, err
 		}
@@ -162,12 +167,7 @@ func (c *cluster) tell(i int) error {
 
 // schedule is one pod more: its cycle is timed, what surrounds it is not.
 func (c *cluster) schedule(ctx context.Context) error {
-	pod := c.template.DeepCopy()
-	pod.Name = fmt.Sprintf("pod-%d", c.pods)
-	pod.Namespace, pod.UID = "vms", types.UID(pod.Name)
-	if c.scenario.pods != ordinary {
-		pod.Status.QOSClass = corev1.PodQOSGuaranteed
-	}
+	pod := c.pod(c.pods)
 	c.pods++
 	if err := c.Came(pod); err != nil {
 		return err

@@ -63,6 +63,8 @@ func measure() error {
 	plugin := flag.Bool("plugin", false, "with -one: corepin's scheduler")
 	changes := flag.Bool("changes", false, "measure changing reports instead, with the binaries in -bin")
 	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
+	flag.IntVar(&options.life.kinds, "kinds", 1, "with -cycles: how many kinds of pods come")
+	flag.IntVar(&options.life.full, "full", 0, "with -cycles: how many nodes of 100 have no CPUs left at first")
 	bin := flag.String("bin", "bin", "folder with clusterd and corepin-scheduler")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -90,6 +92,7 @@ type options struct {
 	bin     string
 	profile string
 	rounds  int
+	life    life
 }
 
 func (o *options) parse(sizes, bin string) error {
