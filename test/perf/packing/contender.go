@@ -18,6 +18,7 @@ type contender struct {
 	strategy   config.ScoringStrategy              // of corepin; "" for stock kube-scheduler
 	scoreRange int                                 // of corepin; 0 for the shipped one
 	restart    config.RestartSafety                // of corepin; "" for the shipped one
+	search     config.SearchPolicy                 // of corepin; "" for the shipped one
 	scoring    schedulerconfig.ScoringStrategyType // of stock kube-scheduler's NodeResourcesFit
 }
 
@@ -29,6 +30,7 @@ var contenders = []contender{
 	{name: "stock MostAllocated", scoring: schedulerconfig.MostAllocated},
 	{name: byDefault, strategy: config.LeastFragmentation},
 	{name: "corepin LeastFragm., range 40", strategy: config.LeastFragmentation, scoreRange: config.MaxScoreRange},
+	{name: "corepin LeastFragm., sample", strategy: config.LeastFragmentation, search: config.Sample},
 	{name: "corepin, restarts Prefer", strategy: config.LeastFragmentation, restart: config.RestartPrefer},
 	{name: "corepin, restarts Require", strategy: config.LeastFragmentation, restart: config.RestartRequire},
 	{name: "corepin MostAllocated", strategy: config.MostAllocated},
@@ -58,6 +60,9 @@ func (c *contender) start(ctx context.Context) (*cycle.Scheduler, error) {
 	}
 	if c.restart != "" {
 		changes = append(changes, "restartSafety: Ignore", "restartSafety: "+string(c.restart))
+	}
+	if c.search != "" {
+		changes = append(changes, "search: AllNodes", "search: "+string(c.search))
 	}
 	configuration, err := cycle.ShippedConfig(changes...)
 	if err != nil {

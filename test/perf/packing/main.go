@@ -37,6 +37,9 @@
 // over is what the sidecars ask for. One that lost small VMs to refusals can end a little higher, since it has
 // fewer sidecars.
 //
+// The contender "sample" searches a node as kube-scheduler does, which stops when it has found enough. That differs from the shipped
+// search in clusters of more than a hundred nodes: see -nodes.
+//
 // With -moves 1,2,3,5 the default strategy alone runs the traces, and a VM that finds no node is placed after live migrations:
 // at most one, then two and so on. Package simulation plans them, as kubectl corepin rebalance does, and all VMs may move. Each
 // one is made on the simulated nodes: the other node's kubelet admits a second pod of the VM while the first one still has its
