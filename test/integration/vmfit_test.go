@@ -15,6 +15,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/test/harness/simnode"
 	"corepin.dev/corepin/test/harness/testbed"
+	"corepin.dev/corepin/test/harness/virtcontroller"
 )
 
 var _ = ginkgo.Describe("The VM behind a launcher pod", ginkgo.Ordered, func() {
@@ -70,7 +71,9 @@ var _ = ginkgo.Describe("The VM behind a launcher pod", ginkgo.Ordered, func() {
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		gomega.Expect(fmt.Sprint(pod.Status.Conditions)).To(gomega.ContainSubstring(told))
 
+		// Only KubeVirt's own accounts change the spec of a VMI that exists.
 		_, err = bed.Kubectl(ctx, "patch", "virtualmachineinstance", "--namespace="+testbed.VMNamespace, "twice", "--type=json",
+			"--as=system:serviceaccount:"+virtcontroller.Namespace+":"+virtcontroller.ServiceAccount,
 			// virt-api has made a request of the limit.
 			`--patch=[{"op": "remove", "path": "/spec/domain/resources/limits/cpu"}, {"op": "remove", "path": "/spec/domain/resources/requests/cpu"}]`)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())

@@ -123,3 +123,32 @@ func TestAdmit(t *testing.T) {
 		}
 	}
 }
+
+// TestAdmitUpdate: what KubeVirt's own accounts change is allowed, and of others what is neither spec nor a label of KubeVirt's.
+func TestAdmitUpdate(t *testing.T) {
+	const vmi = "{apiVersion: kubevirt.io/v1, kind: VirtualMachineInstance, metadata: {name: vm, labels: {app: db, kubevirt.io/nodeName: n1}}, " +
+		"spec: {domain: {cpu: {cores: 2}}}, status: {phase: Running}}"
+	const kubeVirt = ownAccounts + "kubevirt-controller"
+	for name, tc := range map[string]struct {
+		user, change, to string
+		refusal          string
+	}{
+		"a user's size":            {"admin", "cores: 2", "cores: 4", "update of VMI object is restricted"},
+		"KubeVirt's size":          {kubeVirt, "cores: 2", "cores: 4", ""},
+		"a user's label":           {"admin", "app: db", "app: web", ""},
+		"KubeVirt's label removed": {"admin", ", kubevirt.io/nodeName: n1", "", "modification of the following reserved kubevirt.io/ labels"},
+		"KubeVirt's label changed": {"admin", "n1", "n2", "modification of the following reserved kubevirt.io/ labels"},
+		"KubeVirt changes it":      {kubeVirt, "n1", "n2", ""},
+		"a user's status":          {"admin", "Running", "Failed", ""}, // it has been put back before
+	} {
+		changed := strings.Replace(vmi, tc.change, tc.to, 1)
+		response := AdmitUpdate(&admissionv1.AdmissionRequest{Operation: admissionv1.Update, OldObject: raw(t, vmi), Object: raw(t, changed),
+			UserInfo: authenticationv1.UserInfo{Username: tc.user}})
+		if changed == vmi {
+			t.Errorf("%s: nothing changed", name)
+		}
+		if response.Allowed != (tc.refusal == "") || !response.Allowed && !strings.HasPrefix(response.Result.Message, tc.refusal) {
+			t.Errorf("%s: allowed %v, %v", name, response.Allowed, response.Result)
+		}
+	}
+}

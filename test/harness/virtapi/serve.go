@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package virtapi stands in for KubeVirt's virt-api in test clusters, in one part: its mutating webhook for
-// VirtualMachineInstances. So every admission policy sees a VMI as it sees it beside a real KubeVirt: with the guest's topology, memory, CPU
-// model and network filled in. Status is KubeVirt's own: what others write into it is put back.
+// Package virtapi stands in for KubeVirt's virt-api in test clusters, in two of its webhooks for VirtualMachineInstances.
 //
-// It refuses nothing, and leaves VirtualMachines as they are. A test compares what it fills in with what KubeVirt did.
+// The mutating one lets every admission policy see a VMI as it sees it beside a real KubeVirt: with the guest's topology, memory, CPU
+// model and network filled in. Status is KubeVirt's own: what others write into it is put back. The validating one refuses
+// what others than KubeVirt change in a VMI that exists: its spec, and the labels that KubeVirt writes.
+//
+// It refuses no new VMI, leaves VirtualMachines as they are, and does not hold virt-handler's account to the VMIs of one node. A test
+// compares what it fills in with what KubeVirt did.
 package virtapi
 
 import (
@@ -61,11 +64,22 @@ func New(keys string) (*Server, error) {
 		return nil, fmt.Errorf("listening: %w", err)
 	}
 	s := &Server{listener: listener, keys: keys, bundle: base64.StdEncoding.EncodeToString(ca.PEM)}
-	s.server = &http.Server{Handler: http.HandlerFunc(answer), ReadHeaderTimeout: 10 * time.Second}
+	paths := http.NewServeMux()
+	paths.HandleFunc(mutatePath, answers(Admit))
+	paths.HandleFunc(validateUpdatePath, answers(func(request *admissionv1.AdmissionRequest, _ time.Time) *admissionv1.AdmissionResponse {
+		return AdmitUpdate(request)
+	}))
+	s.server = &http.Server{Handler: paths, ReadHeaderTimeout: 10 * time.Second}
 	return s, nil
 }
 
-// Manifest is the webhook's configuration.
+// The paths of the webhooks are virt-api's own.
+const (
+	mutatePath         = "/virtualmachineinstances-mutate"
+	validateUpdatePath = "/virtualmachineinstances-validate-update"
+)
+
+// Manifest is the webhooks' configuration.
 func (s *Server) Manifest() []byte {
 	return fmt.Appendf(nil, `apiVersion: admissionregistration.k8s.io/v1
 kind: MutatingWebhookConfiguration
@@ -73,13 +87,26 @@ metadata: {name: virt-api-mutator}
 webhooks:
 - name: virtualmachineinstances-mutator.kubevirt.io
   admissionReviewVersions: [v1]
-  clientConfig: {url: "https://%s/virtualmachineinstances-mutate", caBundle: %s}
+  clientConfig: {url: "https://%[1]s%[2]s", caBundle: %[4]s}
   rules:
   - {apiGroups: [kubevirt.io], apiVersions: [v1, v1alpha3, v1alpha2], operations: [CREATE, UPDATE], resources: [virtualmachineinstances]}
   sideEffects: None
   failurePolicy: Fail
   timeoutSeconds: 10
-`, s.listener.Addr(), s.bundle)
+---
+apiVersion: admissionregistration.k8s.io/v1
+kind: ValidatingWebhookConfiguration
+metadata: {name: virt-api-validator}
+webhooks:
+- name: virtualmachineinstances-update-validator.kubevirt.io
+  admissionReviewVersions: [v1]
+  clientConfig: {url: "https://%[1]s%[3]s", caBundle: %[4]s}
+  rules:
+  - {apiGroups: [kubevirt.io], apiVersions: [v1, v1alpha3, v1alpha2], operations: [UPDATE], resources: [virtualmachineinstances]}
+  sideEffects: None
+  failurePolicy: Fail
+  timeoutSeconds: 10
+`, s.listener.Addr(), mutatePath, validateUpdatePath, s.bundle)
 }
 
 // Run answers until ctx ends, and then returns nil.
@@ -93,26 +120,29 @@ func (s *Server) Run(ctx context.Context) error {
 	return fmt.Errorf("serving the webhook: %w", err)
 }
 
-func answer(w http.ResponseWriter, r *http.Request) {
-	var review admissionv1.AdmissionReview
-	err := json.NewDecoder(io.LimitReader(r.Body, maxReview)).Decode(&review)
-	if err != nil || review.Request == nil {
-		http.Error(w, fmt.Sprintf("want an AdmissionReview with a request: %v", err), http.StatusBadRequest)
-		return
+// answers serves one webhook.
+func answers(admit func(*admissionv1.AdmissionRequest, time.Time) *admissionv1.AdmissionResponse) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var review admissionv1.AdmissionReview
+		err := json.NewDecoder(io.LimitReader(r.Body, maxReview)).Decode(&review)
+		if err != nil || review.Request == nil {
+			http.Error(w, fmt.Sprintf("want an AdmissionReview with a request: %v", err), http.StatusBadRequest)
+			return
+		}
+		response := admit(review.Request, time.Now())
+		response.UID = review.Request.UID
+		review.Request = nil
+		review.Response = response
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(review) // the API server asks again, or fails the request
 	}
-	response := Admit(review.Request, time.Now())
-	response.UID = review.Request.UID
-	review.Request = nil
-	review.Response = response
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(review) // the API server asks again, or fails the request
 }
 
 // Admit allows a VMI, changed; it is refused only where it cannot be read.
 func Admit(request *admissionv1.AdmissionRequest, now time.Time) *admissionv1.AdmissionResponse {
 	changed, err := admitted(request, now)
 	if err != nil {
-		return &admissionv1.AdmissionResponse{Result: &metav1.Status{Message: err.Error(), Code: http.StatusUnprocessableEntity}}
+		return refused(err)
 	}
 	if changed == nil {
 		return &admissionv1.AdmissionResponse{Allowed: true}
@@ -133,14 +163,67 @@ func admitted(request *admissionv1.AdmissionRequest, now time.Time) ([]byte, err
 		}
 		return replace(object, "metadata", "spec", "status")
 	}
+	old, err := before(request)
+	if err != nil {
+		return nil, err
+	}
+	if isKubeVirt(request) || reflect.DeepEqual(object.Object["status"], old.Object["status"]) {
+		return nil, nil
+	}
+	return replace(old, "status")
+}
+
+// before is the VMI that an update replaces.
+func before(request *admissionv1.AdmissionRequest) (*unstructured.Unstructured, error) {
 	old := &unstructured.Unstructured{}
 	if err := json.Unmarshal(request.OldObject.Raw, &old.Object); err != nil {
 		return nil, fmt.Errorf("reading the VMI of before: %w", err)
 	}
-	if strings.HasPrefix(request.UserInfo.Username, ownAccounts) || reflect.DeepEqual(object.Object["status"], old.Object["status"]) {
-		return nil, nil
+	return old, nil
+}
+
+func isKubeVirt(request *admissionv1.AdmissionRequest) bool {
+	return strings.HasPrefix(request.UserInfo.Username, ownAccounts)
+}
+
+func refused(err error) *admissionv1.AdmissionResponse {
+	return &admissionv1.AdmissionResponse{Result: &metav1.Status{Message: err.Error(), Code: http.StatusUnprocessableEntity}}
+}
+
+// ownLabels are those of a VMI that only KubeVirt writes (restrictedVmiLabels, pkg/virt-api/webhooks/validating-webhook/admitters,
+// v1.9.0).
+var ownLabels = []string{
+	"kubevirt.io/created-by", "kubevirt.io/migrationJobUID", "kubevirt.io/nodeName", "kubevirt.io/migrationTargetNodeName",
+	"kubevirt.io/schedulable", "kubevirt.io/install-strategy",
+}
+
+// AdmitUpdate refuses what KubeVirt refuses of a change that is not its own: of a VMI's spec, and of the labels that it writes
+// (VMIUpdateAdmitter, ibid.). CPUs and volumes are plugged in through the VirtualMachine or a subresource.
+func AdmitUpdate(request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	object := &unstructured.Unstructured{}
+	if err := json.Unmarshal(request.Object.Raw, &object.Object); err != nil {
+		return refused(fmt.Errorf("reading the VMI: %w", err))
 	}
-	return replace(old, "status")
+	old, err := before(request)
+	if err != nil {
+		return refused(err)
+	}
+	if isKubeVirt(request) {
+		return &admissionv1.AdmissionResponse{Allowed: true}
+	}
+	if !reflect.DeepEqual(object.Object["spec"], old.Object["spec"]) {
+		return refused(errors.New("update of VMI object is restricted"))
+	}
+	labels := object.GetLabels()
+	earlier := old.GetLabels()
+	for _, name := range ownLabels {
+		value, is := labels[name]
+		was, had := earlier[name]
+		if value != was || is != had {
+			return refused(errors.New("modification of the following reserved kubevirt.io/ labels on a VMI object is prohibited"))
+		}
+	}
+	return &admissionv1.AdmissionResponse{Allowed: true}
 }
 
 // replace is a patch with which these fields are the object's.
