@@ -15,7 +15,10 @@ for check in hack/verify-*.sh; do
 	status=0
 	"$check" >"$log" 2>&1 </dev/null || status=$?
 	case $status in
-	0) printf '%-18s ok      %4d s\n' "$name" $((SECONDS - start)) ;;
+	0)
+		printf '%-18s ok      %4d s\n' "$name" $((SECONDS - start))
+		grep '^warning: ' "$log" || true
+		;;
 	77) printf '%-18s skipped %4d s: %s\n' "$name" $((SECONDS - start)) "$(tail -n 1 "$log")" ;;
 	*)
 		printf '%-18s FAILED  %4d s\n' "$name" $((SECONDS - start))
