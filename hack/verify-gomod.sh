@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fails when a go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
-# release in it, or when a go.mod or go.sum, those of the tools, of containerd and of helm included, is not tidy.
+# release in it, or when a go.mod or go.sum, those of the tools, of containerd, helm and cosign included, is not tidy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -23,7 +23,7 @@ for module in . "$kubelet135" "$kubelet137" "$descheduler"; do
 		status=1
 	fi
 done
-for module in . "$kubelet135" "$kubelet137" "$descheduler" hack/tools hack/containerd hack/tools/helm; do
+for module in . "$kubelet135" "$kubelet137" "$descheduler" hack/tools hack/containerd hack/tools/helm hack/tools/cosign; do
 	if ! go -C "$module" mod tidy -diff; then
 		echo "$module/go.mod is not tidy; run hack/update-gomod.sh" >&2
 		status=1

@@ -26,6 +26,7 @@ go -C test/conformance/kubelet135 vet . || status=1
 go -C test/conformance/kubelet137 vet . || status=1
 go -C test/conformance/descheduler vet . || status=1
 go -C hack/tools/helm vet . || status=1
+go -C hack/tools/cosign vet . || status=1
 sorted=$(sort_packages)
 awk '$1 == "all" { print $2 }' <<<"$sorted" | xargs go tool -modfile=hack/tools/go.mod staticcheck || status=1
 awk '$1 == "code" { print $2 }' <<<"$sorted" | xargs -r go tool -modfile=hack/tools/go.mod staticcheck -tests=false || status=1

@@ -212,8 +212,12 @@ func wrap(layer, reference, config, archive string) error {
 	if err != nil {
 		return fmt.Errorf("making the image of %s: %w", layer, err)
 	}
-	_, err = writeArchive(archive, reference, []v1.Image{image})
-	return err
+	digest, err := writeArchive(archive, reference, []v1.Image{image})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("wrote %s: %s@%s\n", archive, reference, digest)
+	return nil
 }
 
 // reference is the name under which a component's image is imported.

@@ -7,7 +7,6 @@ import (
 	"archive/zip"
 	"bytes"
 	"compress/gzip"
-	"io"
 	"time"
 )
 
@@ -23,9 +22,23 @@ type file struct {
 
 // tarGz is a compressed tar archive of files.
 func tarGz(files []file) ([]byte, error) {
+	data, err := tarred(files)
+	if err != nil {
+		return nil, err
+	}
 	var out bytes.Buffer
 	compressed := gzip.NewWriter(&out)
-	w := tar.NewWriter(compressed)
+	if _, err := compressed.Write(data); err != nil {
+		return nil, err
+	}
+	err = compressed.Close()
+	return out.Bytes(), err
+}
+
+// tarred is a tar archive of files.
+func tarred(files []file) ([]byte, error) {
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
 	for _, f := range files {
 		header := &tar.Header{Typeflag: tar.TypeReg, Name: f.name, Mode: f.mode, Size: int64(len(f.data)), ModTime: epoch, Format: tar.FormatPAX}
 		if err := w.WriteHeader(header); err != nil {
@@ -35,12 +48,8 @@ func tarGz(files []file) ([]byte, error) {
 			return nil, err
 		}
 	}
-	for _, c := range []io.Closer{w, compressed} {
-		if err := c.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return out.Bytes(), nil
+	err := w.Close()
+	return out.Bytes(), err
 }
 
 // zipped is a zip archive of files.

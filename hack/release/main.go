@@ -11,12 +11,15 @@
 //	corepin.yaml                               its manifest for krew
 //	*.spdx.json                                what each program is made of
 //	CHANGELOG.md                               what has changed since the release before
+//	corepin-*.sig.tar                          the images' signatures where there is a key, as OCI archives
 //	SHA256SUMS, SHA256SUMS.sig                 the files' checksums, and a signature where there is a key
 //
 // The version is that of hack/version.sh. At a commit that is no release the same is made, to be tried, with images tagged
-// dev. The same commit gives the same bytes, but for the signature.
+// dev. The same commit gives the same bytes, but for the signatures. The key may be on another machine than the one that
+// builds: -sign adds the signatures to a release that is there.
 //
 //	go run ./hack/release -out bin/release -key key.pem -url https://example.com/v0.1.0
+//	go run ./hack/release -out bin/release -key key.pem -sign
 package main
 
 import (
@@ -46,10 +49,17 @@ type maker struct {
 
 func main() {
 	out := flag.String("out", "bin/release", "directory to write to; it must be empty or not there")
-	key := flag.String("key", "", "file with a private key, PEM, to sign the checksums with; empty means no signature")
+	key := flag.String("key", "", "file with a private key, PEM, to sign the images and the checksums with; empty means no signatures")
+	only := flag.Bool("sign", false, "sign the release that is in -out, and make nothing else")
 	url := flag.String("url", "", "where the files will be found, for krew's manifest; empty means the repository's releases")
 	flag.Parse()
-	if err := run(*out, *key, *url); err != nil {
+	var err error
+	if *only {
+		err = signAgain(*out, *key)
+	} else {
+		err = run(*out, *key, *url)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
@@ -67,7 +77,7 @@ func run(out, key, url string) error {
 		{"kubectl plugin", r.plugin},
 		{"check of the plugin's manifest", r.checkPlugin},
 		{"changelog", r.changelog},
-		{"checksums", func() error { return sums(r.out, key) }},
+		{"signatures and checksums", func() error { return r.finish(key) }},
 	} {
 		fmt.Printf("%s of %s\n", m.what, r.version)
 		if err := m.make(); err != nil {

@@ -104,8 +104,13 @@ func untar(t *testing.T, data []byte) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return untarred(t, compressed)
+}
+
+func untarred(t *testing.T, archive io.Reader) map[string][]byte {
+	t.Helper()
 	files := map[string][]byte{}
-	for r := tar.NewReader(compressed); ; {
+	for r := tar.NewReader(archive); ; {
 		header, err := r.Next()
 		if err == io.EOF {
 			return files
@@ -228,7 +233,8 @@ func TestTheSignatureCanBeVerified(t *testing.T) {
 }
 
 func TestKeysThatDoNotFit(t *testing.T) {
-	for name, text := range map[string]string{"no PEM": "text", "no key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"} {
+	for name, text := range map[string]string{"no PEM": "text", "no key": "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n",
+		"encrypted": "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED SIGSTORE PRIVATE KEY-----\n"} {
 		file := filepath.Join(t.TempDir(), "key")
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

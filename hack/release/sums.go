@@ -13,9 +13,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
-const sumsFile = "SHA256SUMS"
+const (
+	sumsFile     = "SHA256SUMS"
+	sumsSignFile = sumsFile + ".sig"
+)
 
 // sums writes the checksums of all files of dir as sha256sum prints them, and signs them where keyFile is not "".
 func sums(dir, keyFile string) error {
@@ -25,6 +29,9 @@ func sums(dir, keyFile string) error {
 	}
 	var text []byte
 	for _, entry := range entries {
+		if entry.Name() == sumsFile || entry.Name() == sumsSignFile {
+			continue // of this folder before it was signed
+		}
 		data, err := os.ReadFile(filepath.Join(dir, entry.Name()))
 		if err != nil {
 			return err
@@ -41,7 +48,7 @@ func sums(dir, keyFile string) error {
 	if err != nil {
 		return fmt.Errorf("signing %s with the key in %s: %w", sumsFile, keyFile, err)
 	}
-	return os.WriteFile(filepath.Join(dir, sumsFile+".sig"), signature, 0o644)
+	return os.WriteFile(filepath.Join(dir, sumsSignFile), signature, 0o644)
 }
 
 // sign signs text as `cosign sign-blob --key` does: ECDSA over SHA-256, in base64. So users have a choice of programs to
@@ -54,6 +61,9 @@ func sign(text []byte, keyFile string) ([]byte, error) {
 	block, _ := pem.Decode(data)
 	if block == nil {
 		return nil, fmt.Errorf("it is not in PEM")
+	}
+	if strings.Contains(block.Type, "ENCRYPTED") {
+		return nil, fmt.Errorf("it is encrypted (%s); give one that is not, as openssl ecparam -name prime256v1 -genkey -noout makes it", block.Type)
 	}
 	key, err := privateKey(block.Bytes)
 	if err != nil {
