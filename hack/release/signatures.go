@@ -20,9 +20,9 @@ import (
 
 // What cosign looks for beside an image: specs/SIGNATURE_SPEC.md of github.com/sigstore/cosign v3.1.3.
 const (
-	signatureLayer      types.MediaType = "application/vnd.dev.cosign.simplesigning.v1+json"
-	signatureAnnotation                 = "dev.cosignproject.cosign/signature"
-	signatureType                       = "cosign container image signature"
+	signatureLayer      = types.MediaType("application/vnd.dev.cosign.simplesigning.v1+json")
+	signatureAnnotation = "dev.cosignproject.cosign/signature"
+	signatureType       = "cosign container image signature"
 )
 
 // claim is what is signed of an image: its name and its digest, as containers-signature(5) has it.
