@@ -85,6 +85,12 @@ func layerOf(binary, sbom string) (v1.Layer, error) {
 	return tarball.LayerFromOpener(open, tarball.WithMediaType(types.OCILayer))
 }
 
+// plain is an image whose entry in an index has no artifactType. The field is of use for what is no image. Debian 12's skopeo
+// does not keep it: it writes another index into the registry, under another digest, which nothing names and nobody signed.
+type plain struct{ v1.Image }
+
+func (plain) ArtifactType() (string, error) { return "", nil }
+
 // writeArchive writes images, one for each platform, as one OCI archive that imports as reference. It returns the digest of
 // their index, by which a registry knows all of them.
 func writeArchive(file, reference string, images []v1.Image) (v1.Hash, error) {
@@ -95,7 +101,7 @@ func writeArchive(file, reference string, images []v1.Image) (v1.Hash, error) {
 			return v1.Hash{}, err
 		}
 		index = mutate.AppendManifests(index, mutate.IndexAddendum{
-			Add:        image,
+			Add:        plain{image},
 			Descriptor: v1.Descriptor{Platform: config.Platform()},
 		})
 	}

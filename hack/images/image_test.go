@@ -119,6 +119,9 @@ func TestArchiveHasWhatANodeNeeds(t *testing.T) {
 		if got := descriptor.Platform.String(); got != want[i].platform {
 			t.Errorf("the index says %s, want %s", got, want[i].platform)
 		}
+		if descriptor.ArtifactType != "" {
+			t.Errorf("the index has artifactType %s, with which skopeo 1.9 changes its digest", descriptor.ArtifactType)
+		}
 		image, err := index.Image(descriptor.Digest)
 		if err != nil {
 			t.Fatal(err)
