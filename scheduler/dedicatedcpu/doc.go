@@ -116,5 +116,5 @@
 //
 // The plugin needs list and watch on nodecpus.corepin.dev and virtualmachineinstances.kubevirt.io, cluster-wide, besides
 // the stock roles system:kube-scheduler and system:volume-scheduler and the leader election's Lease. It writes events, and
-// condition Seen of reports (package heard), for which it needs patch on nodecpus/status. Pods and nodes are read through kube-scheduler's own watches.
+// condition Seen of reports (package heard), for which it needs patch on nodecpus/status. Pods, nodes and volumes are read through kube-scheduler's own watches.
 package dedicatedcpu

@@ -39,8 +39,8 @@ func (v *View) State(nodeInfo fwk.NodeInfo) uint64 {
 
 // settled is State for the node as its NodeInfo has it.
 func (n *node) settled(applied *verdict.Node) uint64 {
-	if applied.State != nodereport.Exact || applied.Kubelet != n.report.Node || !n.until.IsZero() {
-		return 0
+	if applied.State != nodereport.Exact || len(applied.Gone) > 0 || applied.Kubelet.Ending != nil || !n.until.IsZero() {
+		return 0 // otherwise it is the node as reported
 	}
 	for i := range applied.Pods {
 		if applied.Pods[i].InFlight {

@@ -75,7 +75,6 @@ func (n *node) set(report *nodereport.Report, now time.Time, spoken bool) Change
 	if report.Same(n.report) {
 		// Only the words of Why may differ: what was predicted still holds. But the agent may have answered once more.
 		n.report = report
-		n.fingerprint = 0
 		if !spoken {
 			return change
 		}
