@@ -6,6 +6,7 @@
 # what is wanted from Debian is a real libvirt and a real QEMU.
 #
 # usage: hack/setup.sh [test|verify]   test: also for make test, which opens a page in Chromium (80 MB to load, 300 MB installed)
+#                                      and compiles AppArmor profiles
 #                                      verify: also for make verify, which has Prometheus' tool test the alerts, and for make race,
 #                                      which wants a C compiler
 set -euo pipefail
@@ -46,6 +47,7 @@ missing_packages() {
 	command -v "$emulator" >/dev/null || echo "$package"
 	if [ "$checks" = test ]; then
 		command -v chromium >/dev/null || echo chromium
+		command -v apparmor_parser >/dev/null || echo apparmor
 	fi
 	if [ "$checks" = verify ]; then
 		command -v promtool >/dev/null || echo prometheus

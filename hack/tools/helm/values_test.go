@@ -42,6 +42,8 @@ func TestValues(t *testing.T) {
 		"scheduler: {tolerations: [{operator: Exists}]}":    {deployment, field("spec", "template", "spec", "tolerations"), []any{object{"operator": "Exists"}}},
 		"scheduler: {priorityClassName: p}":                 {deployment, field("spec", "template", "spec", "priorityClassName"), "p"},
 		"scheduler: {podAnnotations: {a: b}}":               {deployment, field("spec", "template", "metadata", "annotations", "a"), "b"},
+		"agent: {appArmorProfile: p}":                       {daemons, field("spec", "template", "spec", "securityContext", "appArmorProfile"), object{"type": "Localhost", "localhostProfile": "p"}},
+		"scheduler: {appArmorProfile: p}":                   {deployment, field("spec", "template", "spec", "securityContext", "appArmorProfile", "localhostProfile"), "p"},
 		"agent: {kubeletRootDir: /data/kubelet}":            {daemons, append(container, "volumeMounts", 1, "mountPath"), "/data/kubelet"},
 		"agent: {verbosity: 3}":                             {daemons, append(container, "args", 2), "--v=3"},
 		"agent: {resources: {limits: {memory: 256Mi}}}":     {daemons, append(container, "resources", "requests", "memory"), "64Mi"},
@@ -134,7 +136,7 @@ func TestSchemaRefuses(t *testing.T) {
 	for _, values := range []string{
 		"schedular: {}", "scheduler: {replicas: 0}", "scheduler: {replicas: two}", "scheduler: {args: {strictness: Lax}}",
 		"scheduler: {args: {strictnes: Strict}}", "image: {digests: {agent: abc}}", "agent: {kubeletRootDir: var/lib}",
-		"monitoring: {runbookURL: runbooks}", "image: {pullPolicy: Sometimes}", "uninstall: {takeBackLabels: 'yes'}",
+		"monitoring: {runbookURL: runbooks}", "image: {pullPolicy: Sometimes}", "agent: {appArmorProfile: 'a b'}", "uninstall: {takeBackLabels: 'yes'}",
 	} {
 		parsed, err := chartutil.ReadValues([]byte(values))
 		if err != nil {

@@ -29,6 +29,7 @@ hold as long as nobody names another tag. */}}
 {{- with $v.resources }}{{ $_ := set $container "resources" (mergeOverwrite (deepCopy $container.resources) .) }}{{ end -}}
 {{- with $v.nodeSelector }}{{ $_ := set $pod "nodeSelector" (mergeOverwrite (deepCopy $pod.nodeSelector) .) }}{{ end -}}
 {{- with $v.tolerations }}{{ $_ := set $pod "tolerations" . }}{{ end -}}
+{{- with $v.appArmorProfile }}{{ $_ := set $pod.securityContext "appArmorProfile" (dict "type" "Localhost" "localhostProfile" .) }}{{ end -}}
 {{- with $v.priorityClassName }}{{ $_ := set $pod "priorityClassName" . }}{{ end -}}
 {{- $args := list }}{{ range $container.args }}{{ $args = append $args (ternary (printf "--v=%v" $v.verbosity) . (hasPrefix "--v=" .)) }}{{ end -}}
 {{- $_ := set $container "args" $args -}}
