@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 export CGO_ENABLED=${CGO_ENABLED:-0} PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
 
 suite=bookworm
-packages=kmod,iproute2,udev,runc,tini,busybox-static,containernetworking-plugins
+packages=kmod,iproute2,udev,runc,tini,busybox-static,containernetworking-plugins,apparmor
 packages+=,libvirt-daemon,libvirt-daemon-driver-qemu,libvirt-clients,qemu-system-x86,linux-image-cloud-amd64
 
 out=$PWD/bin/machine

@@ -20,6 +20,8 @@
 //     machines filled once more, and a guest whose memory is huge pages. They take 19 minutes, so CI leaves them out. They have the
 //     label "furnished", and run with `make test-system LABELS=furnished`.
 //
+// After them, on a machine of its own whose kernel has AppArmor, the agent runs under the shipped profile (label "apparmor").
+//
 // Tables in the output show what was seen.
 //
 // The suite is behind the build tag "system", since it takes up to 30 minutes on two CPUs and what

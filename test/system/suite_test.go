@@ -29,10 +29,10 @@ func TestSystem(t *testing.T) {
 // longest is the time after which a spec has failed: each takes a few minutes, and what it waits for five at most.
 const longest = 20 * time.Minute
 
-// The whole suite is one story on the same machines. Each spec removes its VMs, so that one that fails does not
-// keep those after it from being told.
-var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Ordered, ginkgo.ContinueOnFailure, func() {
-	w := &world{machines: map[string]*machine.Machine{}}
+// begin starts a world before the specs of a container, and returns what adds a spec. Each spec removes its VMs, so that one
+// that fails does not keep those after it from being told.
+func begin(w *world) func(text string, spec func(context.Context), more ...any) {
+	w.machines = map[string]*machine.Machine{}
 	ginkgo.BeforeAll(w.start, ginkgo.NodeTimeout(longest))
 	ginkgo.BeforeEach(w.again)
 	ginkgo.AfterEach(func(ctx context.Context) {
@@ -42,9 +42,15 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 			w.revive(ctx)
 		}
 	}, ginkgo.NodeTimeout(longest))
-	it := func(text string, spec func(context.Context), more ...any) {
+	return func(text string, spec func(context.Context), more ...any) {
 		ginkgo.It(text, append(more, spec, ginkgo.NodeTimeout(longest), ginkgo.FlakeAttempts(2))...)
 	}
+}
+
+// The specs are one story on the same machines.
+var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Ordered, ginkgo.ContinueOnFailure, func() {
+	w := &world{names: []string{numaMachine, flatMachine}}
+	it := begin(w)
 	// CI leaves both out, which has only 90 minutes. furnished are the specs with huge pages, memory and devices.
 	furnished := ginkgo.Label("furnished")
 	long := ginkgo.Label("long")
@@ -63,4 +69,12 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	it("predicts what strict policies do with huge pages and devices", func(ctx context.Context) { w.followsFurnished(ctx, strictPolicies) }, furnished)
 	it("fills them without one refusal, where stock kube-scheduler has some", w.fillsFurnished, furnished)
 	it("takes a VM's huge pages from the NUMA node that it predicted, and says before a restart that they are missing", w.backsWithPages, furnished)
+})
+
+var _ = ginkgo.Describe("On a machine with AppArmor, corepin", ginkgo.Ordered, ginkgo.ContinueOnFailure, ginkgo.Label("apparmor"), func() {
+	w := &world{names: []string{flatMachine}, appArmor: true}
+	it := begin(w)
+
+	it("knows the node and pins a VM, with its agent confined and denied nothing", w.worksConfined)
+	it("cannot read a pod's token under the agent's profile", w.keepsTokens)
 })

@@ -40,6 +40,8 @@ const (
 // world is the control plane, the schedulers, and the machines.
 type world struct {
 	*testbed.Testbed
+	names    []string // of the machines
+	appArmor bool     // the machines have it, and corepin is installed with its profiles
 	dir      string
 	machines map[string]*machine.Machine
 	failed   bool // a spec has
@@ -74,8 +76,12 @@ func (w *world) start(ctx context.Context) {
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(os.Chmod(w.dir, 0o755)).To(gomega.Succeed())
 	ginkgo.DeferCleanup(w.stop)
+	shipped := "base"
+	if w.appArmor {
+		shipped = "overlays/apparmor"
+	}
 	w.Testbed, err = testbed.Start(ctx, testbed.Options{
-		Dir: filepath.Join(w.dir, "host"), Bin: os.Getenv("COREPIN_BIN"), Log: ginkgo.GinkgoWriter,
+		Dir: filepath.Join(w.dir, "host"), Bin: os.Getenv("COREPIN_BIN"), Log: ginkgo.GinkgoWriter, Manifests: shipped,
 		// The agent is made into pods here, as on a cluster.
 		Controllers: []string{"daemonset-controller"},
 	})
@@ -89,7 +95,7 @@ func (w *world) boot(ctx context.Context) error {
 	var group sync.WaitGroup
 	var mu sync.Mutex
 	var errs []error
-	for name := range shapes {
+	for _, name := range w.names {
 		group.Go(func() {
 			m, err := w.bootOne(ctx, name)
 			mu.Lock()
@@ -108,7 +114,7 @@ func (w *world) bootOne(ctx context.Context, name string) (*machine.Machine, err
 	start := time.Now()
 	m, err := machine.Start(ctx, machine.Options{
 		Name: name, Dir: filepath.Join(w.dir, name), Parts: os.Getenv("COREPIN_MACHINE"),
-		Shape: shapes[name], MemoryMiB: memoryMiB[name], GiBPages: giBPages, APIServer: w.Address(),
+		Shape: shapes[name], MemoryMiB: memoryMiB[name], GiBPages: giBPages, AppArmor: w.appArmor, APIServer: w.Address(),
 	})
 	if err != nil {
 		return nil, err
@@ -149,6 +155,11 @@ func (w *world) bring(ctx context.Context, m *machine.Machine, start time.Time) 
 		return err
 	}
 	say("%s: has the agent's image after %s", name, since(start))
+	if w.appArmor {
+		if err := loadProfiles(ctx, m); err != nil {
+			return err
+		}
+	}
 	if err := w.startKubelet(ctx, m, kubelets[name]); err != nil {
 		return err
 	}

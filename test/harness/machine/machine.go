@@ -56,6 +56,8 @@ type Options struct {
 	// GiBPages is how many pages of 1 GiB every NUMA node has, from the boot on: later a kernel may not find so much in one
 	// piece. For pages of 2 MiB see SetHugePages.
 	GiBPages int
+	// AppArmor makes the kernel confine processes by AppArmor's profiles. containerd then gives containers its own.
+	AppArmor bool
 	// APIServer is the address of the API server, host:port on loopback.
 	APIServer string
 }

@@ -20,7 +20,13 @@ const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+
 // wait for no idle CPU. Nothing watches clocks and CPUs that stutter when the host is busy. The CPUs' ticks
 // come one after the other. Sixteen at once would wait for QEMU's one lock, on a busy host for longer than the
 // time to the next tick, and the CPUs would do nothing else.
-const kernelOptions = "quiet skew_tick=1 mitigations=off rcupdate.rcu_expedited=1 audit=0 apparmor=0 nowatchdog tsc=reliable"
+const kernelOptions = "quiet skew_tick=1 mitigations=off rcupdate.rcu_expedited=1 nowatchdog tsc=reliable"
+
+// AppArmor is asked at each opening of a file, which costs. What it denies goes through the audit system to the kernel's log.
+const (
+	withoutAppArmor = " audit=0 apparmor=0"
+	withAppArmor    = " audit=1 apparmor=1 security=apparmor"
+)
 
 const (
 	qemu = "qemu-system-x86_64"
@@ -34,6 +40,11 @@ const (
 func (m *Machine) command(incoming string) process.Command {
 	s := m.options.Shape
 	kernel := "root=/dev/vda rw console=ttyS0 net.ifnames=0 panic=-1 init=/sbin/corepin-init " + kernelOptions
+	if m.options.AppArmor {
+		kernel += withAppArmor
+	} else {
+		kernel += withoutAppArmor
+	}
 	if m.options.GiBPages > 0 {
 		kernel += " hugepagesz=1G hugepages=" + m.options.giBPages()
 	}

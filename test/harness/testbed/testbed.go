@@ -15,6 +15,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -82,6 +83,8 @@ type Options struct {
 	SchedulerArgs map[string]any
 	// ShippedLease keeps the times of the leader election as they are shipped; see RunScheduler.
 	ShippedLease bool
+	// Manifests is the folder of manifests that is applied; empty is base.
+	Manifests string
 	// Bare leaves corepin out: the test installs it, and what it installs runs. See bare.go.
 	Bare bool
 	// Log gets a line for each start; nil discards them.
@@ -181,11 +184,11 @@ func (t *Testbed) applyManifests(ctx, inner context.Context) error {
 	if t.options.Bare {
 		return nil
 	}
-	base, err := manifests.Build(manifests.FS, "base")
+	shipped, err := manifests.Build(manifests.FS, cmp.Or(t.options.Manifests, "base"))
 	if err != nil {
 		return err
 	}
-	return t.Apply(ctx, base)
+	return t.Apply(ctx, shipped)
 }
 
 // SetGates writes the list of feature gates as a cluster's administrator would.
