@@ -43,7 +43,7 @@ func begin(w *world) func(text string, spec func(context.Context), more ...any) 
 		}
 	}, ginkgo.NodeTimeout(longest))
 	return func(text string, spec func(context.Context), more ...any) {
-		ginkgo.It(text, append(more, spec, ginkgo.NodeTimeout(longest), ginkgo.FlakeAttempts(2))...)
+		ginkgo.It(text, append([]any{spec, ginkgo.NodeTimeout(longest), ginkgo.FlakeAttempts(2)}, more...)...)
 	}
 }
 
@@ -77,4 +77,12 @@ var _ = ginkgo.Describe("On a machine with AppArmor, corepin", ginkgo.Ordered, g
 
 	it("knows the node and pins a VM, with its agent confined and denied nothing", w.worksConfined)
 	it("cannot read a pod's token under the agent's profile", w.keepsTokens)
+})
+
+var _ = ginkgo.Describe("On a machine with a kubelet as users have it, corepin", ginkgo.Ordered, ginkgo.ContinueOnFailure, func() {
+	w := &world{names: []string{numaMachine}}
+	it := begin(w)
+
+	it("tells who else may run on a VM's CPUs, and who does", w.tellsOthers, ginkgo.Label("proof"))
+	it("tells nothing in a quiet hour", w.staysQuiet, ginkgo.Label("quiet"), ginkgo.NodeTimeout(longest+quietFor))
 })

@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -47,6 +48,8 @@ type Settings struct {
 	// ReservedMiB is the memory kept for system and kubelet on each NUMA node, in MiB, in the order of their ids. With it the
 	// memory manager's policy is Static; nil is None.
 	ReservedMiB []int
+	// Reconcile is the period of the CPU manager; 0 is a second, so that tests do not wait for it.
+	Reconcile time.Duration
 }
 
 // config is the kubelet's configuration file.
@@ -74,7 +77,7 @@ func (s Settings) config() *kubeletconfig.KubeletConfiguration {
 		// Emulated CPUs take long over what a real machine does at once.
 		RuntimeRequestTimeout: metav1.Duration{Duration: 10 * time.Minute},
 		// What a kubelet does after ten seconds or a minute it does at once here, and what nobody looks at never.
-		CPUManagerReconcilePeriod: metav1.Duration{Duration: time.Second},
+		CPUManagerReconcilePeriod: metav1.Duration{Duration: cmp.Or(s.Reconcile, time.Second)},
 		NodeStatusUpdateFrequency: metav1.Duration{Duration: 5 * time.Second},
 		NodeStatusReportFrequency: metav1.Duration{Duration: 5 * time.Second},
 		VolumeStatsAggPeriod:      metav1.Duration{Duration: -time.Second},
