@@ -5,20 +5,32 @@
 // test/harness/testbed). Assertions ask the API server, the kubelets' checkpoint files, libvirt and /proc,
 // never corepin's own reports.
 //
+// The specs of each file run in a process of their own, two files at a time on two CPUs. With a filter, such as
+// -ginkgo.focus, what is left runs in this process.
+//
 // It takes root, libvirt and QEMU (hack/setup.sh), and the binaries in the directory COREPIN_BIN
 // (hack/build.sh). Without these it is skipped with a message. With COREPIN_REQUIRE_ALL=1, as in CI and in
 // `make test`, that is a failure.
 package integration
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"os"
 	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 	"k8s.io/klog/v2"
 
 	"corepin.dev/corepin/test/harness/testbed"
@@ -31,8 +43,54 @@ func TestIntegration(t *testing.T) {
 	}
 	need(t, os.Geteuid() == 0, "guests run as another user: run it as root")
 	need(t, os.Getenv("COREPIN_BIN") != "", "COREPIN_BIN does not name the directory of the binaries: use make test")
+	suite, _ := ginkgo.GinkgoConfiguration()
+	filters := [][]string{suite.FocusFiles, suite.SkipFiles, suite.FocusStrings, suite.SkipStrings}
+	if len(slices.Concat(filters...)) == 0 && suite.LabelFilter == "" {
+		runFiles(t, suite.Timeout)
+		return
+	}
 	gomega.RegisterFailHandler(ginkgo.Fail)
 	ginkgo.RunSpecs(t, "corepin with a real control plane")
+}
+
+// runFiles runs the specs of each file in a process of their own, as many at a time as go test -parallel says. Most of what
+// specs do is to wait. Each container of specs has its own testbed, so that none meets another.
+func runFiles(t *testing.T, timeout time.Duration) {
+	files, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := signal.NotifyContext(t.Context(), os.Interrupt, unix.SIGTERM)
+	t.Cleanup(stop)
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Contains(text, []byte("\nvar _ = ginkgo.Describe(")) {
+			continue
+		}
+		t.Run(strings.TrimSuffix(file, "_test.go"), func(t *testing.T) {
+			t.Parallel()
+			runFile(ctx, t, file, timeout)
+		})
+	}
+}
+
+// runFile runs the specs of one file, in a process that ends with this one.
+func runFile(ctx context.Context, t *testing.T, file string, timeout time.Duration) {
+	// The kernel sends the signal when the thread ends that started the process.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestIntegration$", "-test.timeout=0", "-ginkgo.no-color",
+		"-ginkgo.focus-file=^.*/"+regexp.QuoteMeta(file)+"$", "-ginkgo.fail-on-empty", "-ginkgo.timeout="+timeout.String())
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	output, err := cmd.CombinedOutput()
+	t.Logf("%s", output)
+	if err != nil {
+		t.Errorf("the specs of %s: %v", file, err)
+	}
 }
 
 func need(t *testing.T, have bool, otherwise string) {
