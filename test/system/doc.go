@@ -20,9 +20,9 @@
 //     machines filled once more, and a guest whose memory is huge pages. They take 19 minutes, so CI leaves them out. They have the
 //     label "furnished", and run with `make test-system LABELS=furnished`.
 //
-// After them, on a machine of its own whose kernel has AppArmor, the agent runs under the shipped profile (label "apparmor"). Then, under a kubelet
-// that reconciles after ten seconds as users' do, others take the CPUs of a VM in every way, and each is told (label "proof").
-// `make test-system LABELS=quiet` leaves such a VM alone for an hour, and nothing may be told.
+// Two stories more have a machine of their own. One's kernel has AppArmor, and the agent runs under the shipped profile (label
+// "apparmor"). The other's kubelet reconciles after ten seconds as users' do. There, others take the CPUs of a VM in every way,
+// and each is told (label "proof"). `make test-system LABELS=quiet` leaves such a VM alone for an hour, and nothing may be told.
 //
 // Tables in the output show what was seen.
 //
