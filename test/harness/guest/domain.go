@@ -21,10 +21,21 @@ var domainXML = template.Must(template.New("domain").Parse(`<domain type='{{.Typ
   {{- if .PageKiB}}
   <memoryBacking><hugepages><page size='{{.PageKiB}}' unit='KiB'/></hugepages></memoryBacking>
   {{- end}}
-  <vcpu placement='static'>{{.VCPUs}}</vcpu>
+  <vcpu placement='static' current='{{.VCPUs}}'>{{.MaxVCPUs}}</vcpu>
   {{- if .IOThreads}}
   <iothreads>{{.IOThreads}}</iothreads>
   {{- end}}
+  <cputune>
+    {{- range $vcpu, $cpus := .Pins.VCPUs}}
+    <vcpupin vcpu='{{$vcpu}}' cpuset='{{$cpus}}'/>
+    {{- end}}
+    {{- if not .Pins.Emulator.IsEmpty}}
+    <emulatorpin cpuset='{{.Pins.Emulator}}'/>
+    {{- end}}
+    {{- range $thread, $cpus := .Pins.IOThreads}}
+    <iothreadpin iothread='{{$thread}}' cpuset='{{$cpus}}'/>
+    {{- end}}
+  </cputune>
   <os><type{{with .Arch}} arch='{{.}}'{{end}}{{with .Machine}} machine='{{.}}'{{end}}>hvm</type></os>
   <cpu><topology sockets='{{.Sockets}}' cores='{{.Cores}}' threads='{{.Threads}}'/></cpu>
   {{- if .Emulator}}

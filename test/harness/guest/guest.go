@@ -28,6 +28,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"corepin.dev/corepin/pkg/placement"
 )
 
 // Spec is the shape of a guest.
@@ -37,6 +39,11 @@ type Spec struct {
 	// VCPUs is the number of virtual CPUs. Sockets, Cores (per socket) and Threads (per core) is how the
 	// guest sees them; all zero means one socket of VCPUs cores.
 	VCPUs, Sockets, Cores, Threads int
+	// MaxVCPUs is how many it can have once more are plugged in, which is then what Sockets, Cores and Threads come to; 0
+	// means VCPUs.
+	MaxVCPUs int
+	// Pins are in the description that libvirt starts it with; where they are empty nothing is pinned.
+	Pins placement.Pins
 	// IOThreads is the number of IO threads; libvirt numbers them from 1.
 	IOThreads int
 	// MemoryMiB is the guest's memory; 0 means 64.
@@ -75,12 +82,13 @@ func (s Spec) withDefaults() (Spec, error) {
 		return s, fmt.Errorf("guest %s: %d vCPUs, %d IO threads and %d MiB of memory is not a machine",
 			s.Name, s.VCPUs, s.IOThreads, s.MemoryMiB)
 	}
+	s.MaxVCPUs = max(s.MaxVCPUs, s.VCPUs)
 	if s.Sockets == 0 && s.Cores == 0 && s.Threads == 0 {
-		s.Sockets, s.Cores, s.Threads = 1, s.VCPUs, 1
+		s.Sockets, s.Cores, s.Threads = 1, s.MaxVCPUs, 1
 	}
-	if s.Sockets*s.Cores*s.Threads != s.VCPUs {
-		return s, fmt.Errorf("guest %s: %d sockets x %d cores x %d threads are not its %d vCPUs",
-			s.Name, s.Sockets, s.Cores, s.Threads, s.VCPUs)
+	if s.Sockets*s.Cores*s.Threads != s.MaxVCPUs {
+		return s, fmt.Errorf("guest %s: %d sockets x %d cores x %d threads are not the %d vCPUs that it has at most",
+			s.Name, s.Sockets, s.Cores, s.Threads, s.MaxVCPUs)
 	}
 	s.MemoryMiB = cmp.Or(s.MemoryMiB, 64)
 	return s, nil

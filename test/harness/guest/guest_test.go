@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"corepin.dev/corepin/pkg/cpuset"
+	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/test/harness/await"
 )
 
@@ -145,6 +147,28 @@ func TestTestDriverKeepsPinsAcrossConnections(t *testing.T) {
 	stop(t, guest)
 	<-guest.Done()
 	mustLeaveNothing(t, dir, d.private, d.PID())
+}
+
+func TestGuestComesPinnedAndCanBePlugged(t *testing.T) {
+	requireLibvirt(t)
+	dir := socketDir(t)
+	guest := start(t, TestDriver{}, Spec{Name: "vms_demo", VCPUs: 2, MaxVCPUs: 8, IOThreads: 2, SocketDir: dir, Pins: placement.Pins{
+		VCPUs: []cpuset.Set{cpuset.Of(1), cpuset.Of(5)}, Emulator: cpuset.Of(2, 3), IOThreads: map[int]cpuset.Set{1: cpuset.Of(2)}}})
+	defer stop(t, guest)
+	if got := virsh(t, dir, testURI, "vcpucount", "vms_demo", "--live", "--active"); got != "2" {
+		t.Errorf("%s vCPUs are online, want 2", got)
+	}
+	virsh(t, dir, testURI, "setvcpus", "vms_demo", "4", "--live")
+	xml := virsh(t, dir, testURI, "dumpxml", "vms_demo")
+	for _, want := range []string{"current='4'>8</vcpu>", "<vcpupin vcpu='0' cpuset='1'/>", "<vcpupin vcpu='1' cpuset='5'/>",
+		"<emulatorpin cpuset='2-3'/>", "<iothreadpin iothread='1' cpuset='2'/>"} {
+		if !strings.Contains(xml, want) {
+			t.Errorf("no %s in %s", want, xml)
+		}
+	}
+	if pins := strings.Count(xml, "pin "); pins != 4 {
+		t.Errorf("%d pins, want 4: %s", pins, xml)
+	}
 }
 
 // threads are the names of a process's threads.
