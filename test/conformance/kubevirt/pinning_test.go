@@ -5,6 +5,7 @@ package kubevirt
 import (
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/placement"
 	"corepin.dev/corepin/pkg/vmi"
+	"corepin.dev/corepin/test/harness/virtlauncher"
 )
 
 // pinning is one guest, the CPUs granted to it, and where KubeVirt's launcher put its threads.
@@ -63,6 +65,30 @@ func TestPinning(t *testing.T) {
 		y.count(record.Group, record.ID, difference)
 	}
 	y.report()
+}
+
+// TestPinsOfTheStandIn holds the stand-in for virt-launcher to the launcher's own pins: they are all the same. Left out are the
+// recordings in which the launcher fails or leaves a vCPU without a pin, and a cpuset in an order that no kernel writes.
+func TestPinsOfTheStandIn(t *testing.T) {
+	compared := 0
+	for _, record := range lines[pinning](t, "pinning.jsonl") {
+		if _, reason := comparePins(t, record); record.Result == nil || reason == fewerPins || reason == shuffled {
+			continue
+		}
+		compared++
+		v, err := vmi.Decode(record.VMI)
+		if err != nil {
+			t.Fatalf("%s: %v", record.ID, err)
+		}
+		v.Annotations = record.LauncherAnnotations
+		got, err := virtlauncher.Pins(v, cpuset.Of(record.CPUSet...), record.host(t))
+		if want := record.pins(t); err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: pins %v, error %v; the launcher's %v", record.ID, got, err, want)
+		}
+	}
+	if compared < 20 {
+		t.Errorf("only %d recordings have pins", compared)
+	}
 }
 
 // comparePins tells how our placement differs from the launcher's, what Check has against the launcher's,
