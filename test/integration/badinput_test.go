@@ -25,7 +25,7 @@ var _ = ginkgo.Describe("bad input", ginkgo.Ordered, func() {
 		see witness
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
-		bed = startTestbed(ctx, machines(story.Small, story.Shared))
+		bed = startTestbed(ctx, unpinned(machines(story.Small, story.Shared)))
 		see = witness{bed}
 		_, err := runStep(ctx, story.New(bed), story.StepReported)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())

@@ -22,7 +22,7 @@ var _ = ginkgo.Describe("kill -9 in the middle of the story", ginkgo.Ordered, fu
 		see  witness
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
-		bed = startTestbed(ctx, machines(story.Small, story.Local))
+		bed = startTestbed(ctx, unpinned(machines(story.Small, story.Local)))
 		told, see = story.New(bed), witness{bed}
 	})
 	crash := func(programs ...*process.Process) {

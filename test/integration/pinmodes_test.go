@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/test/harness/guest"
 	"corepin.dev/corepin/test/harness/simnode"
 	"corepin.dev/corepin/test/harness/testbed"
@@ -31,21 +30,19 @@ var _ = ginkgo.Describe("pinning, where it is not simply done", ginkgo.Ordered, 
 		see pinWitness
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
-		machine := func(name, mode string, kubelet simnode.KubeletSettings) testbed.Machine {
-			return testbed.Machine{
-				Name: name, Topology: cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads"), Kubelet: kubelet,
-				Guests: guest.TestDriver{}, GuestURI: "test:///default", PinningMode: mode,
-			}
+		machine := func(name, mode string, hook func(*guest.Spec)) testbed.Machine {
+			m := launcherNode(name, hook)
+			m.PinningMode = mode
+			return m
 		}
-		bed = startTestbed(ctx, []testbed.Machine{
-			machine(observed, "observe", static), machine(repaired, "repair", static),
-			machine(unmanaged, "", simnode.KubeletSettings{CPUManagerPolicy: "none"}),
-		})
+		shared := machine(unmanaged, "", nil)
+		shared.Kubelet = simnode.KubeletSettings{CPUManagerPolicy: "none"}
+		bed = startTestbed(ctx, []testbed.Machine{machine(observed, "observe", testbed.NobodyPins), machine(repaired, "repair", testbed.NobodyPins), shared})
 		see = pinWitness{witness{bed}}
 	})
 
-	// KubeVirt pins both vCPUs before the guest runs, in an order of its own; here the agent must not come between.
-	pinAsKubeVirt := func(ctx context.Context, node, vm string) {
+	// The agent must not come between the two.
+	pinByHand := func(ctx context.Context, node, vm string) {
 		ginkgo.GinkgoHelper()
 		agent := bed.Nodes[node].Agent
 		gomega.Expect(agent.Kill()).To(gomega.Succeed())
@@ -59,7 +56,7 @@ var _ = ginkgo.Describe("pinning, where it is not simply done", ginkgo.Ordered, 
 		see.eventuallyEvent(ctx, "seen", "Misplaced", "→ 5; granted 1,5; nothing is changed")
 		see.eventuallyReport(ctx, "seen", "", "True", "Misplaced", "VM vms/seen")
 		see.eventuallyPins(ctx, "seen", "")
-		pinAsKubeVirt(ctx, observed, "seen")
+		pinByHand(ctx, observed, "seen")
 		see.eventuallyReport(ctx, "seen", "0=5 1=1", "False", "InPlace", "")
 		see.virsh(ctx, "seen", "vcpupin", "vms_seen", "0", "7")
 		see.eventuallyEvent(ctx, "seen", "Misplaced", "vCPU 0: 7 → 5")
@@ -71,7 +68,7 @@ var _ = ginkgo.Describe("pinning, where it is not simply done", ginkgo.Ordered, 
 		gomega.Expect(bed.Apply(ctx, onNode(repaired, pinnedVM("left", false)))).To(gomega.Succeed())
 		see.eventuallyEvent(ctx, "left", "CannotPin", "nobody has pinned the guest on the granted CPUs 1,5")
 		see.eventuallyPins(ctx, "left", "")
-		pinAsKubeVirt(ctx, repaired, "left")
+		pinByHand(ctx, repaired, "left")
 		see.eventuallyReport(ctx, "left", "0=5 1=1", "False", "InPlace", "")
 		see.virsh(ctx, "left", "vcpupin", "vms_left", "0", "7")
 		see.eventuallyEvent(ctx, "left", "DriftRepaired", "moved vCPU 0: 7 → 5")
@@ -97,11 +94,11 @@ var _ = ginkgo.Describe("pinning, where it is not simply done", ginkgo.Ordered, 
 		const none = "VM vms/alone asked dedicated CPUs, but container compute has no exclusive ones: the kubelet granted none"
 		see.eventuallyEvent(ctx, pod.Name, "NotExclusive", none)
 		see.eventuallyEvent(ctx, "alone", "NotExclusive", none)
-		see.eventuallyPins(ctx, "alone", "")
+		see.eventuallyPins(ctx, "alone", "vcpu 0=0 vcpu 1=4 io 1=0-1") // KubeVirt's launcher takes shared CPUs for its own
 
 		gomega.Expect(bed.Nodes[unmanaged].Sim.Reconfigure(static)).To(gomega.Succeed())
 		see.eventuallyPins(ctx, "alone", "vcpu 0=1 vcpu 1=5 io 1=1,5")
-		see.eventuallyEvent(ctx, pod.Name, "Pinned", "vCPU 0→1 1→5, IO thread 1→1,5; granted 1,5")
+		see.eventuallyEvent(ctx, pod.Name, "DriftRepaired", "vCPU 0: 0 → 1, vCPU 1: 4 → 5; now vCPU 0→1 1→5, IO thread 1→1,5; granted 1,5")
 	})
 })
 

@@ -16,26 +16,20 @@ import (
 	"github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"corepin.dev/corepin/pkg/cputopology"
-	"corepin.dev/corepin/test/harness/guest"
-	"corepin.dev/corepin/test/harness/simnode"
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
 const pinNode = "pins"
 
-// Pins that are made, that somebody moves, and that a kubelet makes wrong, with the shipped agent and its rights.
+// Pins that are made, that somebody moves, and that a kubelet makes wrong, with the shipped agent and its rights. The guests come
+// unpinned, so that nobody but the agent can have pinned them.
 var _ = ginkgo.Describe("pinning", ginkgo.Ordered, func() {
 	var (
 		bed *testbed.Testbed
 		see pinWitness
 	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
-		bed = startTestbed(ctx, []testbed.Machine{{
-			Name: pinNode, Topology: cputopology.MustParse("1 sockets x 1 numa x 4 cores x 2 threads"),
-			Kubelet: simnode.KubeletSettings{CPUManagerPolicy: "static", ReservedSystemCPUs: "0,4"},
-			Guests:  guest.TestDriver{}, GuestURI: "test:///default",
-		}})
+		bed = startTestbed(ctx, []testbed.Machine{launcherNode(pinNode, testbed.NobodyPins)})
 		see = pinWitness{witness{bed}}
 		gomega.Expect(bed.AwaitReported(ctx, pinNode)).To(gomega.Succeed())
 	})

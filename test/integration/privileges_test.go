@@ -17,7 +17,7 @@ import (
 // enough is shown by whatever is pinned. Here: that the one capability is needed.
 var _ = ginkgo.Describe("the agent's capability", ginkgo.Ordered, func() {
 	ginkgo.It("is what it takes to connect to a guest's libvirt, and is all that the agent has", func(ctx context.Context) {
-		bed := startTestbed(ctx, machines(story.Small))
+		bed := startTestbed(ctx, unpinned(machines(story.Small)))
 		see := witness{bed}
 		gomega.Expect(bed.Apply(ctx, good("capable"))).To(gomega.Succeed())
 		eventuallyPinned(ctx, see, "capable")

@@ -46,3 +46,11 @@ func machines(names ...string) []testbed.Machine {
 	}
 	return chosen
 }
+
+// unpinned are the same nodes where nobody but the agent pins a guest.
+func unpinned(machines []testbed.Machine) []testbed.Machine {
+	for i := range machines {
+		machines[i].Hook = testbed.NobodyPins
+	}
+	return machines
+}

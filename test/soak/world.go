@@ -57,6 +57,7 @@ func machines(hostile bool) []testbed.Machine {
 		all[i].Guests = newSometimesHostile(guest.TestDriver{}, hostile)
 		all[i].GuestURI = "test:///default"
 	}
+	all[0].Hook = testbed.NobodyPins // on guests-2 KubeVirt's launcher pins
 	return all
 }
 

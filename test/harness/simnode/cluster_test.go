@@ -51,8 +51,8 @@ func TestAgainstAPIServer(t *testing.T) {
 			TopologyManagerPolicy: "single-numa-node", ReservedSystemCPUs: "0,4",
 		},
 		Guests: guest.TestDriver{},
-		SpecOf: func(pod *corev1.Pod) (guest.Spec, bool) {
-			return guest.Spec{Name: "vms_" + pod.Name, VCPUs: 2}, true
+		SpecOf: func(pod *corev1.Pod) (guest.Spec, bool, error) {
+			return guest.Spec{Name: "vms_" + pod.Name, VCPUs: 2}, true, nil
 		},
 	}
 	node, end := run(t, options)

@@ -5,6 +5,7 @@ package simnode
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -21,6 +22,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
+	"corepin.dev/corepin/pkg/cpuset"
 	"corepin.dev/corepin/pkg/cputopology"
 	"corepin.dev/corepin/pkg/quantity"
 	"corepin.dev/corepin/test/harness/guest"
@@ -54,7 +56,8 @@ type Options struct {
 	// Guests runs the virtual machine of a pod of which SpecOf knows the shape; its SocketDir is filled
 	// in. nil means guest.None{}. SpecOf nil means that no pod has one.
 	Guests guest.Runner
-	SpecOf func(pod *corev1.Pod) (guest.Spec, bool)
+	// An error of it ends the pod.
+	SpecOf func(pod *corev1.Pod) (guest.Spec, bool, error)
 	// Program starts what the first container of a pod without a guest runs. It returns nil where that is nothing, and so does
 	// a nil Program. A Guest with a method Err() error ends with that error, or has done what it was to do.
 	Program func(ctx context.Context, pod *corev1.Pod) (guest.Guest, error)
@@ -164,6 +167,42 @@ func (n *Node) SysfsDir() string {
 
 // KubeletRootDir is the directory that is /var/lib/kubelet on the node.
 func (n *Node) KubeletRootDir() string { return filepath.Join(n.options.Dir, "kubelet") }
+
+// Machine is the machine of which the kubelet hands out CPUs.
+func (n *Node) Machine() (*cputopology.Topology, error) {
+	var cores []cputopology.Core
+	for _, numa := range n.machine.Topology {
+		for _, core := range numa.Cores {
+			cores = append(cores, cputopology.Core{NUMANode: numa.Id, CPUs: cpuset.Of(core.Threads...)})
+		}
+	}
+	return cputopology.New(cores)
+}
+
+// ContainerCPUs is the cpuset of a container: its exclusive CPUs, or all that are shared. A kubelet without a CPU manager
+// leaves it all CPUs of the machine.
+func (n *Node) ContainerCPUs(pod types.UID, container string) (cpuset.Set, error) {
+	var state struct {
+		DefaultCPUSet string                       `json:"defaultCpuSet"`
+		Entries       map[string]map[string]string `json:"entries"`
+	}
+	data, err := os.ReadFile(filepath.Join(n.KubeletRootDir(), stateFile))
+	if err == nil {
+		err = json.Unmarshal(data, &state)
+	}
+	if err != nil {
+		return cpuset.Set{}, fmt.Errorf("reading the CPUs of container %s of pod %s: %w", container, pod, err)
+	}
+	shared := state.DefaultCPUSet
+	if shared == "" {
+		machine, err := n.Machine()
+		if err != nil {
+			return cpuset.Set{}, err
+		}
+		shared = machine.CPUs().String()
+	}
+	return cpuset.Parse(cmp.Or(state.Entries[string(pod)][container], shared))
+}
 
 // GuestRuns reports whether a pod's guest is up.
 func (n *Node) GuestRuns(pod types.UID) bool {

@@ -337,8 +337,8 @@ func (h *handGuests) started() int {
 	return len(h.guests)
 }
 
-func anySpec(pod *corev1.Pod) (guest.Spec, bool) {
-	return guest.Spec{Name: pod.Namespace + "_" + pod.Name, VCPUs: int(pod.Spec.Containers[0].Resources.Limits.Cpu().Value())}, true
+func anySpec(pod *corev1.Pod) (guest.Spec, bool, error) {
+	return guest.Spec{Name: pod.Namespace + "_" + pod.Name, VCPUs: int(pod.Spec.Containers[0].Resources.Limits.Cpu().Value())}, true, nil
 }
 
 func TestComputeIsReadyBeforeItsGuest(t *testing.T) {

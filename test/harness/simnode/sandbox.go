@@ -43,7 +43,7 @@ type sandbox struct {
 	dir     string // <kubelet root>/pods/<uid>
 	pod     *corev1.Pod
 	runner  guest.Runner
-	specOf  func(*corev1.Pod) (guest.Spec, bool)
+	specOf  func(*corev1.Pod) (guest.Spec, bool, error)
 	program func(context.Context, *corev1.Pod) (guest.Guest, error)
 	changed func()
 
@@ -127,9 +127,9 @@ func (s *sandbox) prepare() (spec guest.Spec, hasGuest bool, err error) {
 	if s.specOf == nil {
 		return spec, false, nil
 	}
-	spec, hasGuest = s.specOf(s.pod)
-	if !hasGuest {
-		return spec, false, nil
+	spec, hasGuest, err = s.specOf(s.pod)
+	if err != nil || !hasGuest {
+		return spec, false, err
 	}
 	spec.SocketDir = filepath.Join(volumes, libvirtVolume)
 	if _, err := os.Stat(spec.SocketDir); err != nil {

@@ -37,7 +37,7 @@ const (
 	StepReported = "every node is reported, and labelled where its CPU manager is static"
 	StepCreate   = "three dedicated VMs are created"
 	StepPlaced   = "corepin-scheduler binds them, the kubelets admit them"
-	StepPinned   = "the agents pin their vCPUs"
+	StepPinned   = "each vCPU is on its CPU: KubeVirt's stand-in pins, and the agent where that has not"
 	StepDrift    = "a vCPU that somebody moves elsewhere is put back"
 	StepMore     = "bigger VMs go to bigger machines, each into one NUMA node"
 	StepDevices  = "a VM gets its huge pages and VFs beside its CPUs, on one NUMA node; another one finds too few there"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,24 +42,24 @@ func readCheckpoint(kubeletRoot string) (checkpoint, error) {
 	return state, nil
 }
 
-// virshPins asks libvirt, with virsh, where a VM's vCPUs are pinned.
+var pinElement = regexp.MustCompile(`<vcpupin vcpu='(\d+)' cpuset='([^']+)'/>`)
+
+// virshPins asks libvirt, with virsh, where a VM's vCPUs are pinned. virsh vcpupin would list those that can be plugged in too.
 func virshPins(ctx context.Context, node *testbed.Node, pod *corev1.Pod) ([]Pin, error) {
-	output, err := virsh(ctx, node, pod, "vcpupin")
+	output, err := virsh(ctx, node, pod, "dumpxml")
 	if err != nil {
 		return nil, err
 	}
 	var pins []Pin
-	for line := range strings.Lines(output) {
-		fields := strings.Fields(line)
-		if len(fields) != 2 {
-			continue
+	for _, match := range pinElement.FindAllStringSubmatch(output, -1) {
+		vcpu, err := strconv.Atoi(match[1])
+		if err != nil {
+			return nil, err
 		}
-		if vcpu, err := strconv.Atoi(fields[0]); err == nil {
-			pins = append(pins, Pin{VCPU: vcpu, CPUs: fields[1]})
-		}
+		pins = append(pins, Pin{VCPU: vcpu, CPUs: match[2]})
 	}
 	if len(pins) == 0 {
-		return nil, fmt.Errorf("virsh vcpupin tells no vCPU of %s: %q", pod.Name, output)
+		return nil, fmt.Errorf("libvirt has no vCPU of %s pinned: %q", pod.Name, output)
 	}
 	return pins, nil
 }

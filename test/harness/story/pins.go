@@ -27,8 +27,10 @@ func (s *Story) pinned(ctx context.Context) ([]string, error) {
 		var vm VM
 		err := await.For(ctx, "the vCPUs of "+name+" to be pinned", limit, func(ctx context.Context) error {
 			var err error
-			vm, err = s.readVM(ctx, name)
-			return err
+			if vm, err = s.readVM(ctx, name); err != nil || len(vm.Pins) == 0 {
+				return err
+			}
+			return s.inReport(ctx, vm)
 		})
 		if err != nil {
 			return facts, err
@@ -36,9 +38,33 @@ func (s *Story) pinned(ctx context.Context) ([]string, error) {
 		if len(vm.Pins) == 0 {
 			return facts, fmt.Errorf("%s is on node %s, which has no guests: nothing was pinned", name, vm.Node)
 		}
-		facts = append(facts, fmt.Sprintf("%-10s %s (%s)", name, vm.pinText(), vm.Guest))
+		by := "came pinned"
+		if s.bed.Nodes[vm.Node].Hook != nil {
+			by = "came unpinned"
+		}
+		facts = append(facts, fmt.Sprintf("%-10s %s (%s), %s", name, vm.pinText(), vm.Guest, by))
 	}
 	return facts, nil
+}
+
+// inReport is nil once the report of the VM's agent shows its vCPUs where libvirt has them.
+func (s *Story) inReport(ctx context.Context, vm VM) error {
+	report, err := s.bed.Report(ctx, vm.Node)
+	if err != nil {
+		return err
+	}
+	var pins []string
+	for _, pin := range vm.Pins {
+		pins = append(pins, fmt.Sprintf("%d=%s", pin.VCPU, pin.CPUs))
+	}
+	var reported []string
+	for _, grant := range report.Status.Granted {
+		reported = append(reported, grant.Pins)
+	}
+	if !slices.Contains(reported, strings.Join(pins, " ")) {
+		return fmt.Errorf("the report of %s has the pins %q, not %q", vm.Node, reported, pins)
+	}
+	return nil
 }
 
 // drifted moves a vCPU, as a person or a program beside corepin could, to a CPU that is not the VM's, and waits until it is

@@ -30,6 +30,9 @@ type Machine struct {
 	HugePages map[string]int64
 	Devices   map[string][]simnode.Device
 	Guests    guest.Runner
+	// Hook changes what virt-launcher has described before libvirt starts it, as a hook sidecar of KubeVirt can; nil changes
+	// nothing. With NobodyPins a guest comes unpinned.
+	Hook func(*guest.Spec)
 	// GuestURI is the libvirt driver that the agent is configured to open; "" is QEMU's.
 	GuestURI string
 	// Heartbeat makes the stand-in for virt-handler write that it lives, and with that the labels that the agent writes
@@ -76,7 +79,7 @@ func (t *Testbed) addNode(ctx, inner context.Context, machine Machine) error {
 		Devices:     machine.Devices,
 		Labels:      kubeVirtLabels(),
 		Guests:      machine.Guests,
-		SpecOf:      t.GuestOf,
+		SpecOf:      func(pod *corev1.Pod) (guest.Spec, bool, error) { return t.launch(machine, sim, pod) },
 		Program:     program,
 		Ready:       t.probes.ready,
 		Config:      config,
