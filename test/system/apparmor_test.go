@@ -57,11 +57,11 @@ func (w *world) worksConfined(ctx context.Context) {
 const tokenScript = `
 token=$(ls /var/lib/kubelet/pods/*/volumes/kubernetes.io~projected/*/token | head -n 1)
 : <"$token"
-echo "unconfined: opened $token"
+echo "without the profile: opened $token"
 echo changeprofile corepin-agent >/proc/self/attr/current
 : </var/lib/kubelet/cpu_manager_state
-echo "confined: opened cpu_manager_state"
-(: <"$token") && echo "confined: opened $token"
+echo "under the profile: opened cpu_manager_state"
+(: <"$token") && echo "under the profile: opened $token"
 exit 0
 `
 
@@ -72,9 +72,9 @@ func (w *world) keepsTokens(ctx context.Context) {
 	m := w.machines[flatMachine]
 	output, err := m.Run(ctx, "sh", "-ec", tokenScript)
 	fmt.Fprintln(ginkgo.GinkgoWriter, output, err)
-	gomega.Expect(output).To(gomega.ContainSubstring("confined: opened cpu_manager_state\n"))
+	gomega.Expect(output).To(gomega.ContainSubstring("under the profile: opened cpu_manager_state\n"))
 	gomega.Expect(output).To(gomega.ContainSubstring("Permission denied"))
-	gomega.Expect(output).NotTo(gomega.ContainSubstring("confined: opened /"))
+	gomega.Expect(output).NotTo(gomega.ContainSubstring("under the profile: opened /"))
 	denied, err := denials(ctx, m)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(denied).To(gomega.ContainElement(gomega.MatchRegexp(`operation="open".* name="/var/lib/kubelet/pods/[^/]+/volumes/kubernetes.io~projected/.*token"`)))
