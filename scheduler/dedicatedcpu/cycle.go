@@ -32,6 +32,8 @@ type cycle struct {
 	simulated bool
 	// narrowed is set if kube-scheduler looks at candidates only.
 	narrowed bool
+	// ratings are those of the candidates, by the generations of their NodeInfos, as they were when they were chosen.
+	ratings map[int64]int64
 	// evicted are the pods that the simulation has taken out and not put back. A clone shares them until it changes them.
 	evicted []evicted
 }

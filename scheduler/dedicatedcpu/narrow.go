@@ -57,10 +57,12 @@ func (pl *DedicatedCPU) narrow(ctx context.Context, c *cycle, pod *corev1.Pod, n
 		return nil
 	}
 	names := make(sets.Set[string], len(best))
-	for _, info := range best {
-		names.Insert(info.Node().Name)
-	}
 	c.narrowed = true
+	c.ratings = make(map[int64]int64, len(best))
+	for _, rated := range best {
+		names.Insert(rated.Node.Node().Name)
+		c.ratings[rated.Node.GetGeneration()] = rated.Rating
+	}
 	return &fwk.PreFilterResult{NodeNames: names}
 }
 

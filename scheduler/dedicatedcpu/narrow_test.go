@@ -16,6 +16,7 @@ import (
 	"k8s.io/kubernetes/pkg/scheduler/framework"
 	st "k8s.io/kubernetes/pkg/scheduler/testing"
 
+	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
 	"corepin.dev/corepin/scheduler/config"
 )
 
@@ -238,5 +239,35 @@ func TestCandidatesThatAreRefused(t *testing.T) {
 	got, _ = l.narrowed(t, pod)
 	if got != candidates {
 		t.Errorf("after the pod was deleted PreFilter names %d nodes, want %d", got, candidates)
+	}
+}
+
+// Score takes a candidate's rating as it was when it was chosen, unless the node is not predicted exactly any more.
+func TestCandidatesAreRatedOnce(t *testing.T) {
+	l := newLarge(t, manyNodes+20, config.DedicatedCPUArgs{})
+	each := newLarge(t, manyNodes+20, config.DedicatedCPUArgs{Search: config.Sample})
+	pod := launcherPod("vm", "4")
+	_, state := l.narrowed(t, pod)
+	_, other := each.narrowed(t, pod)
+	c := readCycle(state)
+	for i, info := range l.nodes {
+		_, candidate := c.ratings[info.GetGeneration()]
+		if !candidate {
+			continue
+		}
+		got, _ := l.Score(t.Context(), state, pod, info)
+		want, _ := each.Score(t.Context(), other, pod, each.nodes[i])
+		_, again := c.predict(info).Rating.Load()
+		if got != want || again {
+			t.Errorf("Score is %d on %s, rated again: %t; want %d as without candidates", got, info.Node().Name, again, want)
+		}
+		l.report(t, info.Node().Name, nil, func(s *v1alpha1.NodeCPUStatus) { s.Conditions = nil })
+		got, _ = l.Score(t.Context(), state, pod, info)
+		if got == want {
+			t.Errorf("Score is %d on %s when its report is exact no longer; want what such a node gets", got, info.Node().Name)
+		}
+	}
+	if len(c.ratings) != candidates {
+		t.Errorf("%d candidates have ratings, want %d", len(c.ratings), candidates)
 	}
 }

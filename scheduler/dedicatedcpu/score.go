@@ -26,7 +26,7 @@ func (pl *DedicatedCPU) PreScore(_ context.Context, state fwk.CycleState, _ *cor
 
 // Score is called for each node that fits, from many goroutines. It returns the rating of package scoring;
 // NormalizeScore makes a score of it. A rating takes microseconds and changes only with the node, so it is cached with
-// the prediction.
+// the prediction. A candidate has been rated when it was chosen.
 func (pl *DedicatedCPU) Score(_ context.Context, state fwk.CycleState, pod *corev1.Pod, nodeInfo fwk.NodeInfo) (int64, *fwk.Status) {
 	c := readCycle(state)
 	if c == nil {
@@ -47,6 +47,9 @@ func (pl *DedicatedCPU) rating(c *cycle, p *nodes.Prediction, nodeInfo fwk.NodeI
 		return 0, false
 	}
 	rating, known := p.Rating.Load()
+	if !known {
+		rating, known = c.ratings[nodeInfo.GetGeneration()]
+	}
 	if known {
 		return rating, true
 	}

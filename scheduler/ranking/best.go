@@ -40,11 +40,11 @@ func (b *best) add(at int, rating int64) {
 }
 
 // sorted are the nodes, the best first.
-func (b *best) sorted(nodes []fwk.NodeInfo) []fwk.NodeInfo {
+func (b *best) sorted(nodes []fwk.NodeInfo) []Rated {
 	slices.SortFunc(b.places, func(x, y place) int { return cmp.Or(cmp.Compare(y.rating, x.rating), cmp.Compare(x.at, y.at)) })
-	sorted := make([]fwk.NodeInfo, len(b.places))
+	sorted := make([]Rated, len(b.places))
 	for i, p := range b.places {
-		sorted[i] = nodes[p.at]
+		sorted[i] = Rated{nodes[p.at], p.rating}
 	}
 	return sorted
 }

@@ -53,6 +53,12 @@ type Answer struct {
 	Until time.Time
 }
 
+// Rated is a node that takes the pod, and how good it is.
+type Rated struct {
+	Node   fwk.NodeInfo
+	Rating int64
+}
+
 // refused is the rating of a node that does not take the pod.
 const refused = math.MinInt64
 
@@ -61,7 +67,7 @@ func (r *Ranking) Changed(nodeName string) { r.changes.add(nodeName) }
 
 // Best returns the nodes that take the pod and are rated best, the best first. Among equal nodes it takes others each time. It returns
 // none only if all were judged and none takes the pod.
-func (r *Ranking) Best(q *Question) []fwk.NodeInfo {
+func (r *Ranking) Best(q *Question) []Rated {
 	if len(q.Nodes) == 0 {
 		return nil
 	}

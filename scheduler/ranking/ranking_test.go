@@ -71,7 +71,8 @@ func (t *town) question(kind string, most, looks int) *Question {
 
 func (t *town) best(kind string, most, looks int) []string {
 	var names []string
-	for _, n := range t.Best(t.question(kind, most, looks)) {
+	for _, rated := range t.Best(t.question(kind, most, looks)) {
+		n := rated.Node
 		names = append(names, n.Node().Name)
 	}
 	return names
