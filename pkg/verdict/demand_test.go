@@ -28,7 +28,7 @@ func fullDemand() *Demand {
 	d.Pod.Containers[0] = full
 	d.Guest = &placement.Guest{VCPUs: 4, IOThreads: []int{1}, Near: [][]int{{0}}, NUMA: &placement.NUMA{Memory: 1, PageSize: 2}}
 	d.Compute = "compute"
-	d.Pod.Allocated = []int{4, 0}
+	d.Pod.Waiting = []bool{false, true}
 	return &d
 }
 
@@ -36,8 +36,8 @@ func fullDemand() *Demand {
 // here whether verdicts depend on it.
 func TestEveryFieldIsInTheKey(t *testing.T) {
 	harmless := map[string]bool{
-		"Demand.Pod.Name":      true, // in no verdict about the pod itself
-		"Demand.Pod.Allocated": true, // of a pod that has started; only a kubelet that starts again looks at it
+		"Demand.Pod.Name":    true, // in no verdict about the pod itself
+		"Demand.Pod.Waiting": true, // of a pod that has started; only a kubelet that starts again looks at it
 	}
 	base := fullDemand().Key()
 	var walk func(path string, at func(d *Demand) reflect.Value)

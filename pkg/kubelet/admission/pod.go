@@ -23,9 +23,9 @@ type Pod struct {
 	PodLevelResources bool
 	// PodLevel is what the CPU manager with that gate sees of such a pod. It is nil for a pod that gets nothing.
 	PodLevel *PodLevel
-	// Allocated are the exclusive CPUs of each container in the eyes of a kubelet 1.34 that starts again. It is nil where
-	// they are those of Containers: see allocatedOf.
-	Allocated []int
+	// Waiting are the containers that ask for neither CPUs nor memory in the eyes of a kubelet 1.34 that starts again. It is
+	// nil where there are none: see waitingOf.
+	Waiting []bool
 	// OddMemory is a container of a Guaranteed pod that requests memory in no whole number of bytes; "" where there is none.
 	OddMemory string
 	// Containers are the init containers and then the app containers, each in the order of the spec. The kubelet
@@ -103,7 +103,7 @@ func PodOf(pod *corev1.Pod) Pod {
 	if p.Guaranteed && p.PodLevelResources {
 		p.PodLevel = podLevelOf(pod, p.Containers)
 	} else if p.Guaranteed {
-		p.Allocated = allocatedOf(pod, p.Containers)
+		p.Waiting = waitingOf(pod, p.Containers)
 	}
 	return p
 }

@@ -85,49 +85,46 @@ func (n *Node) Readmitting(p *Pod, held []Grant, besides *Held) (Decision, Node)
 	return d, n.with(&after)
 }
 
-// seesAgain is p as the kubelet of n sees it when it has started again. Kubelet 1.34 reads the status: see allocatedOf.
+// seesAgain is p as the kubelet of n sees it when it has started again. Kubelet 1.34 reads the status: see waitingOf.
 func (n *Node) seesAgain(p *Pod) *Pod {
-	if n.Minor != 34 || p.Allocated == nil {
+	if n.Minor != 34 || p.Waiting == nil {
 		return p
 	}
 	seen := *p
 	seen.Containers = slices.Clone(p.Containers)
 	for i := range seen.Containers {
-		seen.Containers[i].CPUs = p.Allocated[i]
+		if p.Waiting[i] {
+			seen.Containers[i].CPUs = 0
+			seen.Containers[i].Memory = nil
+		}
 	}
 	return &seen
 }
 
-// allocatedOf are the CPUs that kubelet 1.34 takes for those of each container when it starts again. For an app
+// waitingOf says which containers ask for neither CPUs nor memory in the eyes of a kubelet 1.34 that starts again. Of an app
 // container or a sidecar with a status it reads status.allocatedResources, which a waiting container does not have
-// (guaranteedCPUs in pkg/kubelet/cm/cpumanager/policy_static.go, v1.34.4; 1.35 and later read the spec). It returns
-// nil where that changes nothing.
-func allocatedOf(pod *corev1.Pod, containers []Container) []int {
-	var allocated []int
+// (guaranteedCPUs in pkg/kubelet/cm/cpumanager/policy_static.go and getRequestedResources in
+// pkg/kubelet/cm/memorymanager/policy_static.go, v1.34.4; 1.35 and later read the spec). It returns nil where that changes
+// nothing.
+func waitingOf(pod *corev1.Pod, containers []Container) []bool {
+	var waiting []bool
 	for i, c := range containers {
 		statuses := pod.Status.ContainerStatuses
-		if c.Kind == Init {
+		if c.Kind == Init || c.CPUs == 0 && len(c.Memory) == 0 {
 			continue
 		} else if c.Kind == Sidecar {
 			statuses = pod.Status.InitContainerStatuses
 		}
 		at := slices.IndexFunc(statuses, func(s corev1.ContainerStatus) bool { return s.Name == c.Name })
-		if at < 0 {
+		if at < 0 || statuses[at].AllocatedResources != nil {
 			continue
 		}
-		cpus := wholeCPUs(statuses[at].AllocatedResources)
-		if cpus == c.CPUs {
-			continue
+		if waiting == nil {
+			waiting = make([]bool, len(containers))
 		}
-		if allocated == nil {
-			allocated = make([]int, len(containers))
-			for k := range containers {
-				allocated[k] = containers[k].CPUs
-			}
-		}
-		allocated[i] = cpus
+		waiting[i] = true
 	}
-	return allocated
+	return waiting
 }
 
 func (a *attempt) again(p *Pod, held []Grant, besides *Held) error {

@@ -123,10 +123,15 @@ func TestReadmitWhileInitializing(t *testing.T) {
 				t.Errorf("1.%d, %s/%s: %s, want reason %q", minor, tc.policy, tc.scope, d, want)
 			}
 		}
+		n.Minor = 34
+		again := n.seesAgain(&p).Containers
+		if again[1].CPUs != 0 || again[1].Memory != nil || !again[0].Equal(&p.Containers[0]) {
+			t.Errorf("kubelet 1.34 that starts again sees %+v", again)
+		}
 		started := initializing(tc.initCPU, tc.appCPU)
 		started.Status.ContainerStatuses[0].AllocatedResources = started.Spec.Containers[0].Resources.Requests
-		if p := PodOf(started); p.Allocated != nil {
-			t.Errorf("all containers have started, but kubelet 1.34 would see %v", p.Allocated)
+		if p := PodOf(started); p.Waiting != nil {
+			t.Errorf("all containers have started, but kubelet 1.34 would see that %v wait", p.Waiting)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"corepin.dev/corepin/pkg/kubelet/admission"
 	"corepin.dev/corepin/pkg/kubelet/devicemanager"
 	"corepin.dev/corepin/pkg/kubelet/memorymanager"
@@ -68,6 +70,7 @@ func (w *walk) restarts() (why string, certain bool) {
 
 // admitAgain admits a pod that is there once more. A pod that is refused is there no longer.
 func (w *walk) admitAgain(name string) string {
+	report(w.pods[name], w.started[name])
 	p := admission.PodOf(w.pods[name])
 	before := w.held[name]
 	d, after := w.node.Readmitting(&p, w.grants[name], &before)
@@ -85,4 +88,26 @@ func (w *walk) admitAgain(name string) string {
 		w.forget(name)
 	}
 	return ""
+}
+
+// report sets the status of containers as the kubelet reports them before it starts again: of a pod that has not started, those
+// behind the first init container that ends wait. These have nothing allocated yet.
+func report(pod *corev1.Pod, started bool) {
+	waits := false
+	statusOf := func(c *corev1.Container) corev1.ContainerStatus {
+		if waits {
+			return corev1.ContainerStatus{Name: c.Name}
+		}
+		return corev1.ContainerStatus{Name: c.Name, AllocatedResources: c.Resources.Requests}
+	}
+	pod.Status.InitContainerStatuses = nil
+	for i := range pod.Spec.InitContainers {
+		c := &pod.Spec.InitContainers[i]
+		pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, statusOf(c))
+		waits = waits || !started && c.RestartPolicy == nil
+	}
+	pod.Status.ContainerStatuses = nil
+	for i := range pod.Spec.Containers {
+		pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, statusOf(&pod.Spec.Containers[i]))
+	}
 }

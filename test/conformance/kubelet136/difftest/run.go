@@ -89,7 +89,7 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 	}
 	n.Devices = kubelet.Devices()
 	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{},
-		grants: map[string][]admission.Grant{}, held: map[string]admission.Held{}}
+		grants: map[string][]admission.Grant{}, held: map[string]admission.Held{}, started: map[string]bool{}}
 	for i, step := range s.steps {
 		var text string
 		switch {
@@ -139,6 +139,7 @@ type walk struct {
 	pods     map[string]*corev1.Pod
 	grants   map[string][]admission.Grant
 	held     map[string]admission.Held
+	started  map[string]bool // those whose app containers have started
 }
 
 // remove removes a pod, if it is there.
@@ -156,11 +157,13 @@ func (w *walk) forget(name string) {
 	delete(w.pods, name)
 	delete(w.grants, name)
 	delete(w.held, name)
+	delete(w.started, name)
 }
 
 // start starts a pod's app containers, if it is there.
 func (w *walk) start(name string) {
 	pod := w.pods[name]
+	w.started[name] = pod != nil
 	if pod == nil || w.node.Memory == nil {
 		return
 	}
