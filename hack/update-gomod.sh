@@ -7,6 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 go mod tidy
+go -C test/conformance/kubelet134 mod tidy
 go -C test/conformance/kubelet135 mod tidy
 go -C test/conformance/kubelet137 mod tidy
 go -C test/conformance/descheduler mod tidy

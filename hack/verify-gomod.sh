@@ -5,6 +5,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+kubelet134=test/conformance/kubelet134
 kubelet135=test/conformance/kubelet135
 kubelet137=test/conformance/kubelet137
 descheduler=test/conformance/descheduler
@@ -12,9 +13,9 @@ descheduler=test/conformance/descheduler
 status=0
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
-mkdir -p "$tmp/hack" "$tmp/$kubelet135" "$tmp/$kubelet137" "$tmp/$descheduler"
+mkdir -p "$tmp/hack" "$tmp/$kubelet134" "$tmp/$kubelet135" "$tmp/$kubelet137" "$tmp/$descheduler"
 cp hack/update-k8s.sh "$tmp/hack/"
-for module in . "$kubelet135" "$kubelet137" "$descheduler"; do
+for module in . "$kubelet134" "$kubelet135" "$kubelet137" "$descheduler"; do
 	version=$(go -C "$module" list -m -f '{{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}' k8s.io/kubernetes)
 	cp "$module/go.mod" "$module/go.sum" "$tmp/$module/"
 	"$tmp/hack/update-k8s.sh" "$version" "$module" >/dev/null
@@ -23,7 +24,7 @@ for module in . "$kubelet135" "$kubelet137" "$descheduler"; do
 		status=1
 	fi
 done
-for module in . "$kubelet135" "$kubelet137" "$descheduler" hack/tools hack/containerd hack/tools/helm hack/tools/cosign; do
+for module in . "$kubelet134" "$kubelet135" "$kubelet137" "$descheduler" hack/tools hack/containerd hack/tools/helm hack/tools/cosign; do
 	if ! go -C "$module" mod tidy -diff; then
 		echo "$module/go.mod is not tidy; run hack/update-gomod.sh" >&2
 		status=1

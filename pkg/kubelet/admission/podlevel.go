@@ -26,8 +26,9 @@ type PodLevel struct {
 // (IsContainerEquivalentQOSGuaranteed in pkg/kubelet/cm/qos/helpers.go, v1.36.3).
 func podLevelOf(pod *corev1.Pod, containers []Container) *PodLevel {
 	requests := pod.Spec.Resources.Requests
-	if pod.Status.AllocatedResources != nil {
-		requests = pod.Status.AllocatedResources // of the pod as a whole; see requestsOf
+	allocated := podAllocated(pod)
+	if allocated != nil {
+		requests = allocated // of the pod as a whole; see requestsOf
 	}
 	level := &PodLevel{CPUs: wholeCPUs(requests)}
 	inits := len(pod.Spec.InitContainers)

@@ -25,10 +25,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	resourcehelper "k8s.io/component-helpers/resource"
-	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 )
 
@@ -214,8 +212,7 @@ func (n *Node) misplaced(pod *corev1.Pod) (Refusal, bool) {
 		}
 	}
 	noExecute := func(taint *corev1.Taint) bool { return taint.Effect == corev1.TaintEffectNoExecute }
-	_, untolerated := corev1helpers.FindMatchingUntoleratedTaint(logr.Discard(), n.node.Spec.Taints, pod.Spec.Tolerations, noExecute, false)
-	if untolerated && !static(pod) {
+	if untolerated(n.node, pod, noExecute) && !static(pod) {
 		return failed("TaintToleration", "node(s) had taints that the pod didn't tolerate"), true
 	}
 	return Refusal{}, false

@@ -10,7 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"k8s.io/kubernetes/pkg/kubelet/cm/devicemanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/kubernetes/pkg/kubelet/config"
 
@@ -20,7 +19,7 @@ import (
 
 // deviceProvider is the device manager as a hint provider, with its plugins.
 type deviceProvider struct {
-	*devicemanager.ManagerImpl
+	*deviceManager
 	inventory  plugin.Inventory
 	pods       func() []*corev1.Pod
 	ready      bool // All pods have been seen.
@@ -64,7 +63,7 @@ func (p *deviceProvider) restart(c difftest.Config, store topologymanager.Store)
 }
 
 func (p *deviceProvider) start(c difftest.Config, store topologymanager.Store) (err error) {
-	p.ManagerImpl, err = devicemanager.NewManagerImpl(machineInfo(c.Machine).Topology, store)
+	p.deviceManager, err = newDeviceManager(machineInfo(c.Machine).Topology, store)
 	if err != nil {
 		return err
 	}

@@ -21,7 +21,7 @@ func (v Version) fit(node *corev1.Node, others []*corev1.Pod, pod *corev1.Pod) (
 		func(*corev1.Pod, bool, *int64, func(*corev1.PodStatus)) error { return nil },
 		&record.FakeRecorder{})}
 	handler := lifecycle.NewPredicateAdmitHandler(
-		func(context.Context, bool) (*corev1.Node, error) { return node, nil }, room,
+		nodeGetter(node), room,
 		func(*framework.NodeInfo, *lifecycle.PodAdmitAttributes) error { return nil })
 	result := handler.Admit(v.Admission(pod, others))
 	return predicates.Refusal{Reason: result.Reason, Message: result.Message}, room.made

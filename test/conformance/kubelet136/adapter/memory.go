@@ -10,7 +10,6 @@ import (
 	"github.com/go-logr/logr"
 	cadvisor "github.com/google/cadvisor/info/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/kubernetes/pkg/kubelet/cm/memorymanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/memorymanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager/bitmask"
@@ -22,7 +21,7 @@ import (
 
 // memory is a difftest.MemoryOracle. It is the topology manager's store, too.
 type memory struct {
-	memorymanager.Policy
+	memoryPolicy
 	topologymanager.Store
 	state  state.State
 	chosen topologymanager.TopologyHint
@@ -38,11 +37,11 @@ func startMemory(machine []difftest.MemoryNode) (difftest.MemoryOracle, error) {
 		reserved[id] = reservedOf(node)
 	}
 	m := &memory{state: state.NewMemoryState(logr.Discard())}
-	policy, err := memorymanager.NewPolicyStatic(logr.Discard(), info, reserved, m)
+	policy, err := newMemoryPolicy(info, reserved, m)
 	if err != nil {
 		return nil, err
 	}
-	m.Policy = policy
+	m.memoryPolicy = policy
 	return m, policy.Start(logr.Discard(), m.state)
 }
 
@@ -70,7 +69,7 @@ func reservedOf(node difftest.MemoryNode) map[corev1.ResourceName]uint64 {
 func (m *memory) GetAffinity(string, string) topologymanager.TopologyHint { return m.chosen }
 
 // Name is that of the policy; the store has one, too.
-func (m *memory) Name() string { return m.Policy.Name() }
+func (m *memory) Name() string { return m.memoryPolicy.Name() }
 
 func (m *memory) State() ours.State {
 	machine := m.state.GetMachineState()
@@ -120,7 +119,7 @@ func (m *memory) Allocate(pod *corev1.Pod, container *corev1.Container, affinity
 		}
 		m.chosen.NUMANodeAffinity = mask
 	}
-	return m.Policy.Allocate(logr.Discard(), m.state, pod, container)
+	return m.memoryPolicy.Allocate(logr.Discard(), m.state, pod, container)
 }
 
 func (m *memory) Blocks(pod *corev1.Pod, container string) []ours.Block {

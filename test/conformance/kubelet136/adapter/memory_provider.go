@@ -9,7 +9,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/kubernetes/pkg/kubelet/cm/memorymanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/memorymanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 
@@ -40,11 +39,11 @@ func startMemoryProvider(c difftest.Config, store topologymanager.Store, before 
 			return nil, err
 		}
 	}
-	policy, err := memorymanager.NewPolicyStatic(logr.Discard(), info, reserved, store)
+	policy, err := newMemoryPolicy(info, reserved, store)
 	if err != nil {
 		return nil, err
 	}
-	p.Policy = policy
+	p.memoryPolicy = policy
 	return p, policy.Start(logr.Discard(), p.state)
 }
 
@@ -56,7 +55,7 @@ func (p *memoryProvider) remember(to state.State) error {
 	}
 	defer os.RemoveAll(dir)
 	checkpoint := func() (state.State, error) {
-		return state.NewCheckpointState(logr.Discard(), dir, "memory_manager_state", p.Policy.Name())
+		return state.NewCheckpointState(logr.Discard(), dir, "memory_manager_state", p.memoryPolicy.Name())
 	}
 	written, err := checkpoint()
 	if err != nil {
@@ -110,17 +109,17 @@ func (p *memoryProvider) held(pod *corev1.Pod) []ours.Held {
 // The rest makes it a topologymanager.HintProvider.
 
 func (p *memoryProvider) GetTopologyHints(pod *corev1.Pod, container *corev1.Container) map[string][]topologymanager.TopologyHint {
-	return p.Policy.GetTopologyHints(logr.Discard(), p.state, pod, container)
+	return p.memoryPolicy.GetTopologyHints(logr.Discard(), p.state, pod, container)
 }
 
 func (p *memoryProvider) GetPodTopologyHints(pod *corev1.Pod) map[string][]topologymanager.TopologyHint {
-	return p.Policy.GetPodTopologyHints(logr.Discard(), p.state, pod)
+	return p.memoryPolicy.GetPodTopologyHints(logr.Discard(), p.state, pod)
 }
 
 func (p *memoryProvider) Allocate(pod *corev1.Pod, container *corev1.Container) error {
-	return p.Policy.Allocate(logr.Discard(), p.state, pod, container)
+	return p.memoryPolicy.Allocate(logr.Discard(), p.state, pod, container)
 }
 
 func (p *memoryProvider) AllocatePod(pod *corev1.Pod) error {
-	return any(p.Policy).(podAllocator[state.State]).AllocatePod(logr.Discard(), p.state, pod)
+	return any(p.memoryPolicy).(podAllocator[state.State]).AllocatePod(logr.Discard(), p.state, pod)
 }

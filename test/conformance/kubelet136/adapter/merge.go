@@ -3,7 +3,6 @@
 package adapter
 
 import (
-	"github.com/go-logr/logr"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager/bitmask"
 
@@ -44,7 +43,7 @@ func merge(m *cputopology.Topology, c ours.Config, hints []map[string][]difftest
 		}
 		theirs = append(theirs, provider)
 	}
-	best, admit := policy.Merge(logr.Discard(), theirs)
+	best, admit := mergeHints(policy, theirs)
 	hint.Preferred = best.Preferred
 	if best.NUMANodeAffinity != nil {
 		hint.NUMANodes = best.NUMANodeAffinity.GetBits()

@@ -9,9 +9,7 @@ import (
 	cadvisor "github.com/google/cadvisor/info/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/kubernetes/pkg/apis/core/v1/helper/qos"
-	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
-	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/topology"
 	"k8s.io/kubernetes/pkg/kubelet/cm/topologymanager"
 	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
 	k8scpuset "k8s.io/utils/cpuset"
@@ -24,7 +22,6 @@ import (
 	"corepin.dev/corepin/test/conformance/kubelet136/static"
 )
 
-// kubelet is the version that go.mod names.
 // Version is what differs between these kubelets.
 type Version struct {
 	Minor int
@@ -60,7 +57,7 @@ type oracle struct {
 func (v Version) start(c difftest.Config) (difftest.Oracle, error) {
 	o := &oracle{version: v, config: c}
 	o.CopyPods = v.CopyPods
-	if err := o.start(state.NewMemoryState(logr.Discard())); err != nil {
+	if err := o.start(static.NewState()); err != nil {
 		return nil, err
 	}
 	return o, nil
@@ -72,7 +69,7 @@ func (o *oracle) start(s state.State) error {
 	if err != nil {
 		return err
 	}
-	topo, err := topology.Discover(logr.Discard(), info)
+	topo, err := discover(info)
 	if err != nil {
 		return err
 	}
@@ -80,7 +77,7 @@ func (o *oracle) start(s state.State) error {
 	if count == 0 {
 		count = c.Reserved.Len()
 	}
-	policy, err := cpumanager.NewStaticPolicy(logr.Discard(), topo, count, k8scpuset.New(c.Reserved.List()...), manager, c.CPUOptions)
+	policy, err := newCPUPolicy(topo, count, k8scpuset.New(c.Reserved.List()...), manager, c.CPUOptions)
 	if err != nil {
 		return err
 	}
@@ -103,14 +100,14 @@ func (o *oracle) addProviders() (err error) {
 		if err != nil {
 			return err
 		}
-		o.manager.AddHintProvider(logr.Discard(), o.devices)
+		addHintProvider(o.manager, o.devices)
 	}
-	o.manager.AddHintProvider(logr.Discard(), o)
+	addHintProvider(o.manager, o)
 	if o.config.Memory != nil {
 		if o.memory, err = startMemoryProvider(o.config, o.manager, o.memory); err != nil {
 			return err
 		}
-		o.manager.AddHintProvider(logr.Discard(), o.memory)
+		addHintProvider(o.manager, o.memory)
 	}
 	return nil
 }
@@ -240,5 +237,5 @@ func (o *oracle) Allocate(pod *corev1.Pod, container *corev1.Container) error {
 }
 
 func (o *oracle) AllocatePod(pod *corev1.Pod) error {
-	return any(o.Policy.Policy).(podAllocator[state.State]).AllocatePod(logr.Discard(), o.State, pod)
+	return any(o.CPUPolicy).(podAllocator[state.State]).AllocatePod(logr.Discard(), o.State, pod)
 }

@@ -46,5 +46,9 @@ func planOf(seed uint64, podLevel bool) plan {
 
 // command is what to type, in the repository, to follow a plan.
 func (k Kubelet) command(p plan) string {
-	return fmt.Sprintf("go -C %s test -vet=off -count=1 -run TestRandomScenarios . -steps %d -seed %d -podlevel %d", k.Folder, p.steps, p.seed, p.podLevel)
+	tags := ""
+	if k.Minor == 34 {
+		tags = " -tags=kubelet134"
+	}
+	return fmt.Sprintf("go -C %s test -vet=off%s -count=1 -run TestRandomScenarios . -steps %d -seed %d -podlevel %d", k.Folder, tags, p.steps, p.seed, p.podLevel)
 }

@@ -12,8 +12,6 @@ import (
 
 	"github.com/go-logr/logr"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/kubernetes/pkg/kubelet/cm/containermap"
-	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager"
 	"k8s.io/kubernetes/pkg/kubelet/cm/cpumanager/state"
 	"k8s.io/kubernetes/pkg/kubelet/lifecycle"
 	k8scpuset "k8s.io/utils/cpuset"
@@ -24,7 +22,7 @@ import (
 
 // Policy is the part of a difftest.Oracle that all versions have alike.
 type Policy struct {
-	cpumanager.Policy
+	CPUPolicy
 	State state.State
 	// CopyPods copies the CPUs of pods as a whole. It is nil for a kubelet that has none.
 	CopyPods func(to, from state.State)
@@ -32,11 +30,11 @@ type Policy struct {
 }
 
 // Run starts a policy over a state, on a machine of these CPUs.
-func (p *Policy) Run(policy cpumanager.Policy, s state.State, cpus cpuset.Set) error {
+func (p *Policy) Run(policy CPUPolicy, s state.State, cpus cpuset.Set) error {
 	if err := policy.Start(logr.Discard(), s); err != nil {
 		return err
 	}
-	p.Policy, p.State = policy, s
+	p.CPUPolicy, p.State = policy, s
 	if p.reserved.IsEmpty() { // nothing is granted yet
 		p.reserved = cpus.Minus(ours(policy.GetAllocatableCPUs(s)))
 	}
@@ -102,7 +100,7 @@ func (p *Policy) Remembered() (state.State, error) {
 	}
 	defer os.RemoveAll(dir)
 	checkpoint := func() (state.State, error) {
-		return state.NewCheckpointState(logr.Discard(), dir, "cpu_manager_state", p.Name(), containermap.NewContainerMap())
+		return newCheckpoint(dir, p.Name())
 	}
 	written, err := checkpoint()
 	if err != nil {
@@ -113,7 +111,7 @@ func (p *Policy) Remembered() (state.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	again := state.NewMemoryState(logr.Discard())
+	again := NewState()
 	p.copyState(again, read)
 	return again, nil
 }
