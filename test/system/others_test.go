@@ -50,14 +50,13 @@ type intrusion struct {
 	name string
 	// do does it, and undo ends it, in the machine's shell; see intrusionScript.
 	do, undo string
-	// reason and says are of the event that the VM gets. Without a reason condition Exclusive of the node says it.
+	// reason and says are of the event that the VM's pod gets. Without a reason condition Exclusive of the node says it.
 	reason, says string
 }
 
 // intrusionScript is before each script: $cpu is a CPU of the VM, $vm and $neighbour are cgroups of containers, and $was is
 // the cpuset of the neighbour.
 const intrusionScript = `cpu=$0 vm=$1 neighbour=$2 was=$3 service=/sys/fs/cgroup/loop.service
-irq=$(dirname $(ls -d /proc/irq/*/virtio*-input.0 | head -n 1))
 # loop GROUP computes on the CPU, from a cgroup.
 loop() {
 	sh -c 'echo $$ >$0/cgroup.procs; exec taskset -c $1 busybox sh -c "while :; do :; done"' $1 $cpu >/dev/null 2>&1 </dev/null &
@@ -72,7 +71,6 @@ var intrusions = []intrusion{
 	{"it goes on", "", `unloop; echo $was >$neighbour/cpuset.cpus`, pinning.EventCPUTimeLost, "went to other threads"},
 	{"the cpuset is right again", "", "", pinning.EventExclusive, "until then also 1 container of the shared pool"},
 	{"a service outside the kubelet's pods", `mkdir $service; loop $service`, `unloop`, "", "loop.service"},
-	{"an interrupt goes to the VM's CPU", `echo $cpu >$irq/smp_affinity_list`, `echo 0 >$irq/smp_affinity_list`, pinning.EventInterrupted, "virtio"},
 	{"its memory is on the other NUMA node",
 		`echo 1 >$vm/cpuset.mems; sh -c 'echo $$ >$0/cgroup.procs; exec dd if=/dev/zero of=/dev/shm/away bs=1M count=400' $vm`,
 		`rm /dev/shm/away; echo 0-1 >$vm/cpuset.mems`, pinning.EventMemoryAway, "is on NUMA node 1"},
@@ -90,18 +88,22 @@ func (w *world) tellsOthers(ctx context.Context) {
 	defer func() {
 		ginkgo.AddReportEntry("who else may run, and who does", ginkgo.ReportEntryVisibilityAlways, table.String())
 	}()
-	told, err := w.awaitIntrusion(ctx, nil, intrusion{reason: pinning.EventExclusive, says: "until then also 1 container of the shared pool (vms/neighbour sleeper)"})
+	told, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventExclusive, says: "until then also 2 containers of the shared pool (vms/neighbour sleeper, …)"})
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(told).To(gomega.ContainSubstring("5 are in the shared pool"), "CPU 5 is the other hardware thread of CPU 4")
 	fmt.Fprintf(table, "at its start: %s\n", told)
-	expected := map[string]bool{}
+	// The queues of virtio disks interrupt each its own CPUs, and the kernel lets nobody move them.
+	interrupts, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventInterrupted, says: "virtio"})
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	fmt.Fprintf(table, "and %s\n", interrupts)
+	expected := map[string]bool{pinning.EventInterrupted: true}
 	for _, i := range intrusions {
-		before, err := w.eventsOf(ctx, v.name)
+		before, err := w.eventsOf(ctx, v)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred())
 		start := time.Now()
 		_, err = m.Run(ctx, append([]string{"sh", "-ec", intrusionScript + i.do}, scope...)...)
 		gomega.Expect(err).NotTo(gomega.HaveOccurred(), i.name)
-		told, err := w.awaitIntrusion(ctx, before, i)
+		told, err := w.awaitIntrusion(ctx, v, before, i)
 		fmt.Fprintf(table, "%s: after %s, %s: %s\n", i.name, since(start), cmp.Or(i.reason, "condition Exclusive"), told)
 		_, undone := m.Run(ctx, append([]string{"sh", "-ec", intrusionScript + i.undo}, scope...)...)
 		gomega.Expect(errors.Join(err, undone)).To(gomega.Succeed(), i.name)
@@ -111,7 +113,7 @@ func (w *world) tellsOthers(ctx context.Context) {
 		}
 	}
 	gomega.Expect(w.awaitPinned(ctx, v)).To(gomega.Succeed())
-	events, err := w.eventsOf(ctx, v.name)
+	events, err := w.eventsOf(ctx, v)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	for text, event := range events {
 		if event.Type == corev1.EventTypeWarning && event.Source.Component == "corepin-agent" {
@@ -152,9 +154,9 @@ func (w *world) provenVM(ctx context.Context) (v vm, scope []string) {
 	return v, []string{first, own, beside, state.DefaultCPUSet}
 }
 
-// eventsOf are the events of a VM, by all that a reader sees of them.
-func (w *world) eventsOf(ctx context.Context, name string) (map[string]corev1.Event, error) {
-	selector := "involvedObject.kind=VirtualMachineInstance,involvedObject.name=" + name
+// eventsOf are the events of a VM's pod, by all that a reader sees of them. Its VMI gets the Warnings too.
+func (w *world) eventsOf(ctx context.Context, v vm) (map[string]corev1.Event, error) {
+	selector := "involvedObject.kind=Pod,involvedObject.name=" + v.pod.Name
 	list, err := w.Client().CoreV1().Events(testbed.VMNamespace).List(ctx, metav1.ListOptions{FieldSelector: selector})
 	if err != nil {
 		return nil, err
@@ -167,7 +169,7 @@ func (w *world) eventsOf(ctx context.Context, name string) (map[string]corev1.Ev
 }
 
 // awaitIntrusion waits until something is told that was not before, and returns the message.
-func (w *world) awaitIntrusion(ctx context.Context, before map[string]corev1.Event, i intrusion) (message string, err error) {
+func (w *world) awaitIntrusion(ctx context.Context, v vm, before map[string]corev1.Event, i intrusion) (message string, err error) {
 	err = await.Every(ctx, pause, "something that tells of: "+i.says, limit, func(ctx context.Context) error {
 		if i.reason == "" {
 			report, err := w.Report(ctx, numaMachine)
@@ -181,7 +183,7 @@ func (w *world) awaitIntrusion(ctx context.Context, before map[string]corev1.Eve
 			message = condition.Message
 			return nil
 		}
-		events, err := w.eventsOf(ctx, "vmi-proven")
+		events, err := w.eventsOf(ctx, v)
 		if err != nil {
 			return err
 		}
@@ -212,14 +214,14 @@ const quietFor = time.Hour
 func (w *world) staysQuiet(ctx context.Context) {
 	ginkgo.GinkgoHelper()
 	v, _ := w.provenVM(ctx)
-	_, err := w.awaitIntrusion(ctx, nil, intrusion{reason: pinning.EventExclusive, says: "no other container may run"})
+	_, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventExclusive, says: "no other container may run"})
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	before, err := w.eventsOf(ctx, v.name)
+	before, err := w.eventsOf(ctx, v)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	looks := 0
 	gomega.Consistently(ctx, func(ctx context.Context) (map[string]corev1.Event, error) {
 		looks++
-		return w.eventsOf(ctx, v.name)
+		return w.eventsOf(ctx, v)
 	}).WithTimeout(quietFor).WithPolling(time.Minute).Should(gomega.HaveLen(len(before)))
 	ginkgo.AddReportEntry("a quiet hour", ginkgo.ReportEntryVisibilityAlways, fmt.Sprintf("%d looks in %s: no event after %q", looks, quietFor, slices.Sorted(maps.Keys(before))))
 }
