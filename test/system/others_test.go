@@ -168,7 +168,7 @@ func (w *world) eventsOf(ctx context.Context, v vm) (map[string]corev1.Event, er
 	return events, nil
 }
 
-// awaitIntrusion waits until something is told that was not before, and returns the message.
+// awaitIntrusion waits until something is new in the events or the condition, and returns the message.
 func (w *world) awaitIntrusion(ctx context.Context, v vm, before map[string]corev1.Event, i intrusion) (message string, err error) {
 	err = await.Every(ctx, pause, "something that tells of: "+i.says, limit, func(ctx context.Context) error {
 		if i.reason == "" {
