@@ -269,7 +269,7 @@ func TestStartRefuses(t *testing.T) {
 		"no name":            {Spec{VCPUs: 1, SocketDir: dir}, "needs a name"},
 		"no socket dir":      {Spec{Name: "a", VCPUs: 1}, "socket directory"},
 		"no vCPU":            {Spec{Name: "a", SocketDir: dir}, "0 vCPUs"},
-		"another topology":   {Spec{Name: "a", VCPUs: 3, Sockets: 1, Cores: 2, Threads: 1, SocketDir: dir}, "are not its 3 vCPUs"},
+		"another topology":   {Spec{Name: "a", VCPUs: 3, Sockets: 1, Cores: 2, Threads: 1, SocketDir: dir}, "are not the 3 vCPUs"},
 		"negative IO thread": {Spec{Name: "a", VCPUs: 1, IOThreads: -1, SocketDir: dir}, "-1 IO threads"},
 	} {
 		for _, runner := range []Runner{TestDriver{}, QEMU{}} {

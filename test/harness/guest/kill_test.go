@@ -46,7 +46,7 @@ func startVictims(dir string) error {
 		if err != nil {
 			return err
 		}
-		m, _, err := QEMU{}.machine(Spec{Name: "vms_victim", VCPUs: 1, Sockets: 1, Cores: 1, Threads: 1, MemoryMiB: 32})
+		m, _, err := QEMU{}.machine(Spec{Name: "vms_victim", VCPUs: 1, MaxVCPUs: 1, Sockets: 1, Cores: 1, Threads: 1, MemoryMiB: 32})
 		if err != nil {
 			return err
 		}
