@@ -61,7 +61,7 @@ conformance-long: ## Compare 1,000,000, other ones each time, with kubelet 1.34,
 
 test-system: setup build ## Run the suite on real kubelets, in machines under QEMU (LABELS=furnished: with huge pages and devices); takes 30 minutes once they are built
 	@hack/machine.sh
-	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=65m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=60m -ginkgo.label-filter='$(or $(LABELS),!furnished && !quiet)'
+	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=95m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=90m -ginkgo.label-filter='$(or $(LABELS),!furnished && !quiet)'
 
 # DIR is made by the user, who has a KubeVirt; what it holds is said where something is missing.
 test-kubevirt: ## Run the suite beside the control plane of a real KubeVirt: make test-kubevirt KUBEVIRT=DIR

@@ -75,7 +75,8 @@ func (w *world) keepsHouse(ctx context.Context) {
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 
 	want := fmt.Sprintf("IO thread 1 is confined to CPU %s by KubeVirt's housekeeping cgroup, and belongs on CPU %s", emulator, ioThread)
-	gomega.Expect(w.awaitEvent(ctx, v, "Confined", want)).To(gomega.Succeed())
+	_, err = w.awaitEvent(ctx, v, nil, "Confined", want)
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(w.pinned(ctx, v)).To(gomega.Succeed())
 	_, confined, err := w.besideVCPUs(ctx, v)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
@@ -108,22 +109,4 @@ func (w *world) besideVCPUs(ctx context.Context, v vm) (emulator, ioThread strin
 		return "", "", fmt.Errorf("no emulator or no IO thread among %+v", threads)
 	}
 	return emulator, ioThread, nil
-}
-
-// awaitEvent waits until the pod of a VM has an event with a text.
-func (w *world) awaitEvent(ctx context.Context, v vm, reason, text string) error {
-	return await.Every(ctx, pause, "event "+reason+" of "+v.name, limit, func(ctx context.Context) error {
-		events, err := w.Client().CoreV1().Events(v.pod.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "involvedObject.name=" + v.pod.Name})
-		if err != nil {
-			return err
-		}
-		told := ""
-		for _, event := range events.Items {
-			told += event.Reason + ": " + event.Message + "\n"
-			if event.Reason == reason && strings.Contains(event.Message, text) {
-				return nil
-			}
-		}
-		return fmt.Errorf("want %q, told are:\n%s", text, told)
-	})
 }

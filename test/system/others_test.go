@@ -88,12 +88,12 @@ func (w *world) tellsOthers(ctx context.Context) {
 	defer func() {
 		ginkgo.AddReportEntry("who else may run, and who does", ginkgo.ReportEntryVisibilityAlways, table.String())
 	}()
-	told, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventExclusive, says: "until then also 2 containers of the shared pool (vms/neighbour sleeper, …)"})
+	told, err := w.awaitEvent(ctx, v, nil, pinning.EventExclusive, "until then also 2 containers of the shared pool (vms/neighbour sleeper, …)")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Expect(told).To(gomega.ContainSubstring("5 are in the shared pool"), "CPU 5 is the other hardware thread of CPU 4")
 	fmt.Fprintf(table, "at its start: %s\n", told)
 	// The queues of virtio disks interrupt each its own CPUs, and the kernel lets nobody move them.
-	interrupts, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventInterrupted, says: "virtio"})
+	interrupts, err := w.awaitEvent(ctx, v, nil, pinning.EventInterrupted, "virtio")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	fmt.Fprintf(table, "and %s\n", interrupts)
 	expected := map[string]bool{pinning.EventInterrupted: true}
@@ -168,28 +168,36 @@ func (w *world) eventsOf(ctx context.Context, v vm) (map[string]corev1.Event, er
 	return events, nil
 }
 
-// awaitIntrusion waits until something is new in the events or the condition, and returns the message.
+// awaitIntrusion waits until an intrusion is in the events, where it was not before, or in the condition. It returns the message.
 func (w *world) awaitIntrusion(ctx context.Context, v vm, before map[string]corev1.Event, i intrusion) (message string, err error) {
-	err = await.Every(ctx, pause, "something that tells of: "+i.says, limit, func(ctx context.Context) error {
-		if i.reason == "" {
-			report, err := w.Report(ctx, numaMachine)
-			if err != nil {
-				return err
-			}
-			condition := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExclusive)
-			if condition == nil || condition.Status != metav1.ConditionFalse || !strings.Contains(condition.Message, i.says) {
-				return fmt.Errorf("it is %+v", condition)
-			}
-			message = condition.Message
-			return nil
+	if i.reason != "" {
+		return w.awaitEvent(ctx, v, before, i.reason, i.says)
+	}
+	err = await.Every(ctx, pause, "condition Exclusive to have "+i.says, limit, func(ctx context.Context) error {
+		report, err := w.Report(ctx, numaMachine)
+		if err != nil {
+			return err
 		}
+		condition := meta.FindStatusCondition(report.Status.Conditions, v1alpha1.ConditionExclusive)
+		if condition == nil || condition.Status != metav1.ConditionFalse || !strings.Contains(condition.Message, i.says) {
+			return fmt.Errorf("it is %+v", condition)
+		}
+		message = condition.Message
+		return nil
+	})
+	return message, err
+}
+
+// awaitEvent waits until the pod of a VM has an event with a text, which is none of those before. It returns the message.
+func (w *world) awaitEvent(ctx context.Context, v vm, before map[string]corev1.Event, reason, text string) (message string, err error) {
+	err = await.Every(ctx, pause, fmt.Sprintf("event %s of %s with %q", reason, v.name, text), limit, func(ctx context.Context) error {
 		events, err := w.eventsOf(ctx, v)
 		if err != nil {
 			return err
 		}
-		for text, event := range events {
-			_, old := before[text]
-			if !old && event.Reason == i.reason && strings.Contains(event.Message, i.says) {
+		for key, event := range events {
+			_, old := before[key]
+			if !old && event.Reason == reason && strings.Contains(event.Message, text) {
 				message = event.Message
 				return nil
 			}
@@ -214,14 +222,14 @@ const quietFor = time.Hour
 func (w *world) staysQuiet(ctx context.Context) {
 	ginkgo.GinkgoHelper()
 	v, _ := w.provenVM(ctx)
-	_, err := w.awaitIntrusion(ctx, v, nil, intrusion{reason: pinning.EventExclusive, says: "no other container may run"})
+	_, err := w.awaitEvent(ctx, v, nil, pinning.EventExclusive, "no other container may run")
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	before, err := w.eventsOf(ctx, v)
+	events := func(ctx context.Context) ([]string, error) {
+		all, err := w.eventsOf(ctx, v)
+		return slices.Sorted(maps.Keys(all)), err
+	}
+	before, err := events(ctx)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
-	looks := 0
-	gomega.Consistently(ctx, func(ctx context.Context) (map[string]corev1.Event, error) {
-		looks++
-		return w.eventsOf(ctx, v)
-	}).WithTimeout(quietFor).WithPolling(time.Minute).Should(gomega.HaveLen(len(before)))
-	ginkgo.AddReportEntry("a quiet hour", ginkgo.ReportEntryVisibilityAlways, fmt.Sprintf("%d looks in %s: no event after %q", looks, quietFor, slices.Sorted(maps.Keys(before))))
+	gomega.Consistently(ctx, events).WithTimeout(quietFor).WithPolling(time.Minute).Should(gomega.Equal(before))
+	ginkgo.AddReportEntry("a quiet hour", ginkgo.ReportEntryVisibilityAlways, fmt.Sprintf("no event in %s after %q", quietFor, before))
 }

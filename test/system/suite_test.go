@@ -61,7 +61,7 @@ var _ = ginkgo.Describe("On two machines with real kubelets, corepin", ginkgo.Or
 	it("gives a VM the CPUs that it predicted, and pins its vCPUs there", func(ctx context.Context) { w.runsVM(ctx, "vmi-cores") })
 	it("does so with a VM whose size is a limit", func(ctx context.Context) { w.runsVM(ctx, "vmi-limits") })
 	it("does so with an isolated emulator and an IO thread", w.runsIsolatedVM)
-	it("tells which threads KubeVirt's housekeeping cgroup keeps off their CPUs, and leaves them there", w.keepsHouse)
+	it("tells which threads KubeVirt's housekeeping cgroup keeps off their CPUs, and leaves them there", w.keepsHouse, long)
 	it("fills the machines without one refusal, where stock kube-scheduler has some", w.fills)
 	it("predicts what every policy of the topology manager grants", func(ctx context.Context) { w.followsPolicies(ctx, topologyPolicies) }, long)
 	it("predicts what every option of the CPU manager grants", func(ctx context.Context) { w.followsPolicies(ctx, optionPolicies) })
