@@ -34,10 +34,10 @@ import (
 // usual is a kubelet with the reconcile period that users have. The CPU manager gives out single hardware threads.
 var usual = machine.Settings{Version: "1.36", Reserved: "0,1", Reconcile: 10 * time.Second}
 
-// neighbour is a pod of the shared pool. It sleeps: a loop would take half of the host.
+// neighbour is a pod of the shared pool: it is Guaranteed, and asks for no whole CPU. It sleeps: a loop would take half of the host.
 const neighbour = `{apiVersion: v1, kind: Pod, metadata: {name: neighbour, namespace: vms}, spec: {terminationGracePeriodSeconds: 0,
   automountServiceAccountToken: false, nodeSelector: {kubernetes.io/hostname: numa},
-  containers: [{name: sleeper, image: "corepin.dev/busybox:1", imagePullPolicy: Never}]}}`
+  containers: [{name: sleeper, image: "corepin.dev/busybox:1", imagePullPolicy: Never, resources: {limits: {cpu: 900m, memory: 64Mi}}}]}}`
 
 // proven is a VM whose CPUs must be its own. Three CPUs leave a hardware thread of its second core to others. The selector is the
 // one that virt-controller gives to VMs with realtime.

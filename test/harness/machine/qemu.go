@@ -22,10 +22,11 @@ const processor = "qemu64,vendor=GenuineIntel,model=60,family=6,+ssse3,+sse4.1,+
 // time to the next tick, and the CPUs would do nothing else.
 const kernelOptions = "quiet skew_tick=1 mitigations=off rcupdate.rcu_expedited=1 nowatchdog tsc=reliable"
 
-// AppArmor is asked at each opening of a file, which costs. What it denies goes through the audit system to the kernel's log.
+// AppArmor is asked at each opening of a file, which costs. What it denies goes through the audit system to the kernel's log,
+// which has to hold all of it.
 const (
 	withoutAppArmor = " audit=0 apparmor=0"
-	withAppArmor    = " audit=1 apparmor=1 security=apparmor"
+	withAppArmor    = " audit=1 audit_backlog_limit=8192 log_buf_len=8M apparmor=1 security=apparmor"
 )
 
 const (
