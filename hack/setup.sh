@@ -5,8 +5,8 @@
 # kube-apiserver, etcd, kubectl and corepin itself come from this repository and the Go module cache;
 # what is wanted from Debian is a real libvirt and a real QEMU.
 #
-# usage: hack/setup.sh [test|verify]   test: also for make test, which opens a page in Chromium (80 MB to load, 300 MB installed)
-#                                      and compiles AppArmor profiles
+# usage: hack/setup.sh [test|verify]   test: also for make test, which opens a page in Chromium (80 MB to load, 300 MB installed),
+#                                      compiles AppArmor profiles, and runs Prometheus
 #                                      verify: also for make verify, which has Prometheus' tool test the alerts, and for make race,
 #                                      which wants a C compiler
 set -euo pipefail
@@ -48,6 +48,7 @@ missing_packages() {
 	if [ "$checks" = test ]; then
 		command -v chromium >/dev/null || echo chromium
 		command -v apparmor_parser >/dev/null || echo apparmor
+		command -v prometheus >/dev/null || echo prometheus
 	fi
 	if [ "$checks" = verify ]; then
 		command -v promtool >/dev/null || echo prometheus
