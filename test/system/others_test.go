@@ -110,7 +110,7 @@ func (w *world) tellsOthers(ctx context.Context) {
 		gomega.Expect(errors.Join(err, undone)).To(gomega.Succeed(), i.name)
 		expected[i.reason] = true
 		if i.reason == pinning.EventOthersMayRun {
-			fmt.Fprintf(table, "$ kubectl corepin pins -n vms\n%s$ kubectl corepin nodes -o wide\n%s", w.corepin(ctx, "pins", "-n", "vms"), w.corepin(ctx, "nodes", "-o", "wide"))
+			table.WriteString(w.shown(ctx))
 		}
 	}
 	gomega.Expect(w.awaitPinned(ctx, v)).To(gomega.Succeed())
@@ -208,6 +208,12 @@ func (w *world) awaitEvent(ctx context.Context, v vm, before map[string]corev1.E
 	return message, err
 }
 
+// shown is what a user sees of the VM and its node.
+func (w *world) shown(ctx context.Context) string {
+	ginkgo.GinkgoHelper()
+	return fmt.Sprintf("$ kubectl corepin pins -n vms\n%s$ kubectl corepin nodes -o wide\n%s", w.corepin(ctx, "pins", "-n", "vms"), w.corepin(ctx, "nodes", "-o", "wide"))
+}
+
 // corepin is what the kubectl plugin prints.
 func (w *world) corepin(ctx context.Context, args ...string) string {
 	ginkgo.GinkgoHelper()
@@ -232,5 +238,5 @@ func (w *world) staysQuiet(ctx context.Context) {
 	before, err := events(ctx)
 	gomega.Expect(err).NotTo(gomega.HaveOccurred())
 	gomega.Consistently(ctx, events).WithTimeout(quietFor).WithPolling(time.Minute).Should(gomega.Equal(before))
-	ginkgo.AddReportEntry("a quiet hour", ginkgo.ReportEntryVisibilityAlways, fmt.Sprintf("no event in %s after %q", quietFor, before))
+	ginkgo.AddReportEntry("a quiet hour", ginkgo.ReportEntryVisibilityAlways, fmt.Sprintf("no event in %s after %q\n%s", quietFor, before, w.shown(ctx)))
 }
