@@ -7,7 +7,10 @@ import (
 
 	"corepin.dev/corepin/test/conformance/kubelet136/difftest"
 	"corepin.dev/corepin/test/conformance/kubelet136/plugin"
+	"corepin.dev/corepin/test/conformance/kubelet137/adapter"
 )
+
+var kubelet = adapter.Kubelet(37, "test/conformance/kubelet137")
 
 func TestMain(m *testing.M) {
 	plugin.OwnFolder()

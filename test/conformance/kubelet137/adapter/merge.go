@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet137
+package adapter
 
 import (
 	"github.com/go-logr/logr"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package kubelet137
+package adapter
 
 import (
 	"context"
@@ -25,8 +25,10 @@ import (
 	"corepin.dev/corepin/test/conformance/kubelet136/static"
 )
 
-// kubelet is the version that go.mod names.
-var kubelet = difftest.Kubelet{Minor: 37, Folder: "test/conformance/kubelet137", Start: start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: fit}
+// Kubelet is a kubelet 1.<minor>. folder is that of the package that tests it, in the repository.
+func Kubelet(minor int, folder string) difftest.Kubelet {
+	return difftest.Kubelet{Minor: minor, Folder: folder, Start: start, Merge: merge, Memory: startMemory, QOS: qos.GetPodQOS, Fit: fit}
+}
 
 // oracle is a difftest.Oracle.
 type oracle struct {
