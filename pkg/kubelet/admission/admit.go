@@ -254,7 +254,7 @@ func (a *attempt) alignPod(p *Pod) (topologymanager.Affinity, error) {
 	}
 	a.hintCPUs(p.PeakCPUs())
 	if a.asks.memory {
-		a.request = p.peakMemory(&a.podMemory, a.request[:0])
+		a.request = p.peakMemory(&a.podMemory, a.request[:0], a.node.Minor)
 		err := a.hintMemory(a.request)
 		if err != nil {
 			return topologymanager.Affinity{}, err

@@ -10,12 +10,6 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// The kubelets whose rules are known, from their sources.
-const (
-	oldestMinor = 34
-	newestMinor = 37
-)
-
 // Inexact is "" where Admit of p is what the kubelet will do. Otherwise it says why that cannot be promised, for a
 // person to read, and a prediction must not be taken for a fit. Unknown to this package are options and kubelets newer
 // than it, and what the report does not tell: memory or devices. Neither does it predict nodes whose kubelet would not have

@@ -175,8 +175,8 @@ func (p *Pod) Peak(amount func(i int) int64) int64 {
 	return max(starting, lasting)
 }
 
-// peakMemory appends the memory that the pod requests at once, for scope pod.
-func (p *Pod) peakMemory(total *memorymanager.PodRequest, list []memorymanager.Quantity) []memorymanager.Quantity {
+// peakMemory appends the memory that the pod requests at once, for scope pod of a kubelet 1.<minor>.
+func (p *Pod) peakMemory(total *memorymanager.PodRequest, list []memorymanager.Quantity, minor int) []memorymanager.Quantity {
 	total.Reset()
 	for i := range p.Containers {
 		c := &p.Containers[i]
@@ -189,7 +189,7 @@ func (p *Pod) peakMemory(total *memorymanager.PodRequest, list []memorymanager.Q
 			total.AddApp(c.Memory)
 		}
 	}
-	return total.Append(list)
+	return total.Append(list, minor)
 }
 
 // peakDevices appends the devices that the pod asks for at once, for scope pod (getPodDeviceRequest in

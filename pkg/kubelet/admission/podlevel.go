@@ -9,7 +9,7 @@ import (
 	"corepin.dev/corepin/pkg/kubelet/topologymanager"
 )
 
-// This file is the feature gate PodLevelResourceManagers, alpha in 1.36, beta and off in 1.37: what a kubelet with the
+// This file is the feature gate PodLevelResourceManagers, alpha in 1.36, beta and off in 1.37 and 1.38: what a kubelet with the
 // gate on does with pods that have pod-level resources (spec.resources). In scope container they are served as others
 // are. In scope pod the pod gets the CPUs that it asks for as a whole, aligned as one. Its containers get theirs out
 // of these, and containers without exclusive CPUs share what remains.
@@ -100,11 +100,54 @@ func (n *Node) misaligned(p *Pod) error {
 	return errContainerScope
 }
 
+// podLevelAgain is podLevel after a restart of the kubelet. From 1.38 on a pod keeps what it holds.
+func (a *attempt) podLevelAgain(p *Pod, held []Grant) error {
+	whole := heldBy(&Container{}, held)
+	switch {
+	case !a.node.restoresPods() || whole.IsEmpty():
+		return a.podLevel(p, held)
+	case whole.Overlaps(a.cpus.Shared) || !p.divided(held):
+		// The rest of an earlier pod, which the kubelet releases first (podAllocationStaleness).
+		a.cpus.Shared = a.cpus.Shared.Union(whole)
+		return a.podLevel(p, nil)
+	}
+	a.providers = a.providers[:0]
+	a.hintCPUsAgain(p.PodLevel.CPUs, whole, whole.Len() == p.PodLevel.CPUs)
+	affinity, err := a.align()
+	if err != nil || len(held) == 1+len(p.Containers) {
+		return err
+	}
+	return a.divide(p, whole, held, affinity.NUMANodes)
+}
+
+// divided reports whether held has a part for the pod's first containers, one after the other, and for no others. So it is
+// where the kubelet stopped while it divided the pod's CPUs (assignmentsFormSpecPrefix).
+func (p *Pod) divided(held []Grant) bool {
+	parts := 0
+	for i := range p.Containers {
+		if partOf(held, p.Containers[i].Name) == nil {
+			break
+		}
+		parts++
+	}
+	return len(held) == 1+parts
+}
+
+// partOf is what a container holds of the pod's CPUs, or nil.
+func partOf(held []Grant, container string) *Grant {
+	for i := range held {
+		if held[i].Part && held[i].Container == container {
+			return &held[i]
+		}
+	}
+	return nil
+}
+
 // podLevel gives the pod CPUs as a whole, and parts of them to its containers (GetPodTopologyHints and AllocatePod in
-// pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3; the same in v1.37.2).
+// pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3; the same in v1.37.2, and for a new pod in v1.38.0-beta.0).
 //
-// held is what the pod holds already, after a restart of the kubelet. The kubelet does not keep that, as it does for
-// other pods. It takes other CPUs, and the ones before belong to nobody any more. It also refuses the pod if any
+// held is what the pod holds already, after a restart of a kubelet up to 1.37. The kubelet does not keep that, as it does
+// for other pods. It takes other CPUs, and the ones before belong to nobody any more. It also refuses the pod if any
 // container shares: it takes the CPUs that this container may use for CPUs that were granted to it.
 func (a *attempt) podLevel(p *Pod, held []Grant) error {
 	starved := p.starved()
@@ -131,24 +174,27 @@ func (a *attempt) podLevel(p *Pod, held []Grant) error {
 	if err != nil {
 		return err
 	}
-	if err = a.divide(p, cpus); err != nil {
+	if err = a.divide(p, cpus, nil, affinity.NUMANodes); err != nil {
 		a.grants = nil
-		if held == nil { // No container has an entry by which the kubelet would release the CPUs.
+		if held == nil && !a.node.restoresPods() { // No container has an entry by which the kubelet would release the CPUs.
 			a.lost = cpus
 		}
 	}
 	return err
 }
 
-// divide gives the containers parts of the pod's CPUs.
-func (a *attempt) divide(p *Pod, cpus cpuset.Set) error {
+// divide gives the containers parts of the pod's CPUs. Those that hold a part already keep it.
+func (a *attempt) divide(p *Pod, cpus cpuset.Set, held []Grant, affinity topologymanager.Mask) error {
 	grants := []Grant{{CPUs: cpus}}
 	for i := range p.Containers {
 		c := &p.Containers[i]
 		grant := Grant{Container: c.Name, CPUs: cpus, Part: true}
-		if c.CPUs > 0 {
+		has := partOf(held, c.Name)
+		if has != nil {
+			grant = *has
+		} else if c.CPUs > 0 {
 			var err error
-			if grant.CPUs, err = a.cpus.TakeFrom(&cpus, c.CPUs); err != nil {
+			if grant.CPUs, err = a.cpus.TakeFrom(&cpus, c.CPUs, affinity); err != nil {
 				return err
 			}
 			a.cpus.NotFree = a.cpus.NotFree.Union(grant.CPUs.Minus(cpus))

@@ -87,7 +87,7 @@ func (n *Node) Readmitting(p *Pod, held []Grant, besides *Held) (Decision, Node)
 
 // seesAgain is p as the kubelet of n sees it when it has started again. Kubelet 1.34 reads the status: see waitingOf.
 func (n *Node) seesAgain(p *Pod) *Pod {
-	if n.Minor != 34 || p.Waiting == nil {
+	if !n.readsStatus() || p.Waiting == nil {
 		return p
 	}
 	seen := *p
@@ -129,7 +129,7 @@ func waitingOf(pod *corev1.Pod, containers []Container) []bool {
 
 func (a *attempt) again(p *Pod, held []Grant, besides *Held) error {
 	if a.node.asOne(p) {
-		return a.podLevel(p, held)
+		return a.podLevelAgain(p, held)
 	}
 	aligned := a.node.TopologyManager.Policy != topologymanager.PolicyNone
 	asPod := aligned && a.node.TopologyManager.Scope == topologymanager.ScopePod
@@ -170,8 +170,8 @@ func (a *attempt) alignContainerAgain(c *Container, held []Grant, besides *Held)
 	return affinity, err
 }
 
-// alignPodAgain is alignContainerAgain for the pod as a whole. The memory manager compares what the first container with
-// memory holds with what the pod requests, and has no hint where that differs (GetPodTopologyHints and regenerateHints in
+// alignPodAgain is alignContainerAgain for the pod as a whole. Up to 1.37 the memory manager compares what the first container
+// with memory holds with what the pod requests, and has no hint where that differs (GetPodTopologyHints and regenerateHints in
 // pkg/kubelet/cm/memorymanager/policy_static.go, v1.36.3).
 func (a *attempt) alignPodAgain(p *Pod, held []Grant, besides *Held) (topologymanager.Affinity, error) {
 	a.providers = a.providers[:0]
@@ -181,12 +181,16 @@ func (a *attempt) alignPodAgain(p *Pod, held []Grant, besides *Held) (topologyma
 	}
 	a.hintCPUsAgain(p.PeakCPUs(), granted(held), allAsked(p, held))
 	if a.asks.memory {
-		a.request = p.peakMemory(&a.podMemory, a.request[:0])
+		a.request = p.peakMemory(&a.podMemory, a.request[:0], a.node.Minor)
+		request := a.request
 		var first []memorymanager.Held
 		for i := 0; i < len(p.Containers) && len(first) == 0; i++ {
 			first = memoryOf(besides.Memory, p.Containers[i].Name)
+			if len(first) > 0 && a.node.comparesContainers() {
+				request = p.Containers[i].Memory
+			}
 		}
-		err := a.hintMemoryAgain(a.request, first)
+		err := a.hintMemoryAgain(request, first)
 		if err != nil {
 			return topologymanager.Affinity{}, err
 		}
@@ -227,7 +231,7 @@ func (a *attempt) grantAgain(c *Container, affinity topologymanager.Affinity, be
 			return err
 		}
 	}
-	if a.asks.cpus && c.CPUs > 0 && a.node.Minor < 37 {
+	if a.asks.cpus && c.CPUs > 0 && a.node.checksSMTAgain() {
 		err := a.cpus.CheckSMT(c.CPUs)
 		if err != nil {
 			return err

@@ -76,7 +76,7 @@ func (n *Node) endless(p *Pod) string {
 	}
 	asks := n.interestsOf(p)
 	if n.TopologyManager.Scope == topologymanager.ScopePod {
-		whole := Container{Name: "pod as a whole", CPUs: p.PeakCPUs(), Memory: p.peakMemory(&memorymanager.PodRequest{}, nil), Devices: p.peakDevices(nil)}
+		whole := Container{Name: "pod as a whole", CPUs: p.PeakCPUs(), Memory: p.peakMemory(&memorymanager.PodRequest{}, nil, n.Minor), Devices: p.peakDevices(nil)}
 		return n.endlessFor(&whole, asks)
 	}
 	why := ""

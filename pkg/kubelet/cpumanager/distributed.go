@@ -12,12 +12,12 @@ import (
 )
 
 // This file is the option distribute-cpus-across-numa (takeByTopologyNUMADistributed in cpu_assignment.go; v1.36.3 is
-// the same as 1.34 and 1.35, v1.37.2 differs where minor is asked for).
+// the same as 1.34 and 1.35, later ones differ where minor is asked for).
 //
 // It looks for the fewest NUMA nodes that can give equal shares. Among combinations of that many it chooses the one
 // that leaves the machine's NUMA nodes most alike: the least standard deviation of their free CPUs, to three digits.
 // Combinations are tried in lexicographic order of the NUMA nodes sorted by free CPUs. The first of several equal
-// ones wins, except for the flaw that kept describes.
+// ones wins, except for the flaw that kept describes, up to 1.37.
 
 // spread is one run of it.
 type spread struct {
@@ -25,12 +25,11 @@ type spread struct {
 	o     *Options
 	total int // CPUs asked for
 	group int // CPUs are handed out in groups of this many: a core under full-pcpus-only, else one
-	// From 1.37 on no NUMA node is asked for a larger share than it has, and with align-by-socket NUMA nodes in one
-	// socket win over others.
-	clamped, bySocket bool
-	numa              []unit
-	order             []int // of the NUMA nodes with free CPUs, as the kubelet tries them
-	endless           bool
+	// bySocket is set where NUMA nodes in one socket win over others.
+	bySocket bool
+	numa     []unit
+	order    []int // of the NUMA nodes with free CPUs, as the kubelet tries them
+	endless  bool
 
 	// left and after are scratch of balance, by NUMA node. balance sets only their elements: if it set the slices, the compiler
 	// would allocate each taking, also where nothing is distributed.
@@ -42,8 +41,8 @@ const ReasonEndless = "EndlessDistribution"
 
 var errEndless = &topologymanager.Refusal{Reason: ReasonEndless, Message: "the kubelet's distribution of CPUs over NUMA nodes would not end"}
 
-func (t *taking) distribute(o *Options, minor int) error {
-	s := spread{taking: t, o: o, total: t.need, group: 1, clamped: minor >= 37, bySocket: minor >= 37 && o.AlignBySocket}
+func (t *taking) distribute(o *Options) error {
+	s := spread{taking: t, o: o, total: t.need, group: 1, bySocket: t.minor.limitsShares() && o.AlignBySocket}
 	if o.FullPCPUsOnly {
 		s.group = t.cpusPerCore
 	}
@@ -75,7 +74,8 @@ func (t *taking) distribute(o *Options, minor int) error {
 	return t.pack(o)
 }
 
-// bounds are the least and the most NUMA nodes worth trying.
+// bounds are the least and the most NUMA nodes worth trying. A choice of the topology manager that is more than the most
+// does not count.
 func (s *spread) bounds() (least, most int) {
 	available := 0
 	for i := range s.numa {
@@ -83,7 +83,12 @@ func (s *spread) bounds() (least, most int) {
 			available++
 		}
 	}
-	return fewestShares(s.cpus, s.numaNodes, s.total, s.group), min(roundUp(s.total, s.group), available)
+	least = fewestShares(s.cpus, s.numaNodes, s.total, s.group)
+	most = min(roundUp(s.total, s.group), available)
+	if s.minor.heedsHint() && s.hintNodes <= most {
+		least = max(least, s.hintNodes)
+	}
+	return least, most
 }
 
 // fewestShares is how many NUMA nodes of mean size need CPUs take, which are given out in groups.
@@ -102,7 +107,7 @@ func (s *spread) choose(k int) (combo, extra []int) {
 	inOneSocket := false
 	var candidate []int
 	combinations(len(s.order), k, func(places []int) bool {
-		best.overwrite(places)
+		s.overwrite(best, places)
 		if balance == 0 && (!s.bySocket || inOneSocket) {
 			return false
 		}
@@ -182,7 +187,7 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 	var chosen []int
 	for k := len(givers); k >= 1; k-- {
 		combinations(len(givers), k, func(places []int) bool {
-			bestPlaces.overwrite(places)
+			s.overwrite(bestPlaces, places)
 			chosen = pick(chosen[:0], givers, places)
 			copy(s.after, left)
 			after, ok := s.giveRest(rest, s.after, chosen)
@@ -198,10 +203,14 @@ func (s *spread) balance(combo []int, share int) (best float64, extra []int) {
 }
 
 // giveRest takes the rest from left, one group from each giver in turn. Where the givers have enough CPUs but too few
-// whole groups, the kubelet loops for ever. This was seen with v1.36.3.
+// whole groups, a kubelet up to 1.37 loops for ever. This was seen with v1.36.3.
 func (s *spread) giveRest(rest int, left, givers []int) ([]int, bool) {
 	sum := 0
 	for _, i := range givers {
+		if s.minor.countsGroups() {
+			sum += left[i] / s.group * s.group
+			continue
+		}
 		sum += left[i]
 	}
 	if sum < rest {
@@ -257,7 +266,7 @@ func (s *spread) inOneSocket(combo []int) bool {
 // takeFrom takes equal shares from combo and the rest, group by group, from extra.
 func (s *spread) takeFrom(combo, extra []int) error {
 	share := s.total / len(combo) / s.group * s.group
-	if s.clamped {
+	if s.minor.limitsShares() {
 		share = s.clamp(share, combo)
 	}
 	for _, i := range combo {
@@ -294,13 +303,20 @@ func (s *spread) packFrom(node *unit, need int) {
 }
 
 // kept is a combination that the kubelet keeps as its best, as indexes in a list (iterateCombinations and its callers).
-// It has a flaw. The kubelet keeps the slice in which combinations are built by append, and append makes a new array at
+// Up to 1.37 it has a flaw. The kubelet keeps the slice in which combinations are built by append, and append makes a new array at
 // lengths 1, 2, 3, 5, 9, 17. The elements after the last such length share an array with every later combination that
 // begins alike, and are overwritten by it. So of 4 NUMA nodes the last one is wrong, unless the best combination is
 // the last one tried that begins alike.
 type kept []int
 
 // overwrite must be called with every combination tried.
+func (s *spread) overwrite(best kept, tried []int) {
+	if !s.minor.keepsCombinations() {
+		best.overwrite(tried)
+	}
+}
+
+// overwrite makes of k what is left of it when another combination is tried.
 func (k kept) overwrite(places []int) {
 	if len(k) != len(places) {
 		return

@@ -14,6 +14,6 @@
 //     single CPUs, each time from the unit with the fewest free CPUs (packed.go). Options change this: a step for
 //     whole uncore caches (uncore.go), CPUs instead of cores, or equal shares of NUMA nodes (distributed.go).
 //
-// The source is pkg/kubelet/cm/cpumanager of k8s.io/kubernetes, v1.36.3. Where v1.34 to v1.37.2 differ, the minor
-// version is asked for. The package does not improve on the kubelet: where that is odd, this is odd in the same way.
+// The source is pkg/kubelet/cm/cpumanager of k8s.io/kubernetes, v1.36.3. Where v1.34 to v1.38.0-beta.0 differ, the
+// minor version is asked for: minor.go. The package does not improve on the kubelet: where that is odd, this is odd in the same way.
 package cpumanager

@@ -16,6 +16,7 @@ import (
 // the source of surprises on any other.
 type machine struct {
 	topology *cputopology.Topology
+	minor    minor // of its kubelet
 	cores    []cputopology.Core
 	// words is how many words of a cpuset.Set can hold a CPU of this machine. Looking only at those makes most of
 	// the speed.
@@ -27,8 +28,8 @@ type machine struct {
 	cpusPerCore, cpusPerSocket, cpusPerUncore int
 }
 
-func newMachine(t *cputopology.Topology) machine {
-	m := machine{topology: t, cores: t.Cores(), words: t.Words(), cpus: t.Size()}
+func newMachine(t *cputopology.Topology, minor minor) machine {
+	m := machine{topology: t, minor: minor, cores: t.Cores(), words: t.Words(), cpus: t.Size()}
 	for i := range t.NUMANodes() {
 		if t.NUMANodes()[i].Size > 0 {
 			m.numaNodes++
@@ -87,8 +88,8 @@ type unit struct {
 	id   int
 	cpus *cpuset.Set
 	size int // CPUs it has
-	// whole is how many free CPUs make the kubelet believe that all of the unit is free. For a socket that is the
-	// mean size of the machine's sockets, not its own.
+	// whole is how many free CPUs make the kubelet believe that all of the unit is free. For a socket up to 1.37 that is
+	// the mean size of the machine's sockets, not its own.
 	whole int
 	free  int // CPUs of it that are free, as of the last taking.count
 }
@@ -97,7 +98,11 @@ type unit struct {
 func (m *machine) sockets(into []unit) []unit {
 	list := m.topology.SocketUnits()
 	for i := range list {
-		into = append(into, unit{id: list[i].ID, cpus: &list[i].CPUs, size: list[i].Size, whole: m.cpusPerSocket})
+		whole := m.cpusPerSocket
+		if m.minor.countsOwnCPUs() {
+			whole = list[i].Size
+		}
+		into = append(into, unit{id: list[i].ID, cpus: &list[i].CPUs, size: list[i].Size, whole: whole})
 	}
 	return into
 }

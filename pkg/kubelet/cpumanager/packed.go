@@ -9,19 +9,21 @@ import (
 	"corepin.dev/corepin/pkg/cputopology"
 )
 
-// This file is the kubelet's packed allocator (takeByTopologyNUMAPacked in cpu_assignment.go, v1.36.3; the same since
-// 1.34).
+// This file is the kubelet's packed allocator (takeByTopologyNUMAPacked in cpu_assignment.go, v1.36.3; the same in 1.34 to
+// 1.37, and but for what minor.go says in v1.38.0-beta.0).
 //
 // Two of its properties surprise on irregular machines. They are kept, since the aim is to know what the kubelet does.
-// A socket or a core counts as free when it has as many free CPUs as the machine's mean one. It is then taken whole,
-// with CPUs that may not be free: Static.NotFree names those. And a unit that lies in two parents is listed twice and
-// counted twice.
+// Up to 1.37 a socket or a core counts as free when it has as many free CPUs as the machine's mean one. It is then taken
+// whole, with CPUs that may not be free: Static.NotFree names those. And a unit that lies in two parents is listed twice
+// and counted twice.
 
 // taking is one run of an allocator: it moves CPUs from free to taken until it needs no more.
 type taking struct {
 	*machine
 	free, taken cpuset.Set
 	need        int
+	// hintNodes is how many NUMA nodes the topology manager chose, or 0 where it has no say.
+	hintNodes int
 }
 
 // take takes cpus. Those that were not free count, too.
@@ -141,18 +143,36 @@ func (t *taking) takeWhole(units []unit, order []int) {
 	}
 }
 
-// takeWholeCores takes the cores that are free as a whole, by id in each parent.
+// takeWholeCores takes the cores that are free as a whole, in each parent by the number of their free CPUs and by id. Up to
+// 1.37 all that count as free have the same number.
 func (t *taking) takeWholeCores(parents []unit, order []int) {
 	free := t.free
+	least := t.cpusPerCore
+	most := t.cpusPerCore
+	if t.minor.countsOwnCPUs() {
+		least = 1
+		most = t.topology.ThreadsPerCore()
+	}
 	for _, i := range order {
-		for c := range t.cores {
-			if t.need < 1 {
-				return
-			}
-			core := &t.cores[c]
-			if parents[i].has(core) && t.common(&core.CPUs, &free) == t.cpusPerCore && t.need >= t.count(&core.CPUs) {
-				t.take(&core.CPUs)
-			}
+		for size := least; size <= most; size++ {
+			t.takeCores(&parents[i], &free, size)
+		}
+	}
+}
+
+// takeCores takes the cores of a parent that have size free CPUs and count as free with that.
+func (t *taking) takeCores(parent *unit, free *cpuset.Set, size int) {
+	for c := range t.cores {
+		core := &t.cores[c]
+		if t.need < 1 {
+			return
+		}
+		if !parent.has(core) || t.common(&core.CPUs, free) != size {
+			continue
+		}
+		own := t.count(&core.CPUs)
+		if t.need >= own && (own == size || !t.minor.countsOwnCPUs()) {
+			t.take(&core.CPUs)
 		}
 	}
 }
@@ -190,8 +210,8 @@ func (t *taking) takeOne(id int) bool {
 	return t.need < 1
 }
 
-// takeSpread takes CPUs one by one in the order of their ids in each socket, which on most machines spreads them over
-// the cores. The option distribute-cpus-across-cores does this in place of whole cores and single CPUs.
+// takeSpread takes CPUs one by one, socket by socket. The option distribute-cpus-across-cores does this in place of whole
+// cores and single CPUs. Up to 1.37 it goes by the ids of CPUs, which on most machines spreads them over the cores.
 func (t *taking) takeSpread(outer, inner []unit, numaFirst bool) {
 	if t.need < 1 {
 		return
@@ -204,10 +224,35 @@ func (t *taking) takeSpread(outer, inner []unit, numaFirst bool) {
 	}
 	free := t.free
 	for _, i := range order {
+		if t.minor.goesAroundCores() {
+			if t.takeAround(&sockets[i], &free) {
+				return
+			}
+			continue
+		}
 		for id := range sockets[i].cpus.Intersect(free).All() {
 			if t.takeOne(id) {
 				return
 			}
 		}
 	}
+}
+
+// takeAround takes a CPU of each core of a socket, then a second one of each, and so on, and reports whether that was
+// enough. Each time the cores with the fewest free CPUs come first.
+func (t *taking) takeAround(socket *unit, free *cpuset.Set) bool {
+	for turn := range t.topology.ThreadsPerCore() {
+		for size := turn + 1; size <= t.topology.ThreadsPerCore(); size++ {
+			for c := range t.cores {
+				core := &t.cores[c]
+				if !socket.has(core) || t.common(&core.CPUs, free) != size {
+					continue
+				}
+				if t.takeOne(core.CPUs.Intersect(*free).List()[turn]) {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }

@@ -13,14 +13,14 @@ import (
 // ErrHangs is the error for a kubelet that never finishes its start: see ReasonEndless.
 var ErrHangs = errors.New("the kubelet would not get to the end of its start: " + errEndless.Message)
 
-// ReservedByCount is what a kubelet 1.<minor> reserves where its configuration gives an amount and no list. n is the
+// ReservedByCount is what a kubelet 1.<version> reserves where its configuration gives an amount and no list. n is the
 // sum of system and kube reserved CPU, rounded up. The CPUs are taken from the empty machine as for a container.
 // It returns an error where the kubelet does not start, because those are not n CPUs. The error is ErrHangs where
 // the kubelet hangs before it can tell (NewStaticPolicy in policy_static.go, v1.36.3).
-func ReservedByCount(t *cputopology.Topology, c Config, minor, n int) (cpuset.Set, error) {
-	m := newMachine(t)
+func ReservedByCount(t *cputopology.Topology, c Config, version, n int) (cpuset.Set, error) {
+	m := newMachine(t, minor(version))
 	take := taking{machine: &m, free: t.CPUs(), need: n}
-	err := take.run(&c.Options, minor)
+	err := take.run(&c.Options)
 	cpus := take.taken
 	switch {
 	case errors.Is(err, errEndless):

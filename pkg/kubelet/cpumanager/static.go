@@ -18,7 +18,6 @@ const ReasonSMTAlignment = "SMTAlignmentError"
 type Static struct {
 	machine
 	options  *Options
-	minor    int
 	reserved *cpuset.Set
 	hints    Hints
 	taking   taking // scratch
@@ -31,14 +30,13 @@ type Static struct {
 	NotFree cpuset.Set
 }
 
-// Start sets the policy up on a machine, for a kubelet 1.<minor> with these options. A Static is meant to be used again:
+// Start sets the policy up on a machine, for a kubelet 1.<version> with these options. A Static is meant to be used again:
 // it keeps what it knows of the machine. Nobody may change reserved meanwhile.
-func (s *Static) Start(t *cputopology.Topology, o *Options, minor int, reserved, shared *cpuset.Set) {
-	if s.topology != t {
-		s.machine = newMachine(t)
+func (s *Static) Start(t *cputopology.Topology, o *Options, version int, reserved, shared *cpuset.Set) {
+	if s.topology != t || s.minor != minor(version) {
+		s.machine = newMachine(t, minor(version))
 	}
 	s.options = o
-	s.minor = minor
 	s.reserved = reserved
 	s.Shared = *shared
 	s.Reusable = cpuset.Set{}
@@ -76,7 +74,7 @@ func (s *Static) Take(need int, affinity topologymanager.Mask) (cpuset.Set, erro
 		for w := range s.words {
 			from[w] &= allowed[w]
 		}
-		cpus, err = s.TakeFrom(&from, min(need, available))
+		cpus, err = s.TakeFrom(&from, min(need, available), affinity)
 		if err != nil {
 			return cpuset.Set{}, err
 		}
@@ -85,7 +83,7 @@ func (s *Static) Take(need int, affinity topologymanager.Mask) (cpuset.Set, erro
 	if missing > 0 {
 		rest := allowed
 		s.remove(&rest, &cpus)
-		taken, err := s.TakeFrom(&rest, missing)
+		taken, err := s.TakeFrom(&rest, missing, 0)
 		if err != nil {
 			return cpuset.Set{}, err
 		}
@@ -155,17 +153,18 @@ func (s *Static) CheckSMT(need int) error {
 }
 
 // TakeFrom takes need of the CPUs from, by the allocator that the options choose (takeByTopology in
-// policy_static.go, v1.36.3). It changes nothing else.
-func (s *Static) TakeFrom(from *cpuset.Set, need int) (cpuset.Set, error) {
+// policy_static.go, v1.36.3). affinity is the topology manager's choice, 0 for none: minor.heedsHint. It changes nothing
+// else.
+func (s *Static) TakeFrom(from *cpuset.Set, need int, affinity topologymanager.Mask) (cpuset.Set, error) {
 	t := &s.taking
-	*t = taking{machine: &s.machine, free: *from, need: need}
-	err := t.run(s.options, s.minor)
+	*t = taking{machine: &s.machine, free: *from, need: need, hintNodes: affinity.Len()}
+	err := t.run(s.options)
 	return t.taken, err
 }
 
-func (t *taking) run(o *Options, minor int) error {
+func (t *taking) run(o *Options) error {
 	if o.DistributeCPUsAcrossNUMA {
-		return t.distribute(o, minor)
+		return t.distribute(o)
 	}
 	return t.pack(o)
 }

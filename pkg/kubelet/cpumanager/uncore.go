@@ -2,11 +2,15 @@
 
 package cpumanager
 
-import "corepin.dev/corepin/pkg/cpuset"
+import (
+	"slices"
+
+	"corepin.dev/corepin/pkg/cpuset"
+)
 
 // takeUncore is the option prefer-align-cpus-by-uncorecache, a step of pack (takeUncoreCache in cpu_assignment.go,
 // v1.36.3). It takes whole uncore caches while more than one of mean size is needed, and then the rest from the first
-// cache that can serve all of it.
+// cache that can serve all of it. From 1.38 on it takes all whole caches that are not more than needed first.
 func (t *taking) takeUncore(outer, inner []unit, numaFirst bool) {
 	var array [8]unit
 	caches := t.uncoreCaches(array[:0])
@@ -31,6 +35,10 @@ func (t *taking) takeUncore(outer, inner []unit, numaFirst bool) {
 	if t.need < 1 {
 		return
 	}
+	if t.minor.takesFullCachesFirst() {
+		t.takeFullCachesFirst(caches, once(ordered(orderArray[:0])))
+		return
+	}
 	// The walk is by id, since each step may sort caches anew.
 	var walk []int
 	for _, c := range ordered(orderArray[:0]) {
@@ -52,6 +60,28 @@ func (t *taking) takeUncore(outer, inner []unit, numaFirst bool) {
 			return
 		}
 	}
+}
+
+// takeFullCachesFirst takes whole caches, and then the rest from the first cache that can serve all of it.
+func (t *taking) takeFullCachesFirst(caches []unit, order []int) {
+	t.takeWhole(caches, order)
+	for _, c := range order {
+		if t.need < 1 {
+			return
+		}
+		t.takePartOf(&caches[c])
+	}
+}
+
+// once is the list with only the first of equal elements, in place.
+func once(list []int) []int {
+	kept := list[:0]
+	for _, element := range list {
+		if !slices.Contains(kept, element) {
+			kept = append(kept, element)
+		}
+	}
+	return kept
 }
 
 // takePartOf takes what is still needed from a cache's lowest cores with a free CPU, if those have exactly enough.

@@ -32,9 +32,12 @@ func RequestOf(requests corev1.ResourceList) ([]Quantity, error) {
 	return request, nil
 }
 
+// firstMinorOfInitTypes is the first kubelet that remembers a type that only init containers request
+// (getPodRequestedResources in pkg/kubelet/cm/memorymanager/policy_static.go, v1.38.0-beta.0).
+const firstMinorOfInitTypes = 38
+
 // PodRequest adds up what a pod requests at once, for scope pod: its app containers and sidecars, or an init container and
-// the sidecars before it. A type that only init containers request is forgotten, as in the kubelet up to 1.37
-// (getPodRequestedResources). Containers are added in the order of the pod, init containers first.
+// the sidecars before it (getPodRequestedResources). Containers are added in the order of the pod, init containers first.
 type PodRequest struct{ types []podQuantity }
 
 // podQuantity is what the containers of a pod request of one type.
@@ -73,11 +76,12 @@ func (r *PodRequest) AddApp(request []Quantity) {
 	}
 }
 
-// Append appends the request of the pod to a list.
-func (r *PodRequest) Append(list []Quantity) []Quantity {
+// Append appends the request of the pod to a list, as a kubelet 1.<minor> sees it. Up to 1.37 a type that no app container
+// requests is forgotten.
+func (r *PodRequest) Append(list []Quantity, minor int) []Quantity {
 	for i := range r.types {
 		q := &r.types[i]
-		if q.lasting {
+		if q.lasting || minor >= firstMinorOfInitTypes {
 			list = append(list, Quantity{Type: q.name, Bytes: max(q.apps+q.sidecars, q.starting)})
 		}
 	}

@@ -46,7 +46,7 @@ var memoryTypes = []struct {
 // TestMemory holds pkg/kubelet/memorymanager to the kubelet's memory manager, on machines that fill up and empty. The
 // topology manager's choice is any: what it would be, none, or some other.
 func (k Kubelet) TestMemory(t *testing.T) {
-	w := memoryWalk{t: t, dice: newDice(1), seen: map[string]int{}}
+	w := memoryWalk{t: t, minor: k.Minor, dice: newDice(1), seen: map[string]int{}}
 	for seed := range uint64(150) {
 		w.dice = newDice(seed)
 		w.what = fmt.Sprintf("kubelet 1.%d, seed %d", k.Minor, seed)
@@ -81,6 +81,7 @@ func (k Kubelet) TestMemory(t *testing.T) {
 // memoryWalk is a machine in use, on both sides.
 type memoryWalk struct {
 	t       *testing.T
+	minor   int // of the kubelet
 	dice    dice
 	what    string
 	kubelet MemoryOracle
@@ -213,7 +214,7 @@ func (w *memoryWalk) podHints(static *memorymanager.Static, pod *corev1.Pod) {
 	for i := range pod.Spec.Containers {
 		total.AddApp(w.request(&pod.Spec.Containers[i]))
 	}
-	request := total.Append(nil)
+	request := total.Append(nil, w.minor)
 	hints, some := static.Hints(request)
 	w.same("hints of the pod", w.kubelet.Hints(pod, nil), listOf(hints, some, request))
 	if some {
