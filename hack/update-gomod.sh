@@ -10,6 +10,7 @@ go mod tidy
 go -C test/conformance/kubelet134 mod tidy
 go -C test/conformance/kubelet135 mod tidy
 go -C test/conformance/kubelet137 mod tidy
+GOTOOLCHAIN=auto go -C test/conformance/kubelet138 mod tidy # with the Go that it names: its Kubernetes needs a newer one than ours
 go -C test/conformance/descheduler mod tidy
 go -C hack/tools mod tidy
 go -C hack/containerd mod tidy

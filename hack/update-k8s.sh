@@ -8,11 +8,12 @@
 #
 # usage: hack/update-k8s.sh v1.36.3
 #        hack/update-k8s.sh v1.37.2 test/conformance/kubelet137
+#        hack/update-k8s.sh v1.38.0-beta.0 test/conformance/kubelet138
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 version=${1:?usage: hack/update-k8s.sh v1.MINOR.PATCH [MODULE]}
-[[ $version =~ ^v1\.[0-9]+\.[0-9]+$ ]] || { echo "not a Kubernetes version: $version" >&2; exit 2; }
+[[ $version =~ ^v1\.[0-9]+\.[0-9]+(-(beta|rc)\.[0-9]+)?$ ]] || { echo "not a Kubernetes version: $version" >&2; exit 2; }
 module=${2:-.}
 [ -f "$module/go.mod" ] || { echo "$module has no go.mod" >&2; exit 2; }
 staging=v0.${version#v1.}

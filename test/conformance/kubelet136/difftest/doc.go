@@ -18,6 +18,7 @@
 //	devices example.com/vf prefers 4@0 1!@1 2@0+1 1@-
 //	add vm: init prepare 2, compute 4 memory=1Gi example.com/vf=1, sidecar log shared
 //	= admitted: prepare 1,9, compute 1-2,9-10
+//	=1.38 admitted: prepare 1,9, compute 1-2,9-10
 //	start vm
 //	restart
 //	remove vm
@@ -28,7 +29,7 @@
 // that it finds before any device plugin has registered.
 //
 // After a restart the kubelet admits the pods that it finds again, and may refuse some. distances, reserved and the
-// results after "=" may be left out. "reserved count 2" lets the kubelet choose. After its name a pod can be made
+// results after "=" may be left out; one after "=1.38" is for kubelets from that one on. "reserved count 2" lets the kubelet choose. After its name a pod can be made
 // "burstable", or be given "pod-level 10", ten CPUs as a whole. A line PodLevelResourceManagers turns that gate on. The
 // result of a restart is why the kubelet does not start.
 //

@@ -46,9 +46,13 @@ func planOf(seed uint64, podLevel bool) plan {
 
 // command is what to type, in the repository, to follow a plan.
 func (k Kubelet) command(p plan) string {
+	command := "go"
 	tags := ""
-	if k.Minor == 34 {
+	switch k.Minor {
+	case 34:
 		tags = " -tags=kubelet134"
+	case 38:
+		command = "GOTOOLCHAIN=auto go" // the one that its go.mod names
 	}
-	return fmt.Sprintf("go -C %s test -vet=off%s -count=1 -run TestRandomScenarios . -steps %d -seed %d -podlevel %d", k.Folder, tags, p.steps, p.seed, p.podLevel)
+	return fmt.Sprintf("%s -C %s test -vet=off%s -count=1 -run TestRandomScenarios . -steps %d -seed %d -podlevel %d", command, k.Folder, tags, p.steps, p.seed, p.podLevel)
 }

@@ -91,6 +91,7 @@ func (k Kubelet) run(s scenario, seen witness) (bad *mismatch, notStarted error)
 	w := walk{scenario: s, node: n, kubelet: kubelet, seen: seen, pods: map[string]*corev1.Pod{},
 		grants: map[string][]admission.Grant{}, held: map[string]admission.Held{}, started: map[string]bool{}}
 	for i, step := range s.steps {
+		step = step.of(k.Minor)
 		var text string
 		switch {
 		case step.restart:

@@ -48,6 +48,23 @@ type step struct {
 	class        string // "", burstable, or pod-level and the CPUs that the pod asks for as a whole
 	wants        []admission.Container
 	result       string // "" if nothing in particular is expected
+	since        []since
+}
+
+// since is the result of a step from a kubelet on that decides otherwise than those before: 38 stands for 1.38.
+type since struct {
+	minor  int
+	result string
+}
+
+// of is the step as a kubelet 1.<minor> is expected to do it.
+func (s step) of(minor int) step {
+	for _, since := range s.since {
+		if minor >= since.minor {
+			s.result = since.result
+		}
+	}
+	return s
 }
 
 func (s step) String() string {
@@ -208,15 +225,32 @@ func (s *scenario) parseLine(word, rest string) (err error) {
 			return fmt.Errorf("want nothing or %s", pluginsLater)
 		}
 		s.steps = append(s.steps, step{restart: true, pluginsLater: rest != ""})
-	case "=":
-		if len(s.steps) == 0 {
-			return fmt.Errorf("a result before the first step")
-		}
-		s.steps[len(s.steps)-1].result = rest
 	default:
-		err = fmt.Errorf("unknown word %q", word)
+		from, isResult := strings.CutPrefix(word, "=")
+		if !isResult {
+			return fmt.Errorf("unknown word %q", word)
+		}
+		return s.parseResult(from, rest)
 	}
 	return err
+}
+
+// parseResult reads a result: "= admitted: c 1-2", or "=1.38 admitted: c 1-2" for kubelets from that one on. The oldest is first.
+func (s *scenario) parseResult(from, result string) error {
+	if len(s.steps) == 0 {
+		return fmt.Errorf("a result before the first step")
+	}
+	last := &s.steps[len(s.steps)-1]
+	if from == "" {
+		last.result = result
+		return nil
+	}
+	minor, err := strconv.Atoi(strings.TrimPrefix(from, "1."))
+	if err != nil {
+		return fmt.Errorf("%q is no version of the kubelet", from)
+	}
+	last.since = append(last.since, since{minor, result})
+	return nil
 }
 
 func (s *scenario) parseDistances(rest string) error {
