@@ -29,5 +29,6 @@ func TestTraffic(t *testing.T)         { kubelet.TestTraffic(t) }
 func TestMemory(t *testing.T)          { kubelet.TestMemory(t) }
 func TestExclusive(t *testing.T)       { kubelet.TestExclusive(t) }
 func TestReserved(t *testing.T)        { kubelet.TestReserved(t) }
+func TestInterrupted(t *testing.T)     { kubelet.TestInterrupted(t) }
 
 func BenchmarkAdmit(b *testing.B) { kubelet.BenchmarkAdmit(b) }

@@ -43,6 +43,7 @@
 //   - TestReserved lets a kubelet choose the CPUs that it reserves, each number of them.
 //   - TestMerge holds the topology manager's merge to the kubelet's, for any hints of several providers.
 //   - TestMemory holds pkg/kubelet/memorymanager to the kubelet's memory manager.
+//   - TestInterrupted stops a kubelet while it writes down what a pod has as a whole. It is for kubelets from 1.38 on.
 //   - TestTraffic binds VMs by prediction while others are in flight, and the kubelet must refuse none of them. Beside it are
 //     the refusals where sums decide.
 //

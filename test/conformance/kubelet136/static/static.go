@@ -91,6 +91,16 @@ func (p *Policy) Remove(pod *corev1.Pod) {
 	}
 }
 
+// Forget removes what a container holds, and gives it to nobody.
+func (p *Policy) Forget(pod *corev1.Pod, container string) {
+	p.State.Delete(string(pod.UID), container)
+}
+
+// Share adds CPUs to the shared pool.
+func (p *Policy) Share(cpus cpuset.Set) {
+	p.State.SetDefaultCPUSet(p.State.GetDefaultCPUSet().Union(k8scpuset.New(cpus.List()...)))
+}
+
 // Remembered is the state as a kubelet that starts again reads it from the checkpoint file. It is in memory again,
 // which is much faster.
 func (p *Policy) Remembered() (state.State, error) {
