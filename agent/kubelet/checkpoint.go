@@ -24,7 +24,7 @@ const checkpointFile = "cpu_manager_state"
 var errUnknownCheckpoint = errors.New("the state is of a version this agent does not know; update the agent")
 
 // checkpointState is what every version of the state file says (V2 to V4, pkg/kubelet/cm/cpumanager/
-// state/checkpoint.go, v1.36.3 and v1.37.2): V2 has policy, default set and entries; V3 adds podEntries.
+// state/checkpoint.go, v1.36.3, v1.37.2 and v1.38.0-beta.0): V2 has policy, default set and entries; V3 adds podEntries.
 type checkpointState struct {
 	PolicyName    *string                        `json:"policyName"`
 	DefaultCPUSet *string                        `json:"defaultCpuSet"`

@@ -20,6 +20,13 @@ const (
 	stateV3   = `{"policyName":"static","defaultCpuSet":"0-3","entries":{"p":{"a":"4-7","b":"4-7"}},"podEntries":{"p":{"cpuSet":"4-7"}},"checksum":1}`
 	stateV4   = `{"policyName":"static","defaultCpuSet":"0-7","entries":{},"checksum":1,` +
 		`"data":"{\"policyName\":\"static\",\"defaultCpuSet\":\"0-5\",\"entries\":{\"p\":{\"a\":\"6-7\"}},\"podEntries\":{},\"baselines\":{\"p\":{\"a\":{\"baseline\":\"6-7\"}}}}","dataChecksum":2}`
+	// By the state package of v1.38.0-beta.0, with the gates off and with PodLevelResourceManagers and
+	// InPlacePodVerticalScalingExclusiveCPUs on.
+	state138 = `{"policyName":"static","defaultCpuSet":"0,4-5","entries":{"p":{"a":"1-2"},"q":{"b":"3"}},"checksum":1093064489,` +
+		`"data":"{\"policyName\":\"static\",\"defaultCpuSet\":\"0,4-5\",\"entries\":{\"p\":{\"a\":\"1-2\"},\"q\":{\"b\":\"3\"}}}","dataChecksum":2931848776}`
+	state138Gates = `{"policyName":"static","defaultCpuSet":"0,4-5","entries":{"p":{"a":"1-2"},"q":{"b":"3"}},"checksum":1093064489,` +
+		`"data":"{\"policyName\":\"static\",\"defaultCpuSet\":\"0,4-5\",\"entries\":{\"p\":{\"a\":\"1-2\"},\"q\":{\"b\":\"3\"}},\"podEntries\":{\"q\":{\"cpuSet\":\"3,6\"}},` +
+		`\"baselines\":{\"p\":{\"a\":{\"baseline\":\"1-2\"}},\"q\":{\"b\":{\"baseline\":\"3\"}}}}","dataChecksum":866237456}`
 	// Between the two writes of one admission CPUs 2-3 are in neither set.
 	stateBetween = `{"policyName":"static","defaultCpuSet":"0-1","checksum":5}`
 	// An app container has taken over the CPUs of an init container.
@@ -39,6 +46,8 @@ func TestParseCheckpoint(t *testing.T) {
 		"V2":                   {stateV2, cpumanager.PolicyStatic, "0,3-64,67-127", grants{"8f3b": {"c0": cpuset.Of(1, 2, 65, 66)}}, false},
 		"V3":                   {stateV3, cpumanager.PolicyStatic, "0-3", grants{"p": {"a": cpuset.Of(4, 5, 6, 7), "b": cpuset.Of(4, 5, 6, 7)}}, true},
 		"V4 prefers data":      {stateV4, cpumanager.PolicyStatic, "0-5", grants{"p": {"a": cpuset.Of(6, 7)}}, false},
+		"1.38":                 {state138, cpumanager.PolicyStatic, "0,4-5", grants{"p": {"a": cpuset.Of(1, 2)}, "q": {"b": cpuset.Of(3)}}, false},
+		"1.38, gates on":       {state138Gates, cpumanager.PolicyStatic, "0,4-5", grants{"p": {"a": cpuset.Of(1, 2)}, "q": {"b": cpuset.Of(3)}}, true},
 		"between two writes":   {stateBetween, cpumanager.PolicyStatic, "0-1", grants{}, false},
 		"a reused CPU":         {stateReused, cpumanager.PolicyStatic, "0-1", grants{"p": {"init": cpuset.Of(2, 3), "app": cpuset.Of(2, 3, 4, 5)}}, false},
 		"an empty shared pool": {stateFull, cpumanager.PolicyStatic, "", grants{"p": {"app": cpuset.Of(2, 3, 4, 5)}}, false},

@@ -74,7 +74,7 @@ const (
 	gatePodLevel = "PodLevelResourceManagers"
 	gateAllAlpha = "AllAlpha"
 	gateAllBeta  = "AllBeta"
-	// Those of the CPU manager's options: alpha and off, beta and on, in all kubelets from 1.34 to 1.37.
+	// Those of the CPU manager's options: alpha and off, beta and on, in all kubelets from 1.34 to 1.38.
 	gateAlphaOptions = "CPUManagerPolicyAlphaOptions"
 	gateBetaOptions  = "CPUManagerPolicyBetaOptions"
 )
@@ -82,7 +82,7 @@ const (
 var gatesRead = []string{gatePodLevel, gateAllAlpha, gateAllBeta, gateAlphaOptions, gateBetaOptions}
 
 // alphaMinor is the kubelet's version 1.36, where PodLevelResourceManagers came as alpha; it is beta, and off, in 1.37
-// (pkg/features/kube_features.go, v1.36.3 and v1.37.2).
+// and 1.38 (pkg/features/kube_features.go, v1.36.3, v1.37.2 and v1.38.0-beta.0).
 const alphaMinor = 36
 
 func gatesOf(set map[string]bool) map[string]bool {

@@ -47,8 +47,8 @@ type HeldDevices struct {
 	Devices   []Device // sorted by ID
 }
 
-// devicesDocument is the file: the same in kubelets 1.34 to 1.37. BootID comes with 1.38 (pkg/kubelet/cm/devicemanager/
-// checkpoint/checkpoint.go, v1.34.4, v1.36.3 and v1.37.2).
+// devicesDocument is the file: the same in kubelets 1.34 to 1.38 (pkg/kubelet/cm/devicemanager/checkpoint/checkpoint.go,
+// v1.34.4, v1.36.3, v1.37.2 and v1.38.0-beta.0). None of these has a BootID yet.
 type devicesDocument struct {
 	Data struct {
 		PodDeviceEntries []struct {

@@ -49,7 +49,15 @@ func TestParseDevices(t *testing.T) {
 			t.Errorf("%s: got %+v, error %v", name, got, err)
 		}
 	}
-	got, err := ParseDevices([]byte(`{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}`))
+	// As written by the checkpoint package of v1.38.0-beta.0.
+	const beta = `{"Data":{"PodDeviceEntries":[{"PodUID":"p","ContainerName":"a","ResourceName":"example.com/vf","DeviceIDs":{"-1":["d1"],"1":["d0"]},"AllocResp":"eA=="}],"RegisteredDevices":{"example.com/vf":["d0","d1","d2"]}},"Checksum":953749351}`
+	want = Devices{Registered: map[string]int{"example.com/vf": 3}, Held: []HeldDevices{
+		{Pod: "p", Container: "a", Resource: "example.com/vf", Devices: []Device{{"d0", "1"}, {"d1", ""}}}}}
+	got, err := ParseDevices([]byte(beta))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("1.38: got %+v, error %v", got, err)
+	}
+	got, err = ParseDevices([]byte(`{"Data":{"PodDeviceEntries":null,"RegisteredDevices":{}},"Checksum":1}`))
 	if err != nil || len(got.Held) != 0 || len(got.Registered) != 0 {
 		t.Errorf("of a kubelet without plugins: %+v, error %v", got, err)
 	}

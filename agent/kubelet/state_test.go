@@ -86,6 +86,12 @@ func TestParseMemory(t *testing.T) {
 	if m, err := ParseMemory([]byte(newer)); err != nil || m.Policy != "Static" || len(m.NUMANodes) != 1 {
 		t.Errorf("1.37: %+v, error %v", m, err)
 	}
+	// As written by the state package of v1.38.0-beta.0.
+	const beta = `{"policyName":"Static","machineState":{"0":{"numberOfAssignments":1,"memoryMap":{"memory":{"total":8000,"systemReserved":1000,"allocatable":7000,"reserved":500,"free":6500}},"cells":[0]}},"entries":{"p":{"a":[{"numaAffinity":[0],"type":"memory","size":500}]}},"checksum":2503509689,` +
+		`"data":"{\"policyName\":\"Static\",\"machineState\":{\"0\":{\"numberOfAssignments\":1,\"memoryMap\":{\"memory\":{\"total\":8000,\"systemReserved\":1000,\"allocatable\":7000,\"reserved\":500,\"free\":6500}},\"cells\":[0]}},\"entries\":{\"p\":{\"a\":[{\"numaAffinity\":[0],\"type\":\"memory\",\"size\":500}]}}}","dataChecksum":835873578}`
+	if m, err := ParseMemory([]byte(beta)); err != nil || m.Granted["p"]["a"][0].Size != 500 || m.NUMANodes[0].Resources["memory"].Free != 6500 {
+		t.Errorf("1.38: %+v, error %v", m, err)
+	}
 	for name, file := range map[string]string{"empty": " ", "data": `{"policyName":"None","data":"{"}`, "half": memoryState[:50], "garbage": "\x00", "another": "{}", "amounts": `{"policyName":"Static","machineState":{"0":{"memoryMap":{"memory":{"free":-1.5}}}}}`} {
 		if m, err := ParseMemory([]byte(file)); err == nil {
 			t.Errorf("%s: got %+v", name, m)

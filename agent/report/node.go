@@ -25,7 +25,7 @@ const mirrorAnnotation = "kubernetes.io/config.mirror"
 
 // refusedByNode is why a kubelet that starts would not admit a pod that runs, by the labels and taints that its Node has
 // now; "" where it would. It reads both again for every pod (generalFilter, pkg/kubelet/lifecycle/predicate.go, v1.34 to
-// v1.37), though the scheduler promised that they are looked at once. A label that was taken away is the usual cause. It
+// v1.38.0-beta.0), though the scheduler promised that they are looked at once. A label that was taken away is the usual cause. It
 // is not certain where the kubelet itself writes the label, since it does so while it starts.
 func refusedByNode(pod *corev1.Pod, node *corev1.Node) (why string, certain bool) {
 	if node == nil {

@@ -14,7 +14,7 @@ import (
 )
 
 // This file has what a kubelet checks of its configuration and of the machine when it starts, before it reads its state
-// of the CPUs. In the kubelet's order (v1.34 to v1.37), with what becomes of each check here:
+// of the CPUs. In the kubelet's order (v1.34 to v1.38.0-beta.0), with what becomes of each check here:
 //
 //	ValidateKubeletConfiguration (pkg/kubelet/apis/config/validation)
 //	  types of the fields                      the file cannot be read: not certain
@@ -76,7 +76,7 @@ func topologyProblem(r *Resolved) string {
 }
 
 // The options of the CPU manager that need a feature gate (alphaOptions and betaOptions in
-// pkg/kubelet/cm/cpumanager/policy_options.go, v1.36.3 and v1.37.2). In 1.34 and 1.35 some of the stable ones were beta.
+// pkg/kubelet/cm/cpumanager/policy_options.go, v1.36.3 to v1.38.0-beta.0). In 1.34 and 1.35 some of the stable ones were beta.
 var (
 	alphaOptions = []string{"align-by-socket", "distribute-cpus-across-cores"}
 	betaOptions  = []string{"distribute-cpus-across-numa"}
@@ -238,7 +238,7 @@ func uncertain(r *Resolved) string {
 // The kubelets whose start is known.
 const (
 	oldestMinor = 34
-	newestMinor = 37
+	newestMinor = 38 // as of v1.38.0-beta.0, a beta
 )
 
 // outranked reports whether the kubelet runs with something else than its configuration file has. The file was there

@@ -105,7 +105,7 @@ func (g *generator) trouble(i int, report *v1alpha1.NodeCPU, node *corev1.Node) 
 	set(v1alpha1.ConditionDevicesKnown, metav1.ConditionTrue, "")
 	switch i % 23 {
 	case 3:
-		set(v1alpha1.ConditionExact, metav1.ConditionFalse, "kubelet v1.38.0 is not known; corepin predicts 1.34 to 1.37")
+		set(v1alpha1.ConditionExact, metav1.ConditionFalse, "kubelet v1.39.0 is not known; corepin predicts 1.34 to 1.38")
 	case 7:
 		set(v1alpha1.ConditionSeen, metav1.ConditionFalse, "")
 	case 11:

@@ -5,8 +5,8 @@
 //
 // A refused pod is Failed for good. Nothing that counts CPUs per NUMA node foresees a refusal, since the kubelet
 // decides by CPU id. Its decision is a pure function of what a Node holds. This package computes the same function
-// with bitsets, in about a microsecond instead of half a millisecond. test/conformance/kubelet134, kubelet135, kubelet136
-// and kubelet137 run both side by side. Facts are cited by file and version of k8s.io/kubernetes.
+// with bitsets, in about a microsecond instead of half a millisecond. test/conformance/kubelet134, kubelet135, kubelet136,
+// kubelet137 and kubelet138 run both side by side. Facts are cited by file and version of k8s.io/kubernetes.
 //
 // # The algorithm
 //

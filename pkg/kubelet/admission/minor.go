@@ -8,7 +8,7 @@ package admission
 // The kubelets whose rules are known, from their sources.
 const (
 	oldestMinor = 34
-	newestMinor = 37
+	newestMinor = 38
 )
 
 // readsStatus is set where a kubelet that starts again reads the status of containers, and not their spec: see waitingOf.

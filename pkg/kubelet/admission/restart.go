@@ -18,7 +18,7 @@ import (
 // pods a second time, the oldest first, each with the CPUs that it holds. Both can go wrong.
 
 // Restarts is "" where the kubelet of n starts again while grants are held, or the kubelet's error (validateState in
-// pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3; the same in v1.37.2). Inexact says what the machine itself
+// pkg/kubelet/cm/cpumanager/policy_static.go, v1.36.3; the same in v1.37.2 and v1.38.0-beta.0). Inexact says what the machine itself
 // rules out.
 func (n *Node) Restarts(grants []Grant) string {
 	all := n.Empty().Shared

@@ -19,6 +19,6 @@
 // Which group of devices a container gets is not always determined. Then the numbers afterwards are right in sum only
 // (Resource.Unsure), until the next report.
 //
-// The source is pkg/kubelet/cm/devicemanager of k8s.io/kubernetes, v1.36.3; v1.37.2 decides alike. Up to 1.35 hints are made
-// of all NUMA nodes of the machine, and not only of those with devices of the resource.
+// The source is pkg/kubelet/cm/devicemanager of k8s.io/kubernetes, v1.36.3; v1.37.2 and v1.38.0-beta.0 decide
+// alike. Up to 1.35 hints are made of all NUMA nodes of the machine, and not only of those with devices of the resource.
 package devicemanager

@@ -15,6 +15,7 @@
 // Where no set is possible, the manager has no hints at all. The topology manager takes that for no preference and
 // admits the pod, and then Allocate fails it. The CPU manager says instead that nothing is possible.
 //
-// The source is pkg/kubelet/cm/memorymanager/policy_static.go of k8s.io/kubernetes, v1.36.3; v1.37.2 decides alike.
+// The source is pkg/kubelet/cm/memorymanager/policy_static.go of k8s.io/kubernetes, v1.36.3; v1.37.2 decides alike,
+// and v1.38.0-beta.0 but for the request of a pod: PodRequest.
 // Pod-level resources are not modelled: see admission.Node.Inexact.
 package memorymanager

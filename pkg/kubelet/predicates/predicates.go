@@ -12,7 +12,7 @@
 //  4. NodeAffinity, NodeName, NodePorts, and TaintToleration for taints with effect NoExecute
 //
 // (pkg/kubelet/kubelet.go, pkg/kubelet/lifecycle/predicate.go, and AdmissionCheck in pkg/scheduler/eventhandlers.go;
-// the same in v1.34.0, v1.35.0, v1.36.3 and v1.37.2.) So a pod that is too large for the node fails with
+// the same in v1.34.0, v1.35.0, v1.36.3, v1.37.2 and v1.38.0-beta.0.) So a pod that is too large for the node fails with
 // TopologyAffinityError under a topology manager that finds no room for it. It fails with OutOfcpu only where the CPU
 // manager grants it CPUs, or has none to grant. What a pod requests is counted as the scheduler does: overhead counts,
 // and an init container counts only as far as it asks for more than the containers after it.

@@ -13,6 +13,7 @@
 //   - restricted insists on a preferred set.
 //   - single-numa-node insists on one NUMA node.
 //
-// The source is pkg/kubelet/cm/topologymanager of k8s.io/kubernetes, v1.36.3; v1.34 to v1.37.2 decide alike.
+// The source is pkg/kubelet/cm/topologymanager of k8s.io/kubernetes, v1.36.3; v1.34 to v1.38.0-beta.0 decide
+// alike.
 // Scope pod asks once for the whole pod, scope container asks for each container: see pkg/kubelet/admission.
 package topologymanager
