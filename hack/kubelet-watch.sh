@@ -21,7 +21,15 @@ releases() {
 		awk '{ key = $0; if (key !~ /-/) key = key "~"; print key, $0 }' | sort -V | cut -d' ' -f2
 }
 
-source_of() { go mod download -json "k8s.io/kubernetes@$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p'; }
+# source_of prints where a release is. One that wants a newer Go than ours is unpacked only by such a one.
+source_of() {
+	local toolchain dir=
+	for toolchain in "$(go env GOTOOLCHAIN)" auto; do
+		[ -n "$dir" ] || dir=$(GOTOOLCHAIN=$toolchain go mod download -json "k8s.io/kubernetes@$1" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p' || true)
+	done
+	[ -d "$dir" ] || { echo "the source of k8s.io/kubernetes $1 is not there" >&2; return 1; }
+	echo "$dir"
+}
 
 # changes prints the difference of the watched files, without the directories of the module cache.
 changes() {
@@ -35,8 +43,8 @@ changes() {
 # compare reports whether the change from one release to the next was read.
 compare() {
 	local from to diff digest
-	from=$(source_of "$1")
-	to=$(source_of "$2")
+	from=$(source_of "$1") || return
+	to=$(source_of "$2") || return
 	diff=$(changes "$from" "$to")
 	digest=$(sha256sum <<<"$diff" | cut -c1-12)
 	if grep -q "^| $1 | $2 | $digest |" $table; then
