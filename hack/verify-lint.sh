@@ -23,7 +23,7 @@ go vet ./... || status=1
 go vet -tags=system ./test/system ./test/kubevirt || status=1
 # The modules of the other kubelets' tests; their Kubernetes is vetted with them, once. That of the descheduler has ours.
 go -C test/conformance/kubelet135 vet . || status=1
-go -C test/conformance/kubelet137 vet . || status=1
+go -C test/conformance/kubelet137 vet . ./adapter || status=1
 go -C test/conformance/descheduler vet . || status=1
 go -C hack/tools/helm vet . || status=1
 go -C hack/tools/cosign vet . || status=1
