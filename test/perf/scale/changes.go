@@ -32,8 +32,8 @@ import (
 
 const (
 	changesPerSecond = 50
-	// watched is how long each measurement is.
-	watched = 30 * time.Second
+	// shippedVerbosity is that of the log, as the Deployment has it.
+	shippedVerbosity = 2
 	// ticksPerSecond is the unit of the times in /proc/<pid>/stat, the same on every Linux that Go runs on.
 	ticksPerSecond = 100
 )
@@ -43,30 +43,30 @@ const (
 // them back.
 func measureChanges(ctx context.Context, o *options) error {
 	var b strings.Builder
-	fmt.Fprintf(&b, "bench-scale -changes, %s, %s; corepin-scheduler as a process beside etcd and API server\n", time.Now().Format("2006-01-02"), host())
+	fmt.Fprintf(&b, "bench-scale -changes, %s, %s, load %s; corepin-scheduler as a process beside etcd and API server\n", time.Now().Format("2006-01-02"), host(), load())
 	b.WriteString("cores: CPU that a process uses; ms: CPU that a change costs it; a report: bytes, as the API server sends it\n")
 	fmt.Fprintf(&b, "%6s %10s %10s %15s %12s %9s %9s %16s %14s\n",
 		"nodes", "a report", "changes/s", "scheduler cores", "scheduler ms", "RSS MB", "peak MB", "API server cores", "API server ms")
 	for _, nodes := range o.nodes {
-		if err := changesOf(ctx, &b, nodes, o.bin); err != nil {
+		if err := changesOf(ctx, &b, nodes, o); err != nil {
 			return fmt.Errorf("measuring changing reports of %d nodes: %w", nodes, err)
 		}
 	}
 	return o.write("changes.txt", b.String())
 }
 
-func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (err error) {
+func changesOf(ctx context.Context, b *strings.Builder, nodes int, o *options) (err error) {
 	dir, err := os.MkdirTemp("", "scale")
 	if err != nil {
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: bin, Log: os.Stderr})
+	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: o.bin, Log: os.Stderr, Verbosity: shippedVerbosity})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, bed.Stop()) }()
-	scheduler, err := lone(ctx, bed)
+	scheduler, err := lone(ctx, bed, nil)
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (
 		return err
 	}
 	fmt.Fprintf(b, "%6d %10s %10s %15s %12s %9.0f %9.0f %16s %14s\n", 0, "-", "-", "-", "-", empty.rss, empty.peak, "-", "-")
-	a, err := populate(ctx, bed, nodes)
+	a, err := populate(ctx, bed, nodes, nil)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, bin string) (
 			return err
 		}
 		start := time.Now()
-		changed, err := a.change(ctx, rate)
+		changed, err := a.change(ctx, rate, o.watched)
 		if err != nil {
 			return err
 		}
@@ -128,13 +128,16 @@ func (a *agents) reportSize(ctx context.Context) (int, error) {
 }
 
 // lone starts a scheduler in place of the testbed's that needs no lease: on a machine that is busy enough it would
-// be lost, and the scheduler end.
-func lone(ctx context.Context, bed *testbed.Testbed) (pid, error) {
+// be lost, and the scheduler end. change, where it is not nil, changes its configuration.
+func lone(ctx context.Context, bed *testbed.Testbed, change func(config map[string]any)) (pid, error) {
 	if err := bed.Scheduler.Stop(); err != nil {
 		return 0, fmt.Errorf("stopping the scheduler that has a lease: %w", err)
 	}
 	process, err := bed.RunScheduler(ctx, "lone-scheduler", func(config map[string]any) {
 		config["leaderElection"] = map[string]any{"leaderElect": false}
+		if change != nil {
+			change(config)
+		}
 	})
 	if err != nil {
 		return 0, err
@@ -142,8 +145,8 @@ func lone(ctx context.Context, bed *testbed.Testbed) (pid, error) {
 	return pid(process.PID()), pid(process.PID()).awaitQuiet(ctx)
 }
 
-// populate makes the nodes and their first reports.
-func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, error) {
+// populate makes the nodes, with some labels more, and their first reports.
+func populate(ctx context.Context, bed *testbed.Testbed, nodes int, labels map[string]string) (*agents, error) {
 	config := bed.AdminConfig()
 	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
@@ -158,6 +161,7 @@ func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, er
 	if err := yaml.Unmarshal([]byte(nodeTemplate), &template); err != nil {
 		return nil, fmt.Errorf("reading the node's template: %w", err)
 	}
+	maps.Copy(template.Labels, labels)
 	all := make([]corev1.Node, nodes)
 	err = eachOf(nodes, func(i int) error {
 		node, err := client.CoreV1().Nodes().Create(ctx, template.DeepCopy(), metav1.CreateOptions{})
@@ -176,7 +180,7 @@ func populate(ctx context.Context, bed *testbed.Testbed, nodes int) (*agents, er
 
 // change changes reports, so many a second, and gives how many it has changed. When the API server is late, the changes
 // that are owed follow as fast as it takes them: each costs it some 20 ms of CPU time, far more than the scheduler.
-func (a *agents) change(ctx context.Context, perSecond int) (int, error) {
+func (a *agents) change(ctx context.Context, perSecond int, watched time.Duration) (int, error) {
 	if perSecond == 0 {
 		select {
 		case <-ctx.Done():

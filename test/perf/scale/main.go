@@ -25,6 +25,10 @@
 // With -cycles it measures the CPU time of scheduling cycles without a control plane around them (cycles.go), which a
 // busy machine distorts least. With -changes it measures the scheduler beside nothing but changing reports instead (changes.go).
 //
+// With -storm many VMs come at once (storm.go), with the launcher pods that KubeVirt would make for them: time until all are bound or
+// told why not, and what the scheduler uses meanwhile. Its requests are counted from the API server's audit log. With -failover the
+// scheduler that leads is killed in the middle (failover.go). In both the schedulers are processes of their own, as in -changes.
+//
 // The whole control plane runs on the machine of the benchmark, and with few CPUs it takes most of them. So
 // the time that the plugin takes at each of its extension points counts beside the ratio of throughputs. A dash means
 // that the point was not called, or that the framework's recorder kept no figure: it has room for a thousand a second.
@@ -40,6 +44,7 @@ import (
 	"runtime/pprof"
 	"strconv"
 	"strings"
+	"time"
 )
 
 func main() {
@@ -55,7 +60,7 @@ func main() {
 func measure() error {
 	options := options{}
 	sizes := flag.String("nodes", "500,1000,5000", "sizes of the cluster, separated by commas")
-	flag.StringVar(&options.out, "out", ".", "folder for scale.txt, cycles.txt and changes.txt, and the raw figures")
+	flag.StringVar(&options.out, "out", ".", "folder for the tables, and the raw figures")
 	flag.StringVar(&options.profile, "cpuprofile", "", "file for a CPU profile of the benchmark's process")
 	flag.IntVar(&options.rounds, "rounds", 1, "how often each case is run four times, twice with each scheduler")
 	flag.StringVar(&options.pods, "pods", dedicated+","+ordinary, "kinds of pods, separated by commas")
@@ -63,8 +68,15 @@ func measure() error {
 	plugin := flag.Bool("plugin", false, "with -one: corepin's scheduler")
 	changes := flag.Bool("changes", false, "measure changing reports instead, with the binaries in -bin")
 	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
-	flag.IntVar(&options.life.kinds, "kinds", 1, "with -cycles: how many kinds of pods come")
+	flag.IntVar(&options.life.kinds, "kinds", 1, "with -cycles, -storm and -failover: how many kinds of pods come")
 	flag.IntVar(&options.life.full, "full", 0, "with -cycles: how many nodes of 100 have no CPUs left at first")
+	flag.DurationVar(&options.watched, "watched", 30*time.Second, "with -changes: how long each measurement is")
+	storm := flag.Bool("storm", false, "measure many VMs at once instead, with the binaries in -bin")
+	failover := flag.Bool("failover", false, "measure the loss of the scheduler that leads instead, with the binaries in -bin")
+	flag.IntVar(&options.squall.vms, "vms", 0, "with -storm and -failover: how many VMs come; 0 is two for each node")
+	flag.BoolVar(&options.squall.withVMIs, "vmis", false, "with -storm and -failover: make the VMs' VMI objects too")
+	flag.IntVar(&options.squall.unfit, "unfit", 0, "with -storm: how many VMs of 100 fit no node")
+	flag.StringVar(&options.squall.schedulers, "schedulers", "stock,corepin", "with -storm: the schedulers, in the order of their runs")
 	bin := flag.String("bin", "bin", "folder with clusterd and corepin-scheduler")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -80,6 +92,10 @@ func measure() error {
 			return measureCycles(ctx, &options)
 		case *changes:
 			return measureChanges(ctx, &options)
+		case *storm:
+			return measureStorm(ctx, &options)
+		case *failover:
+			return measureFailover(ctx, &options)
 		}
 		return measureScheduling(ctx, &options)
 	})
@@ -93,6 +109,8 @@ type options struct {
 	profile string
 	rounds  int
 	life    life
+	squall  squall
+	watched time.Duration // of -changes
 }
 
 func (o *options) parse(sizes, bin string) error {
@@ -107,6 +125,10 @@ func (o *options) parse(sizes, bin string) error {
 		if podTemplates[kind] == "" {
 			return fmt.Errorf("reading -pods: there are %s, %s and %s pods, not %q", dedicated, furnished, ordinary, kind)
 		}
+	}
+	o.squall.kinds = o.life.kinds
+	if o.squall.kinds < 1 || o.squall.unfit < 0 || o.squall.unfit > 100 {
+		return fmt.Errorf("reading -kinds and -unfit: %d kinds and %d of 100 make no VMs", o.squall.kinds, o.squall.unfit)
 	}
 	var err error
 	if o.out, err = filepath.Abs(o.out); err != nil {

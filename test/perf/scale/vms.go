@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+
+	"corepin.dev/corepin/pkg/launcherpod"
+	"corepin.dev/corepin/test/harness/testbed"
+)
+
+// A VM's kind is its CPUs, its hook sidecars, its container disks, and whether its console is logged: 10 x 5 x 5 x 2 kinds, and then the
+// first ones again with more memory. Each sidecar, disk and log is a container of the launcher pod.
+const (
+	shapes   = 10
+	sidecars = 5
+	disks    = 5
+	// tooLarge is more CPUs than a NUMA node has, and fewer than a node.
+	tooLarge = 66
+)
+
+// machines are the VMs that a storm is made of.
+type machines struct {
+	kinds int
+	// unfit is how many of 100 VMs fit no node.
+	unfit int
+}
+
+// fits reports whether a VM fits an empty node. Those that do not are spread evenly.
+func (m *machines) fits(number int) bool { return number*37%100 >= m.unfit }
+
+// unfitOf is how many of the first n VMs fit no node.
+func (m *machines) unfitOf(n int) (unfit int) {
+	for i := range n {
+		if !m.fits(i) {
+			unfit++
+		}
+	}
+	return unfit
+}
+
+// vmi is one of the VirtualMachineInstances.
+func (m *machines) vmi(number int) (*unstructured.Unstructured, error) {
+	kind := number % m.kinds
+	cpus := 2 + 2*(kind%shapes)
+	if !m.fits(number) {
+		cpus = tooLarge
+	}
+	rest := kind / shapes
+	hooks := strings.Repeat(`,{"image":"sidecar"}`, rest%sidecars)
+	rest /= sidecars
+	var names, volumes strings.Builder
+	for i := range rest % disks {
+		fmt.Fprintf(&names, "{name: disk-%d, disk: {bus: virtio}},", i)
+		fmt.Fprintf(&volumes, "{name: disk-%d, containerDisk: {image: disk}},", i)
+	}
+	rest /= disks
+	text := fmt.Sprintf(`
+apiVersion: kubevirt.io/v1
+kind: VirtualMachineInstance
+metadata: {name: vm-%d, namespace: %s, annotations: {hooks.kubevirt.io/hookSidecars: '[%s]'}}
+spec:
+  schedulerName: corepin
+  domain:
+    cpu: {cores: %d, dedicatedCpuPlacement: true}
+    memory: {guest: %dMi}
+    devices: {logSerialConsole: %t, disks: [%s]}
+  volumes: [%s]
+`, number, testbed.VMNamespace, strings.TrimPrefix(hooks, ","), cpus, 1024+256*(rest/2), rest%2 == 1, names.String(), volumes.String())
+	object := map[string]any{}
+	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
+		return nil, fmt.Errorf("writing VM %d: %w", number, err)
+	}
+	return &unstructured.Unstructured{Object: object}, nil
+}
+
+// labels are what the nodes need so that each VM may come to each of them.
+func (m *machines) labels() (map[string]string, error) {
+	labels := map[string]string{}
+	for kind := range m.kinds {
+		pod, err := m.pod(kind)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(labels, pod.Spec.NodeSelector)
+	}
+	return labels, nil
+}
+
+// pod is the launcher pod of a VM whose VMI is not in the cluster.
+func (m *machines) pod(number int) (*corev1.Pod, error) {
+	vmi, err := m.vmi(number)
+	if err != nil {
+		return nil, err
+	}
+	return launch(vmi)
+}
+
+// launch is the launcher pod of a VMI. It is named as the VM, and belongs to its VMI where that is in the cluster: the garbage collector
+// removes a pod whose owner it does not find.
+func launch(vmi *unstructured.Unstructured) (*corev1.Pod, error) {
+	pod, err := launcherpod.Render(vmi)
+	if err != nil {
+		return nil, err
+	}
+	pod.Name = vmi.GetName()
+	pod.GenerateName = ""
+	if vmi.GetUID() == "" {
+		pod.OwnerReferences = nil
+	}
+	return pod, nil
+}
