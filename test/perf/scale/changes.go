@@ -61,7 +61,7 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, o *options) (
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	bed, err := testbed.Start(ctx, testbed.Options{Dir: dir, Bin: o.bin, Log: os.Stderr, Verbosity: shippedVerbosity})
+	bed, err := testbed.Start(ctx, withoutKubelets(testbed.Options{Dir: dir, Bin: o.bin}))
 	if err != nil {
 		return err
 	}
@@ -109,6 +109,15 @@ func changesOf(ctx context.Context, b *strings.Builder, nodes int, o *options) (
 	return nil
 }
 
+// withoutKubelets makes a testbed for nodes that nobody speaks for: they are ready as they are made, and stay so.
+func withoutKubelets(o testbed.Options) testbed.Options {
+	o.Log = os.Stderr
+	o.Verbosity = shippedVerbosity
+	o.APIServerArgs = append(o.APIServerArgs, "--disable-admission-plugins=TaintNodesByCondition")
+	o.ControllerArgs = append(o.ControllerArgs, "--node-monitor-grace-period=24h")
+	return o
+}
+
 // each is what one of n changes costs, in milliseconds, of so many seconds.
 func each(seconds float64, n int) string {
 	if n == 0 {
@@ -145,8 +154,8 @@ func lone(ctx context.Context, bed *testbed.Testbed, change func(config map[stri
 	return pid(process.PID()), pid(process.PID()).awaitQuiet(ctx)
 }
 
-// populate makes the nodes, with some labels more, and their first reports.
-func populate(ctx context.Context, bed *testbed.Testbed, nodes int, labels map[string]string) (*agents, error) {
+// populate makes the nodes and their first reports. equip, where it is not nil, changes the nodes' template.
+func populate(ctx context.Context, bed *testbed.Testbed, nodes int, equip func(*corev1.Node) error) (*agents, error) {
 	config := bed.AdminConfig()
 	config.QPS = -1
 	client, err := kubernetes.NewForConfig(config)
@@ -161,7 +170,11 @@ func populate(ctx context.Context, bed *testbed.Testbed, nodes int, labels map[s
 	if err := yaml.Unmarshal([]byte(nodeTemplate), &template); err != nil {
 		return nil, fmt.Errorf("reading the node's template: %w", err)
 	}
-	maps.Copy(template.Labels, labels)
+	if equip != nil {
+		if err := equip(&template); err != nil {
+			return nil, err
+		}
+	}
 	all := make([]corev1.Node, nodes)
 	err = eachOf(nodes, func(i int) error {
 		node, err := client.CoreV1().Nodes().Create(ctx, template.DeepCopy(), metav1.CreateOptions{})

@@ -27,7 +27,7 @@ const (
 	// sampled is the time between two lines about the scheduler.
 	sampled = 5 * time.Second
 	// quietFor is after how long without a change a storm is over, though VMs have neither a node nor a reason.
-	quietFor = 3 * time.Minute
+	quietFor = 90 * time.Second
 )
 
 // squall is what a storm is made of.
@@ -83,11 +83,12 @@ func (s *storm) run(ctx context.Context, o testbed.Options, start func(context.C
 		return fmt.Errorf("making a folder: %w", err)
 	}
 	defer os.RemoveAll(o.Dir)
-	if s.audit, o.APIServerArgs, err = newAudit(o.Dir); err != nil {
+	var flags []string
+	if s.audit, flags, err = newAudit(o.Dir); err != nil {
 		return err
 	}
-	o.Log = os.Stderr
-	o.Verbosity = shippedVerbosity
+	o = withoutKubelets(o)
+	o.APIServerArgs = append(o.APIServerArgs, flags...)
 	o.KubeVirt = definitions
 	if s.bed, err = testbed.Start(ctx, o); err != nil {
 		return err
@@ -134,11 +135,8 @@ func (s *storm) alone(ctx context.Context) (pid, error) {
 
 // prepare makes the nodes and waits until the scheduler knows them.
 func (s *storm) prepare(ctx context.Context, scheduler pid) error {
-	labels, err := s.labels()
-	if err != nil {
-		return err
-	}
-	if s.agents, err = populate(ctx, s.bed, s.nodes, labels); err != nil {
+	var err error
+	if s.agents, err = populate(ctx, s.bed, s.nodes, s.equip); err != nil {
 		return err
 	}
 	s.agents.refused = func(pod *corev1.Pod, decision admission.Decision) {

@@ -53,6 +53,9 @@ func (s *storm) sample(ctx context.Context, before usage) error {
 		created, bound, told, used.cpu-before.cpu, used.rss, used.peak, in.heap, in.goroutines, in.pending)
 	s.b.WriteString(line)
 	fmt.Fprint(os.Stderr, line)
+	if told > 0 && bound == 0 {
+		fmt.Fprintln(os.Stderr, s.fates.sample)
+	}
 	return nil
 }
 

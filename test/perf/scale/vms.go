@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 
@@ -80,17 +81,34 @@ spec:
 	return &unstructured.Unstructured{Object: object}, nil
 }
 
-// labels are what the nodes need so that each VM may come to each of them.
-func (m *machines) labels() (map[string]string, error) {
-	labels := map[string]string{}
+// equip gives a node what it needs so that each VM may come to it: labels, storage, and KubeVirt's devices.
+func (m *machines) equip(node *corev1.Node) error {
 	for kind := range m.kinds {
 		pod, err := m.pod(kind)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		maps.Copy(labels, pod.Spec.NodeSelector)
+		maps.Copy(node.Labels, pod.Spec.NodeSelector)
+		for i := range pod.Spec.Containers {
+			for name := range pod.Spec.Containers[i].Resources.Requests {
+				provide(node, name)
+			}
+		}
 	}
-	return labels, nil
+	return nil
+}
+
+// provide gives a node more than enough of a resource that it does not have.
+func provide(node *corev1.Node, name corev1.ResourceName) {
+	if _, there := node.Status.Allocatable[name]; there {
+		return
+	}
+	amount := resource.MustParse("1k")
+	if name == corev1.ResourceEphemeralStorage {
+		amount = resource.MustParse("1Ti")
+	}
+	node.Status.Allocatable[name] = amount
+	node.Status.Capacity[name] = amount
 }
 
 // pod is the launcher pod of a VM whose VMI is not in the cluster.
