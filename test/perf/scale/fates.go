@@ -80,6 +80,13 @@ func reasonOf(pod *corev1.Pod) string {
 	return ""
 }
 
+// reason is one of those that pods were told.
+func (f *fates) reason() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.sample
+}
+
 // count is how many pods there are, how many are bound, and how many are not and have been told why.
 func (f *fates) count() (created, bound, told int) {
 	f.mu.Lock()

@@ -103,8 +103,8 @@ func TestFates(t *testing.T) {
 		Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: corev1.PodReasonUnschedulable, Message: "no",
 	}}
 	f.see(waiting)
-	if created, bound, told := f.count(); created != 1 || bound != 0 || told != 1 || f.sample != "no" {
-		t.Errorf("one that waits: %d created, %d bound, %d told %q", created, bound, told, f.sample)
+	if created, bound, told := f.count(); created != 1 || bound != 0 || told != 1 || f.reason() != "no" {
+		t.Errorf("one that waits: %d created, %d bound, %d told %q", created, bound, told, f.reason())
 	}
 	pod.Spec.NodeName = "node"
 	f.see(pod)

@@ -53,9 +53,6 @@ func (s *storm) sample(ctx context.Context, before usage) error {
 		created, bound, told, used.cpu-before.cpu, used.rss, used.peak, in.heap, in.goroutines, in.pending)
 	s.b.WriteString(line)
 	fmt.Fprint(os.Stderr, line)
-	if told > 0 && bound == 0 {
-		fmt.Fprintln(os.Stderr, s.fates.sample)
-	}
 	return nil
 }
 
@@ -72,7 +69,7 @@ func (s *storm) sum(before, after []usage) error {
 	}
 	fmt.Fprintf(&s.b, "bound, and their kubelet would refuse them: %d\n", s.refused.Load())
 	if told > 0 {
-		fmt.Fprintf(&s.b, "one was told: %s\n", s.fates.sample)
+		fmt.Fprintf(&s.b, "one was told: %s\n", s.fates.reason())
 	}
 	fmt.Fprintf(&s.b, "CPU ms a VM: scheduler %s, API server %s, etcd %s\n", each(after[0].cpu-before[0].cpu, n), each(after[1].cpu-before[1].cpu, n), each(after[2].cpu-before[2].cpu, n))
 	counts, err := s.audit.requests()

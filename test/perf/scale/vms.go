@@ -16,12 +16,12 @@ import (
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
-// A VM's kind is its CPUs, its hook sidecars, its container disks, and whether its console is logged: 10 x 5 x 5 x 2 kinds, and then the
-// first ones again with more memory. Each sidecar, disk and log is a container of the launcher pod.
+// A VM's kind is its CPUs, its hook sidecars and its virtiofs shares: 20 x 5 x 5 kinds, and then the same again with more memory.
+// Each sidecar and each share is a container of the launcher pod.
 const (
-	shapes   = 10
+	shapes   = 20
 	sidecars = 5
-	disks    = 5
+	shares   = 5
 	// tooLarge is more CPUs than a NUMA node has, and fewer than a node.
 	tooLarge = 66
 )
@@ -57,11 +57,11 @@ func (m *machines) vmi(number int) (*unstructured.Unstructured, error) {
 	hooks := strings.Repeat(`,{"image":"sidecar"}`, rest%sidecars)
 	rest /= sidecars
 	var names, volumes strings.Builder
-	for i := range rest % disks {
-		fmt.Fprintf(&names, "{name: disk-%d, disk: {bus: virtio}},", i)
-		fmt.Fprintf(&volumes, "{name: disk-%d, containerDisk: {image: disk}},", i)
+	for i := range rest % shares {
+		fmt.Fprintf(&names, "{name: share-%d, virtiofs: {}},", i)
+		fmt.Fprintf(&volumes, "{name: share-%d, configMap: {name: settings}},", i)
 	}
-	rest /= disks
+	rest /= shares
 	text := fmt.Sprintf(`
 apiVersion: kubevirt.io/v1
 kind: VirtualMachineInstance
@@ -71,9 +71,9 @@ spec:
   domain:
     cpu: {cores: %d, dedicatedCpuPlacement: true}
     memory: {guest: %dMi}
-    devices: {logSerialConsole: %t, disks: [%s]}
+    devices: {filesystems: [%s]}
   volumes: [%s]
-`, number, testbed.VMNamespace, strings.TrimPrefix(hooks, ","), cpus, 1024+256*(rest/2), rest%2 == 1, names.String(), volumes.String())
+`, number, testbed.VMNamespace, strings.TrimPrefix(hooks, ","), cpus, 1024+256*rest, names.String(), volumes.String())
 	object := map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &object); err != nil {
 		return nil, fmt.Errorf("writing VM %d: %w", number, err)
