@@ -38,26 +38,6 @@ func TestVMsThatWaitForVolumes(t *testing.T) {
 	b.refuse(t, launcherPod("ninth", "2"), info, ReasonKept)
 }
 
-// The cycle of a pod group puts each member that found a place into the snapshot, and binds none before all have one.
-func TestAGangOnOneNode(t *testing.T) {
-	b := newFixture(config.DedicatedCPUArgs{})
-	b.report(t, "n1", nil)
-	info := b.node(t, "n1")
-	for i := range 8 {
-		pod := launcherPod(fmt.Sprint("g", i), "2")
-		state := framework.NewCycleState()
-		state.SetPodGroupSchedulingCycle(framework.NewCycleState())
-		if _, status := b.PreFilter(t.Context(), state, pod, nil); !status.IsSuccess() {
-			t.Fatal(status)
-		}
-		if status := b.Filter(t.Context(), state, pod, info); !status.IsSuccess() {
-			t.Errorf("member %d of 8 with 2 CPUs each: %s %q", i, status.Code(), status.Message())
-		}
-		pod.Spec.NodeName = "n1"
-		info.AddPod(pod)
-	}
-}
-
 // A binding fails before it was sent: that closes nothing, however long others wait.
 func TestAFailedBindingClosesNothing(t *testing.T) {
 	b := newFixture(config.DedicatedCPUArgs{})

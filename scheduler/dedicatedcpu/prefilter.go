@@ -12,6 +12,7 @@ import (
 
 	"corepin.dev/corepin/pkg/launcher"
 	"corepin.dev/corepin/pkg/verdict"
+	"corepin.dev/corepin/scheduler/minor"
 	"corepin.dev/corepin/scheduler/vms"
 )
 
@@ -53,7 +54,7 @@ func (pl *DedicatedCPU) PreFilter(ctx context.Context, state fwk.CycleState, pod
 		findings:  newFindings(),
 		warnings:  vm.Warnings,
 		query:     pl.view.Query(d, pl.kindOf(d)).Within(cycleBudget),
-		simulated: state.IsPodGroupSchedulingCycle(),
+		simulated: minor.Trial(state),
 	}
 	result := pl.narrow(ctx, c, pod, nodes)
 	state.Write(stateKey, c)

@@ -30,6 +30,8 @@ import (
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"corepin.dev/corepin/scheduler/minor"
 )
 
 const (
@@ -142,7 +144,7 @@ func attended(pod *corev1.Pod) bool {
 // queue for reasons of their own.
 func waits(pod *corev1.Pod) bool {
 	return !attended(pod) && pod.DeletionTimestamp == nil && len(pod.Spec.SchedulingGates) == 0 &&
-		len(pod.Spec.ResourceClaims) == 0 && pod.Spec.SchedulingGroup == nil
+		len(pod.Spec.ResourceClaims) == 0 && !minor.Grouped(pod)
 }
 
 // due gives the pods that nobody looks at and that were not told yet, and since when.
