@@ -24,7 +24,9 @@ import (
 	"k8s.io/kubernetes/cmd/kube-scheduler/app/options"
 	"k8s.io/utils/clock"
 
+	"corepin.dev/corepin/pkg/version"
 	"corepin.dev/corepin/scheduler/dedicatedcpu"
+	"corepin.dev/corepin/scheduler/skew"
 	"corepin.dev/corepin/scheduler/term"
 )
 
@@ -57,6 +59,7 @@ func run(command *cobra.Command, opts *options.Options) error {
 	if err != nil {
 		return err
 	}
+	go skew.Watch(ctx, version.Get().Kubernetes, completed.Client.Discovery(), clock.RealClock{})
 	if completed.LeaderElection == nil {
 		leads.Alone()
 	} else {
