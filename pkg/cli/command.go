@@ -47,6 +47,8 @@ type Host struct {
 	// Lease reads the Lease of a scheduler from the API server; nil where there is none of that name. The function is nil
 	// where there is no cluster.
 	Lease func(ctx context.Context, namespace, name string) (*Lease, error)
+	// ServerVersion asks the API server for its version of Kubernetes. The function is nil where there is no cluster.
+	ServerVersion func() (string, error)
 	// List lists a resource of KubeVirt, as decoded JSON; nothing where the cluster does not serve it. The function is nil
 	// where there is no cluster.
 	List func(ctx context.Context, resource string) ([]map[string]any, error)

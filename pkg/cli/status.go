@@ -121,10 +121,17 @@ func (c *call) statusLines(ctx context.Context) ([]status.Line, error) {
 		return nil, err
 	}
 	asked := &status.Cluster{Now: c.host.Now(), Reports: cluster.Reports, Nodes: cluster.Nodes, Pods: cluster.Pods, Version: version.Get().Version}
+	var unknown []status.Line
+	if c.host.ServerVersion != nil && c.files.dump == nil {
+		asked.Server, err = c.host.ServerVersion()
+		if err != nil {
+			unknown = append(unknown, status.Line{Subject: "versions", State: status.Note, Text: "whether the scheduler fits the API server is not known: " + err.Error()})
+		}
+	}
 	for _, profile := range slices.Sorted(maps.Keys(names)) {
 		asked.Schedulers = append(asked.Schedulers, c.leader(ctx, profile, names[profile]))
 	}
-	return status.Of(asked), nil
+	return append(status.Of(asked), unknown...), nil
 }
 
 // leader says who leads under a profile.

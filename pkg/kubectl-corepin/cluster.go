@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
@@ -141,6 +142,23 @@ func (c connection) client() (dynamic.Interface, error) {
 		return nil, fmt.Errorf("connecting to the cluster: %w", err)
 	}
 	return client, nil
+}
+
+// serverVersion asks the API server for its version. Everybody who is authenticated may ask.
+func (c connection) serverVersion() (string, error) {
+	config, err := c.config.ToRESTConfig()
+	if err != nil {
+		return "", fmt.Errorf("finding the cluster: %w", err)
+	}
+	client, err := discovery.NewDiscoveryClientForConfig(config)
+	if err != nil {
+		return "", fmt.Errorf("connecting to the cluster: %w", err)
+	}
+	info, err := client.ServerVersion()
+	if err != nil {
+		return "", fmt.Errorf("asking the API server for its version: %w", err)
+	}
+	return info.GitVersion, nil
 }
 
 // The ClusterRoles of corepin's manifests for people: for commands that only read, and for rebalance --apply.

@@ -46,7 +46,7 @@ func (c connection) host() cli.Host {
 	c.config.AddFlags(flags)
 	return cli.Host{
 		Now: clock.RealClock{}.Now, Pause: pause, Poll: poll, UntilInterrupted: untilInterrupted,
-		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, List: c.listAny, Own: c.own, Events: c.events, Log: c.log, Watch: c.watch,
+		Connection: flags, Cluster: c.cluster, VMI: c.vmi, Lease: c.lease, ServerVersion: c.serverVersion, List: c.listAny, Own: c.own, Events: c.events, Log: c.log, Watch: c.watch,
 		CreateMigration: c.createMigration, Migration: c.migration, DeleteMigration: c.deleteMigration,
 	}
 }

@@ -5,12 +5,14 @@ package status
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
 	"corepin.dev/corepin/pkg/apis/corepin/v1alpha1"
+	"corepin.dev/corepin/pkg/version"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -18,8 +20,10 @@ import (
 // partLabel is on the pods of each part, with the part's name.
 const partLabel = "app.kubernetes.io/name"
 
+const schedulerPart = "corepin-scheduler"
+
 // parts are the programs that run in pods.
-var parts = []string{"corepin-scheduler", "corepin-agent"}
+var parts = []string{schedulerPart, "corepin-agent"}
 
 // versions says which versions of each part run, by the tags of their images, and which kubelets.
 func (s *survey) versions() []Line {
@@ -57,7 +61,34 @@ func (s *survey) versions() []Line {
 	for i := range s.Reports {
 		kubelets[s.Reports[i].Status.KubeletVersion]++
 	}
-	return append(lines, Line{Subject: "versions", State: OK, Text: fmt.Sprintf("kubelets: %s; this program: %s", tally(kubelets), s.Version)})
+	lines = append(lines, Line{Subject: "versions", State: OK, Text: fmt.Sprintf("kubelets: %s; this program: %s", tally(kubelets), s.Version)})
+	return append(lines, s.skew()...)
+}
+
+// builtOn finds, in the tag of a scheduler's image, the minor of the Kubernetes that it is built on. hack/images makes the tags.
+var builtOn = regexp.MustCompile(`-k(1\.[0-9]+)(@|$)`)
+
+// skew says which schedulers should not serve this API server.
+func (s *survey) skew() []Line {
+	found := map[string]bool{}
+	for i := range s.Pods {
+		pod := &s.Pods[i]
+		if pod.Labels[partLabel] != schedulerPart || ended(pod) {
+			continue
+		}
+		for _, tag := range tagsOf(pod) {
+			match := builtOn.FindStringSubmatch(tag)
+			if match != nil {
+				found[version.Skew(match[1], s.Server)] = true
+			}
+		}
+	}
+	delete(found, "")
+	var lines []Line
+	for _, warning := range slices.Sorted(maps.Keys(found)) {
+		lines = append(lines, Line{"versions", Problem, warning, "kubectl get pods -A -o wide -l " + partLabel + "=" + schedulerPart})
+	}
+	return lines
 }
 
 // tagsOf are the tags, or digests, of the images of a part's own containers.

@@ -44,6 +44,8 @@ type Cluster struct {
 	Schedulers []Scheduler
 	// Version is that of the program that asks.
 	Version string
+	// Server is the API server's version of Kubernetes; "" where it is not known.
+	Server string
 }
 
 // Scheduler is a profile and who leads under it.

@@ -130,6 +130,15 @@ func TestWhatIsNotRight(t *testing.T) {
 		"a Lease that cannot be read": {func(c *Cluster) { c.Schedulers[0].Unknown = "forbidden" }, "note leader: whether a corepin-scheduler leads is not known: forbidden", 0},
 		"two versions": {add(part("old", "corepin-agent", "v0.9.0")),
 			"note versions: corepin-agent: v0.9.0 (1), v1.0.0 (1); 2 of 2 pods ready; an update is under way, or has stopped [kubectl get pods -A -o wide -l app.kubernetes.io/name=corepin-agent]", 0},
+		"a scheduler newer than the API server": {func(c *Cluster) {
+			c.Server = "v1.35.4"
+			c.Pods[1] = part("s", "corepin-scheduler", "v1.0.0-k1.36@sha256:abc")
+		}, "problem versions: corepin-scheduler is built on Kubernetes 1.36, and the API server is 1.35: a scheduler may be no newer than the API server; " +
+			"use its image with a tag that ends in -k1.35 [kubectl get pods -A -o wide -l app.kubernetes.io/name=corepin-scheduler]", 1},
+		"a scheduler one minor older": {func(c *Cluster) {
+			c.Server = "v1.37.2"
+			c.Pods[1] = part("s", "corepin-scheduler", "v1.0.0-k1.36")
+		}, "ok versions: corepin-scheduler: v1.0.0-k1.36 (1); 1 of 1 pod ready", 0},
 		"no pod of a part": {func(c *Cluster) { c.Pods = c.Pods[:1] }, "note versions: corepin-scheduler: no pod has label app.kubernetes.io/name=corepin-scheduler, so its version is not known", 0},
 		"a silent agent": {func(c *Cluster) {
 			c.Pods[0].Status.Conditions[0].Status = corev1.ConditionFalse
