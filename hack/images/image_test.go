@@ -21,7 +21,7 @@ import (
 
 const program = "package main\n\nfunc main() { println(\"hello\") }\n"
 
-var tested = source{version: "v1", commit: "abc", date: "2026-01-02T03:04:05Z", ldflags: "-s -w"}
+var tested = source{version: "v1", commit: "abc", date: "2026-01-02T03:04:05Z"}
 
 // archive makes an archive of a small program for platforms, the way run does.
 func archive(t *testing.T, platforms ...string) string {
@@ -34,7 +34,7 @@ func archive(t *testing.T, platforms ...string) string {
 	out := t.TempDir()
 	var images []v1.Image
 	for _, name := range platforms {
-		image, err := build(small, name, tested, t.TempDir(), out)
+		image, err := build(small, name, "-s -w", tested, t.TempDir(), out)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -286,9 +286,43 @@ func TestReadSource(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	flags, err := ldflags(components[0])
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, value := range map[string]string{"version": from.version, "commit": from.commit, "date": from.date} {
-		if flag := "-X corepin.dev/corepin/pkg/version." + name + "=" + value; !strings.Contains(from.ldflags, flag) {
-			t.Errorf("the linker's flags %q do not have %q", from.ldflags, flag)
+		if flag := "-X corepin.dev/corepin/pkg/version." + name + "=" + value; !strings.Contains(flags, flag) {
+			t.Errorf("the linker's flags %q do not have %q", flags, flag)
 		}
+	}
+}
+
+// The scheduler is built with each minor, and tag, file and linker's flags say which.
+func TestMinors(t *testing.T) {
+	t.Chdir("../..")
+	all, err := forMinors(components, "all")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range all {
+		flags, err := ldflags(c)
+		if err != nil || c.Minor != "" && !strings.Contains(flags, "/version.gitVersion=v"+c.Minor+".") {
+			t.Errorf("%s is built with %q (err %v)", c.file(), flags, err)
+		}
+		names = append(names, c.file()+" "+reference(c, "v1"))
+	}
+	text := strings.Join(names, "\n")
+	for _, want := range []string{"corepin-scheduler-k1.35 corepin.dev/corepin-scheduler:v1-k1.35", "corepin-scheduler-k1.36 ", "corepin-agent corepin.dev/corepin-agent:v1"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not among\n%s", want, text)
+		}
+	}
+	one, err := forMinors(components, "1.35")
+	if err != nil || len(one) != len(components) || one[0].Minor != "1.35" || one[1].Minor != "" {
+		t.Errorf("with -minors 1.35 these are built: %v (err %v)", one, err)
+	}
+	if _, err := forMinors(components, "1.2"); err == nil {
+		t.Error("a minor that is not there was chosen")
 	}
 }

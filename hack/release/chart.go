@@ -16,12 +16,12 @@ const chartDir = "manifests/chart"
 
 // chart writes the Helm chart as a repository has it, with the version of the release.
 func (r *release) chart() error {
-	references, err := r.imageReferences()
+	images, err := r.made()
 	if err != nil {
 		return err
 	}
 	version := strings.TrimPrefix(r.version, "v")
-	files, err := chartFiles(os.DirFS(chartDir), version, references)
+	files, err := chartFiles(os.DirFS(chartDir), version, images)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (r *release) chart() error {
 
 // chartFiles are a chart's files below its name, which is where helm looks for them. Its metadata get a version, and
 // the tag and the digests of the images.
-func chartFiles(tree fs.FS, version string, references map[string]string) ([]file, error) {
+func chartFiles(tree fs.FS, version string, images []image) ([]file, error) {
 	var files []file
 	err := fs.WalkDir(tree, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -45,7 +45,7 @@ func chartFiles(tree fs.FS, version string, references map[string]string) ([]fil
 			return err
 		}
 		if name == "Chart.yaml" {
-			data, err = withVersion(data, version, references)
+			data, err = withVersion(data, version, images)
 		}
 		files = append(files, file{name: path.Join("corepin", name), mode: 0o644, data: data})
 		return err
@@ -56,18 +56,21 @@ func chartFiles(tree fs.FS, version string, references map[string]string) ([]fil
 	return files, err
 }
 
-func withVersion(metadata []byte, version string, references map[string]string) ([]byte, error) {
+func withVersion(metadata []byte, version string, images []image) ([]byte, error) {
 	chart := map[string]any{}
 	if err := yaml.UnmarshalStrict(metadata, &chart); err != nil {
 		return nil, fmt.Errorf("reading Chart.yaml: %w", err)
 	}
 	chart["version"] = version
 	digests := map[string]string{}
-	for name, reference := range references {
-		tag, digest, ok := strings.Cut(strings.TrimPrefix(reference, name+":"), "@")
-		_, component, named := strings.Cut(path.Base(name), "-")
+	for _, i := range images {
+		tag, digest, ok := strings.Cut(strings.TrimPrefix(i.reference, i.name+":"), "@")
+		_, component, named := strings.Cut(i.file(), "-")
 		if !ok || !named {
-			return nil, fmt.Errorf("%s is no image corepin-COMPONENT:TAG@DIGEST", reference)
+			return nil, fmt.Errorf("%s is no image corepin-COMPONENT:TAG@DIGEST", i.reference)
+		}
+		if i.minor != "" {
+			tag = strings.TrimSuffix(tag, "-k"+i.minor)
 		}
 		chart["appVersion"] = tag
 		digests["corepin.dev/"+component+"-digest"] = digest

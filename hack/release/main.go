@@ -2,9 +2,10 @@
 
 // Command release makes what a release of corepin ships, all of it in one folder:
 //
-//	corepin-scheduler.tar, corepin-agent.tar   the images, as OCI archives for all platforms
+//	corepin-scheduler-k1.NN.tar                the scheduler's image for each minor of Kubernetes, as an OCI archive for all platforms
+//	corepin-agent.tar                          the agent's image, which is for all minors
 //	images.txt                                 their names with their digests
-//	install.yaml                               manifests/base with these images; kubectl apply --filename=install.yaml
+//	install-k1.NN.yaml                         manifests/base with these images; kubectl apply --filename=install-k1.36.yaml
 //	admission.yaml                             manifests/admission
 //	corepin-VERSION.tgz                        the Helm chart
 //	kubectl-corepin-OS-ARCH.tar.gz             the kubectl plugin; a .zip for Windows
@@ -27,7 +28,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
 )
 
@@ -123,27 +126,68 @@ func output(name string, args ...string) (string, error) {
 
 // images leaves the images to the command that makes them everywhere else.
 func (r *release) images() error {
-	cmd := exec.Command("go", "run", "./hack/images", "-out", r.out)
+	cmd := exec.Command("go", "run", "./hack/images", "-out", r.out, "-minors", "all")
 	cmd.Stdout = os.Stdout
 	cmd.Stderr = os.Stderr
 	return cmd.Run()
 }
 
-// imageReferences are the images' names with digests, by their names alone.
-func (r *release) imageReferences() (map[string]string, error) {
+// image is an image of the release.
+type image struct {
+	// name is without a tag, and reference with tag and digest.
+	name, reference string
+	// minor is that of the Kubernetes that it is for; "" is any.
+	minor string
+}
+
+// suffixed is a tag for one minor, as hack/images makes it, and its digest.
+var suffixed = regexp.MustCompile(`-k(1\.[0-9]+)@`)
+
+// file is what the names of an image's files begin with, and what its digest is called in the chart.
+func (i image) file() string {
+	if i.minor == "" {
+		return path.Base(i.name)
+	}
+	return path.Base(i.name) + "-k" + i.minor
+}
+
+// made are the images that hack/images has made.
+func (r *release) made() ([]image, error) {
 	text, err := os.ReadFile(filepath.Join(r.out, "images.txt"))
 	if err != nil {
 		return nil, err
 	}
-	references := map[string]string{}
+	var images []image
 	for _, line := range strings.Fields(string(text)) {
 		name, rest, ok := strings.Cut(line, ":")
 		if !ok || !strings.Contains(rest, "@sha256:") {
 			return nil, fmt.Errorf("images.txt has %q, and not NAME:TAG@sha256:DIGEST", line)
 		}
-		references[name] = line
+		i := image{name: name, reference: line}
+		if found := suffixed.FindStringSubmatch(rest); found != nil {
+			i.minor = found[1]
+		}
+		images = append(images, i)
 	}
-	return references, nil
+	return images, nil
+}
+
+// byMinor are the references of the images that are for one minor, or for all, by their names: for each minor.
+func byMinor(images []image) map[string]map[string]string {
+	each := map[string]map[string]string{}
+	for _, i := range images {
+		if i.minor != "" {
+			each[i.minor] = map[string]string{}
+		}
+	}
+	for minor, references := range each {
+		for _, i := range images {
+			if i.minor == "" || i.minor == minor {
+				references[i.name] = i.reference
+			}
+		}
+	}
+	return each
 }
 
 func (r *release) write(name string, data []byte) error {

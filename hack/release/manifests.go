@@ -12,9 +12,9 @@ import (
 	"corepin.dev/corepin/manifests"
 )
 
-// manifests writes what kubectl applies, each in one file.
+// manifests writes what kubectl applies, each in one file; the base for each minor of Kubernetes.
 func (r *release) manifests() error {
-	references, err := r.imageReferences()
+	images, err := r.made()
 	if err != nil {
 		return err
 	}
@@ -22,18 +22,21 @@ func (r *release) manifests() error {
 	if err != nil {
 		return err
 	}
-	base, err = withImages(base, references)
-	if err != nil {
-		return err
-	}
 	admission, err := manifests.Build(manifests.FS, "admission")
 	if err != nil {
 		return err
 	}
-	head := fmt.Appendf(nil, "# corepin %s\n", r.version)
-	if err := r.write("install.yaml", append(head, base...)); err != nil {
-		return err
+	for minor, references := range byMinor(images) {
+		objects, err := withImages(base, references)
+		if err != nil {
+			return err
+		}
+		head := fmt.Appendf(nil, "# corepin %s, for Kubernetes %s\n", r.version, minor)
+		if err := r.write("install-k"+minor+".yaml", append(head, objects...)); err != nil {
+			return err
+		}
 	}
+	head := fmt.Appendf(nil, "# corepin %s\n", r.version)
 	return r.write("admission.yaml", append(head, admission...))
 }
 

@@ -56,20 +56,53 @@ func TestInstallNamesImagesByDigest(t *testing.T) {
 
 func TestImageReferences(t *testing.T) {
 	r := tested(t)
-	if _, err := r.imageReferences(); err == nil {
+	if _, err := r.made(); err == nil {
 		t.Error("a missing images.txt is no error")
 	}
 	if err := r.write("images.txt", []byte("corepin.dev/corepin-agent:v1\n")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.imageReferences(); err == nil {
+	if _, err := r.made(); err == nil {
 		t.Error("an image without a digest is no error")
 	}
 }
 
+// The objects of each minor of Kubernetes have the scheduler of that minor, and the one agent.
+func TestEachMinorHasItsObjects(t *testing.T) {
+	r := tested(t)
+	if err := r.write("images.txt", []byte(imagesText)); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.manifests(); err != nil {
+		t.Fatal(err)
+	}
+	for minor, digest := range map[string]string{"1.35": "a", "1.36": "b"} {
+		text := string(read(t, r.out, "install-k"+minor+".yaml"))
+		for _, want := range []string{"for Kubernetes " + minor + "\n", "image: corepin.dev/corepin-scheduler:v1.2.3-k" + minor + "@sha256:" + digest + "\n",
+			"image: corepin.dev/corepin-agent:v1.2.3@sha256:c\n"} {
+			if strings.Count(text, want) != 1 {
+				t.Errorf("install-k%s.yaml has %q %d times, want once", minor, want, strings.Count(text, want))
+			}
+		}
+	}
+}
+
+// imagesText is images.txt of a release.
+const imagesText = `corepin.dev/corepin-scheduler:v1.2.3-k1.35@sha256:a
+corepin.dev/corepin-scheduler:v1.2.3-k1.36@sha256:b
+corepin.dev/corepin-agent:v1.2.3@sha256:c
+`
+
 func TestChartHasTheVersion(t *testing.T) {
-	references := map[string]string{"corepin.dev/corepin-agent": "corepin.dev/corepin-agent:v1.2.3@sha256:abc"}
-	files, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", references)
+	r := tested(t)
+	if err := r.write("images.txt", []byte(imagesText)); err != nil {
+		t.Fatal(err)
+	}
+	images, err := r.made()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", images)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +112,8 @@ func TestChartHasTheVersion(t *testing.T) {
 	}
 	unpacked := untar(t, data)
 	metadata := string(unpacked["corepin/Chart.yaml"])
-	for _, line := range []string{"version: 1.2.3\n", "appVersion: v1.2.3\n", "name: corepin\n", "corepin.dev/agent-digest: sha256:abc\n"} {
+	for _, line := range []string{"version: 1.2.3\n", "appVersion: v1.2.3\n", "name: corepin\n", "corepin.dev/agent-digest: sha256:c\n",
+		"corepin.dev/scheduler-k1.35-digest: sha256:a\n", "corepin.dev/scheduler-k1.36-digest: sha256:b\n"} {
 		if !strings.Contains(metadata, line) {
 			t.Errorf("Chart.yaml lacks %q:\n%s", line, metadata)
 		}
@@ -89,11 +123,11 @@ func TestChartHasTheVersion(t *testing.T) {
 			t.Errorf("the chart lacks %s", name)
 		}
 	}
-	if _, err := chartFiles(fstest.MapFS{}, "1.2.3", references); err == nil {
+	if _, err := chartFiles(fstest.MapFS{}, "1.2.3", images); err == nil {
 		t.Error("an empty chart is no error")
 	}
-	references["corepin.dev/other"] = "corepin.dev/other:v1"
-	if _, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", references); err == nil {
+	images = append(images, image{name: "corepin.dev/other", reference: "corepin.dev/other:v1"})
+	if _, err := chartFiles(os.DirFS("../../"+chartDir), "1.2.3", images); err == nil {
 		t.Error("an image without a digest is no error")
 	}
 }

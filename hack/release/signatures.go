@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -60,23 +59,23 @@ func (r *release) finish(keyFile string) error {
 // signImages writes a signature of each image as an archive of its own. The image's archive stays as it is: it has the same
 // bytes whoever builds it, and one image only, so that skopeo and containerd need not be told which.
 func (r *release) signImages(keyFile string) error {
-	references, err := r.imageReferences()
+	images, err := r.made()
 	if err != nil {
 		return err
 	}
-	for name, reference := range references {
-		_, digest, _ := strings.Cut(reference, "@")
-		image, err := signatureOf(name, digest, keyFile)
+	for _, i := range images {
+		_, digest, _ := strings.Cut(i.reference, "@")
+		image, err := signatureOf(i.name, digest, keyFile)
 		if err != nil {
 			return err
 		}
 		// The tag under which cosign looks for the signatures of an image with this digest.
 		tag := strings.Replace(digest, ":", "-", 1) + ".sig"
-		archive, err := ociArchive(name+":"+tag, image)
+		archive, err := ociArchive(i.name+":"+tag, image)
 		if err != nil {
 			return err
 		}
-		if err := r.write(path.Base(name)+".sig.tar", archive); err != nil {
+		if err := r.write(i.file()+".sig.tar", archive); err != nil {
 			return err
 		}
 	}
