@@ -25,8 +25,13 @@ func render(dir, namespace string, values chartutil.Values) (map[string]string, 
 
 // renderChart is render for a chart that was read.
 func renderChart(c *chart.Chart, namespace string, values chartutil.Values) (map[string]string, error) {
+	return renderFor(c, namespace, values, chartutil.DefaultCapabilities.Copy())
+}
+
+// renderFor is renderChart for an API server.
+func renderFor(c *chart.Chart, namespace string, values chartutil.Values, server *chartutil.Capabilities) (map[string]string, error) {
 	release := chartutil.ReleaseOptions{Name: "corepin", Namespace: namespace, IsInstall: true, Revision: 1}
-	all, err := chartutil.ToRenderValues(c, values, release, chartutil.DefaultCapabilities.Copy())
+	all, err := chartutil.ToRenderValues(c, values, release, server)
 	if err != nil {
 		return nil, err
 	}

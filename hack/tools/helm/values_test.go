@@ -33,6 +33,7 @@ func TestValues(t *testing.T) {
 	}{
 		"image: {repository: registry.example/x, tag: v1}":  {deployment, append(container, "image"), "registry.example/x/corepin-scheduler:v1"},
 		"image: {digests: {agent: '" + digest + "'}}":       {daemons, append(container, "image"), "corepin.dev/corepin-agent:dev@" + digest},
+		"scheduler: {kubernetes: '1.35'}":                   {deployment, append(container, "image"), "corepin.dev/corepin-scheduler:dev-k1.35"},
 		"image: {pullPolicy: Always}":                       {daemons, append(container, "imagePullPolicy"), "Always"},
 		"image: {pullSecrets: [a]}":                         {deployment, field("spec", "template", "spec", "imagePullSecrets", 0, "name"), "a"},
 		"scheduler: {replicas: 3}":                          {deployment, field("spec", "replicas"), 3.0},
@@ -135,7 +136,7 @@ func TestPoliciesCanBeLeftOut(t *testing.T) {
 func TestSchemaRefuses(t *testing.T) {
 	for _, values := range []string{
 		"schedular: {}", "scheduler: {replicas: 0}", "scheduler: {replicas: two}", "scheduler: {args: {strictness: Lax}}",
-		"scheduler: {args: {strictnes: Strict}}", "image: {digests: {agent: abc}}", "agent: {kubeletRootDir: var/lib}",
+		"scheduler: {args: {strictnes: Strict}}", "scheduler: {kubernetes: 1.35}", "scheduler: {kubernetes: v1.35.4}", "image: {digests: {agent: abc}}", "agent: {kubeletRootDir: var/lib}",
 		"monitoring: {runbookURL: runbooks}", "image: {pullPolicy: Sometimes}", "agent: {appArmorProfile: 'a b'}", "uninstall: {takeBackLabels: 'yes'}",
 	} {
 		parsed, err := chartutil.ReadValues([]byte(values))
@@ -188,6 +189,37 @@ func TestDigestsOfARelease(t *testing.T) {
 		}
 		if text := files["corepin/templates/scheduler.yaml"]; strings.Contains(text, "@") {
 			t.Errorf("the scheduler has a digest that nobody gave:\n%s", text)
+		}
+	}
+}
+
+// The chart of a release runs the newest scheduler that is not newer than the API server, until the user names one.
+func TestSchedulerOfTheClustersMinor(t *testing.T) {
+	c, err := loader.Load(chartDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Metadata.AppVersion = "v1.2.3"
+	c.Metadata.Annotations = map[string]string{"corepin.dev/agent-digest": "sha256:a",
+		"corepin.dev/scheduler-k1.35-digest": "sha256:5", "corepin.dev/scheduler-k1.36-digest": "sha256:6"}
+	for _, test := range []struct {
+		minor, want string
+		values      chartutil.Values
+	}{
+		{"35", "corepin.dev/corepin-scheduler:v1.2.3-k1.35@sha256:5\n", nil},
+		{"36+", "corepin.dev/corepin-scheduler:v1.2.3-k1.36@sha256:6\n", nil},
+		{"38", "corepin.dev/corepin-scheduler:v1.2.3-k1.36@sha256:6\n", nil},
+		{"36", "corepin.dev/corepin-scheduler:v1.2.3-k1.35@sha256:5\n", chartutil.Values{"scheduler": object{"kubernetes": "1.35"}}},
+		{"36", "corepin.dev/corepin-scheduler:v9-k1.36\n", chartutil.Values{"image": object{"tag": "v9"}}},
+	} {
+		server := chartutil.DefaultCapabilities.Copy()
+		server.KubeVersion = chartutil.KubeVersion{Version: "v1." + strings.TrimSuffix(test.minor, "+") + ".0", Major: "1", Minor: test.minor}
+		files, err := renderFor(c, "corepin-system", test.values, server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := files["corepin/templates/scheduler.yaml"]; !strings.Contains(text, "image: "+test.want) {
+			t.Errorf("on 1.%s with %v the scheduler's image is not %s in\n%s", test.minor, test.values, test.want, text)
 		}
 	}
 }

@@ -3,13 +3,31 @@
 {{ .root.Files.Get (printf "files/%s" .name) | replace "corepin-system" .root.Release.Namespace }}
 {{- end }}
 
+{{/* The minor of Kubernetes that the scheduler is to be built on; nothing in a chart that is not a release's. A release has an
+image for each of several. A scheduler may not be newer than the API server, so it is the newest of those that are not. */}}
+{{- define "corepin.minor" -}}
+{{- $minor := .Values.scheduler.kubernetes -}}
+{{- if not $minor -}}
+{{- $cluster := int (regexFind "^[0-9]+" .Capabilities.KubeVersion.Minor) -}}
+{{- $best := 0 -}}
+{{- range $name, $digest := default dict .Chart.Annotations -}}
+{{- $n := int (regexReplaceAll "^corepin\\.dev/scheduler-k1\\.([0-9]+)-digest$" $name "$1") -}}
+{{- if and (gt $n $best) (le $n $cluster) }}{{ $best = $n }}{{ end -}}
+{{- end -}}
+{{- if $best }}{{ $minor = printf "1.%d" $best }}{{ end -}}
+{{- end -}}
+{{- $minor -}}
+{{- end }}
+
 {{/* The image of a component: scheduler or agent. The chart of a release has the digests of its images as annotations, which
 hold as long as nobody names another tag. */}}
 {{- define "corepin.image" -}}
 {{- $tag := .root.Values.image.tag -}}
 {{- $digest := index .root.Values.image.digests .component -}}
-{{- if not (or $tag $digest) }}{{ $digest = index (default dict .root.Chart.Annotations) (printf "corepin.dev/%s-digest" .component) }}{{ end -}}
-{{- printf "%s/corepin-%s:%s" .root.Values.image.repository .component ($tag | default .root.Chart.AppVersion) -}}
+{{- $suffix := "" -}}
+{{- if eq .component "scheduler" }}{{ with include "corepin.minor" .root }}{{ $suffix = printf "-k%s" . }}{{ end }}{{ end -}}
+{{- if not (or $tag $digest) }}{{ $digest = index (default dict .root.Chart.Annotations) (printf "corepin.dev/%s%s-digest" .component $suffix) }}{{ end -}}
+{{- printf "%s/corepin-%s:%s%s" .root.Values.image.repository .component ($tag | default .root.Chart.AppVersion) $suffix -}}
 {{- with $digest }}@{{ . }}{{ end -}}
 {{- end }}
 
