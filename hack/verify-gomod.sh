@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Fails when a go.mod's block of Kubernetes replaces is not what update-k8s.sh derives from the Kubernetes
-# release in it, or when a go.mod or go.sum, those of the tools, of containerd, helm and cosign included, is not tidy.
+# release in it, or when a go.mod or go.sum, those of the tools, of containerd, helm and cosign included, is not tidy. Or when
+# hack/minors is not what hack/update-minors.sh derives from our go.mod.
 #
 # Whether that of kubelet138 is tidy, only Go 1.27 can tell, which is not looked for here; hack/update-gomod.sh tidies it.
 set -euo pipefail
@@ -37,6 +38,13 @@ for module in . "$kubelet134" "$kubelet135" "$kubelet137" "$descheduler" hack/to
 		status=1
 	fi
 done
+mkdir "$tmp/minors"
+cp hack/minors/* "$tmp/minors/"
+hack/update-minors.sh -C "$tmp/minors" >/dev/null
+if ! diff -ru hack/minors "$tmp/minors"; then
+	echo "hack/minors is not our go.mod with other releases of Kubernetes; run hack/update-minors.sh" >&2
+	status=1
+fi
 # The descheduler is built with our versions of what Kubernetes is built on, or CI compiles Kubernetes once more.
 replaced=$(sed -n '/^\/\/ BEGIN/q; s/^\t\([^ ]*\) => \1 /\1 /p' "$descheduler/go.mod")
 ours=$(cut -d' ' -f1 <<<"$replaced" | xargs go list -m)
