@@ -199,16 +199,12 @@ func predictions(ctx context.Context, bed *testbed.Testbed, schedulers []*proces
 
 // scrape reads a scheduler's metrics as the admin.
 func scrape(ctx context.Context, bed *testbed.Testbed, scheduler *process.Process) (string, error) {
-	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", scheduler.PID()))
+	address, err := servedAt(scheduler)
 	if err != nil {
-		return "", fmt.Errorf("reading the arguments of %s: %w", scheduler.Name(), err)
-	}
-	port := regexp.MustCompile(`--secure-port=(\d+)`).FindSubmatch(arguments)
-	if port == nil {
-		return "", fmt.Errorf("%s has no --secure-port: %q", scheduler.Name(), arguments)
+		return "", err
 	}
 	config := rest.CopyConfig(bed.AdminConfig())
-	config.Host = "https://127.0.0.1:" + string(port[1])
+	config.Host = "https://" + address
 	config.Insecure, config.CAData, config.CAFile = true, nil, "" // its certificate is of its own making
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {

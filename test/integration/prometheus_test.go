@@ -27,6 +27,7 @@ import (
 	"corepin.dev/corepin/manifests"
 	"corepin.dev/corepin/test/harness/cluster"
 	"corepin.dev/corepin/test/harness/monitoring"
+	"corepin.dev/corepin/test/harness/process"
 	"corepin.dev/corepin/test/harness/story"
 	"corepin.dev/corepin/test/harness/testbed"
 )
@@ -65,9 +66,14 @@ func startScraper(ctx context.Context, bed *testbed.Testbed) *scraper {
 		gomega.Expect(os.WriteFile(file, text, 0o600)).To(gomega.Succeed())
 		return file
 	}
+	address := func(program *process.Process) []string {
+		served, err := servedAt(program)
+		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		return []string{served}
+	}
 	var agents []any
 	for name, node := range bed.Nodes {
-		agents = append(agents, map[string]any{"targets": []string{servedAt(node.Agent.PID())}, "labels": map[string]string{"node": name}})
+		agents = append(agents, map[string]any{"targets": address(node.Agent), "labels": map[string]string{"node": name}})
 	}
 	config, err := yaml.Marshal(map[string]any{
 		"global":     map[string]any{"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
@@ -77,7 +83,7 @@ func startScraper(ctx context.Context, bed *testbed.Testbed) *scraper {
 			map[string]any{
 				"job_name": "corepin-scheduler", "scheme": "https", "tls_config": map[string]any{"insecure_skip_verify": true},
 				"authorization":  map[string]any{"credentials_file": keep("token", []byte(token.Status.Token))},
-				"static_configs": []any{map[string]any{"targets": []string{servedAt(bed.Scheduler.PID())}}},
+				"static_configs": []any{map[string]any{"targets": address(bed.Scheduler)}},
 			},
 		},
 	})
@@ -110,21 +116,28 @@ func rulesFile() []byte {
 
 // servedAt is the address at which a process of corepin's serves its metrics: the port in the scheduler's arguments, or the
 // address in the configuration file of an agent's.
-func servedAt(pid int) string {
-	ginkgo.GinkgoHelper()
-	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
-	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+func servedAt(program *process.Process) (string, error) {
+	arguments, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", program.PID()))
+	if err != nil {
+		return "", fmt.Errorf("reading the arguments of %s: %w", program.Name(), err)
+	}
 	port := regexp.MustCompile(`--secure-port=(\d+)`).FindSubmatch(arguments)
 	if port != nil {
-		return "127.0.0.1:" + string(port[1])
+		return "127.0.0.1:" + string(port[1]), nil
 	}
 	file := regexp.MustCompile(`--config=([^\x00]+)`).FindSubmatch(arguments)
-	gomega.Expect(file).NotTo(gomega.BeNil(), "%q", arguments)
+	if file == nil {
+		return "", fmt.Errorf("%s has neither --secure-port nor --config: %q", program.Name(), arguments)
+	}
 	text, err := os.ReadFile(string(file[1]))
-	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	if err != nil {
+		return "", err
+	}
 	var config struct{ Serving struct{ Address string } }
-	gomega.Expect(yaml.Unmarshal(text, &config)).To(gomega.Succeed())
-	return config.Serving.Address
+	if err := yaml.Unmarshal(text, &config); err != nil {
+		return "", fmt.Errorf("reading %s: %w", file[1], err)
+	}
+	return config.Serving.Address, nil
 }
 
 // get reads the data of an answer of Prometheus' API.
