@@ -121,24 +121,15 @@ func (f *fates) waits() (waits []time.Duration, last time.Time) {
 	return waits, last
 }
 
-// pause is the longest time without a bind after a moment, and when it ended; 0 where nothing was bound since.
-func (f *fates) pause(after time.Time) (longest time.Duration, end time.Time) {
+// firstBound is when the first pod after a moment was bound; that moment where none was.
+func (f *fates) firstBound(after time.Time) time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var binds []time.Time
+	first := after
 	for _, at := range f.bound {
-		if at.After(after) {
-			binds = append(binds, at)
+		if at.After(after) && (first.Equal(after) || at.Before(first)) {
+			first = at
 		}
 	}
-	slices.SortFunc(binds, time.Time.Compare)
-	last := after
-	for _, at := range binds {
-		if at.Sub(last) > longest {
-			longest = at.Sub(last)
-			end = at
-		}
-		last = at
-	}
-	return longest, end
+	return first
 }

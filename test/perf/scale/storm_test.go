@@ -115,8 +115,14 @@ func TestFates(t *testing.T) {
 	f.bound["b"] = start.Add(time.Second)
 	f.bound["c"] = start.Add(16 * time.Second)
 	f.bound["d"] = start.Add(17 * time.Second)
-	if pause, end := f.pause(start); pause != 15*time.Second || end != f.bound["c"] {
-		t.Errorf("the pause is %s and ends at %s, want 15s and %s", pause, end, f.bound["c"])
+	for after, want := range map[time.Time]time.Time{
+		start:                       f.bound["b"],
+		start.Add(2 * time.Second):  f.bound["c"],
+		start.Add(20 * time.Second): start.Add(20 * time.Second),
+	} {
+		if first := f.firstBound(after); first != want {
+			t.Errorf("the first that is bound after %s is so at %s, want %s", after, first, want)
+		}
 	}
 }
 
