@@ -4,6 +4,7 @@ package difftest
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,6 +81,8 @@ func parseMemory(text string) (nodes []MemoryNode, err error) {
 	return nodes, nil
 }
 
+// parseBytes reads an amount. Quantity.Value wraps what an int64 cannot hold, as in the kubelet; a scenario would then print
+// another amount than it was read from.
 func parseBytes(text string) (uint64, error) {
 	q, err := quantity.Parse(text)
 	if err != nil {
@@ -87,6 +90,9 @@ func parseBytes(text string) (uint64, error) {
 	}
 	if q.Sign() < 0 {
 		return 0, fmt.Errorf("%q is less than nothing", text)
+	}
+	if q.CmpInt64(math.MaxInt64) > 0 {
+		return 0, fmt.Errorf("%q is more than 2^63-1", text)
 	}
 	return uint64(q.Value()), nil
 }

@@ -28,6 +28,7 @@ func FuzzParseScenario(f *testing.F) {
 	f.Add("machine 1 sockets x 1 numa x 1 cores x 1 threads\nmemory-manager memory 1Gi-1Mi\ndevices example.com/a prefers 2!@0+1 1@-\nrestart plugins-later\nadd p: init c 1 memory=1 example.com/a=1\n= x")
 	f.Add("machine 1 sockets x 1 numa x 1 cores x 1 threads\nadd  pod-level 0: c 1")                        // a pod without a name
 	f.Add("machine 1 sockets x 1 numa x 1 cores x 1 threads\nmemory-manager memory 2791728e42441073741824") // endless for resource.ParseQuantity
+	f.Add("machine 1 sockets x 1 numa x 1 cores x 1 threads\nadd p: c 1 example.com/a=6666666666666666666666666666663")
 	f.Fuzz(func(t *testing.T, text string) {
 		if len(text) > 4096 || strings.ContainsAny(text, "\r\v\f") {
 			return
