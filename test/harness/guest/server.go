@@ -111,6 +111,15 @@ func (s *Server) Private() string { return s.private }
 // Socket is where the server listens.
 func (s *Server) Socket() string { return filepath.Join(s.options.SocketDir, SocketName) }
 
+// move brings the socket to another directory of the same file system. Who connects there is served.
+func (s *Server) move(socketDir string) error {
+	if err := os.Rename(s.Socket(), filepath.Join(socketDir, SocketName)); err != nil {
+		return fmt.Errorf("moving libvirtd's socket: %w", err)
+	}
+	s.options.SocketDir = socketDir
+	return nil
+}
+
 // PID is the libvirtd that was started last.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/digitalocean/go-libvirt"
 )
@@ -21,17 +22,27 @@ const testHostCPUs = 8
 // HostCPUs is 8.
 func (TestDriver) HostCPUs() int { return testHostCPUs }
 
-// Start starts a libvirtd and in it the guest; the driver's example domain "test" is removed.
+// Start starts a libvirtd and in it the guest. The driver's example domain "test" is removed before the socket comes to its
+// place: no launcher has one, and an agent that sees it pins it.
 func (TestDriver) Start(ctx context.Context, spec Spec) (Guest, error) {
 	spec, err := spec.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	d, err := startDaemon(ctx, spec.SocketDir, "test:///default", nil)
+	aside, err := os.MkdirTemp(spec.SocketDir, ".start-")
+	if err != nil {
+		return nil, fmt.Errorf("creating a directory for the socket: %w", err)
+	}
+	defer os.RemoveAll(aside)
+	d, err := startDaemon(ctx, aside, "test:///default", nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := removeExample(d.libvirt); err != nil {
+	err = removeExample(d.libvirt)
+	if err == nil {
+		err = d.move(spec.SocketDir)
+	}
+	if err != nil {
 		return nil, errors.Join(err, d.Stop(ctx))
 	}
 	guest, err := newDomain(ctx, d, machine{Spec: spec, Type: "test"}, libvirt.DomainNone)
