@@ -9,35 +9,45 @@ import (
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	schedulingv1alpha2 "k8s.io/api/scheduling/v1alpha2"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"corepin.dev/corepin/test/harness/testbed"
 )
 
+// podGroupAPI is what turns pod groups on, and the version of their API.
+type podGroupAPI struct{ gates, version string }
+
+var podGroups = map[string]podGroupAPI{
+	"1.36": {"--feature-gates=GenericWorkload=true,GangScheduling=true", "v1alpha2"},
+	"1.37": {"--feature-gates=GenericWorkload=true", "v1beta1"},
+}
+
 // A pod group's cycle puts its members on nodes one after another, and binds none before all have a place. No report can
-// come in between. Gates and API are alpha in Kubernetes 1.36.
+// come in between.
 var _ = ginkgo.Describe("a gang of VMs", ginkgo.Ordered, func() {
-	const gates = "--feature-gates=GenericWorkload=true,GangScheduling=true"
-	var bed *testbed.Testbed
+	var (
+		bed    *testbed.Testbed
+		groups podGroupAPI
+	)
 	ginkgo.BeforeAll(func(ctx context.Context) {
+		var found bool
+		minor := minor(ctx)
+		groups, found = podGroups[minor]
+		if !found {
+			ginkgo.Skip("Kubernetes " + minor + " has no pod groups that the test knows")
+		}
 		// 14 CPUs for VMs on NUMA node 0 and 16 on NUMA node 1.
 		bed = startTestbedWith(ctx, testbed.Options{
 			Machines:       []testbed.Machine{alignedMachine("g1", "2 sockets x 1 numa x 8 cores x 2 threads", "0,16")},
-			APIServerArgs:  []string{gates, "--runtime-config=scheduling.k8s.io/v1alpha2=true"},
-			SchedulerFlags: []string{gates},
+			APIServerArgs:  []string{groups.gates, "--runtime-config=scheduling.k8s.io/" + groups.version + "=true"},
+			SchedulerFlags: []string{groups.gates},
 		})
 	})
 	// gang creates a group and so many members of two CPUs.
 	gang := func(ctx context.Context, name string, members int) (names []string) {
 		ginkgo.GinkgoHelper()
-		_, err := bed.Client().SchedulingV1alpha2().PodGroups(testbed.VMNamespace).Create(ctx, &schedulingv1alpha2.PodGroup{
-			ObjectMeta: metav1.ObjectMeta{Name: name},
-			Spec: schedulingv1alpha2.PodGroupSpec{SchedulingPolicy: schedulingv1alpha2.PodGroupSchedulingPolicy{
-				Gang: &schedulingv1alpha2.GangSchedulingPolicy{MinCount: int32(members)},
-			}},
-		}, metav1.CreateOptions{})
-		gomega.Expect(err).NotTo(gomega.HaveOccurred())
+		group := fmt.Appendf(nil, `{apiVersion: scheduling.k8s.io/%s, kind: PodGroup, metadata: {name: %s, namespace: %s}, spec: {
+			schedulingPolicy: {gang: {minCount: %d}}}}`, groups.version, name, testbed.VMNamespace, members)
+		gomega.Expect(bed.Apply(ctx, group)).To(gomega.Succeed())
 		member := func(pod *corev1.Pod) { pod.Spec.SchedulingGroup = &corev1.PodSchedulingGroup{PodGroupName: &name} }
 		for i := range members {
 			names = append(names, fmt.Sprintf("%s-%02d", name, i))

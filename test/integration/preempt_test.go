@@ -58,8 +58,7 @@ var _ = ginkgo.Describe("preemption", ginkgo.Ordered, func() {
 
 	ginkgo.It("is not tried where the CPUs asked for can never be given", func(ctx context.Context) {
 		futile(ctx, launcherPod("three", 3, alone, priority("high")),
-			"1 node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core. no new claims to deallocate, "+
-				"preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling")
+			"preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling")
 	})
 	ginkgo.It("evicts nobody from a node that is full, where the place would still not do", func(ctx context.Context) {
 		create(ctx, bed, launcherPod("four-a", 4, alone, priority("middle")))

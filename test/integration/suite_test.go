@@ -93,6 +93,16 @@ func runFile(ctx context.Context, t *testing.T, file string, timeout time.Durati
 	}
 }
 
+// minor is that of the control plane's Kubernetes, such as "1.36". hack/test-minor.sh brings others than that of go.mod.
+func minor(ctx context.Context) string {
+	ginkgo.GinkgoHelper()
+	output, err := exec.CommandContext(ctx, filepath.Join(os.Getenv("COREPIN_BIN"), "clusterd"), "kube-apiserver", "--version").Output()
+	gomega.Expect(err).NotTo(gomega.HaveOccurred())
+	version := regexp.MustCompile(`v(1\.\d+)\.`).FindSubmatch(output)
+	gomega.Expect(version).To(gomega.HaveLen(2), string(output))
+	return string(version[1])
+}
+
 func need(t *testing.T, have bool, otherwise string) {
 	t.Helper()
 	switch {
