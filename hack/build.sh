@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds binaries into bin/. Silent when nothing has changed; a first build takes minutes, since
+# Builds binaries into DIR, bin/ if it is left out. Silent when nothing has changed; a first build takes minutes, since
 # Kubernetes is compiled from source, so it says every ten seconds how far it is.
 #
-# usage: hack/build.sh [NAME...]   default: all but helm, which only make test wants
+# usage: [BIN=DIR] hack/build.sh [NAME...]   default: all but helm, which only make test wants
 set -euo pipefail
 cd "$(dirname "$0")/.."
+bin=${BIN:-bin}
 
 declare -A sources=([corepin-scheduler]=./scheduler [corepin-agent]=./agent [clusterd]=./hack/clusterd [demo]=./hack/demo [kubectl-corepin]=./pkg/kubectl-corepin [helm]=helm.sh/helm/v3/cmd/helm)
 names=("$@")
@@ -65,7 +66,7 @@ for name in "${names[@]}"; do
 	helm) module=hack/tools/helm ldflags='-s -w' ;;
 	*) ldflags=$tool ;;
 	esac
-	if ! go -C "$module" build -v -buildvcs=false -ldflags "$ldflags" -o "$PWD/bin/$name" "${sources[$name]}" 2>>"$log"; then
+	if ! go -C "$module" build -v -buildvcs=false -ldflags "$ldflags" -o "$(realpath -m "$bin")/$name" "${sources[$name]}" 2>>"$log"; then
 		grep -vE '^[^ #]+$|^go: downloading' "$log" >&2 || true
 		echo "building $name failed" >&2
 		exit 1

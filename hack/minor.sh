@@ -6,7 +6,7 @@
 # usage: hack/minor.sh MINOR COMMAND [ARGUMENT...]
 #        hack/minor.sh 1.35 go test -vet=off ./scheduler/...
 #        hack/minor.sh 1.35 hack/build.sh corepin-scheduler clusterd
-#        hack/minor.sh list     prints all minors
+#        hack/minor.sh list     prints the minors that have a scheduler. The others can build clusterd.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 
@@ -28,8 +28,11 @@ minor=$1
 shift
 if [ "$minor" != "$(of "$root/go.mod")" ]; then
 	file=$root/hack/minors/$minor.mod
+	[ -f "$file" ] || file=$root/hack/minors/apiservers/$minor.mod
 	[ -f "$file" ] || { echo "there is no $file; there are: $("$0" list | xargs)" >&2; exit 2; }
 	GOFLAGS="$(go env GOFLAGS) -modfile=$file -tags=kubernetes${minor/./}"
 	export GOFLAGS
+	# Without a toolchain's name it needs a newer Go than we build with.
+	grep -q '^toolchain' "$file" || export GOTOOLCHAIN="go$(sed -n 's/^go //p' "$file")"
 fi
 exec "$@"
