@@ -38,6 +38,7 @@ linking() {
 progress() {
 	local total='' compiled phase
 	while ! timeout --foreground 10 tail --pid=$$ -s 0.2 -f /dev/null; do
+		[ -e "$log" ] || return 0 # the script has just ended
 		compiled=$(grep -cE '^[^ #]+$' "$log") || true # none is no failure
 		if [ -z "$total" ]; then
 			total=$(go list -deps -f '{{if .Stale}}{{.ImportPath}}{{end}}' "${packages[@]}" 2>/dev/null | grep -c .) || true
