@@ -39,7 +39,7 @@ for module in . "$kubelet134" "$kubelet135" "$kubelet137" "$descheduler" hack/to
 	fi
 done
 mkdir "$tmp/minors"
-cp hack/minors/* "$tmp/minors/"
+cp -r hack/minors/. "$tmp/minors/"
 hack/update-minors.sh -C "$tmp/minors" >/dev/null
 if ! diff -ru hack/minors "$tmp/minors"; then
 	echo "hack/minors is not our go.mod with other releases of Kubernetes; run hack/update-minors.sh" >&2
