@@ -56,6 +56,12 @@ var _ = ginkgo.Describe("the chart", ginkgo.Ordered, func() {
 		gomega.Eventually(ctx, func() int { return strings.Count(strings.Join(added(ctx, bed, nil), "\n"), " corepin-system/") }).
 			WithTimeout(deadline).Should(gomega.Equal(2), "the namespace's service account and certificate")
 		before = inventory(ctx, bed)
+		if minor(ctx) == "1.34" {
+			output, err := runHelm(ctx, bed, "install", "corepin", olderChart(), "--namespace="+testbed.SystemNamespace)
+			gomega.Expect(err).To(gomega.HaveOccurred(), output)
+			gomega.Expect(output).To(gomega.ContainSubstring("chart requires kubeVersion: >=1.35.0-0"))
+			ginkgo.Skip("no scheduler of ours serves 1.34, and the chart says so")
+		}
 	})
 	helm := func(ctx context.Context, args ...string) string {
 		ginkgo.GinkgoHelper()
