@@ -122,14 +122,16 @@ func eventuallyRunning(ctx context.Context, bed *testbed.Testbed, names []string
 }
 
 // described is what kubectl describe tells of a pod's events, once want is in it.
-func described(ctx context.Context, bed *testbed.Testbed, pod, want string) string {
+func described(ctx context.Context, bed *testbed.Testbed, pod string, wants ...string) string {
 	ginkgo.GinkgoHelper()
 	var events string
 	gomega.Eventually(ctx, func(g gomega.Gomega) {
 		output, err := bed.Kubectl(ctx, "describe", "pod", "--namespace="+testbed.VMNamespace, pod)
 		g.Expect(err).NotTo(gomega.HaveOccurred())
 		_, events, _ = strings.Cut(string(output), "Events:")
-		g.Expect(events).To(gomega.ContainSubstring(want))
+		for _, want := range wants {
+			g.Expect(events).To(gomega.ContainSubstring(want))
+		}
 	}).WithTimeout(deadline).Should(gomega.Succeed())
 	return events
 }

@@ -47,17 +47,18 @@ var _ = ginkgo.Describe("preemption", ginkgo.Ordered, func() {
 	}
 
 	// futile creates a pod for which nobody must be evicted, and removes it when its events say what is wanted.
-	futile := func(ctx context.Context, pod *corev1.Pod, want string) {
+	futile := func(ctx context.Context, pod *corev1.Pod, wants ...string) {
 		ginkgo.GinkgoHelper()
 		before := uids(ctx)
 		create(ctx, bed, pod)
-		ginkgo.AddReportEntry("describe pod "+pod.Name, described(ctx, bed, pod.Name, want))
+		ginkgo.AddReportEntry("describe pod "+pod.Name, described(ctx, bed, pod.Name, wants...))
 		gomega.Expect(uids(ctx)).To(gomega.Equal(before))
 		remove(ctx, bed, pod.Name)
 	}
 
 	ginkgo.It("is not tried where the CPUs asked for can never be given", func(ctx context.Context) {
 		futile(ctx, launcherPod("three", 3, alone, priority("high")),
+			"1 node(s) gave whole cores only, and the CPUs asked aren't a multiple of the threads per core. ",
 			"preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling")
 	})
 	ginkgo.It("evicts nobody from a node that is full, where the place would still not do", func(ctx context.Context) {
