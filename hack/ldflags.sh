@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 kubernetes=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
-[[ $kubernetes =~ ^v([0-9]+)\.([0-9]+)\.[0-9]+(-(beta|rc)\.[0-9]+)?$ ]] || { echo "go.mod has k8s.io/kubernetes at $kubernetes, which is no release" >&2; exit 1; }
+[[ $kubernetes =~ ^v([0-9]+)\.([0-9]+)\.[0-9]+(-(beta|rc)\.[0-9]+)?$ ]] || { echo "go.mod has k8s.io/kubernetes at $kubernetes, which is neither a release nor a beta of one" >&2; exit 1; }
 
 flags='-s -w'
 for package in k8s.io/component-base/version k8s.io/client-go/pkg/version; do

@@ -7,7 +7,8 @@
 #
 # They are committed for their sums: a build downloads what was downloaded when they were written, or fails.
 #
-# usage: hack/update-minors.sh [-C DIR] [RELEASE...]     -C: write to DIR, and keep the sums that are there
+# usage: hack/update-minors.sh [-C DIR] [RELEASE...]     -C: write to DIR, and keep the sums that are there. What needs a newer
+#                                                       Go than ours is left as it is: hack/verify-gomod.sh does not look for one.
 #        hack/update-minors.sh v1.35.5
 #        hack/update-minors.sh apiservers/v1.38.0-rc.0
 set -euo pipefail
@@ -23,7 +24,7 @@ if [ "${1:-}" = -C ]; then
 fi
 releases=("$@")
 if [ $# -eq 0 ]; then
-	mapfile -t releases < <(cd "$out" && sed -nsE '1F;s,^\tk8s\.io/kubernetes (v1\..+)$,\1,p' *.mod apiservers/*.mod | sed -n 'N;s,1\..*mod\n,,p')
+	mapfile -t releases < <(cd "$out" && grep -HE '^\sk8s\.io/kubernetes v1\.' *.mod apiservers/*.mod | sed -E 's,1\.[0-9]+\.mod:\sk8s\.io/kubernetes ,,')
 fi
 
 tmp=$(mktemp -d)
@@ -57,6 +58,7 @@ for release in "${releases[@]}"; do
 	wanted=$(sed -n 's/^go //p' "$source_mod")
 	ours=$(sed -n 's/^go //p' go.mod)
 	if [ "$(printf '%s\n%s\n' "$wanted" "$ours" | sort -V | tail -n 1)" != "$ours" ]; then
+		[ -z "$keep" ] || continue
 		edits+=(-go="$wanted" -toolchain=none)
 		toolchain=go$wanted
 	fi

@@ -4,7 +4,8 @@
 # release in it, or when a go.mod or go.sum, those of the tools, of containerd, helm and cosign included, is not tidy. Or when
 # hack/minors is not what hack/update-minors.sh derives from our go.mod.
 #
-# Whether that of kubelet138 is tidy, only Go 1.27 can tell, which is not looked for here; hack/update-gomod.sh tidies it.
+# Whether that of kubelet138 is tidy, and hack/minors/apiservers/1.38.mod derived, only Go 1.27 can tell, which is not looked for
+# here; hack/update-gomod.sh writes both.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
