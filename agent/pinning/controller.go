@@ -128,8 +128,10 @@ func (c *Controller) Run(ctx context.Context) error {
 	defer cancel()
 	c.began = c.clock.Now()
 
-	ticker := c.clock.NewTicker(c.Config.VerifyPeriod.Duration)
+	ticker := c.clock.NewTicker(resync)
 	defer ticker.Stop()
+	unlisted := c.clock.NewTimer(listPatience)
+	defer unlisted.Stop()
 	for {
 		if err := c.sync(ctx); err != nil {
 			return err
@@ -138,6 +140,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-c.trigger:
+		case <-unlisted.C():
 		case <-ticker.C():
 		}
 	}
@@ -230,6 +233,8 @@ func (c *Controller) launchers(grants map[types.UID]map[string]cpuset.Set) (map[
 const (
 	// computeContainer is KubeVirt's name of the container that runs the guest.
 	computeContainer = "compute"
+	// resync is the time between two syncs that nothing has asked for. All that a sync reads triggers one when it changes.
+	resync = time.Minute
 	// listPatience is how long an agent that has just started waits for the API server to list the pods.
 	listPatience = 10 * time.Second
 )
