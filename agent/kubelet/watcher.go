@@ -56,6 +56,8 @@ type Watcher struct {
 	askDevices chan struct{}
 	// devicesInfo is of the device manager's checkpoint that was last read without error, for Refresh only.
 	devicesInfo os.FileInfo
+	// parsed is what the files said when they were last parsed, for Refresh only.
+	parsed parsedFiles
 	// answer is the fingerprint of the kubelet's last answer about devices, and answered reports whether State has what that
 	// answer says. Both are for RefreshDevices only.
 	answer   uint64
@@ -70,7 +72,7 @@ type Watcher struct {
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
-	w := &Watcher{options: options, ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
+	w := &Watcher{options: options, parsed: newParsedFiles(), ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
 	w.state.Store(&State{})
 	return w
 }
@@ -193,10 +195,10 @@ func (w *Watcher) Refresh(ctx context.Context) {
 	logger := klog.FromContext(ctx)
 	before := w.State()
 	now := w.options.Clock.Now()
-	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), ParseCheckpoint, now)
+	checkpoint := next(before.Checkpoint, filepath.Join(w.options.RootDir, checkpointFile), w.parsed.checkpoint.parse, now)
 	checkpoint = w.whole(before.Checkpoint, checkpoint, now)
-	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), ParseMemory, now)
-	file := next(before.File, w.options.ConfigFile, ParseConfig, now)
+	memory := next(before.Memory, filepath.Join(w.options.RootDir, memoryFile), w.parsed.memory.parse, now)
+	file := next(before.File, w.options.ConfigFile, w.parsed.config.parse, now)
 	devices := w.nextDevices(before.Devices, now)
 	modified := modifiedAt(w.options.ConfigFile)
 	started := modifiedAt(filepath.Join(w.options.RootDir, podResourcesDir, podResourcesSocket))
