@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"syscall"
 
@@ -72,8 +73,13 @@ on the CPUs that the kubelet granted.`,
 // most of the time: there, memory costs more than the time it takes to give it back.
 const gcPercent = 25
 
+// procs is how many threads run Go code at once. By default it is the number of the machine's CPUs. Each costs memory, and each
+// short piece of work wakes another thread that then finds nothing to do. Most of the agent's time it waits for libvirt.
+const procs = 1
+
 func (o *options) run(ctx context.Context) error {
 	debug.SetGCPercent(gcPercent)
+	runtime.GOMAXPROCS(procs)
 	if err := logsapi.ValidateAndApply(o.logging, nil); err != nil {
 		return fmt.Errorf("setting up logging: %w", err)
 	}
