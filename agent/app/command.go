@@ -71,7 +71,7 @@ on the CPUs that the kubelet granted.`,
 
 // gcPercent makes the garbage collector run more often than by default. The agent is on every node and idle
 // most of the time: there, memory costs more than the time it takes to give it back.
-const gcPercent = 25
+const gcPercent = 15
 
 // procs is how many threads run Go code at once. By default it is the number of the machine's CPUs. Each costs memory, and each
 // short piece of work wakes another thread that then finds nothing to do. Most of the agent's time it waits for libvirt.
