@@ -12,8 +12,7 @@ type parsedFiles struct {
 	config     parsed[Config]
 }
 
-func newParsedFiles() parsedFiles {
-	seed := maphash.MakeSeed()
+func newParsedFiles(seed maphash.Seed) parsedFiles {
 	return parsedFiles{
 		checkpoint: parsed[Checkpoint]{parser: ParseCheckpoint, seed: seed},
 		memory:     parsed[Memory]{parser: ParseMemory, seed: seed},

@@ -72,7 +72,8 @@ type Watcher struct {
 
 // NewWatcher gives a Watcher that has not read anything yet.
 func NewWatcher(options Options) *Watcher {
-	w := &Watcher{options: options, parsed: newParsedFiles(), ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1), seed: maphash.MakeSeed()}
+	seed := maphash.MakeSeed()
+	w := &Watcher{options: options, parsed: newParsedFiles(seed), ask: make(chan struct{}, 1), askDevices: make(chan struct{}, 1), seed: seed}
 	w.state.Store(&State{})
 	return w
 }
