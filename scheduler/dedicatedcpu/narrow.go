@@ -31,6 +31,9 @@ const (
 	manyNodes = 100
 	// looks is how many nodes one cycle rates that are not known as they are. It is less than the 500 of 5,000 that kube-scheduler looks at.
 	looks = 200
+	// passing is how many of them may have pods in flight. Such a node takes several times as long to rate, since the pods may be admitted in
+	// any order, and its next report makes the rating void.
+	passing = 32
 )
 
 // narrow chooses the best nodes for a VM among all nodes, and says nil where kube-scheduler is to look for itself. It does that where a
@@ -48,7 +51,7 @@ func (pl *DedicatedCPU) narrow(ctx context.Context, c *cycle, pod *corev1.Pod, n
 		return nil
 	}
 	best := pl.ranking.Best(&ranking.Question{
-		Kind: pl.kindOf(c.Demand), Nodes: nodes, Most: candidates, Looks: looks, Now: pl.view.Now(),
+		Kind: pl.kindOf(c.Demand), Nodes: nodes, Most: candidates, Looks: looks, Passing: passing, Now: pl.view.Now(),
 		Judge:  func(info fwk.NodeInfo) ranking.Answer { return pl.judge(c, info) },
 		State:  pl.stateFor(c.Demand),
 		Accept: place.accepts,
@@ -78,11 +81,14 @@ func (pl *DedicatedCPU) judge(c *cycle, info fwk.NodeInfo) ranking.Answer {
 }
 
 // stateFor is ranking.Question's State; nil for a VM whose verdict depends on more than that.
-func (pl *DedicatedCPU) stateFor(d *verdict.Demand) func(fwk.NodeInfo) uint64 {
+func (pl *DedicatedCPU) stateFor(d *verdict.Demand) func(fwk.NodeInfo) ranking.State {
 	if d.Restart != verdict.RestartIgnored || d.Guest != nil && d.Guest.NUMA != nil {
 		return nil
 	}
-	return pl.view.State
+	return func(info fwk.NodeInfo) ranking.State {
+		hash, passing := pl.view.State(info)
+		return ranking.State{Hash: hash, Passing: passing}
+	}
 }
 
 // lookAtAll notes that a VM found no node among candidates, and has it tried again at once.

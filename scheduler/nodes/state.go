@@ -4,6 +4,7 @@ package nodes
 
 import (
 	"hash/maphash"
+	"slices"
 
 	fwk "k8s.io/kube-scheduler/framework"
 
@@ -18,35 +19,33 @@ import (
 	"corepin.dev/corepin/pkg/verdict"
 )
 
-// State is a hash of all that a verdict about a dedicated VM and its rating depend on, for a node on which no pod is in flight and from
-// which none has left. It is 0 for any other node. Not in it is what a kubelet would lose at its next start, and which huge pages are
-// free in the kernel. Two nodes of the same state may differ by an accident of the hash, which is good enough to propose nodes.
-func (v *View) State(nodeInfo fwk.NodeInfo) uint64 {
+// State is a hash of all that a verdict about a dedicated VM and its rating depend on. It is 0 for a node on which a pod is in flight or
+// from which one has left, and for one that is not exact. passing reports that the next report will change that: pods are on their
+// way. Not in the hash is what a kubelet would lose at its next start, and which huge pages are free in the kernel. Two nodes of
+// the same state may differ by an accident of the hash, which is good enough to propose nodes.
+func (v *View) State(nodeInfo fwk.NodeInfo) (hash uint64, passing bool) {
 	n := v.node(nodeInfo.Node().Name)
 	if n == nil {
-		return 0
+		return 0, false
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if !n.exact() {
-		return 0
+		return 0, false
 	}
 	if !n.holds(nodeInfo.GetGeneration()) {
 		n.apply(nodeInfo)
 	}
-	return n.settled(&n.applied)
+	applied := &n.applied
+	inFlight := slices.ContainsFunc(applied.Pods, func(p verdict.Pod) bool { return p.InFlight })
+	if inFlight || applied.State != nodereport.Exact || len(applied.Gone) > 0 || applied.Kubelet.Ending != nil || !n.until.IsZero() {
+		return 0, inFlight // otherwise it is the node as reported
+	}
+	return n.settled(applied), false
 }
 
-// settled is State for the node as its NodeInfo has it.
+// settled is the hash for the node as its NodeInfo has it.
 func (n *node) settled(applied *verdict.Node) uint64 {
-	if applied.State != nodereport.Exact || len(applied.Gone) > 0 || applied.Kubelet.Ending != nil || !n.until.IsZero() {
-		return 0 // otherwise it is the node as reported
-	}
-	for i := range applied.Pods {
-		if applied.Pods[i].InFlight {
-			return 0
-		}
-	}
 	if n.fingerprint == 0 {
 		n.fingerprint = fingerprint(n.report.Node)
 	}

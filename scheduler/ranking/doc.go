@@ -24,9 +24,12 @@
 //
 // # What a cycle costs
 //
-// A cycle rates Question.Looks nodes at most, and takes the rest as it is known. It begins where the last cycle of its kind
-// stopped. So a kind that was never seen before costs no more than kube-scheduler's own sample, and after a few cycles its
-// ratings are of all nodes. If that finds no node, all others are rated.
+// A cycle judges Question.Looks nodes at most, and takes the rest as it is known. Nodes of a state that was judged cost nothing. It begins
+// where the last cycle of its kind stopped. So a kind that was never seen before costs no more than kube-scheduler's own
+// sample, and after a few cycles its ratings are of all nodes. If that finds no node, all others are judged.
+//
+// With hundreds of kinds, nearly every node has changed when a kind comes again. What can be saved then are nodes with pods in
+// flight, which take the longest to judge: Question.Passing. They are judged when their kubelet has admitted these pods.
 //
 // # Limits
 //

@@ -82,6 +82,9 @@ func (k *kind) grow(nodes int) (bytes int) {
 	return nodeBytes * more
 }
 
+// knows reports whether the kind has the rating of a node as it is.
+func (k *kind) knows(r *roster, number int32) bool { return k.seen[number] == r.version[number] }
+
 // keep notes the answer of a node.
 func (k *kind) keep(number int32, version uint32, a Answer) {
 	k.seen[number] = version

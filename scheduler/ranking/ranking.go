@@ -30,15 +30,15 @@ type Question struct {
 	Nodes []fwk.NodeInfo
 	// Most is how many nodes to return at most.
 	Most int
-	// Looks is how many nodes to judge at most, if others that were judged before take the pod.
-	Looks int
+	// Looks is how many nodes to judge at most, if others that were judged before take the pod. Passing is how many of them may be in
+	// a state that passes.
+	Looks, Passing int
 	// Now is the time for Answer.Until.
 	Now time.Time
 	// Judge rates a node for the kind.
 	Judge func(fwk.NodeInfo) Answer
-	// State is equal for nodes that Judge rates alike, whatever the kind; 0 for a node of which that is not known. It must not change
-	// but with the node's generation, and when Changed is called. It may be nil.
-	State func(fwk.NodeInfo) uint64
+	// State must not change but with the node's generation, and when Changed is called. It may be nil.
+	State func(fwk.NodeInfo) State
 	// Accept reports whether this very pod may go to a node, apart from what Judge has looked at. It is asked for nodes that
 	// would be among the best.
 	Accept func(fwk.NodeInfo) bool
@@ -51,6 +51,14 @@ type Answer struct {
 	Rating int64
 	// Until is when the answer does not hold any more; zero if it holds until the node changes.
 	Until time.Time
+}
+
+// State is the state of a node.
+type State struct {
+	// Hash is equal for nodes that Judge rates alike, whatever the kind; 0 for a node of which that is not known.
+	Hash uint64
+	// Passing reports that the node will soon have another state, and its answer with it.
+	Passing bool
 }
 
 // Rated is a node that takes the pod, and how good it is.
@@ -75,15 +83,32 @@ func (r *Ranking) Best(q *Question) []Rated {
 	defer r.mu.Unlock()
 	r.nodes.update(q.Nodes, r.changes.take(), q.Now)
 	k := r.kinds.get(q.Kind, r.nodes.size())
-	best := r.pass(q, k, q.Looks)
+	best := r.pass(q, k, &budget{q.Looks, q.Passing})
 	if best.len() == 0 {
-		best = r.pass(q, k, len(q.Nodes))
+		best = r.pass(q, k, &budget{len(q.Nodes), len(q.Nodes)})
 	}
 	return best.sorted(q.Nodes)
 }
 
-// pass looks at all nodes, and judges those that the kind does not know as they are: so many at most.
-func (r *Ranking) pass(q *Question, k *kind, looks int) *best {
+// budget is how many nodes may still be judged, and how many of them in a state that passes.
+type budget struct {
+	looks, passing int
+}
+
+// spend reports whether one more node may be judged.
+func (b *budget) spend(passing bool) bool {
+	if b.looks == 0 || passing && b.passing == 0 {
+		return false
+	}
+	b.looks--
+	if passing {
+		b.passing--
+	}
+	return true
+}
+
+// pass looks at all nodes, and judges those that the kind does not know as they are, as far as the budget goes.
+func (r *Ranking) pass(q *Question, k *kind, left *budget) *best {
 	found := best{most: q.Most}
 	first := k.next % len(q.Nodes)
 	for i := range q.Nodes {
@@ -92,16 +117,10 @@ func (r *Ranking) pass(q *Question, k *kind, looks int) *best {
 			at -= len(q.Nodes)
 		}
 		number := r.nodes.order[at]
-		if k.seen[number] != r.nodes.version[number] {
-			if looks == 0 {
-				continue
-			}
-			looks--
-			k.next = at + 1
-		} else if !found.wants(k.rating[number]) {
+		if k.knows(&r.nodes, number) && !found.wants(k.rating[number]) {
 			continue // most are like this
 		}
-		if r.rate(q, k, at) && found.wants(k.rating[number]) && q.Accept(q.Nodes[at]) {
+		if r.rate(q, k, at, left) && found.wants(k.rating[number]) && q.Accept(q.Nodes[at]) {
 			found.add(at, k.rating[number])
 		}
 	}
@@ -109,33 +128,32 @@ func (r *Ranking) pass(q *Question, k *kind, looks int) *best {
 	return &found
 }
 
-// rate makes sure that the kind has the rating of a node as it is now. It reports false if that node is not listed there.
-func (r *Ranking) rate(q *Question, k *kind, at int) bool {
+// rate makes sure that the kind has the rating of a node as it is now. It reports false where it cannot: the budget is spent, or that
+// node is not listed there.
+func (r *Ranking) rate(q *Question, k *kind, at int, left *budget) bool {
 	if !r.nodes.check(at, q.Nodes[at]) {
 		return false
 	}
 	number := r.nodes.order[at]
-	if k.seen[number] != r.nodes.version[number] {
-		answer := r.answer(q, k, at)
-		k.keep(number, r.nodes.version[number], answer)
-		r.nodes.await(number, answer.Until)
+	if k.knows(&r.nodes, number) {
+		return true
 	}
+	var state State
+	if q.State != nil {
+		state = r.nodes.state(number, func() State { return q.State(q.Nodes[at]) })
+	}
+	answer, known := k.states[state.Hash]
+	if !known {
+		if !left.spend(state.Passing) {
+			return false
+		}
+		k.next = at + 1
+		answer = q.Judge(q.Nodes[at])
+		if state.Hash != 0 && answer.Until.IsZero() {
+			r.kinds.remember(k, state.Hash, answer)
+		}
+	}
+	k.keep(number, r.nodes.version[number], answer)
+	r.nodes.await(number, answer.Until)
 	return true
-}
-
-// answer is what Judge says, or has said of a node of the same state.
-func (r *Ranking) answer(q *Question, k *kind, at int) Answer {
-	if q.State == nil {
-		return q.Judge(q.Nodes[at])
-	}
-	state := r.nodes.state(r.nodes.order[at], func() uint64 { return q.State(q.Nodes[at]) })
-	answer, known := k.states[state]
-	if known {
-		return answer
-	}
-	answer = q.Judge(q.Nodes[at])
-	if state != 0 && answer.Until.IsZero() {
-		r.kinds.remember(k, state, answer)
-	}
-	return answer
 }

@@ -29,7 +29,7 @@ type town struct {
 	Ranking
 	nodes  []fwk.NodeInfo
 	answer map[string]Answer
-	state  map[string]uint64
+	state  map[string]State
 	used   int64 // generations
 	now    time.Time
 	judged int
@@ -37,7 +37,7 @@ type town struct {
 }
 
 func newTown() *town {
-	return &town{answer: map[string]Answer{}, state: map[string]uint64{}, barred: map[string]bool{}, now: time.Unix(1_000_000, 0)}
+	return &town{answer: map[string]Answer{}, state: map[string]State{}, barred: map[string]bool{}, now: time.Unix(1_000_000, 0)}
 }
 
 func (t *town) join(name string, a Answer) *town {
@@ -55,7 +55,7 @@ func (t *town) touch(at int) {
 
 func (t *town) question(kind string, most, looks int) *Question {
 	return &Question{
-		Kind: kind, Nodes: t.nodes, Most: most, Looks: looks, Now: t.now,
+		Kind: kind, Nodes: t.nodes, Most: most, Looks: looks, Passing: looks, Now: t.now,
 		Judge: func(n fwk.NodeInfo) Answer {
 			t.judged++
 			a := t.answer[n.Node().Name]
@@ -64,7 +64,7 @@ func (t *town) question(kind string, most, looks int) *Question {
 			}
 			return Answer{Takes: true, Rating: a.Rating}
 		},
-		State:  func(n fwk.NodeInfo) uint64 { return t.state[n.Node().Name] },
+		State:  func(n fwk.NodeInfo) State { return t.state[n.Node().Name] },
 		Accept: func(n fwk.NodeInfo) bool { return !t.barred[n.Node().Name] },
 	}
 }
@@ -152,11 +152,50 @@ func TestNodesOfOneState(t *testing.T) {
 	town := newTown()
 	for i := range 100 {
 		name := fmt.Sprint("n", i)
-		town.join(name, takes(5)).state[name] = uint64(1 + i%2)
+		town.join(name, takes(5)).state[name] = State{Hash: uint64(1 + i%2)}
 	}
 	town.best("vm", 3, 100)
 	if town.judged != 2 {
 		t.Errorf("%d nodes of two states were judged; want 2", town.judged)
+	}
+}
+
+// A state that was judged costs nothing, however many nodes have it. So all nodes of a new kind are known after one cycle.
+func TestLooksAreForStatesThatAreNotKnown(t *testing.T) {
+	town := newTown()
+	for i := range 100 {
+		name := fmt.Sprint("n", i)
+		town.join(name, takes(int64(i/10))).state[name] = State{Hash: uint64(1 + i/10)}
+	}
+	if got := town.best("vm", 1, 10); town.judged != 10 || town.answer[got[0]].Rating != 9 {
+		t.Errorf("the best is %v after %d judgements; want one of the last ten nodes after 10", got, town.judged)
+	}
+}
+
+func TestStatesThatPass(t *testing.T) {
+	town := newTown()
+	for i := range 100 {
+		name := fmt.Sprint("n", i)
+		town.join(name, takes(int64(i))).state[name] = State{Passing: i%2 == 1}
+	}
+	q := town.question("vm", 1, 60)
+	q.Passing = 10
+	if got := town.Best(q); town.judged != 60 || got[0].Rating != 98 {
+		t.Errorf("%d nodes are judged, and the best has rating %d; want 60, of which 50 do not pass, and 98", town.judged, got[0].Rating)
+	}
+	for range 4 {
+		town.Best(q)
+	}
+	if got := town.Best(q); town.judged != 100 || got[0].Rating != 99 {
+		t.Errorf("after six cycles %d nodes are judged, and the best has rating %d; want 100 and 99", town.judged, got[0].Rating)
+	}
+	q = town.question("other", 1, 60)
+	q.Passing = 0
+	for i := range town.nodes {
+		town.barred[fmt.Sprint("n", i)] = i%2 == 0
+	}
+	if got := town.Best(q); len(got) == 0 {
+		t.Error("no node takes the pod; want one of those whose state passes, since no other is accepted")
 	}
 }
 

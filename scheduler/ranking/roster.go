@@ -33,7 +33,7 @@ type roster struct {
 // knownState is what Question.State has said of a version.
 type knownState struct {
 	version uint32
-	state   uint64
+	state   State
 }
 
 // size is how many numbers there are.
@@ -82,7 +82,7 @@ func (r *roster) check(at int, info fwk.NodeInfo) bool {
 }
 
 // state is what ask says of a node. It is asked once for each version.
-func (r *roster) state(number int32, ask func() uint64) uint64 {
+func (r *roster) state(number int32, ask func() State) State {
 	known := &r.states[number]
 	if known.version != r.version[number] {
 		*known = knownState{r.version[number], ask()}
