@@ -38,7 +38,8 @@ func (n *Node) Restarts(grants []Grant) string {
 		return fmt.Sprintf("not all reserved cpus: %q are present in defaultCpuSet: %q", n.Reserved, n.Shared)
 	}
 	for _, grant := range grants {
-		if grant.CPUs.Overlaps(n.Shared) {
+		// What a pod has as a whole is not looked at, which is an entry without a container.
+		if grant.Container != "" && grant.CPUs.Overlaps(n.Shared) {
 			return fmt.Sprintf("container: %s cpuset: %q overlaps with default cpuset %q", grant.Container, grant.CPUs, n.Shared)
 		}
 	}

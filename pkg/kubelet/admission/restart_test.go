@@ -84,6 +84,17 @@ func TestRestartsWithAPartThatIsReserved(t *testing.T) {
 	}
 }
 
+// A CPU that a pod as a whole has may be shared, where another pod had it too and ended. A kubelet that starts looks at what
+// containers have, and not at pods.
+func TestRestartsWithACPUOfAPodThatIsShared(t *testing.T) {
+	n, _, _ := full(36, topologymanager.PolicyNone)
+	n.Shared = cpuset.Of(0, 3, 4, 6, 7)
+	held := []Grant{{CPUs: cpuset.Of(1, 2, 5, 6)}, {Container: "compute", CPUs: cpuset.Of(1, 5), Part: true}}
+	if got := n.Restarts(held); got != "" {
+		t.Errorf("%q; want a start", got)
+	}
+}
+
 // initializing is a pod whose init container runs and whose app container waits, as kubelet 1.34 reports it.
 func initializing(initCPU, appCPU string) *corev1.Pod {
 	pod := &corev1.Pod{}
