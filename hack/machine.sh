@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Makes the machines of the system suite, into bin/machine/: a kernel, a root file system with runc,
-# libvirt and QEMU from Debian, a disk with what is built here (kubelets 1.36 and 1.37, containerd), one
+# libvirt and QEMU from Debian, a disk with what is built here (the kubelets of KUBELETS, containerd), one
 # with containerd's images, and the image of the agent. The package test/harness/machine runs them.
 #
 # What comes from Debian is made once and kept in ${XDG_CACHE_HOME:-~/.cache}/corepin, by the content of
 # the functions that make it and of hack/machine/. The other disks are kept there too, by what is on them, and beside them
 # the machines that were saved: their memory knows where each block of these disks is. The agent, which every commit
 # changes, comes into a machine later. DEBIAN_MIRROR names another mirror than debootstrap's own.
+# KUBELETS are the minors of the kubelets, "1.36 1.37" if it is not set.
 # Wants root: debootstrap does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -92,13 +93,18 @@ idle='{"Entrypoint":["/bin/busybox","sh","-c","trap exit TERM; /bin/busybox slee
 
 # binaries DIR builds into DIR/bin what runs in the machines.
 binaries() {
-	local dir=$1 flags kubelet137=test/conformance/kubelet137 minor
+	local dir=$1 flags minor version kubelets=${KUBELETS:-1.36 1.37}
 	mkdir -p "$dir/bin"
 	flags=$(hack/ldflags.sh kubernetes)
-	go build -buildvcs=false -ldflags "$flags" -o "$dir/bin/kubelet-1.36" ./hack/kubelet
-	minor=$(go -C $kubelet137 list -m -f '{{.Version}}' k8s.io/kubernetes)
-	go -C $kubelet137 build -buildvcs=false -o "$dir/bin/kubelet-1.37" \
-		-ldflags "$(sed -E "s/(gitMinor=)[0-9]+/\137/g; s/(gitVersion=)[^ ]+/\1$minor/g" <<<"$flags")" ./kubelet
+	for minor in "$dir"/bin/kubelet-*; do
+		minor=${minor##*/kubelet-}
+		[[ " $kubelets " == *" $minor "* ]] || rm -f "$dir/bin/kubelet-$minor"
+	done
+	for minor in $kubelets; do
+		version=$(hack/minor.sh "$minor" go list -m -f '{{with .Replace}}{{.Version}}{{else}}{{.Version}}{{end}}' k8s.io/kubernetes)
+		hack/minor.sh "$minor" go build -buildvcs=false -o "$dir/bin/kubelet-$minor" \
+			-ldflags "$(sed -E "s/(gitMinor=)[0-9]+/\1${minor#1.}/g; s/(gitVersion=)[^ ]+/\1$version/g" <<<"$flags")" ./hack/kubelet
+	done
 	go -C hack/containerd build -tags no_btrfs,no_devmapper,no_zfs -ldflags '-s -w' -o "$dir/bin/" \
 		github.com/containerd/containerd/v2/cmd/{containerd,containerd-shim-runc-v2,ctr}
 	go build -buildvcs=false -ldflags '-s -w' -o "$dir/bin/machined" ./hack/machined

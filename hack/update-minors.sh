@@ -3,7 +3,7 @@
 # Writes the modules of the scheduler for other minors of Kubernetes, hack/minors/1.NN.mod and .sum: our go.mod, moved to
 # one release of that minor. hack/minor.sh builds with them. Without RELEASE it writes those again that are there, each with
 # the release that it has. Those in hack/minors/apiservers build no scheduler, but the control plane of the tests: where the
-# scheduler's framework is too old, or the release is a beta.
+# scheduler's framework is too old, or the release is a beta. All but those of a beta build the kubelet of the system suite too.
 #
 # They are committed for their sums: a build downloads what was downloaded when they were written, or fails.
 #
@@ -34,8 +34,9 @@ staging() { sed -nE 's,^\t(k8s\.io/[^ ]+) => .*,\1,p' "$1" | sort; }
 for release in "${releases[@]}"; do
 	[[ $release =~ ^(apiservers/)?(v(1\.[0-9]+)\.[0-9]+(-(beta|rc)\.[0-9]+)?)$ ]] || { echo "$release is no release of Kubernetes; give one like v1.35.4" >&2; exit 2; }
 	folder=${BASH_REMATCH[1]} release=${BASH_REMATCH[2]} minor=${BASH_REMATCH[3]}
-	built=(./scheduler/... ./hack/clusterd)
-	[ -z "$folder" ] || built=(./hack/clusterd)
+	built=(./hack/clusterd)
+	[ -n "$folder" ] || built+=(./scheduler/...)
+	[[ $release == *-* ]] || built+=(./hack/kubelet) # that of a beta wants modules that are not served everywhere
 	mkdir -p "$tmp/$minor/hack"
 	cp go.mod "$tmp/$minor/"
 	cp hack/update-k8s.sh "$tmp/$minor/hack/"

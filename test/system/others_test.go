@@ -32,7 +32,7 @@ import (
 )
 
 // usual is a kubelet with the reconcile period that users have. The CPU manager gives out single hardware threads.
-var usual = machine.Settings{Version: "1.36", Reserved: "0,1", Reconcile: 10 * time.Second}
+var usual = machine.Settings{Version: minors[0], Reserved: "0,1", Reconcile: 10 * time.Second}
 
 // neighbour is a pod of the shared pool: it is Guaranteed, and asks for no whole CPU. It sleeps: a loop would take half of the host.
 const neighbour = `{apiVersion: v1, kind: Pod, metadata: {name: neighbour, namespace: vms}, spec: {terminationGracePeriodSeconds: 0,

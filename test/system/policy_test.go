@@ -25,8 +25,8 @@ type policy struct {
 }
 
 // The matrix is in two halves, each of which is a spec: the topology manager's policies, and the CPU manager's options. Those
-// that are about NUMA nodes and hardware threads are for the machine that has them; the kubelet of the other one is a minor
-// newer. The last of the options leaves the machine with NUMA nodes as it began.
+// that are about NUMA nodes and hardware threads are for the machine that has them; the kubelet of the other one is of another
+// minor. The last of the options leaves the machine with NUMA nodes as it began.
 var (
 	topologyPolicies = map[string][]policy{
 		numaMachine: {

@@ -5,11 +5,13 @@
 package system
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,10 +53,13 @@ type world struct {
 	stoodStill map[string]error
 }
 
+// minors are those of the kubelets of the machine with NUMA nodes and of the other one: the environment's KUBELETS.
+var minors = strings.Fields(cmp.Or(os.Getenv("KUBELETS"), "1.36 1.37"))
+
 // kubelets are what the machines run at first.
 var kubelets = map[string]machine.Settings{
-	numaMachine: {Version: "1.36", Reserved: "0,1", TopologyPolicy: "single-numa-node", CPUOptions: options("full-pcpus-only")},
-	flatMachine: {Version: "1.37", Reserved: "0"},
+	numaMachine: {Version: minors[0], Reserved: "0,1", TopologyPolicy: "single-numa-node", CPUOptions: options("full-pcpus-only")},
+	flatMachine: {Version: minors[len(minors)-1], Reserved: "0"},
 }
 
 var shapes = map[string]machine.Shape{

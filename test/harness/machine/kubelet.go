@@ -35,7 +35,7 @@ const (
 // Settings are what differs between kubelets. The CPU manager's policy is static always: without it there
 // is nothing to predict.
 type Settings struct {
-	// Version is the kubelet's minor: "1.36" or "1.37".
+	// Version is the kubelet's minor, such as "1.36": one of those that hack/machine.sh has built.
 	Version string
 	// Reserved are the CPUs kept for system and kubelet, as a list of the kernel: "0-1".
 	Reserved string
