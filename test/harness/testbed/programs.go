@@ -26,26 +26,6 @@ import (
 	"corepin.dev/corepin/test/harness/simnode"
 )
 
-// shippedConfig reads a configuration file out of the ConfigMap that the manifests made: its name is
-// prefix and a hash of its content.
-func (t *Testbed) shippedConfig(ctx context.Context, prefix string) (map[string]any, error) {
-	list, err := t.Client().CoreV1().ConfigMaps(SystemNamespace).List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return nil, fmt.Errorf("listing the shipped ConfigMaps: %w", err)
-	}
-	for _, item := range list.Items {
-		if !strings.HasPrefix(item.Name, prefix) {
-			continue
-		}
-		config := map[string]any{}
-		if err := yaml.UnmarshalStrict([]byte(item.Data["config.yaml"]), &config); err != nil {
-			return nil, fmt.Errorf("reading config.yaml of ConfigMap %s: %w", item.Name, err)
-		}
-		return config, nil
-	}
-	return nil, fmt.Errorf("the manifests made no ConfigMap %s… in namespace %s", prefix, SystemNamespace)
-}
-
 func (t *Testbed) writeConfig(name string, config map[string]any) (string, error) {
 	data, err := yaml.Marshal(config)
 	if err != nil {
@@ -61,7 +41,7 @@ func (t *Testbed) writeConfig(name string, config map[string]any) (string, error
 // startScheduler runs corepin-scheduler with the shipped configuration and waits until it leads.
 func (t *Testbed) startScheduler(ctx context.Context) error {
 	var err error
-	if t.Scheduler, err = t.RunScheduler(ctx, "corepin-scheduler", nil); err != nil {
+	if t.Scheduler, err = t.RunScheduler(ctx, t.process("corepin-scheduler"), nil); err != nil {
 		return err
 	}
 	return t.Scheduler.Await(ctx, "corepin-scheduler to lead", startDeadline, func(ctx context.Context) error {
@@ -87,7 +67,11 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 	if err != nil {
 		return nil, err
 	}
-	config, err := t.shippedConfig(ctx, "corepin-scheduler-config-")
+	pod, err := t.deployed(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config, err := t.mountedConfig(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +102,7 @@ func (t *Testbed) RunScheduler(ctx context.Context, name string, change func(con
 		"--config=" + path, "--authentication-kubeconfig=" + kubeconfig, "--authorization-kubeconfig=" + kubeconfig,
 		"--bind-address=127.0.0.1", "--secure-port=" + strings.TrimPrefix(ports[0], "127.0.0.1:"), t.verbosity(),
 	}, t.options.SchedulerFlags...)
-	return t.StartSupervised(again, name, filepath.Join(t.options.Bin, "corepin-scheduler"), flags...)
+	return t.StartSupervised(again, name, filepath.Join(t.release.Bin, "corepin-scheduler"), flags...)
 }
 
 func (t *Testbed) verbosity() string {
@@ -156,7 +140,11 @@ func (t *Testbed) addArgs(config map[string]any) {
 // startAgent runs corepin-agent for a node as the pod that the DaemonSet would have there: with the shipped
 // configuration, that pod's token, and the capabilities of its container.
 func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.Node) (*process.Process, error) {
-	config, err := t.shippedConfig(ctx, "corepin-agent-config-")
+	pod, err := t.AgentPod(ctx, machine.Name)
+	if err != nil {
+		return nil, err
+	}
+	config, err := t.mountedConfig(ctx, pod)
 	if err != nil {
 		return nil, err
 	}
@@ -167,12 +155,8 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 	if err := setAgent(config, machine, sim, ports[0]); err != nil {
 		return nil, err
 	}
-	name := "corepin-agent-" + machine.Name
+	name := t.process("corepin-agent-" + machine.Name)
 	path, err := t.writeConfig(name, config)
-	if err != nil {
-		return nil, err
-	}
-	pod, err := t.AgentPod(ctx, machine.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +170,7 @@ func (t *Testbed) startAgent(ctx context.Context, machine Machine, sim *simnode.
 		}
 	}
 	command := slices.Concat(privilegesOf(pod), []string{"env"}, environmentOf(pod), t.options.AgentEnv,
-		[]string{filepath.Join(t.options.Bin, "corepin-agent"), "--config=" + path, "--kubeconfig=" + kubeconfig, "--node-name=" + machine.Name, t.verbosity()})
+		[]string{filepath.Join(t.release.Bin, "corepin-agent"), "--config=" + path, "--kubeconfig=" + kubeconfig, "--node-name=" + machine.Name, t.verbosity()})
 	agent, err := t.StartProcess(name, "setpriv", command...)
 	if err != nil {
 		return nil, err

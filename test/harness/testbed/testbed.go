@@ -54,7 +54,7 @@ type Options struct {
 	// Dir takes everything that is written. Guests run as another user: every directory above it must be
 	// open to all (mode 0755).
 	Dir string
-	// Bin has the binaries corepin-scheduler, corepin-agent and clusterd.
+	// Bin has the binaries clusterd, corepin-scheduler and corepin-agent.
 	Bin string
 	// Machines are the nodes.
 	Machines []Machine
@@ -85,6 +85,8 @@ type Options struct {
 	ShippedLease bool
 	// Manifests is the folder of manifests that is applied; empty is base.
 	Manifests string
+	// Release is what is installed; nil is this tree's manifests and the binaries in Bin. See Install.
+	Release *Release
 	// Bare leaves corepin out: the test installs it, and what it installs runs. See bare.go.
 	Bare bool
 	// Log gets a line for each start; nil discards them.
@@ -97,11 +99,13 @@ type Testbed struct {
 	Scheduler *process.Process
 	Nodes     map[string]*Node
 
-	options Options
-	probes  probes
-	inner   context.Context // ends with Stop
-	cancel  context.CancelFunc
-	group   sync.WaitGroup
+	options   Options
+	release   Release // that was installed last
+	installed int     // how many were
+	probes    probes
+	inner     context.Context // ends with Stop
+	cancel    context.CancelFunc
+	group     sync.WaitGroup
 
 	mu       sync.Mutex
 	errs     []error // of what runs in this process
@@ -114,6 +118,7 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 	if options.Log == nil {
 		options.Log = io.Discard
 	}
+	options.Manifests = cmp.Or(options.Manifests, "base")
 	if options.Bare {
 		options.Controllers = append(slices.Clone(options.Controllers), workloadControllers...)
 	}
@@ -131,7 +136,11 @@ func Start(ctx context.Context, options Options) (*Testbed, error) {
 		return nil, err
 	}
 	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	t := &Testbed{Cluster: control, Nodes: map[string]*Node{}, options: options, inner: inner, cancel: cancel}
+	release := Release{Bin: options.Bin, Manifests: manifests.FS}
+	if options.Release != nil {
+		release = *options.Release
+	}
+	t := &Testbed{Cluster: control, Nodes: map[string]*Node{}, options: options, release: release, inner: inner, cancel: cancel}
 	if err := t.start(ctx, inner); err != nil {
 		return nil, errors.Join(err, t.Stop())
 	}
@@ -184,11 +193,7 @@ func (t *Testbed) applyManifests(ctx, inner context.Context) error {
 	if t.options.Bare {
 		return nil
 	}
-	shipped, err := manifests.Build(manifests.FS, cmp.Or(t.options.Manifests, "base"))
-	if err != nil {
-		return err
-	}
-	return t.Apply(ctx, shipped)
+	return t.Install(ctx, t.release)
 }
 
 // SetGates writes the list of feature gates as a cluster's administrator would.
