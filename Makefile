@@ -59,7 +59,7 @@ conformance: ## Compare 50,000 predictions with each kubelet's own code
 conformance-long: ## Compare 1,000,000, other ones each time, with kubelets 1.34 and 1.38, too; takes more than an hour
 	@hack/conformance.sh 1000000 0 134 135 136 137 138
 
-test-system: setup build ## Run the suite on real kubelets, in machines under QEMU (LABELS=furnished: with huge pages and devices); takes 30 minutes once they are built
+test-system: setup build ## Run the suite on real kubelets, in machines under QEMU (KUBELETS='1.34 1.35': others; LABELS=furnished: huge pages and devices); takes 30 minutes once they are built
 	@hack/machine.sh
 	@COREPIN_BIN=$(BINARIES) COREPIN_MACHINE=$(BINARIES)/machine go test -tags=system -vet=off -count=1 -timeout=95m -v ./test/system -ginkgo.v -ginkgo.no-color -ginkgo.timeout=90m -ginkgo.label-filter='$(or $(LABELS),!furnished && !quiet)'
 
@@ -101,10 +101,8 @@ bench-packing: ## Place VM traces with stock kube-scheduler and with corepin; ta
 bench-silence: setup build ## Time until a silent node is seen, with the shipped settings and 20 nodes; takes ten minutes
 	@go run ./test/perf/silence -bin $(BINARIES)
 
-bench-scale: build ## Throughput beside stock kube-scheduler, and changing reports, up to 5,000 nodes; takes an hour
-	@go run ./test/perf/scale -out $(BINARIES)/bench
-	@go run ./test/perf/scale -out $(BINARIES)/bench -cycles -nodes 1000,5000 -pods dedicated,furnished,ordinary
-	@go run ./test/perf/scale -out $(BINARIES)/bench -changes -nodes 5000 -bin $(BINARIES)
+bench-scale: build ## Measure PARTS (throughput, cycles, changes) beside stock kube-scheduler, and keep the tables in test/perf/results; takes an hour
+	@hack/bench-scale.sh $(PARTS)
 
 clean: ## Remove bin/
 	@rm -rf bin

@@ -23,13 +23,9 @@ import (
 	"corepin.dev/corepin/test/perf/cycle"
 )
 
-const (
-	// block is how many pods each scheduler gets before it is the other's turn, so that whatever else the machine
-	// does falls on both.
-	block = 100
-	// late is for how many binds a report is on its way.
-	late = 20
-)
+// block is how many pods each scheduler gets before it is the other's turn, so that whatever else the machine
+// does falls on both.
+const block = 100
 
 // cluster is nodes with a scheduler, and nothing else.
 type cluster struct {
@@ -73,7 +69,7 @@ func measureCycles(ctx context.Context, o *options) error {
 	ctx = klog.NewContext(ctx, logr.Discard())
 	var b strings.Builder
 	fmt.Fprintf(&b, "bench-scale -cycles, %s, %s; scheduling cycles without a control plane, CPU time\n", time.Now().Format("2006-01-02"), host())
-	fmt.Fprintf(&b, "nodes: %s, full-pcpus-only, single-numa-node; reports come %d binds late; stock and corepin take turns\n", machine, late)
+	fmt.Fprintf(&b, "nodes: %s, full-pcpus-only, single-numa-node; reports come %d binds late; stock and corepin take turns\n", machine, o.life.late)
 	fmt.Fprintf(&b, "%d kinds of pods, which differ in CPUs, sidecar and name; %d of 100 nodes are full at first\n", o.life.kinds, o.life.full)
 	b.WriteString("us, KB: CPU time and allocated memory of a pod's cycle, no garbage collected meanwhile; report: of reading the pod's report\n")
 	b.WriteString("us/node: the cycle's CPU time by the nodes that it filtered\n")
@@ -192,7 +188,7 @@ func (c *cluster) schedule(ctx context.Context) error {
 		return nil
 	}
 	c.pending = append(c.pending, pod)
-	if len(c.pending) <= late {
+	if len(c.pending) <= c.late {
 		return nil
 	}
 	first := c.pending[0]

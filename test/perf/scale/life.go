@@ -17,6 +17,7 @@ import (
 type life struct {
 	kinds int // of pods
 	full  int // nodes of 100 that have no CPUs left at first
+	late  int // for how many binds a report is on its way
 }
 
 // pods is how many pods come: of the room that is left, a quarter stays.

@@ -70,6 +70,7 @@ func measure() error {
 	cycles := flag.Bool("cycles", false, "measure the CPU time of scheduling cycles instead")
 	flag.IntVar(&options.life.kinds, "kinds", 1, "with -cycles, -storm and -failover: how many kinds of pods come")
 	flag.IntVar(&options.life.full, "full", 0, "with -cycles: how many nodes of 100 have no CPUs left at first")
+	flag.IntVar(&options.life.late, "late", 20, "with -cycles: for how many binds a report is on its way")
 	flag.DurationVar(&options.watched, "watched", 30*time.Second, "with -changes: how long each measurement is")
 	storm := flag.Bool("storm", false, "measure many VMs at once instead, with the binaries in -bin")
 	failover := flag.Bool("failover", false, "measure the loss of the scheduler that leads instead, with the binaries in -bin")
