@@ -93,8 +93,8 @@ type outcome struct {
 	stay  int // evictions at both runs for which there was no place
 }
 
-// clusters is how many are tried.
-const clusters = 5
+// clusters is how many are tried. The counts of five differed by up to 19 % from run to run, those of fifteen by up to 6 %.
+const clusters = 15
 
 // rounds runs the descheduler twice over each cluster.
 func rounds(t *testing.T, strategy config.ScoringStrategy, with tried) outcome {
@@ -126,7 +126,7 @@ func rounds(t *testing.T, strategy config.ScoringStrategy, with tried) outcome {
 }
 
 // The README's table has, for each plugin and strategy, the VMs that were moved, and those that were moved twice: for nothing.
-// kube-scheduler chooses at random between equal nodes, so the counts differ a little from run to run.
+// kube-scheduler chooses at random between equal nodes, so the counts differ a little from run to run: see clusters.
 func TestTheTableInTheREADME(t *testing.T) {
 	table := readTable(t)
 	if len(table) != len(plugins) {
